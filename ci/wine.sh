@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Runs cargo for x86_64-pc-windows-gnu, with tests and programs under Wine:
+#   ci/wine.sh test
+#   ci/wine.sh run --release --example ping_pong
+# Sets up first what is missing: Wine, MinGW, the Rust target, a private Wine prefix
+# (target/wine), and the one DLL that Rust's standard library needs and Wine 8 lacks.
+# `ci/wine.sh setup` does only that.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+target=x86_64-pc-windows-gnu
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+if ! command -v wine >/dev/null || ! command -v x86_64-w64-mingw32-gcc >/dev/null; then
+    command -v apt-get >/dev/null || {
+        echo "ci/wine.sh: needs wine and mingw-w64; install them (no apt-get on this system)" >&2
+        exit 1
+    }
+    echo "ci/wine.sh: installing wine and mingw-w64" >&2
+    as_root apt-get update -qq >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        wine wine64 mingw-w64 >&2
+fi
+case "$(rustup target list --installed)" in
+*"$target"*) ;;
+*) rustup target add "$target" >&2 ;;
+esac
+
+export WINEPREFIX="${XSHM_WINEPREFIX:-$root/target/wine}"
+export WINEDEBUG="${WINEDEBUG:--all}"
+# No Mono or Gecko installer, and no window station: nothing here has a window.
+export WINEDLLOVERRIDES="mscoree,mshtml="
+export DISPLAY=
+
+make_prefix() {
+    rm -rf "$WINEPREFIX"
+    mkdir -p "$WINEPREFIX"
+    echo "ci/wine.sh: making a Wine prefix in $WINEPREFIX" >&2
+    wineboot -i </dev/null >/dev/null 2>&1
+    # The service manager breaks for good in a prefix whose first start is disturbed.
+    wineserver -w
+    # ProcessPrng, which std imports, lives in bcryptprimitives.dll; Wine has it from version 9 on.
+    local system32="$WINEPREFIX/drive_c/windows/system32"
+    if [ ! -e "$system32/bcryptprimitives.dll" ]; then
+        x86_64-w64-mingw32-gcc -O2 -shared -nostartfiles -Wl,--entry,DllMain \
+            -o "$system32/bcryptprimitives.dll" ci/bcryptprimitives.c -ladvapi32
+    fi
+    touch "$WINEPREFIX/ready"
+}
+# Several callers may come at once; one makes the prefix.
+mkdir -p "$root/target"
+(
+    flock 9
+    [ -e "$WINEPREFIX/ready" ] || make_prefix
+) 9>"$root/target/wine.lock"
+[ "${1:-}" != setup ] || exit 0
+
+# The server outlives a program by a minute, so that the next one starts in half a second.
+# It is started here, detached: started by the first program, it would hold that one's output open.
+wineserver -p60 </dev/null >/dev/null 2>&1 || true
+
+export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="wine"
+[ $# -gt 0 ] || { echo "usage: ci/wine.sh <cargo command> [arguments]" >&2; exit 2; }
+command=$1
+shift
+exec cargo "$command" --target "$target" "$@"

@@ -1,0 +1,81 @@
+//! Who may open a channel, and who is at its other end.
+
+use crate::error::{Result, ShmError};
+use crate::sys;
+use std::fmt;
+use std::str::FromStr;
+
+/// Who may connect to a named server. Chosen with [`ServerOptions::access`](crate::ServerOptions::access).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Access {
+    /// The user that runs the server, the system and its administrators.
+    #[default]
+    Owner,
+    /// Every user of the machine who can reach the name.
+    Everyone,
+    /// These users or groups, besides those of [`Access::Owner`].
+    Users(Vec<UserId>),
+    /// A ready security descriptor for the channel's objects, in self-relative form. Windows only.
+    ///
+    /// Clients need `SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY | READ_CONTROL` of the section and
+    /// `EVENT_MODIFY_STATE | SYNCHRONIZE` of the events; one descriptor serves both. Unless it names an owner, the
+    /// system chooses one, and clients may take the server for an impostor's
+    /// (see [`ClientOptions::trust`](crate::ClientOptions::trust)).
+    SecurityDescriptor(Vec<u8>),
+}
+
+/// Who somebody is to the operating system: a security identifier (SID) on Windows.
+///
+/// ```
+/// let system: xshm::UserId = "S-1-5-18".parse()?;
+/// assert_eq!(system.to_string(), "S-1-5-18");
+/// # Ok::<(), xshm::ShmError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct UserId(pub(crate) sys::User);
+
+impl UserId {
+    /// The user that this process runs as.
+    ///
+    /// # Errors
+    /// [`ShmError::WindowsError`] when the system won't say.
+    pub fn current() -> Result<Self> {
+        sys::User::current().map(UserId)
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserId({self})")
+    }
+}
+
+impl FromStr for UserId {
+    type Err = ShmError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match sys::User::parse(text) {
+            Some(user) => Ok(UserId(user)),
+            None => Err(ShmError::InvalidName { name: text.to_owned(), reason: "it is no user id" }),
+        }
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerIdentity {
+    /// The peer's process id, as it says itself: a hint.
+    pub process_id: u32,
+    /// The user behind it, where the system tells. To a client this is the section's owner, which is proof: nobody
+    /// can create a section in another's name. To a server it is the user of the process named above, no better
+    /// than that hint.
+    pub user: Option<UserId>,
+}

@@ -1,0 +1,192 @@
+//! The only code that touches payload bytes in shared memory.
+//!
+//! The other process may write any byte at any time, also while it is being copied. A plain copy would then be a
+//! data race, which is undefined behaviour, however little the result matters. So memory is read and written here
+//! in whole, aligned, relaxed atomic 8-byte words, never through a slice or a reference to plain bytes. What a copy
+//! yields may be torn; the ring finds that out afterwards and drops it (see [`crate::ring`]).
+//!
+//! A frame is contiguous and starts at an aligned place, so that a copy never wraps and never needs to begin in the
+//! middle of a word. The last word of a payload is padded with zeros.
+
+use crate::sync::{AtomicU64, Ordering};
+use std::mem::size_of;
+
+/// Bytes in a word, in the ring's own counting (loom's words are larger in memory).
+pub(crate) const WORD: usize = size_of::<u64>();
+
+/// A ring's data area: a power of two of words, addressed by positions that only grow.
+pub(crate) struct Words {
+    base: *const AtomicU64,
+    /// Capacity in bytes less one; the capacity is a power of two.
+    mask: u64,
+}
+
+// SAFETY: the words are atomics; who may touch which word when is the ring's protocol, not a matter of threads.
+unsafe impl Send for Words {}
+
+impl Words {
+    /// # Safety
+    /// - `base` points to `capacity / 8` initialised words, aligned to 8 bytes.
+    /// - They stay mapped for as long as the value lives.
+    /// - `capacity` is a power of two and at least 8.
+    pub(crate) unsafe fn new(base: *const AtomicU64, capacity: u64) -> Self {
+        debug_assert!(capacity.is_power_of_two() && capacity >= WORD as u64);
+        Words { base, mask: capacity - 1 }
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.mask + 1
+    }
+
+    /// Where in the ring a position is, in bytes from its start.
+    #[inline(always)]
+    pub(crate) fn index(&self, position: u64) -> u64 {
+        position & self.mask
+    }
+
+    /// The word at a position. Any position is in bounds, since it is masked.
+    #[inline(always)]
+    pub(crate) fn at(&self, position: u64) -> &AtomicU64 {
+        let word = (self.index(position) / WORD as u64) as usize;
+        // SAFETY: masked, the index is below the capacity, whose words `new` was promised.
+        unsafe { &*self.base.add(word) }
+    }
+
+    /// Copies a payload into the ring, relaxed.
+    #[inline]
+    pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
+        let words = self.run(position, bytes.len());
+        let chunks = bytes.chunks_exact(WORD);
+        let tail = chunks.remainder();
+        let full = bytes.len() / WORD;
+        for (word, chunk) in words.iter().zip(chunks) {
+            word.store(u64::from_ne_bytes(chunk.try_into().expect("a chunk is a word")), Ordering::Relaxed);
+        }
+        if !tail.is_empty() {
+            let mut last = [0; WORD];
+            last[..tail.len()].copy_from_slice(tail);
+            words[full].store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        }
+    }
+
+    /// Copies `len` bytes out of the ring, relaxed. The copy may be torn.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `len` bytes, and is not in shared memory.
+    #[inline]
+    pub(crate) unsafe fn read(&self, position: u64, to: *mut u8, len: usize) {
+        let words = self.run(position, len);
+        let full = len / WORD;
+        for (at, word) in words[..full].iter().enumerate() {
+            let value = word.load(Ordering::Relaxed);
+            // SAFETY: `at` is below `len / 8`, so that this word lies within the `len` bytes promised.
+            unsafe { to.add(at * WORD).cast::<u64>().write_unaligned(value) };
+        }
+        let tail = len % WORD;
+        if tail != 0 {
+            let last = words[full].load(Ordering::Relaxed).to_ne_bytes();
+            // SAFETY: `full * 8 + tail` is `len`; `last` is local and holds `tail` bytes and more.
+            unsafe { to.add(full * WORD).copy_from_nonoverlapping(last.as_ptr(), tail) };
+        }
+    }
+
+    /// The words that hold `len` bytes from `position` on.
+    ///
+    /// # Panics
+    /// When they would run over the ring's end. Callers have checked that they don't; this is the second lock.
+    #[inline(always)]
+    fn run(&self, position: u64, len: usize) -> &[AtomicU64] {
+        let index = self.index(position);
+        assert!(len as u64 <= self.capacity() - index, "a frame runs over the end of its ring");
+        // SAFETY: the range was just checked to lie within the words that `new` was promised. A slice of atomics
+        // may be shared with writers elsewhere.
+        unsafe { std::slice::from_raw_parts(self.base.add(index as usize / WORD), len.div_ceil(WORD)) }
+    }
+}
+
+/// Where a received message goes.
+pub(crate) trait Destination {
+    /// A place for `len` bytes, or `None` where there's no room. What it held before is gone.
+    fn room(&mut self, len: usize) -> Option<*mut u8>;
+
+    /// The first `len` bytes of the place are written and are the message.
+    ///
+    /// # Safety
+    /// The last call of `room` was for `len` bytes, returned a place, and all of it has been written.
+    unsafe fn commit(&mut self, len: usize);
+}
+
+impl Destination for Vec<u8> {
+    fn room(&mut self, len: usize) -> Option<*mut u8> {
+        self.clear();
+        self.reserve(len);
+        Some(self.as_mut_ptr())
+    }
+
+    unsafe fn commit(&mut self, len: usize) {
+        // SAFETY: `room` reserved `len` bytes, and the caller says that they are written.
+        unsafe { self.set_len(len) }
+    }
+}
+
+impl Destination for &mut [u8] {
+    fn room(&mut self, len: usize) -> Option<*mut u8> {
+        (len <= self.len()).then_some(self.as_mut_ptr())
+    }
+
+    unsafe fn commit(&mut self, _len: usize) {}
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn words(capacity: u64) -> (Box<[AtomicU64]>, Words) {
+        let memory: Box<[AtomicU64]> =
+            (0..capacity as usize / WORD).map(|_| AtomicU64::new(u64::MAX)).collect();
+        // SAFETY: the memory is returned along with the view, and is as long as it says.
+        let view = unsafe { Words::new(memory.as_ptr(), capacity) };
+        (memory, view)
+    }
+
+    #[test]
+    fn every_length_comes_back_as_it_was() {
+        let (_memory, words) = words(128);
+        for len in 0..=64 {
+            let message: Vec<u8> = (0..len as u8).map(|byte| byte ^ 0x5a).collect();
+            words.write(64, &message);
+            let mut copy = Vec::new();
+            let to = copy.room(len).unwrap();
+            // SAFETY: `room` gave a place of `len` bytes, and `read` writes all of them.
+            unsafe {
+                words.read(64 + 128 * 3, to, len);
+                copy.commit(len);
+            }
+            assert_eq!(copy, message);
+        }
+    }
+
+    #[test]
+    fn a_short_tail_is_padded_and_nothing_else_is_touched() {
+        let (memory, words) = words(64);
+        words.write(8, &[1, 2, 3]);
+        assert_eq!(memory[1].load(Ordering::Relaxed).to_ne_bytes(), [1, 2, 3, 0, 0, 0, 0, 0]);
+        assert_eq!(memory[0].load(Ordering::Relaxed), u64::MAX);
+        assert_eq!(memory[2].load(Ordering::Relaxed), u64::MAX);
+    }
+
+    #[test]
+    #[should_panic(expected = "over the end")]
+    fn a_run_over_the_end_is_refused() {
+        let (_memory, words) = words(64);
+        words.write(56, &[0; 9]);
+    }
+
+    #[test]
+    fn a_slice_takes_what_fits_only() {
+        let mut space = [0_u8; 4];
+        let mut slice = &mut space[..];
+        assert!(slice.room(4).is_some());
+        assert!(slice.room(5).is_none());
+    }
+}

@@ -1,0 +1,284 @@
+//! The client's end: finding a channel, and the knocking side of the handshake.
+//!
+//! [`ClientWord`](crate::layout::ClientWord) shows the states. The client checks the section; swaps the word from a
+//! free one to its hello, with the next attempt's number and its process id; signals; and waits for the acknowledgement
+//! or the server's end. It was accepted when **its own exact word** reads ready, and only then reads the generation.
+//! It withdraws by an exact swap too: if that fails, it has been answered.
+
+use crate::access::{PeerIdentity, UserId};
+use crate::endpoint::{mirrored_methods, ChannelStats, Endpoint, ReceiveHalf, SendHalf, WriteOutcome};
+use crate::error::{Result, ShmError};
+use crate::events::Events;
+use crate::layout::{ClientWord, SERVER_UP};
+use crate::naming::ChannelName;
+use crate::options::{ChannelEvent, ClientOptions, Trust};
+use crate::session::{Channel, Deadline, Interrupter, Peer, Session, Side};
+use crate::shared::SharedView;
+use crate::sync::{Arc, Ordering};
+use crate::sys::{self, Process, Section, Unwatchable, Waitable};
+use std::time::Duration;
+
+/// The end of a channel that connects to a server.
+///
+/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it is leaving: the server
+/// receives what was sent, then [`ShmError::NotConnected`], and can take the next client. For an example see
+/// [`SharedServer`](crate::SharedServer).
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<xshm::SharedClient>();
+/// ```
+pub struct SharedClient {
+    endpoint: Endpoint,
+}
+
+/// How a knock ended, other than with a session or an error for good.
+enum Knock {
+    Accepted(Session),
+    /// The server left or died: another may come.
+    ServerGone,
+}
+
+impl SharedClient {
+    /// Connects to the server of that name. Waits for a server to come, for the client before to leave, and for the
+    /// server to accept, `timeout` in all. A name that doesn't exist yet, or a channel that is busy, is looked at
+    /// again after 1 to 50 ms.
+    ///
+    /// # Errors
+    /// - [`ShmError::Timeout`]: no server, or it didn't accept.
+    /// - [`ShmError::AlreadyConnected`]: the server has another client.
+    /// - [`ShmError::Refused`]: one side does not want the other, and why.
+    /// - [`ShmError::Incompatible`]: the server is of another make.
+    /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`].
+    pub fn connect(name: &str, timeout: Duration) -> Result<Self> {
+        Self::connect_with(name, timeout, ClientOptions::default())
+    }
+
+    /// Connects to an anonymous server, whose section the caller has a handle to: one of this process, which is
+    /// duplicated and stays the caller's.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); whose server it is, is not asked. [`ShmError::Refused`] too when the section is
+    /// a named server's: those have events, which are found by name only.
+    pub fn attach(section_handle: isize, timeout: Duration) -> Result<Self> {
+        Self::attach_with(section_handle, timeout, ClientOptions::default())
+    }
+
+    pub(crate) fn connect_with(name: &str, timeout: Duration, options: ClientOptions) -> Result<Self> {
+        let name = ChannelName::parse(name)?;
+        let deadline = Deadline::after(Some(timeout));
+        let mut pause = Pause::new();
+        loop {
+            if let Some(found) = sys::lookup(&name)? {
+                let owner = found.section.owner();
+                is_trusted(&options.trust, &owner).map_err(|error| report(&options, error))?;
+                // Opened while the section's server lives or not at all; if it is gone, another may come.
+                if let Some((view, events)) = open_channel(found).map_err(|error| report(&options, error))? {
+                    let user = owner.map(UserId);
+                    if let Some(client) = Self::knock(view, Some(events), user, deadline, &options)? {
+                        return Ok(client);
+                    }
+                }
+            }
+            if deadline.has_passed() {
+                return Err(ShmError::Timeout);
+            }
+            std::thread::sleep(pause.next(deadline));
+        }
+    }
+
+    pub(crate) fn attach_with(handle: isize, timeout: Duration, options: ClientOptions) -> Result<Self> {
+        let deadline = Deadline::after(Some(timeout));
+        let section = Section::duplicate(handle)?;
+        let user = section.owner().map(UserId);
+        let view = SharedView::open(section)?;
+        if view.has_events() {
+            let reason = "the section is a named server's: connect by its name".to_owned();
+            return Err(report(&options, ShmError::Refused { reason }));
+        }
+        Self::knock(view, None, user, deadline, &options)?.ok_or(ShmError::NotConnected)
+    }
+
+    /// Asks the server of a section for a session. `None`: the server is gone.
+    pub(crate) fn knock(
+        view: SharedView,
+        events: Option<Events>,
+        user: Option<UserId>,
+        deadline: Deadline,
+        options: &ClientOptions,
+    ) -> Result<Option<Self>> {
+        options.accepts(view.geometry()).map_err(|error| report(options, error))?;
+        let pid = view.server_pid();
+        let process = match Process::open(pid) {
+            Ok(process) => Some(process),
+            Err(Unwatchable::Gone) => return Ok(None),
+            Err(Unwatchable::Denied) if options.tuning.check_interval.is_some() => None,
+            Err(Unwatchable::Denied) => {
+                let reason = format!(
+                    "the server's process {pid} can't be opened to wait for its end, and no check interval is set"
+                );
+                return Err(report(options, ShmError::Refused { reason }));
+            }
+        };
+        let peer = Peer::new(pid, process, user);
+        let channel = Channel::new(Side::Client, view, events, None, options.tuning.clone())?;
+        match handshake(Arc::new(channel), peer, deadline)? {
+            Knock::ServerGone => Ok(None),
+            Knock::Accepted(session) => {
+                let mut endpoint = Endpoint::new(session.channel.clone());
+                endpoint.begin(session);
+                Ok(Some(SharedClient { endpoint }))
+            }
+        }
+    }
+
+    mirrored_methods!(
+        "server",
+        send_to_server,
+        try_send_to_server,
+        send_to_server_timeout,
+        receive_from_server,
+        receive_from_server_into,
+        try_receive_from_server,
+        try_receive_from_server_into,
+        receive_from_server_timeout,
+        receive_from_server_timeout_into,
+        poll_server
+    );
+}
+
+fn report(options: &ClientOptions, error: ShmError) -> ShmError {
+    options.tuning.report(&ChannelEvent::Refused(error.clone()));
+    error
+}
+
+/// Whether to talk to the server that created a section. The owner of a section can't be made up.
+fn is_trusted(trust: &Trust, owner: &Option<sys::User>) -> Result<()> {
+    let trusted = match (trust, owner) {
+        (Trust::Anyone, _) => true,
+        (_, None) => false,
+        (Trust::Owner, Some(owner)) => owner.is_trusted_server()?,
+        (Trust::Users(users), Some(owner)) => users.iter().any(|user| user.0 == *owner),
+    };
+    if trusted {
+        return Ok(());
+    }
+    let whose = owner.as_ref().map_or("an unknown user".to_owned(), |owner| format!("user {owner}"));
+    Err(ShmError::Refused { reason: format!("the server belongs to {whose}, who is not trusted") })
+}
+
+/// Checks what was found under a name. `None`: its server went away meanwhile.
+fn open_channel(found: sys::Found) -> Result<Option<(SharedView, Events)>> {
+    let (section, opener) = found.into_parts();
+    let view = SharedView::open(section)?;
+    if !view.has_events() {
+        return Err(ShmError::Incompatible {
+            what: "flags",
+            found: 0,
+            expected: crate::layout::FLAG_EVENTS.into(),
+        });
+    }
+    Ok(opener.events(view.instance())?.map(|events| (view, Events::new(events))))
+}
+
+/// Knocks until accepted. The caller has found the server alive.
+fn handshake(channel: Arc<Channel>, peer: Peer, deadline: Deadline) -> Result<Knock> {
+    let mut pause = Pause::new();
+    loop {
+        let control = channel.view.control();
+        if control.server_state.load(Ordering::Acquire) != SERVER_UP {
+            return Ok(Knock::ServerGone);
+        }
+        let word = channel.word();
+        if word.is_free() {
+            let hello = word.hello(sys::process_id());
+            let swap =
+                control.client_state.compare_exchange(word.0, hello.0, Ordering::AcqRel, Ordering::Acquire);
+            if swap.is_ok() {
+                if let Some(events) = &channel.events {
+                    events.request().set();
+                }
+                return await_answer(channel, hello, peer, deadline);
+            }
+            // Another client was faster.
+        }
+        if deadline.has_passed() {
+            return Err(ShmError::AlreadyConnected);
+        }
+        if wait(&channel, &peer, None, deadline, Some(pause.next(deadline)))? {
+            return Ok(Knock::ServerGone);
+        }
+    }
+}
+
+/// Waits for the answer to our hello.
+fn await_answer(channel: Arc<Channel>, hello: ClientWord, peer: Peer, deadline: Deadline) -> Result<Knock> {
+    let ready = hello.with_state(ClientWord::READY);
+    loop {
+        let gone = channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP;
+        // Either the swap withdraws the hello, or the server has answered it.
+        if (gone || deadline.has_passed()) && channel.swap_word(hello, ClientWord::IDLE) {
+            return if gone { Ok(Knock::ServerGone) } else { Err(ShmError::Timeout) };
+        }
+        let word = channel.word();
+        if word == ready {
+            // Written before the word became ready, which was acquired.
+            let generation = channel.view.control().generation.load(Ordering::Relaxed);
+            return Ok(Knock::Accepted(Session::new(channel, ready, generation, peer)));
+        }
+        if word != hello {
+            let reason = "the server did not accept this process".to_owned();
+            let error = ShmError::Refused { reason };
+            channel.tuning.report(&ChannelEvent::Refused(error.clone()));
+            return Err(error);
+        }
+        let acknowledge = channel.events.as_ref().map(|events| events.acknowledge());
+        let bound = if acknowledge.is_none() { Some(Pause::SHORTEST) } else { None };
+        if wait(&channel, &peer, acknowledge, deadline, bound)? {
+            return Ok(Knock::ServerGone);
+        }
+    }
+}
+
+/// Waits for an event, the end of the server's process, or the time. Whether the process has ended.
+fn wait(
+    channel: &Channel,
+    peer: &Peer,
+    event: Option<&sys::Event>,
+    deadline: Deadline,
+    bound: Option<Duration>,
+) -> Result<bool> {
+    let mut objects: Vec<Waitable<'_>> = event.into_iter().map(Waitable::Event).collect();
+    let mut bound = bound;
+    match peer.process() {
+        Some(process) => objects.push(Waitable::Process(process)),
+        None => {
+            // Nobody has an interrupter of an endpoint that isn't connected yet, but a wait needs an object.
+            objects.push(Waitable::Event(channel.interrupt.event()));
+            bound = bound.into_iter().chain(channel.tuning.check_interval).min();
+        }
+    }
+    let woken = sys::wait_any(&objects, deadline.remaining(bound))?;
+    Ok(match woken {
+        Some(index) => matches!(objects[index], Waitable::Process(_)),
+        None => peer.process().is_none() && peer.has_ended(),
+    })
+}
+
+/// How long to wait between two looks: from 1 ms on, doubling up to 50 ms.
+struct Pause(Duration);
+
+impl Pause {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_millis(50);
+
+    fn new() -> Self {
+        Pause(Self::SHORTEST)
+    }
+
+    fn next(&mut self, deadline: Deadline) -> Duration {
+        let now = self.0;
+        self.0 = (now * 2).min(Self::LONGEST);
+        deadline.remaining(Some(now)).unwrap_or(now)
+    }
+}

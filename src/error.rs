@@ -1,0 +1,117 @@
+//! [`ShmError`], the one error type of the crate.
+
+use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
+
+/// What can go wrong, told apart by what the caller can do about it: the channel ended, it is empty or full, time
+/// ran out, the peer broke the rules, or something was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShmError {
+    /// No peer yet, or it has left. Everything it sent before that has been received.
+    #[error("no peer is connected")]
+    NotConnected,
+    /// An overwriting sender outran every attempt to take a message. Nothing is wrong; try again.
+    #[error("the sender overwrites faster than messages can be taken; try again")]
+    NotReady,
+    /// The channel has a living client already.
+    #[error("the channel already has a client")]
+    AlreadyConnected,
+    /// The time given was up before it happened.
+    #[error("timed out")]
+    Timeout,
+    /// No message is queued.
+    #[error("no message is queued")]
+    QueueEmpty,
+    /// No room for the message. The queue is as it was.
+    #[error("the queue is full")]
+    QueueFull,
+    /// The message is shorter than [`MIN_MESSAGE_SIZE`].
+    #[error("the message is shorter than {MIN_MESSAGE_SIZE} bytes")]
+    MessageTooSmall,
+    /// The message is longer than [`MAX_MESSAGE_SIZE`], or than this channel's ring allows.
+    #[error("the message is longer than {MAX_MESSAGE_SIZE} bytes, or than the channel's ring allows")]
+    MessageTooLarge,
+    /// The section holds what the protocol can't have put there. The session is over.
+    #[error("the peer wrote what the protocol does not allow; the session is over")]
+    Corrupted,
+    /// The handshake did not come to an end.
+    #[error("the handshake failed")]
+    HandshakeFailed,
+    /// A call of the Windows kernel failed.
+    #[error("{context}: NTSTATUS {code:#010X}")]
+    WindowsError {
+        /// The `NTSTATUS`.
+        code: u32,
+        /// What was being done.
+        context: &'static str,
+    },
+    /// A multi-client server has no free slot.
+    #[error("the server has no free slot")]
+    NoFreeSlot,
+    /// A living server, or another kind of object, holds the name.
+    #[error("the name {name:?} is taken by a running server")]
+    AlreadyExists {
+        /// The name as the caller gave it.
+        name: String,
+    },
+    /// The peer's process ended without leaving the channel. Everything it sent before has been received.
+    #[error("the peer (process {pid}) died")]
+    PeerDied {
+        /// The peer's process id.
+        pid: u32,
+    },
+    /// [`Interrupter::interrupt`](crate::Interrupter::interrupt) ended the call.
+    #[error("interrupted")]
+    Interrupted,
+    /// The name can't name a channel.
+    #[error("{name:?} is no channel name: {reason}")]
+    InvalidName {
+        /// The name as the caller gave it.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An option has a value that it can't have.
+    #[error("{option}: {value} is not possible: {reason}")]
+    InvalidOption {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        value: u64,
+        /// What would be possible.
+        reason: String,
+    },
+    /// One side does not want, or is not allowed, to talk to the other.
+    #[error("refused: {reason}")]
+    Refused {
+        /// Who refused whom, and why.
+        reason: String,
+    },
+    /// The section at the other end is of another make.
+    #[error("incompatible peer: {what} is {found:#x}, expected {expected:#x}")]
+    Incompatible {
+        /// Which field differs.
+        what: &'static str,
+        /// Its value in the section.
+        found: u64,
+        /// The value that would have been accepted, or the bound that it breaks.
+        expected: u64,
+    },
+    /// The caller's buffer can't hold the next message, which stays in the queue.
+    #[error("the buffer is too small: the next message has {needed} bytes")]
+    BufferTooSmall {
+        /// The size of the next message in bytes.
+        needed: usize,
+    },
+    /// The operating system asks for a privilege that this process does not have.
+    #[error("creating {name:?} needs the privilege {privilege}")]
+    PrivilegeNotHeld {
+        /// The name as the caller gave it.
+        name: String,
+        /// The privilege's name.
+        privilege: &'static str,
+    },
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, ShmError>;

@@ -1,0 +1,398 @@
+//! The section, byte by byte.
+//!
+//! ```text
+//! offset          size      what
+//! 0               64        ControlBlock
+//! 64              64        RingHeader A, server -> client
+//! 128             capacity  ring A
+//! 128 +  capacity 64        RingHeader B, client -> server
+//! 192 +  capacity capacity  ring B
+//! ```
+//!
+//! With the default ring of 2 MiB that is 4,194,496 bytes. All numbers are in the machine's byte order. Every field
+//! is an atomic, since either process may write any of them at any time; each says below who *should* write it.
+//!
+//! The control block is a quiet line: after the handshake both sides only read it, save when one goes to sleep.
+
+use crate::constants::{
+    MAX_MESSAGES, MAX_MESSAGE_SIZE, MAX_RING_CAPACITY, MIN_MESSAGE_SIZE, MIN_RING_CAPACITY, RING_CAPACITY,
+};
+use crate::error::{Result, ShmError};
+use crate::sync::{AtomicU32, AtomicU64};
+use std::mem::size_of;
+
+/// The first line of a section: who is there, and who sleeps.
+#[repr(C, align(64))]
+pub(crate) struct ControlBlock {
+    /// [`MAGIC`](crate::constants::MAGIC). Written by the server before anybody can find the section.
+    pub(crate) magic: AtomicU32,
+    /// [`PROTOCOL_VERSION`](crate::constants::PROTOCOL_VERSION). Written like `magic`.
+    pub(crate) version: AtomicU32,
+    /// Counts connections. Written by the server before it accepts (the swap of `client_state` releases it); read
+    /// by the client after it has seen that it was accepted (acquired there).
+    pub(crate) generation: AtomicU32,
+    /// [`SERVER_UP`] or [`SERVER_GONE`]. Written by the server (release), read by the client (acquire).
+    pub(crate) server_state: AtomicU32,
+    /// A [`ClientWord`]. Both sides change it, by compare-and-swap (acquire and release) only.
+    pub(crate) client_state: AtomicU64,
+    /// The server's wake word, see [`crate::wake`].
+    pub(crate) server_wake: AtomicU64,
+    /// The client's wake word.
+    pub(crate) client_wake: AtomicU64,
+    /// Bytes in each ring. Written like `magic`.
+    pub(crate) capacity: AtomicU32,
+    /// Messages that a ring queues at most. Written like `magic`.
+    pub(crate) message_limit: AtomicU32,
+    /// [`FLAG_EVENTS`] and [`FLAG_REJECT`]. Written like `magic`.
+    pub(crate) flags: AtomicU32,
+    /// The server's process id. Written like `magic`; a hint, since anybody could write it.
+    pub(crate) server_pid: AtomicU32,
+    /// Distinguishes this server's kernel objects from those of its predecessors under the same name. Written like
+    /// `magic`.
+    pub(crate) instance: AtomicU64,
+}
+
+/// The line before each ring. Only `read_pos` decides anything.
+#[repr(C, align(64))]
+pub(crate) struct RingHeader {
+    /// Where the next frame will start. A statistic: written by the sender off its hot path, relaxed.
+    pub(crate) write_pos: AtomicU64,
+    /// Where the oldest unread frame starts. The receiver moves it when it takes a frame, the sender when it evicts
+    /// one; both by compare-and-swap (acquire and release). Reset by the server while nobody else is there.
+    pub(crate) read_pos: AtomicU64,
+    /// Messages sent in this generation. A statistic like `write_pos`.
+    pub(crate) message_count: AtomicU64,
+    /// Messages evicted in this generation. A statistic like `write_pos`.
+    pub(crate) drop_count: AtomicU64,
+    reserved: [AtomicU64; 4],
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    use std::mem::{align_of, offset_of};
+    assert!(size_of::<ControlBlock>() == 64 && align_of::<ControlBlock>() == 64);
+    assert!(offset_of!(ControlBlock, magic) == 0);
+    assert!(offset_of!(ControlBlock, version) == 4);
+    assert!(offset_of!(ControlBlock, generation) == 8);
+    assert!(offset_of!(ControlBlock, server_state) == 12);
+    assert!(offset_of!(ControlBlock, client_state) == 16);
+    assert!(offset_of!(ControlBlock, server_wake) == 24);
+    assert!(offset_of!(ControlBlock, client_wake) == 32);
+    assert!(offset_of!(ControlBlock, capacity) == 40);
+    assert!(offset_of!(ControlBlock, message_limit) == 44);
+    assert!(offset_of!(ControlBlock, flags) == 48);
+    assert!(offset_of!(ControlBlock, server_pid) == 52);
+    assert!(offset_of!(ControlBlock, instance) == 56);
+    assert!(size_of::<RingHeader>() == 64 && align_of::<RingHeader>() == 64);
+    assert!(offset_of!(RingHeader, write_pos) == 0);
+    assert!(offset_of!(RingHeader, read_pos) == 8);
+    assert!(offset_of!(RingHeader, message_count) == 16);
+    assert!(offset_of!(RingHeader, drop_count) == 24);
+    assert!(Geometry::DEFAULT.header_offset(Direction::ServerToClient) == 64);
+    assert!(Geometry::DEFAULT.ring_offset(Direction::ServerToClient) == 128);
+    assert!(Geometry::DEFAULT.header_offset(Direction::ClientToServer) == 128 + 2 * 1024 * 1024);
+    assert!(Geometry::DEFAULT.ring_offset(Direction::ClientToServer) == 192 + 2 * 1024 * 1024);
+    assert!(Geometry::DEFAULT.section_size() == 4_194_496);
+};
+
+/// `server_state`: the server is there.
+pub(crate) const SERVER_UP: u32 = 1;
+/// `server_state`: the server has left and will not come back to this section.
+pub(crate) const SERVER_GONE: u32 = 2;
+
+/// `flags`: the channel has events; without it both sides look again and again.
+pub(crate) const FLAG_EVENTS: u32 = 1;
+/// `flags`: a full ring rejects instead of evicting.
+pub(crate) const FLAG_REJECT: u32 = 2;
+
+/// Frames start at multiples of this many bytes: a cache line, so that no two messages share one. In a model every
+/// word is a place where a frame may start, which is the worst case for old payload that looks like a header; the
+/// true value is modelled too (`--cfg xshm_full_frames`).
+pub(crate) const FRAME_ALIGN: u64 = if cfg!(all(loom, not(xshm_full_frames))) { 8 } else { 64 };
+
+/// Bytes in a frame's header word.
+pub(crate) const FRAME_HEADER: u64 = 8;
+
+/// Bytes that a message of `len` bytes takes up in a ring.
+pub(crate) const fn frame_size(len: usize) -> u64 {
+    (FRAME_HEADER + len as u64 + FRAME_ALIGN - 1) & !(FRAME_ALIGN - 1)
+}
+
+/// Which way a ring's messages go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ServerToClient,
+    ClientToServer,
+}
+
+/// The sizes of a channel: checked, so that every offset computed from them is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    capacity: u32,
+    message_limit: u32,
+}
+
+impl Geometry {
+    pub(crate) const DEFAULT: Geometry =
+        Geometry { capacity: RING_CAPACITY as u32, message_limit: MAX_MESSAGES as u32 };
+
+    /// Checks what a caller asks for. The error names the nearest possible values.
+    pub(crate) fn from_options(capacity: usize, message_limit: usize) -> Result<Self> {
+        if !capacity.is_power_of_two() || !(MIN_RING_CAPACITY..=MAX_RING_CAPACITY).contains(&capacity) {
+            let wanted = capacity.clamp(MIN_RING_CAPACITY, MAX_RING_CAPACITY);
+            let above = wanted.next_power_of_two();
+            let below = if above == wanted { above } else { above / 2 };
+            let reason = if above == below {
+                format!("the nearest ring size is {above} bytes")
+            } else {
+                format!("a ring is a power of two; the nearest are {below} and {above} bytes")
+            };
+            return Err(ShmError::InvalidOption { option: "ring size", value: capacity as u64, reason });
+        }
+        let most = Self::most_messages(capacity as u64);
+        if message_limit == 0 || message_limit as u64 > most {
+            let reason = format!("a ring of {capacity} bytes holds 1 to {most} messages");
+            let value = message_limit as u64;
+            return Err(ShmError::InvalidOption { option: "message limit", value, reason });
+        }
+        Ok(Geometry { capacity: capacity as u32, message_limit: message_limit as u32 })
+    }
+
+    /// Checks what stands in a section of `section_size` bytes. The values come from the peer.
+    pub(crate) fn from_section(capacity: u32, message_limit: u32, section_size: usize) -> Result<Self> {
+        let differs = |what, found: u64, expected: u64| ShmError::Incompatible { what, found, expected };
+        let bytes = capacity as usize;
+        if !bytes.is_power_of_two() || !(MIN_RING_CAPACITY..=MAX_RING_CAPACITY).contains(&bytes) {
+            return Err(differs("ring size", capacity.into(), RING_CAPACITY as u64));
+        }
+        let most = Self::most_messages(capacity.into());
+        if message_limit == 0 || u64::from(message_limit) > most {
+            return Err(differs("message limit", message_limit.into(), most));
+        }
+        let geometry = Geometry { capacity, message_limit };
+        if section_size < geometry.section_size() {
+            return Err(differs("section size", section_size as u64, geometry.section_size() as u64));
+        }
+        Ok(geometry)
+    }
+
+    /// The last frame's place is kept free, see [`crate::ring`].
+    const fn most_messages(capacity: u64) -> u64 {
+        capacity / FRAME_ALIGN - 1
+    }
+
+    pub(crate) const fn capacity(&self) -> u64 {
+        self.capacity as u64
+    }
+
+    pub(crate) const fn message_limit(&self) -> usize {
+        self.message_limit as usize
+    }
+
+    /// The longest message: one that always fits into an empty ring, wherever it would start.
+    pub(crate) const fn longest_message(&self) -> usize {
+        longest_message(self.capacity())
+    }
+
+    // In a real build a word of the ring takes 8 bytes in memory, and these are the offsets of the module's table.
+    // loom's atomics are larger, so sizes are asked for, not assumed.
+    const fn ring_size(&self) -> usize {
+        self.capacity as usize / size_of::<u64>() * size_of::<AtomicU64>()
+    }
+
+    pub(crate) const fn header_offset(&self, direction: Direction) -> usize {
+        match direction {
+            Direction::ServerToClient => size_of::<ControlBlock>(),
+            Direction::ClientToServer => self.ring_offset(Direction::ServerToClient) + self.ring_size(),
+        }
+    }
+
+    pub(crate) const fn ring_offset(&self, direction: Direction) -> usize {
+        self.header_offset(direction) + size_of::<RingHeader>()
+    }
+
+    pub(crate) const fn section_size(&self) -> usize {
+        self.ring_offset(Direction::ClientToServer) + self.ring_size()
+    }
+}
+
+/// The longest message of a ring of `capacity` bytes.
+pub(crate) const fn longest_message(capacity: u64) -> usize {
+    let half = capacity / 2 - FRAME_HEADER;
+    if half < MAX_MESSAGE_SIZE as u64 {
+        half as usize
+    } else {
+        MAX_MESSAGE_SIZE
+    }
+}
+
+/// Whether a message of `len` bytes may be sent over a ring whose longest message is `longest`.
+#[inline]
+pub(crate) fn check_message(len: usize, longest: usize) -> Result<()> {
+    if len < MIN_MESSAGE_SIZE {
+        Err(ShmError::MessageTooSmall)
+    } else if len > longest {
+        Err(ShmError::MessageTooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+/// The first word of a frame: length (16 bits), kind (4 bits), sequence (44 bits). Never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHeader(pub(crate) u64);
+
+impl FrameHeader {
+    /// A message; the length is its payload's.
+    pub(crate) const MESSAGE: u64 = 1;
+    /// Nothing up to the end of the ring; the message of the same sequence follows at its start.
+    pub(crate) const PAD: u64 = 2;
+    /// Sequences are counted modulo this.
+    pub(crate) const SEQUENCES: u64 = 1 << 44;
+
+    pub(crate) fn new(kind: u64, len: usize, sequence: u64) -> Self {
+        debug_assert!(len <= MAX_MESSAGE_SIZE && sequence < Self::SEQUENCES);
+        FrameHeader(len as u64 | kind << 16 | sequence << 20)
+    }
+
+    pub(crate) fn len(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    pub(crate) fn kind(self) -> u64 {
+        self.0 >> 16 & 0xf
+    }
+
+    pub(crate) fn sequence(self) -> u64 {
+        self.0 >> 20
+    }
+}
+
+/// Where a ring's positions start in a generation. An operation of an old session, however late, compares against a
+/// position that doesn't occur in the new one.
+pub(crate) const fn first_position(generation: u32) -> u64 {
+    (generation as u64 & 0xffff) << 48
+}
+
+/// The word that a client and its server agree on: state (4 bits), attempt (28 bits), process id (32 bits).
+///
+/// ```text
+///                 client: attempt + 1, its pid           server
+///   IDLE, LEFT, REFUSED ----------------------> HELLO ------------> READY ------> ENDED
+///         ^                                      |  | not wanted      | client      | client has
+///         |        client gives up               |  v                 | leaves      v let go
+///         +----------------- IDLE <--------------+ REFUSED            +--> LEFT <---+
+/// ```
+///
+/// Every change is a compare-and-swap of the exact word, so that acceptance and withdrawal exclude each other, and a
+/// client knows by its own attempt that it is the one accepted. When a client died, the server puts IDLE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientWord(pub(crate) u64);
+
+impl ClientWord {
+    /// Nobody.
+    pub(crate) const IDLE: u64 = 0;
+    /// A client asks to be accepted.
+    pub(crate) const HELLO: u64 = 1;
+    /// It was: the session lives as long as this exact word stands.
+    pub(crate) const READY: u64 = 2;
+    /// The client has left; this was its last access to the section.
+    pub(crate) const LEFT: u64 = 3;
+    /// The server ended the session; the client has yet to let go of the section.
+    pub(crate) const ENDED: u64 = 4;
+    /// The server did not accept this attempt.
+    pub(crate) const REFUSED: u64 = 5;
+
+    pub(crate) fn state(self) -> u64 {
+        self.0 & 0xf
+    }
+
+    pub(crate) fn pid(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The same attempt in another state.
+    pub(crate) fn with_state(self, state: u64) -> Self {
+        ClientWord(self.0 & !0xf | state)
+    }
+
+    /// The word of the next attempt, made by `pid`.
+    pub(crate) fn hello(self, pid: u32) -> Self {
+        let attempt = ((self.0 >> 4) + 1) & 0x0fff_ffff;
+        ClientWord(Self::HELLO | attempt << 4 | u64::from(pid) << 32)
+    }
+
+    /// Whether a client may claim the channel now.
+    pub(crate) fn is_free(self) -> bool {
+        matches!(self.state(), Self::IDLE | Self::LEFT | Self::REFUSED)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn geometry_that_fits_is_adopted_and_other_is_named() {
+        assert_eq!(Geometry::from_options(RING_CAPACITY, MAX_MESSAGES), Ok(Geometry::DEFAULT));
+        for bits in 12..=30 {
+            assert!(Geometry::from_options(1 << bits, 1).is_ok());
+        }
+        let error = Geometry::from_options(5000, 10).unwrap_err();
+        assert!(error.to_string().contains("4096 and 8192"), "{error}");
+        let error = Geometry::from_options(1 << 31, 10).unwrap_err();
+        assert!(error.to_string().contains(&(1 << 30).to_string()), "{error}");
+        let error = Geometry::from_options(4096, 64).unwrap_err();
+        assert!(error.to_string().contains("1 to 63"), "{error}");
+        assert!(Geometry::from_options(4096, 63).is_ok());
+        assert!(Geometry::from_options(4096, 0).is_err());
+    }
+
+    #[test]
+    fn geometry_of_a_section_must_fit_its_size() {
+        let size = Geometry::DEFAULT.section_size();
+        assert!(Geometry::from_section(2 << 20, 250, size).is_ok());
+        for (capacity, limit, size, what) in [
+            (0, 250, size, "ring size"),
+            (3 << 20, 250, size, "ring size"),
+            (1 << 31, 250, size, "ring size"),
+            (2048, 1, size, "ring size"),
+            (2 << 20, 0, size, "message limit"),
+            (4096, 64, size, "message limit"),
+            (2 << 20, 250, size - 1, "section size"),
+            (1 << 30, 250, size, "section size"),
+        ] {
+            match Geometry::from_section(capacity, limit, size) {
+                Err(ShmError::Incompatible { what: differs, .. }) => assert_eq!(differs, what),
+                other => panic!("{capacity} {limit} {size}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_message_fits_wherever_it_starts() {
+        for bits in 12..=30 {
+            let capacity = 1_u64 << bits;
+            let frame = frame_size(longest_message(capacity));
+            let worst_pad = frame - FRAME_ALIGN;
+            assert!(worst_pad + frame + FRAME_ALIGN <= capacity, "2^{bits}");
+        }
+    }
+
+    #[test]
+    fn words_hold_what_is_put_into_them() {
+        let header = FrameHeader::new(FrameHeader::PAD, 65_535, FrameHeader::SEQUENCES - 1);
+        assert_eq!(
+            (header.len(), header.kind(), header.sequence()),
+            (65_535, FrameHeader::PAD, FrameHeader::SEQUENCES - 1)
+        );
+        let last = ClientWord(0xffff_fff0 | ClientWord::LEFT);
+        let next = last.hello(0xdead_beef);
+        assert_eq!(
+            (next.state(), next.0 >> 4 & 0x0fff_ffff, next.pid()),
+            (ClientWord::HELLO, 0, 0xdead_beef)
+        );
+        assert_eq!(next.with_state(ClientWord::READY).state(), ClientWord::READY);
+        assert_eq!(next.with_state(ClientWord::READY).with_state(ClientWord::HELLO), next);
+    }
+}

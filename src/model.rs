@@ -1,0 +1,308 @@
+//! A platform within one process, with threads for peers: for the model checker (loom), for Miri, and for units on
+//! systems without a real one. The code above the seam runs on it as it is.
+//!
+//! Under loom a wait without a timeout blocks on the first object alone, and one with a timeout times out at once
+//! where nothing is signalled: both outcomes of such a wait are explored, since the signal may come before or after.
+
+use super::{Unwatchable, Waitable, EVENTS};
+use crate::access::Access;
+use crate::error::{Result, ShmError};
+use crate::naming::ChannelName;
+use crate::sync::{Condvar, Mutex};
+use std::alloc::Layout;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
+/// A user, by number. Everybody is user 0.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct User(u32);
+
+impl User {
+    pub(crate) fn current() -> Result<Self> {
+        Ok(User(0))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(User)
+    }
+
+    pub(crate) fn is_trusted_server(&self) -> Result<bool> {
+        Ok(self.0 == 0)
+    }
+}
+
+impl std::fmt::Display for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+pub(crate) fn process_id() -> u32 {
+    1
+}
+
+struct Memory {
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: plain memory; who reads and writes what is the protocol's business.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout in `Section::create`.
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
+/// Zeroed memory, shared by reference count.
+pub(crate) struct Section(Arc<Memory>);
+
+impl Section {
+    pub(crate) fn create(size: usize) -> Result<Self> {
+        let layout = Layout::from_size_align(size, 4096).expect("sections have sensible sizes");
+        // SAFETY: no section is empty.
+        let base = unsafe { std::alloc::alloc_zeroed(layout) };
+        let base = NonNull::new(base).expect("tests have memory");
+        Ok(Section(Arc::new(Memory { base, layout })))
+    }
+
+    /// `raw` is from `as_raw` of a section that lives.
+    pub(crate) fn duplicate(raw: isize) -> Result<Self> {
+        let memory = raw as *const Memory;
+        // SAFETY: the section is alive, so that its count is at least one; the new reference is counted.
+        Ok(Section(unsafe {
+            Arc::increment_strong_count(memory);
+            Arc::from_raw(memory)
+        }))
+    }
+
+    pub(crate) fn as_raw(&self) -> isize {
+        Arc::as_ptr(&self.0) as isize
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.0.layout.size()
+    }
+
+    pub(crate) fn owner(&self) -> Option<User> {
+        Some(User(0))
+    }
+}
+
+/// Memory that is kept as long as this lives.
+pub(crate) struct Mapping(Arc<Memory>);
+
+impl Mapping {
+    pub(crate) fn map(section: &Section) -> Result<Self> {
+        Ok(Mapping(section.0.clone()))
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.0.base
+    }
+}
+
+struct Signal {
+    set: Mutex<bool>,
+    changed: Condvar,
+    stays: bool,
+}
+
+/// An event that threads share.
+#[derive(Clone)]
+pub(crate) struct Event(Arc<Signal>);
+
+impl Event {
+    fn new(stays: bool) -> Self {
+        Event(Arc::new(Signal { set: Mutex::new(false), changed: Condvar::new(), stays }))
+    }
+
+    /// One that wakes one waiter for each `set`.
+    pub(crate) fn auto_reset() -> Self {
+        Self::new(false)
+    }
+
+    pub(crate) fn local() -> Result<Self> {
+        Ok(Self::new(true))
+    }
+
+    pub(crate) fn set(&self) {
+        *self.0.set.lock().unwrap() = true;
+        self.0.changed.notify_one();
+    }
+
+    pub(crate) fn reset(&self) {
+        *self.0.set.lock().unwrap() = false;
+    }
+
+    pub(crate) fn as_raw(&self) -> isize {
+        Arc::as_ptr(&self.0) as isize
+    }
+
+    fn try_wait(&self) -> bool {
+        let mut set = self.0.set.lock().unwrap();
+        let was = *set;
+        *set = was && self.0.stays;
+        was
+    }
+}
+
+static ENDED: StdMutex<BTreeSet<u32>> = StdMutex::new(BTreeSet::new());
+
+/// A process that lives until a test says otherwise.
+pub(crate) struct Process(u32);
+
+impl Process {
+    pub(crate) fn open(pid: u32) -> std::result::Result<Self, Unwatchable> {
+        let process = Process(pid);
+        if process.has_ended() {
+            Err(Unwatchable::Gone)
+        } else {
+            Ok(process)
+        }
+    }
+
+    /// From now on, there's no such process.
+    #[cfg_attr(loom, allow(dead_code))]
+    pub(crate) fn end(pid: u32) {
+        ENDED.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        ENDED.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.0)
+    }
+
+    pub(crate) fn user(&self) -> Option<User> {
+        Some(User(0))
+    }
+}
+
+fn signalled(objects: &[Waitable<'_>]) -> Option<usize> {
+    objects.iter().position(|object| match object {
+        Waitable::Event(event) => event.try_wait(),
+        Waitable::Process(process) => process.has_ended(),
+    })
+}
+
+#[cfg(loom)]
+pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
+    if let Some(index) = signalled(objects) {
+        return Ok(Some(index));
+    }
+    let Waitable::Event(first) = &objects[0] else { panic!("models wait for an event first") };
+    if timeout.is_some() {
+        return Ok(None);
+    }
+    let mut set = first.0.set.lock().unwrap();
+    while !*set {
+        set = first.0.changed.wait(set).unwrap();
+    }
+    *set = first.0.stays;
+    Ok(Some(0))
+}
+
+#[cfg(not(loom))]
+pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
+    let deadline = timeout.and_then(|timeout| std::time::Instant::now().checked_add(timeout));
+    loop {
+        if let Some(index) = signalled(objects) {
+            return Ok(Some(index));
+        }
+        if deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
+            return Ok(None);
+        }
+        // Wakes early for the first object; looks at the others now and then.
+        if let Waitable::Event(first) = &objects[0] {
+            let set = first.0.set.lock().unwrap();
+            drop(first.0.changed.wait_timeout_while(set, Duration::from_millis(1), |set| !*set));
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Named {
+    section: Arc<Memory>,
+    events: [Event; EVENTS],
+}
+
+static NAMES: StdMutex<BTreeMap<String, Named>> = StdMutex::new(BTreeMap::new());
+
+fn names() -> std::sync::MutexGuard<'static, BTreeMap<String, Named>> {
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) struct Prepared {
+    pub(crate) section: Section,
+    pub(crate) events: [Event; EVENTS],
+    pub(crate) instance: u64,
+    pub(crate) announcement: Announcement,
+}
+
+pub(crate) struct Announcement {
+    name: String,
+    named: Named,
+}
+
+/// Has the name until dropped.
+pub(crate) struct Guard(String);
+
+impl Prepared {
+    pub(crate) fn new(name: &ChannelName, _access: &Access, size: usize) -> Result<Self> {
+        let section = Section::create(size)?;
+        let events: [Event; EVENTS] = std::array::from_fn(|_| Event::auto_reset());
+        let named = Named { section: section.0.clone(), events: events.clone() };
+        let announcement = Announcement { name: name.base().to_owned(), named };
+        Ok(Prepared { section, events, instance: 1, announcement })
+    }
+}
+
+impl Announcement {
+    pub(crate) fn announce(self) -> Result<Guard> {
+        let mut names = names();
+        if names.contains_key(&self.name) {
+            return Err(ShmError::AlreadyExists { name: self.name });
+        }
+        names.insert(self.name.clone(), self.named);
+        Ok(Guard(self.name))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        names().remove(&self.0);
+    }
+}
+
+pub(crate) struct Found {
+    pub(crate) section: Section,
+    opener: EventOpener,
+}
+
+pub(crate) struct EventOpener([Event; EVENTS]);
+
+pub(crate) fn lookup(name: &ChannelName) -> Result<Option<Found>> {
+    Ok(names()
+        .get(name.base())
+        .cloned()
+        .map(|named| Found { section: Section(named.section), opener: EventOpener(named.events) }))
+}
+
+impl Found {
+    pub(crate) fn into_parts(self) -> (Section, EventOpener) {
+        (self.section, self.opener)
+    }
+}
+
+impl EventOpener {
+    pub(crate) fn events(&self, _instance: u64) -> Result<Option<[Event; EVENTS]>> {
+        Ok(Some(self.0.clone()))
+    }
+}

@@ -1,0 +1,93 @@
+//! Owned handles, object attributes with a name, and status codes as errors.
+
+use super::funcs::NtClose;
+use super::types::*;
+use crate::error::{Result, ShmError};
+use std::ffi::c_void;
+use std::mem::size_of;
+use std::ptr;
+
+/// A handle that is closed when dropped.
+#[derive(Debug)]
+pub(crate) struct OwnedHandle(Handle);
+
+// SAFETY: a handle is a number that the kernel looks up; any thread of the process may use it.
+unsafe impl Send for OwnedHandle {}
+// SAFETY: as above; the kernel does its own locking.
+unsafe impl Sync for OwnedHandle {}
+
+impl OwnedHandle {
+    /// # Safety
+    /// `handle` is an open handle of this process, and nobody else closes it.
+    pub(crate) unsafe fn from_raw(handle: Handle) -> Self {
+        OwnedHandle(handle)
+    }
+
+    pub(crate) fn as_raw(&self) -> Handle {
+        self.0
+    }
+}
+
+impl Drop for OwnedHandle {
+    fn drop(&mut self) {
+        // SAFETY: by `from_raw`, the handle is open and ours to close.
+        unsafe { NtClose(self.0) };
+    }
+}
+
+/// Calls `create` with a place for a handle, and owns what it puts there.
+pub(crate) fn handle_from(
+    create: impl FnOnce(*mut Handle) -> NtStatus,
+) -> std::result::Result<OwnedHandle, NtStatus> {
+    let mut handle = ptr::null_mut();
+    let status = create(&mut handle);
+    if status < 0 {
+        return Err(status);
+    }
+    // SAFETY: a successful call has put a new handle there, which is nobody else's.
+    Ok(unsafe { OwnedHandle::from_raw(handle) })
+}
+
+pub(crate) fn error(status: NtStatus, context: &'static str) -> ShmError {
+    ShmError::WindowsError { code: status as u32, context }
+}
+
+pub(crate) fn check(status: NtStatus, context: &'static str) -> Result<NtStatus> {
+    if status < 0 {
+        Err(error(status, context))
+    } else {
+        Ok(status)
+    }
+}
+
+/// Object attributes with all that they point to. Handles made with them are not inherited, and names in them are
+/// case-sensitive.
+pub(crate) struct Attributes<'a> {
+    name: Option<Vec<u16>>,
+    security: Option<&'a [u8]>,
+}
+
+impl<'a> Attributes<'a> {
+    pub(crate) fn new(path: Option<&str>, security: Option<&'a [u8]>) -> Self {
+        Attributes { name: path.map(|path| path.encode_utf16().collect()), security }
+    }
+
+    pub(crate) fn with<R>(&self, call: impl FnOnce(*const ObjectAttributes) -> R) -> R {
+        let mut name = self.name.as_deref().map(unicode_string);
+        let attributes = ObjectAttributes {
+            length: size_of::<ObjectAttributes>() as u32,
+            root_directory: ptr::null_mut(),
+            object_name: name.as_mut().map_or(ptr::null_mut(), |name| name),
+            attributes: 0,
+            security_descriptor: self.security.map_or(ptr::null_mut(), |bytes| bytes.as_ptr() as *mut c_void),
+            security_quality_of_service: ptr::null_mut(),
+        };
+        call(&attributes)
+    }
+}
+
+/// A counted string that points to `text`. The kernel only reads it.
+pub(crate) fn unicode_string(text: &[u16]) -> UnicodeString {
+    let bytes = u16::try_from(text.len() * 2).expect("names are short");
+    UnicodeString { length: bytes, maximum_length: bytes, buffer: text.as_ptr() as *mut u16 }
+}

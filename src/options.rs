@@ -1,0 +1,274 @@
+//! What a server or a client may choose.
+
+use crate::access::{Access, UserId};
+use crate::client::SharedClient;
+use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
+use crate::error::{Result, ShmError};
+use crate::layout::Geometry;
+use crate::server::SharedServer;
+use std::fmt;
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+/// Something that happened to a channel, for the caller's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChannelEvent {
+    /// A session began.
+    Connected {
+        /// The peer's process id.
+        process_id: u32,
+        /// Which connection of this channel it is, counted from 1.
+        generation: u32,
+    },
+    /// A session ended; the error says how.
+    Lost(ShmError),
+    /// A peer was turned away; the error says why.
+    Refused(ShmError),
+    /// The peer broke the protocol; the session ended.
+    Corrupted(&'static str),
+}
+
+type Hook = StdArc<dyn Fn(&ChannelEvent) + Send + Sync>;
+
+/// What both sides may choose.
+#[derive(Clone)]
+pub(crate) struct Tuning {
+    pub(crate) spin: Duration,
+    pub(crate) receive_timeout: Option<Duration>,
+    pub(crate) check_interval: Option<Duration>,
+    hook: Option<Hook>,
+}
+
+impl Tuning {
+    pub(crate) fn report(&self, event: &ChannelEvent) {
+        if let Some(hook) = &self.hook {
+            hook(event);
+        }
+    }
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        // With one processor, spinning keeps the peer from running.
+        let alone = std::thread::available_parallelism().map_or(true, |processors| processors.get() == 1);
+        let spin = if alone { Duration::ZERO } else { Duration::from_micros(50) };
+        Tuning { spin, receive_timeout: None, check_interval: None, hook: None }
+    }
+}
+
+impl fmt::Debug for Tuning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tuning")
+            .field("spin", &self.spin)
+            .field("receive_timeout", &self.receive_timeout)
+            .field("check_interval", &self.check_interval)
+            .finish_non_exhaustive()
+    }
+}
+
+macro_rules! tuning_methods {
+    () => {
+        /// How long a call that waits looks again and again before it sleeps in the kernel: 50 µs unless changed,
+        /// nothing on a machine with one processor. Zero sleeps at once; `Duration::MAX` never sleeps.
+        pub fn spin(mut self, budget: Duration) -> Self {
+            self.tuning.spin = budget;
+            self
+        }
+
+        /// How long `receive_*` waits for a message, for ever unless changed. Zero makes it return
+        /// [`ShmError::QueueEmpty`] at once; other bounds end in [`ShmError::Timeout`].
+        pub fn receive_timeout(mut self, bound: Duration) -> Self {
+            self.tuning.receive_timeout = Some(bound);
+            self
+        }
+
+        /// Accept a peer whose process can't be watched (another user's, for instance), and look this often whether
+        /// it still runs. Without this such a peer is refused.
+        pub fn check_interval(mut self, interval: Duration) -> Self {
+            self.tuning.check_interval = Some(interval);
+            self
+        }
+
+        /// Calls `hook` for what a log would want to know. It runs on whichever thread noticed, inside the call that
+        /// did, and must not panic.
+        pub fn on_event(mut self, hook: impl Fn(&ChannelEvent) + Send + Sync + 'static) -> Self {
+            self.tuning.hook = Some(StdArc::new(hook));
+            self
+        }
+    };
+}
+
+/// Builds a [`SharedServer`] that differs from the default.
+///
+/// ```
+/// use xshm::{ServerOptions, MAX_MESSAGES};
+///
+/// let server = ServerOptions::new().ring_size(64 * 1024).message_limit(MAX_MESSAGES).start("options-example")?;
+/// assert!(!server.is_connected());
+/// assert!(ServerOptions::new().ring_size(100_000).start("options-example-2").is_err()); // no power of two
+/// # Ok::<(), xshm::ShmError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    ring_size: usize,
+    message_limit: usize,
+    pub(crate) reject_when_full: bool,
+    pub(crate) access: Access,
+    pub(crate) tuning: Tuning,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        ServerOptions {
+            ring_size: RING_CAPACITY,
+            message_limit: MAX_MESSAGES,
+            reject_when_full: false,
+            access: Access::default(),
+            tuning: Tuning::default(),
+        }
+    }
+}
+
+impl ServerOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes in each ring: a power of two from 4 KiB to 1 GiB. 2 MiB ([`RING_CAPACITY`]) unless changed. The longest
+    /// message is 65,535 bytes or half the ring less 8, whichever is less.
+    pub fn ring_size(mut self, bytes: usize) -> Self {
+        self.ring_size = bytes;
+        self
+    }
+
+    /// Messages that each ring queues at most: from 1 to what fits, a 64th of its bytes less one. 250
+    /// ([`MAX_MESSAGES`]) unless changed.
+    pub fn message_limit(mut self, messages: usize) -> Self {
+        self.message_limit = messages;
+        self
+    }
+
+    /// Make both sides' `send_*` return [`ShmError::QueueFull`] when the queue is full, where they would evict the
+    /// oldest messages otherwise.
+    pub fn reject_when_full(mut self) -> Self {
+        self.reject_when_full = true;
+        self
+    }
+
+    /// Who may connect: [`Access::Owner`] unless changed.
+    pub fn access(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    tuning_methods!();
+
+    /// Starts a server under a name, see [`SharedServer::start`].
+    ///
+    /// # Errors
+    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] for an option that can't be.
+    pub fn start(self, name: &str) -> Result<SharedServer> {
+        SharedServer::start_with(name, self)
+    }
+
+    /// Starts a server without a name, see [`SharedServer::start_anonymous`].
+    ///
+    /// # Errors
+    /// Those of [`SharedServer::start_anonymous`], and [`ShmError::InvalidOption`] for an option that can't be.
+    pub fn start_anonymous(self) -> Result<SharedServer> {
+        SharedServer::start_anonymous_with(self)
+    }
+
+    pub(crate) fn geometry(&self) -> Result<Geometry> {
+        Geometry::from_options(self.ring_size, self.message_limit)
+    }
+}
+
+/// Whose servers a client talks to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Trust {
+    /// Servers of our own user, of the system and of administrators.
+    #[default]
+    Owner,
+    /// Servers of these users, and no others.
+    Users(Vec<UserId>),
+    /// Any server that has the name.
+    Anyone,
+}
+
+/// Builds a [`SharedClient`] that differs from the default.
+///
+/// ```
+/// use std::time::Duration;
+/// use xshm::{ClientOptions, ShmError};
+///
+/// let nobody = ClientOptions::new().spin(Duration::ZERO).connect("nobody-is-here", Duration::ZERO);
+/// assert!(matches!(nobody, Err(ShmError::Timeout)));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ClientOptions {
+    ring_size: Option<usize>,
+    message_limit: Option<usize>,
+    pub(crate) trust: Trust,
+    pub(crate) tuning: Tuning,
+}
+
+impl ClientOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Refuse a server whose rings have another size in bytes. Any size is adopted otherwise.
+    pub fn ring_size(mut self, bytes: usize) -> Self {
+        self.ring_size = Some(bytes);
+        self
+    }
+
+    /// Refuse a server whose rings queue another number of messages. Any is adopted otherwise.
+    pub fn message_limit(mut self, messages: usize) -> Self {
+        self.message_limit = Some(messages);
+        self
+    }
+
+    /// Whose servers to talk to: [`Trust::Owner`] unless changed.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    tuning_methods!();
+
+    /// Connects to a server by its name, see [`SharedClient::connect`].
+    ///
+    /// # Errors
+    /// Those of [`SharedClient::connect`], and [`ShmError::Incompatible`] for a server that differs from what was
+    /// demanded.
+    pub fn connect(self, name: &str, timeout: Duration) -> Result<SharedClient> {
+        SharedClient::connect_with(name, timeout, self)
+    }
+
+    /// Connects to an anonymous server, see [`SharedClient::attach`].
+    ///
+    /// # Errors
+    /// Those of [`SharedClient::attach`], and [`ShmError::Incompatible`] for a server that differs from what was
+    /// demanded.
+    pub fn attach(self, section_handle: isize, timeout: Duration) -> Result<SharedClient> {
+        SharedClient::attach_with(section_handle, timeout, self)
+    }
+
+    /// Whether the server's geometry is the one demanded, if one was.
+    pub(crate) fn accepts(&self, geometry: Geometry) -> Result<()> {
+        let same = |what, found: u64, expected: Option<usize>| match expected {
+            Some(expected) if expected as u64 != found => {
+                Err(ShmError::Incompatible { what, found, expected: expected as u64 })
+            }
+            _ => Ok(()),
+        };
+        same("ring size", geometry.capacity(), self.ring_size)?;
+        same("message limit", geometry.message_limit() as u64, self.message_limit)
+    }
+}

@@ -1,0 +1,291 @@
+//! The server's end: creating a channel, and the accepting side of the handshake.
+//!
+//! [`ClientWord`](crate::layout::ClientWord) shows the states. The server looks at the client's word; finds a hello;
+//! makes sure that its process runs, and holds it; empties both rings and raises the generation; swaps **that exact
+//! word** to ready; signals. A hello that was withdrawn meanwhile makes the swap fail, and nothing has happened.
+
+use crate::access::{PeerIdentity, UserId};
+use crate::endpoint::{mirrored_methods, ChannelStats, Endpoint, ReceiveHalf, SendHalf, WriteOutcome};
+use crate::error::{Result, ShmError};
+use crate::events::{EventHandles, Events};
+use crate::layout::{ClientWord, Direction, FLAG_EVENTS, FLAG_REJECT};
+use crate::naming::ChannelName;
+use crate::options::{ChannelEvent, ServerOptions};
+use crate::session::{Channel, Deadline, Interrupter, Peer, Session, Side};
+use crate::shared::SharedView;
+use crate::sync::{Arc, Ordering};
+use crate::sys::{self, Prepared, Process, Section, Unwatchable, Waitable};
+use crate::wake::WakeWord;
+use std::time::Duration;
+
+/// How often [`SharedServer::wait_for_client_noevent`], and a server without events, look for a client.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The end of a channel that has the name. It serves one client at a time, one after the other.
+///
+/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it is leaving: the client
+/// receives what was sent, then [`ShmError::NotConnected`].
+///
+/// ```
+/// use std::{thread, time::Duration};
+/// use xshm::{SharedClient, SharedServer};
+///
+/// let mut server = SharedServer::start("server-example")?;
+/// let client = thread::spawn(|| -> xshm::Result<Vec<u8>> {
+///     let client = SharedClient::connect("server-example", Duration::from_secs(5))?;
+///     let mut message = Vec::new();
+///     client.receive_from_server(&mut message)?;
+///     client.send_to_server(b"and hello to you")?;
+///     Ok(message)
+/// });
+/// server.wait_for_client(Some(Duration::from_secs(5)))?;
+/// server.send_to_client(b"hello")?;
+/// let mut answer = Vec::new();
+/// server.receive_from_client(&mut answer)?;
+/// assert_eq!(answer, b"and hello to you");
+/// assert_eq!(client.join().unwrap()?, b"hello");
+/// # Ok::<(), xshm::ShmError>(())
+/// ```
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<xshm::SharedServer>();
+/// ```
+pub struct SharedServer {
+    endpoint: Endpoint,
+    generation: u32,
+    /// The session before, until its client is known to have let go of the section.
+    previous: Option<Arc<Session>>,
+}
+
+impl SharedServer {
+    /// Starts a server under a name of 1 to 80 bytes, without NUL and backslash. A name that begins with `Global\` is
+    /// the whole machine's; any other, with or without `Local\`, the session's.
+    ///
+    /// # Errors
+    /// - [`ShmError::AlreadyExists`]: a living server, or anything else, has the name. One that died doesn't.
+    /// - [`ShmError::InvalidName`], [`ShmError::PrivilegeNotHeld`], [`ShmError::WindowsError`].
+    pub fn start(name: &str) -> Result<Self> {
+        Self::start_with(name, ServerOptions::default())
+    }
+
+    /// Starts a server without a name. Its client gets the [`section_handle`](Self::section_handle) in some other
+    /// way, duplicated into its process, and [attaches](crate::SharedClient::attach).
+    ///
+    /// There are no events then: who waits looks every millisecond.
+    ///
+    /// # Errors
+    /// [`ShmError::WindowsError`].
+    pub fn start_anonymous() -> Result<Self> {
+        Self::start_anonymous_with(ServerOptions::default())
+    }
+
+    pub(crate) fn start_with(name: &str, options: ServerOptions) -> Result<Self> {
+        let name = ChannelName::parse(name)?;
+        let geometry = options.geometry()?;
+        let size = geometry.section_size();
+        let Prepared { section, events, instance, announcement } =
+            Prepared::new(&name, &options.access, size)?;
+        let flags = FLAG_EVENTS | options.flags();
+        let view = SharedView::create(section, geometry, flags, instance)?;
+        let guard = announcement.announce()?;
+        let channel =
+            Channel::new(Side::Server, view, Some(Events::new(events)), Some(guard), options.tuning)?;
+        Ok(Self::new(channel))
+    }
+
+    pub(crate) fn start_anonymous_with(options: ServerOptions) -> Result<Self> {
+        let geometry = options.geometry()?;
+        let section = Section::create(geometry.section_size())?;
+        let view = SharedView::create(section, geometry, options.flags(), 0)?;
+        Ok(Self::new(Channel::new(Side::Server, view, None, None, options.tuning)?))
+    }
+
+    pub(crate) fn new(channel: Channel) -> Self {
+        SharedServer { endpoint: Endpoint::new(Arc::new(channel)), generation: 0, previous: None }
+    }
+
+    /// Waits for a client and begins a session with it, with empty queues. What an earlier session left unread is
+    /// discarded. `None` waits for ever, zero looks once.
+    ///
+    /// # Errors
+    /// - [`ShmError::Timeout`], [`ShmError::Interrupted`].
+    /// - [`ShmError::AlreadyConnected`]: the present client lives. Nothing changed.
+    /// - [`ShmError::Refused`]: a client came whose process can't be watched, and the options set no
+    ///   [`check_interval`](crate::ServerOptions::check_interval). Others may come.
+    pub fn wait_for_client(&mut self, timeout: Option<Duration>) -> Result<()> {
+        self.accept(timeout, true)
+    }
+
+    /// As [`wait_for_client`](Self::wait_for_client), for a client that doesn't signal the request event: looks into
+    /// the section every millisecond.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait_for_client_noevent(&mut self, timeout: Option<Duration>) -> Result<()> {
+        self.accept(timeout, false)
+    }
+
+    fn accept(&mut self, timeout: Option<Duration>, by_event: bool) -> Result<()> {
+        if self.is_connected() {
+            return Err(ShmError::AlreadyConnected);
+        }
+        if let Some(session) = self.endpoint.end() {
+            self.previous = Some(session);
+        }
+        let deadline = Deadline::after(timeout);
+        loop {
+            if self.look()? {
+                return Ok(());
+            }
+            if self.endpoint.channel.interrupt.is_set() {
+                return Err(ShmError::Interrupted);
+            }
+            if deadline.has_passed() {
+                return Err(ShmError::Timeout);
+            }
+            self.wait_for_request(deadline, by_event)?;
+        }
+    }
+
+    /// Looks at the client's word and does what it asks for. Whether a session began by that.
+    fn look(&mut self) -> Result<bool> {
+        let word = self.endpoint.channel.word();
+        if let Some(previous) = &self.previous {
+            let same = word.with_state(ClientWord::READY) == previous.word;
+            let held = same && matches!(word.state(), ClientWord::READY | ClientWord::ENDED);
+            if held && !previous.peer.has_ended() {
+                return Ok(false);
+            }
+            self.previous = None;
+        }
+        match word.state() {
+            ClientWord::HELLO => return self.answer(word),
+            _ if word.is_free() => {}
+            // A dead client's, or what never was a client's.
+            _ => drop(self.endpoint.channel.swap_word(word, ClientWord::IDLE)),
+        }
+        Ok(false)
+    }
+
+    /// Answers a hello. Whether a session began by that.
+    fn answer(&mut self, hello: ClientWord) -> Result<bool> {
+        let channel = self.endpoint.channel.clone();
+        let process = match Process::open(hello.pid()) {
+            Ok(process) => Some(process),
+            Err(Unwatchable::Gone) => {
+                channel.swap_word(hello, ClientWord::IDLE);
+                return Ok(false);
+            }
+            Err(Unwatchable::Denied) if channel.tuning.check_interval.is_some() => None,
+            Err(Unwatchable::Denied) => return self.refuse(hello),
+        };
+        let generation = self.generation.wrapping_add(1);
+        let control = channel.view.control();
+        for direction in [Direction::ServerToClient, Direction::ClientToServer] {
+            // SAFETY: the ring is dropped at once. It has neither producer nor consumer: ours ended with the last
+            // session, and its client has let go (`look`).
+            unsafe { channel.view.ring(direction) }.reset(generation);
+        }
+        WakeWord::reset(&control.server_wake, generation, channel.standing_bits());
+        WakeWord::reset(&control.client_wake, generation, 0);
+        control.generation.store(generation, Ordering::Release);
+        self.generation = generation;
+        if !channel.swap_word(hello, ClientWord::READY) {
+            return Ok(false);
+        }
+        if let Some(events) = &channel.events {
+            events.acknowledge().set();
+        }
+        channel.signal_exported();
+        let user = process.as_ref().and_then(Process::user).map(UserId);
+        let peer = Peer::new(hello.pid(), process, user);
+        let ready = hello.with_state(ClientWord::READY);
+        self.endpoint.begin(Session::new(channel, ready, generation, peer));
+        Ok(true)
+    }
+
+    fn refuse(&self, hello: ClientWord) -> Result<bool> {
+        let channel = &self.endpoint.channel;
+        channel.swap_word(hello, ClientWord::REFUSED);
+        if let Some(events) = &channel.events {
+            events.acknowledge().set();
+        }
+        let reason = format!(
+            "the client's process {} can't be opened to wait for its end, and no check interval is set",
+            hello.pid()
+        );
+        let error = ShmError::Refused { reason };
+        channel.tuning.report(&ChannelEvent::Refused(error.clone()));
+        Err(error)
+    }
+
+    fn wait_for_request(&self, deadline: Deadline, by_event: bool) -> Result<()> {
+        let channel = &self.endpoint.channel;
+        let mut objects = vec![Waitable::Event(channel.interrupt.event())];
+        let mut bound = Some(LOOK_INTERVAL);
+        if let (true, Some(events)) = (by_event, &channel.events) {
+            objects.insert(0, Waitable::Event(events.request()));
+            bound = None;
+        }
+        if let Some(previous) = &self.previous {
+            match previous.peer.process() {
+                Some(process) => objects.push(Waitable::Process(process)),
+                None => bound = bound.or(channel.tuning.check_interval),
+            }
+        }
+        sys::wait_any(&objects, deadline.remaining(bound)).map(drop)
+    }
+
+    /// Ends the session with the present client, which learns of it at once, and receives first what was sent. The
+    /// next one is accepted when it has let go of the channel.
+    pub fn disconnect_client(&mut self) {
+        if let Some(session) = self.endpoint.session() {
+            session.disconnect();
+        }
+    }
+
+    /// Whether the server has no name.
+    pub fn is_anonymous(&self) -> bool {
+        self.endpoint.channel.is_anonymous()
+    }
+
+    /// The section, to be duplicated into the process of a client or handed to a driver: a handle of this process on
+    /// Windows. It stays the library's: don't close it.
+    pub fn section_handle(&self) -> isize {
+        self.endpoint.channel.view.section().as_raw()
+    }
+
+    /// The channel's data events, for native waiters and drivers. `None` for an anonymous server.
+    ///
+    /// From this call on, every message in either direction is signalled, since a native waiter doesn't tell when it
+    /// sleeps: a kernel call each. Both events are signalled once at the call, and at each connection. A native waiter
+    /// looks for messages before it waits.
+    pub fn get_event_handles(&self) -> Option<EventHandles> {
+        self.endpoint.event_handles()
+    }
+
+    mirrored_methods!(
+        "client",
+        send_to_client,
+        try_send_to_client,
+        send_to_client_timeout,
+        receive_from_client,
+        receive_from_client_into,
+        try_receive_from_client,
+        try_receive_from_client_into,
+        receive_from_client_timeout,
+        receive_from_client_timeout_into,
+        poll_client
+    );
+}
+
+impl ServerOptions {
+    fn flags(&self) -> u32 {
+        if self.reject_when_full {
+            FLAG_REJECT
+        } else {
+            0
+        }
+    }
+}

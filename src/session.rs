@@ -1,0 +1,549 @@
+//! A channel as one side holds it, one connection over it, and how to wait for the other side.
+
+use crate::access::{PeerIdentity, UserId};
+use crate::error::{Result, ShmError};
+use crate::events::{EventHandles, Events};
+use crate::layout::{ClientWord, Direction, SERVER_GONE, SERVER_UP};
+use crate::options::{ChannelEvent, Tuning};
+use crate::ring::Corrupted;
+use crate::shared::SharedView;
+use crate::sync::{spin_loop, Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sys::{self, Event, Guard, Process, Unwatchable, Waitable};
+use crate::wake::{WakeWord, ALWAYS_DATA, DATA, SPACE};
+use std::time::{Duration, Instant};
+
+/// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+impl Side {
+    pub(crate) fn sends(self) -> Direction {
+        match self {
+            Side::Server => Direction::ServerToClient,
+            Side::Client => Direction::ClientToServer,
+        }
+    }
+
+    pub(crate) fn receives(self) -> Direction {
+        match self {
+            Side::Server => Direction::ClientToServer,
+            Side::Client => Direction::ServerToClient,
+        }
+    }
+}
+
+/// Without events, how often a waiting side looks.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// A side that spins for long looks this often whether the peer still runs.
+const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Until when to wait. Durations that lead beyond what a clock can say are for ever.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(crate) fn after(timeout: Option<Duration>) -> Self {
+        Deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        self.0.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// How long still, at most `bound`. `None`: for ever.
+    pub(crate) fn remaining(self, bound: Option<Duration>) -> Option<Duration> {
+        let left = self.0.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match (left, bound) {
+            (Some(left), Some(bound)) => Some(left.min(bound)),
+            (left, bound) => left.or(bound),
+        }
+    }
+}
+
+/// Ends the blocking calls of an endpoint from another thread.
+///
+/// ```
+/// use std::{thread, time::Duration};
+/// use xshm::{SharedServer, ShmError};
+///
+/// let mut server = SharedServer::start("interrupter-example")?;
+/// let interrupter = server.interrupter();
+/// let stopper = thread::spawn(move || interrupter.interrupt());
+/// assert_eq!(server.wait_for_client(None), Err(ShmError::Interrupted));
+/// stopper.join().unwrap();
+/// # Ok::<(), xshm::ShmError>(())
+/// ```
+#[derive(Clone)]
+pub struct Interrupter(pub(crate) Arc<Interrupt>);
+
+pub(crate) struct Interrupt {
+    set: AtomicBool,
+    event: Event,
+}
+
+impl Interrupt {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Interrupt { set: AtomicBool::new(false), event: Event::local()? })
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn event(&self) -> &Event {
+        &self.event
+    }
+}
+
+impl Interrupter {
+    /// From now on every call of the endpoint (of both halves, where it is split) that would wait returns
+    /// [`ShmError::Interrupted`] instead, the ones that are waiting too. What doesn't need to wait goes on working.
+    pub fn interrupt(&self) {
+        self.0.set.store(true, Ordering::Release);
+        self.0.event.set();
+    }
+
+    /// Calls may wait again.
+    pub fn reset(&self) {
+        self.0.event.reset();
+        self.0.set.store(false, Ordering::Release);
+    }
+
+    /// Whether calls are being interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.is_set()
+    }
+}
+
+impl std::fmt::Debug for Interrupter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interrupter").field("interrupted", &self.is_interrupted()).finish()
+    }
+}
+
+/// A section with its events, as one side holds it. Dropping a server's is leaving.
+pub(crate) struct Channel {
+    pub(crate) side: Side,
+    pub(crate) view: SharedView,
+    pub(crate) events: Option<Events>,
+    pub(crate) interrupt: Arc<Interrupt>,
+    pub(crate) tuning: Tuning,
+    /// Native waiters hold our data events: every message is signalled.
+    exported: AtomicBool,
+    /// The server's name. The last field: it comes free when all else is gone.
+    guard: Option<Guard>,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        side: Side,
+        view: SharedView,
+        events: Option<Events>,
+        guard: Option<Guard>,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let interrupt = Arc::new(Interrupt::new()?);
+        Ok(Channel { side, view, events, interrupt, tuning, exported: AtomicBool::new(false), guard })
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.guard.is_none()
+    }
+
+    /// The bits of our own wake word that stand in every generation.
+    pub(crate) fn standing_bits(&self) -> u32 {
+        if self.exported.load(Ordering::Acquire) {
+            ALWAYS_DATA
+        } else {
+            0
+        }
+    }
+
+    /// Hands out the data events, and from now on signals and has signalled every message.
+    pub(crate) fn export(&self, session: Option<&Session>) -> Option<EventHandles> {
+        let events = self.events.as_ref()?;
+        self.exported.store(true, Ordering::Release);
+        if let Some(session) = session {
+            // A peer that fights over the word has ended its session by that; there's nothing more to announce.
+            let _ = session.own_wake().set(ALWAYS_DATA);
+        }
+        self.signal_exported();
+        let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));
+        Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })
+    }
+
+    /// Announces what may have been published before a native waiter's wish to be signalled was known.
+    pub(crate) fn signal_exported(&self) {
+        if let (true, Some(events)) = (self.exported.load(Ordering::Acquire), &self.events) {
+            events.data(Direction::ServerToClient).set();
+            events.data(Direction::ClientToServer).set();
+        }
+    }
+
+    /// Wakes whatever the peer may be waiting in.
+    fn wake_peer(&self) {
+        if let Some(events) = &self.events {
+            events.data(self.side.sends()).set();
+            events.space(self.side.receives()).set();
+            events.disconnect().set();
+            match self.side {
+                Side::Server => events.acknowledge().set(),
+                Side::Client => events.request().set(),
+            }
+        }
+    }
+
+    /// Swaps the exact client word for the same attempt in another state.
+    pub(crate) fn swap_word(&self, word: ClientWord, state: u64) -> bool {
+        let to = word.with_state(state).0;
+        let word_in_section = &self.view.control().client_state;
+        word_in_section.compare_exchange(word.0, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub(crate) fn word(&self) -> ClientWord {
+        ClientWord(self.view.control().client_state.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        if self.side == Side::Server {
+            self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
+            self.wake_peer();
+        }
+    }
+}
+
+/// The peer's process, held open so that its end can be waited for.
+pub(crate) struct Peer {
+    pid: u32,
+    /// `None`: it can't be watched, and is looked for by its id from time to time.
+    process: Option<Process>,
+    user: Option<UserId>,
+}
+
+impl Peer {
+    pub(crate) fn new(pid: u32, process: Option<Process>, user: Option<UserId>) -> Self {
+        Peer { pid, process, user }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.process {
+            Some(process) => process.has_ended(),
+            None => matches!(Process::open(self.pid), Err(Unwatchable::Gone)),
+        }
+    }
+
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    pub(crate) fn identity(&self) -> PeerIdentity {
+        PeerIdentity { process_id: self.pid, user: self.user.clone() }
+    }
+}
+
+// How a session ended.
+const LIVE: u32 = 0;
+const LEFT: u32 = 1;
+const DIED: u32 = 2;
+const CORRUPTED: u32 = 3;
+
+/// One connection. Dropping a client's is leaving.
+pub(crate) struct Session {
+    pub(crate) channel: Arc<Channel>,
+    /// The session lives as long as this exact word stands in the section.
+    pub(crate) word: ClientWord,
+    pub(crate) generation: u32,
+    pub(crate) peer: Peer,
+    ended: AtomicU32,
+    signals: AtomicU64,
+    sleeps: AtomicU64,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy)]
+pub(crate) enum Wish {
+    Data,
+    Space,
+}
+
+impl Session {
+    pub(crate) fn new(channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer) -> Self {
+        channel.tuning.report(&ChannelEvent::Connected { process_id: peer.pid, generation });
+        let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
+        Session { channel, word, generation, peer, ended, signals, sleeps }
+    }
+
+    pub(crate) fn own_wake(&self) -> WakeWord<'_> {
+        let control = self.channel.view.control();
+        let word = match self.channel.side {
+            Side::Server => &control.server_wake,
+            Side::Client => &control.client_wake,
+        };
+        WakeWord::new(word, self.generation)
+    }
+
+    pub(crate) fn peer_wake(&self) -> WakeWord<'_> {
+        let control = self.channel.view.control();
+        let word = match self.channel.side {
+            Side::Server => &control.client_wake,
+            Side::Client => &control.server_wake,
+        };
+        WakeWord::new(word, self.generation)
+    }
+
+    /// Signals the peer if it sleeps on `wish`, or if somebody waits natively.
+    #[inline]
+    pub(crate) fn wake_peer_for(&self, wish: Wish) -> Result<()> {
+        let (bit, always, exported) = match wish {
+            Wish::Data => (DATA, ALWAYS_DATA, self.channel.exported.load(Ordering::Relaxed)),
+            Wish::Space => (SPACE, crate::wake::ALWAYS_SPACE, false),
+        };
+        let asked = self.peer_wake().take(bit, always).map_err(|what| self.corrupted(what))?;
+        if let (true, Some(events)) = (asked || exported, &self.channel.events) {
+            match wish {
+                Wish::Data => events.data(self.channel.side.sends()).set(),
+                Wish::Space => events.space(self.channel.side.receives()).set(),
+            }
+            self.signals.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Kernel signals sent and kernel waits begun in this session.
+    pub(crate) fn kernel_calls(&self) -> (u64, u64) {
+        (self.signals.load(Ordering::Relaxed), self.sleeps.load(Ordering::Relaxed))
+    }
+
+    /// Whether the session lives, as far as the section tells: one read of a quiet line.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        let control = self.channel.view.control();
+        if self.ended.load(Ordering::Relaxed) == LIVE
+            // Acquired, so that who sees the peer gone also sees what it published before.
+            && control.client_state.load(Ordering::Acquire) == self.word.0
+            && (self.channel.side == Side::Server || control.server_state.load(Ordering::Acquire) == SERVER_UP)
+        {
+            return Ok(());
+        }
+        Err(self.end(LEFT))
+    }
+
+    /// As [`check`](Self::check), and asks the kernel whether the peer still runs.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.check()?;
+        if self.peer.has_ended() {
+            return Err(self.died());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_corrupted(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) == CORRUPTED
+    }
+
+    fn died(&self) -> ShmError {
+        // It may have left properly before its end.
+        match self.check() {
+            Ok(()) => self.end(DIED),
+            Err(over) => over,
+        }
+    }
+
+    /// Ends the session because the peer broke the rules.
+    #[cold]
+    pub(crate) fn corrupted(&self, Corrupted(what): Corrupted) -> ShmError {
+        if self.ended.swap(CORRUPTED, Ordering::AcqRel) != CORRUPTED {
+            self.channel.tuning.report(&ChannelEvent::Corrupted(what));
+            if self.channel.side == Side::Server {
+                self.channel.swap_word(self.word, ClientWord::ENDED);
+                self.channel.wake_peer();
+            }
+        }
+        ShmError::Corrupted
+    }
+
+    /// The server ends the session of its own accord.
+    pub(crate) fn disconnect(&self) {
+        debug_assert_eq!(self.channel.side, Side::Server);
+        self.end(LEFT);
+        self.channel.swap_word(self.word, ClientWord::ENDED);
+        self.channel.wake_peer();
+    }
+
+    /// Notes how the session ended, if it hasn't yet, and says how it did.
+    #[cold]
+    fn end(&self, how: u32) -> ShmError {
+        let first = self.ended.compare_exchange(LIVE, how, Ordering::AcqRel, Ordering::Acquire);
+        let error = match first.err().unwrap_or(how) {
+            CORRUPTED => ShmError::Corrupted,
+            DIED => ShmError::PeerDied { pid: self.peer.pid },
+            _ => ShmError::NotConnected,
+        };
+        if first.is_ok() {
+            self.channel.tuning.report(&ChannelEvent::Lost(error.clone()));
+        }
+        error
+    }
+
+    /// Tries until `attempt` yields something: at once, then spinning, then asleep. Ends with the session (after one
+    /// more attempt, for what the peer did last), with the time, or by an interrupter.
+    pub(crate) fn wait_for<T>(
+        &self,
+        wish: Wish,
+        timeout: Option<Duration>,
+        mut attempt: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        // An overwriting sender was faster, each time: there's something, so nobody goes to sleep over it.
+        let mut attempt = move || match attempt() {
+            Err(ShmError::NotReady) => Ok(Attempt::Busy),
+            other => other.map(|found| found.map_or(Attempt::Nothing, Attempt::Found)),
+        };
+        if let Attempt::Found(found) = attempt()? {
+            return Ok(found);
+        }
+        let deadline = Deadline::after(timeout);
+        let mut spun = false;
+        loop {
+            let now = attempt()?;
+            if let Attempt::Found(found) = now {
+                return Ok(found);
+            }
+            if let Err(over) = self.check() {
+                return match attempt()? {
+                    Attempt::Found(found) => Ok(found),
+                    _ => Err(over),
+                };
+            }
+            if self.channel.interrupt.is_set() {
+                return Err(ShmError::Interrupted);
+            }
+            if deadline.has_passed() {
+                return Err(ShmError::Timeout);
+            }
+            let found = match now {
+                Attempt::Busy => Attempt::Busy,
+                _ if !spun => {
+                    spun = true;
+                    self.spin(deadline, &mut attempt)?
+                }
+                _ => self.sleep(wish, deadline, &mut attempt)?,
+            };
+            if let Attempt::Found(found) = found {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn spin<T>(
+        &self,
+        deadline: Deadline,
+        attempt: &mut impl FnMut() -> Result<Attempt<T>>,
+    ) -> Result<Attempt<T>> {
+        let budget = self.channel.tuning.spin;
+        if budget.is_zero() {
+            return Ok(Attempt::Nothing);
+        }
+        let end = Deadline::after(deadline.remaining(Some(budget)));
+        let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
+        while !end.has_passed() {
+            for _ in 0..32 {
+                spin_loop();
+                let found = attempt()?;
+                if !matches!(found, Attempt::Nothing) {
+                    return Ok(found);
+                }
+            }
+            if next_check.has_passed() {
+                next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
+                // Noted by this; the caller's loop sees it.
+                let _ = self.check_process();
+            }
+            if self.check().is_err() || self.channel.interrupt.is_set() {
+                break;
+            }
+        }
+        Ok(Attempt::Nothing)
+    }
+
+    /// Sleeps once, unless a last look finds something.
+    fn sleep<T>(
+        &self,
+        wish: Wish,
+        deadline: Deadline,
+        attempt: &mut impl FnMut() -> Result<Attempt<T>>,
+    ) -> Result<Attempt<T>> {
+        let Some(events) = &self.channel.events else {
+            self.wait_in_kernel(None, deadline, Some(LOOK_INTERVAL))?;
+            return Ok(Attempt::Nothing);
+        };
+        let (bit, event) = match wish {
+            Wish::Data => (DATA, events.data(self.channel.side.receives())),
+            Wish::Space => (SPACE, events.space(self.channel.side.sends())),
+        };
+        self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
+        let found = attempt();
+        if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
+            let bound = if self.peer.process.is_none() { self.channel.tuning.check_interval } else { None };
+            self.wait_in_kernel(Some(event), deadline, bound)?;
+        }
+        self.own_wake().clear(bit).map_err(|what| self.corrupted(what))?;
+        found
+    }
+
+    /// Waits for the event, an interrupt, the peer's end or the time, and notes the peer's end.
+    fn wait_in_kernel(
+        &self,
+        event: Option<&Event>,
+        deadline: Deadline,
+        bound: Option<Duration>,
+    ) -> Result<()> {
+        let mut objects = [Waitable::Event(self.channel.interrupt.event()); 3];
+        let mut count = 1;
+        if let Some(event) = event {
+            // The event comes first: where several are signalled, the first is told.
+            objects[count] = std::mem::replace(&mut objects[0], Waitable::Event(event));
+            count += 1;
+        }
+        if let Some(process) = &self.peer.process {
+            objects[count] = Waitable::Process(process);
+            count += 1;
+        }
+        self.sleeps.fetch_add(1, Ordering::Relaxed);
+        let ended = match sys::wait_any(&objects[..count], deadline.remaining(bound))? {
+            Some(index) => matches!(objects[index], Waitable::Process(_)),
+            None => self.peer.process.is_none() && self.peer.has_ended(),
+        };
+        if ended {
+            // Noted by this; the caller's loop looks once more and reports it.
+            let _ = self.died();
+        }
+        Ok(())
+    }
+}
+
+/// What an attempt to do without waiting came to.
+pub(crate) enum Attempt<T> {
+    Found(T),
+    Nothing,
+    /// Not now, but there's no need to wait for the peer.
+    Busy,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.channel.side == Side::Client {
+            // Our last access to the section, whichever of the two it is.
+            if self.channel.swap_word(self.word, ClientWord::LEFT)
+                || self.channel.swap_word(self.word.with_state(ClientWord::ENDED), ClientWord::LEFT)
+            {
+                self.channel.wake_peer();
+            }
+        }
+    }
+}

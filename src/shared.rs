@@ -1,0 +1,174 @@
+//! A mapped section, validated once, handing out typed views.
+
+use crate::constants::{MAGIC, PROTOCOL_VERSION};
+use crate::error::{Result, ShmError};
+use crate::layout::{ControlBlock, Direction, Geometry, FLAG_EVENTS, FLAG_REJECT, SERVER_UP};
+use crate::ring::Ring;
+use crate::sync::Ordering;
+use crate::sys::{Mapping, Section};
+use std::mem::size_of;
+
+/// A channel's section in this process's memory.
+///
+/// What of the control block never changes after the server made it was read once, checked, and is kept here; the
+/// peer may change it in the section as it likes.
+pub(crate) struct SharedView {
+    mapping: Mapping,
+    section: Section,
+    geometry: Geometry,
+    flags: u32,
+    instance: u64,
+    server_pid: u32,
+}
+
+impl SharedView {
+    /// Fills in a new section. Nobody else can find it yet.
+    pub(crate) fn create(section: Section, geometry: Geometry, flags: u32, instance: u64) -> Result<Self> {
+        let mapping = Mapping::map(&section)?;
+        let view =
+            SharedView { mapping, section, geometry, flags, instance, server_pid: crate::sys::process_id() };
+        #[cfg(loom)]
+        // SAFETY: the new section has the size of this geometry, and nobody uses it yet.
+        unsafe {
+            view.construct()
+        };
+        let control = view.control();
+        control.capacity.store(geometry.capacity() as u32, Ordering::Relaxed);
+        control.message_limit.store(geometry.message_limit() as u32, Ordering::Relaxed);
+        control.flags.store(flags, Ordering::Relaxed);
+        control.server_pid.store(view.server_pid, Ordering::Relaxed);
+        control.instance.store(instance, Ordering::Relaxed);
+        control.server_state.store(SERVER_UP, Ordering::Relaxed);
+        control.version.store(PROTOCOL_VERSION, Ordering::Relaxed);
+        // Whoever is handed the section in some other way than by name sees all of the above once it sees the magic.
+        control.magic.store(MAGIC, Ordering::Release);
+        Ok(view)
+    }
+
+    /// Maps and checks a section that a server made, or that pretends to be.
+    pub(crate) fn open(section: Section) -> Result<Self> {
+        let size = section.size();
+        if size < size_of::<ControlBlock>() {
+            let expected = Geometry::DEFAULT.section_size() as u64;
+            return Err(ShmError::Incompatible { what: "section size", found: size as u64, expected });
+        }
+        let mapping = Mapping::map(&section)?;
+        // SAFETY: the section is at least as large as a control block, which consists of atomics; a mapping starts
+        // at a page.
+        let control = unsafe { mapping.base().cast::<ControlBlock>().as_ref() };
+        let magic = control.magic.load(Ordering::Acquire);
+        if magic != MAGIC {
+            return Err(ShmError::Incompatible {
+                what: "magic",
+                found: magic.into(),
+                expected: MAGIC.into(),
+            });
+        }
+        let version = control.version.load(Ordering::Relaxed);
+        if version != PROTOCOL_VERSION {
+            let (found, expected) = (version.into(), PROTOCOL_VERSION.into());
+            return Err(ShmError::Incompatible { what: "protocol version", found, expected });
+        }
+        let flags = control.flags.load(Ordering::Relaxed);
+        let known = FLAG_EVENTS | FLAG_REJECT;
+        if flags & !known != 0 {
+            let (found, expected) = (flags.into(), known.into());
+            return Err(ShmError::Incompatible { what: "flags", found, expected });
+        }
+        let geometry = Geometry::from_section(
+            control.capacity.load(Ordering::Relaxed),
+            control.message_limit.load(Ordering::Relaxed),
+            size,
+        )?;
+        let instance = control.instance.load(Ordering::Relaxed);
+        let server_pid = control.server_pid.load(Ordering::Relaxed);
+        Ok(SharedView { mapping, section, geometry, flags, instance, server_pid })
+    }
+
+    /// Puts loom's atomics where a real section has zeros.
+    #[cfg(loom)]
+    unsafe fn construct(&self) {
+        use crate::layout::RingHeader;
+        use crate::sync::{AtomicU32, AtomicU64};
+        let base = self.mapping.base().as_ptr();
+        // SAFETY: by the caller, the memory is ours and as large as the geometry says.
+        unsafe {
+            let fill32 = |at: usize, count: usize| {
+                (0..count).for_each(|i| base.add(at).cast::<AtomicU32>().add(i).write(AtomicU32::new(0)))
+            };
+            let fill64 = |at: usize, count: usize| {
+                (0..count).for_each(|i| base.add(at).cast::<AtomicU64>().add(i).write(AtomicU64::new(0)))
+            };
+            use std::mem::offset_of;
+            fill32(offset_of!(ControlBlock, magic), 1);
+            fill32(offset_of!(ControlBlock, version), 1);
+            fill32(offset_of!(ControlBlock, generation), 1);
+            fill32(offset_of!(ControlBlock, server_state), 1);
+            fill64(offset_of!(ControlBlock, client_state), 1);
+            fill64(offset_of!(ControlBlock, server_wake), 1);
+            fill64(offset_of!(ControlBlock, client_wake), 1);
+            fill32(offset_of!(ControlBlock, capacity), 1);
+            fill32(offset_of!(ControlBlock, message_limit), 1);
+            fill32(offset_of!(ControlBlock, flags), 1);
+            fill32(offset_of!(ControlBlock, server_pid), 1);
+            fill64(offset_of!(ControlBlock, instance), 1);
+            for direction in [Direction::ServerToClient, Direction::ClientToServer] {
+                fill64(
+                    self.geometry.header_offset(direction),
+                    size_of::<RingHeader>() / size_of::<AtomicU64>(),
+                );
+                fill64(self.geometry.ring_offset(direction), self.geometry.capacity() as usize / 8);
+            }
+        }
+    }
+
+    pub(crate) fn control(&self) -> &ControlBlock {
+        // SAFETY: the section was made for, or checked against, `geometry`, whose section begins with a control
+        // block; it is mapped at a page for as long as `self` lives, and consists of atomics.
+        unsafe { self.mapping.base().cast().as_ref() }
+    }
+
+    /// One of the rings.
+    ///
+    /// # Safety
+    /// The ring is not used after `self` is dropped.
+    pub(crate) unsafe fn ring(&self, direction: Direction) -> Ring {
+        let base = self.mapping.base().as_ptr();
+        // SAFETY: both offsets are within the section, by its geometry, and aligned, since they are multiples of 64
+        // from a page on. All of it consists of atomics, for which any bytes are valid. It stays mapped as long as
+        // `self` lives. Capacities are powers of two.
+        unsafe {
+            Ring::new(
+                base.add(self.geometry.header_offset(direction)).cast(),
+                base.add(self.geometry.ring_offset(direction)).cast(),
+                self.geometry.capacity(),
+            )
+        }
+    }
+
+    pub(crate) fn section(&self) -> &Section {
+        &self.section
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Whether a full ring rejects instead of evicting.
+    pub(crate) fn rejects(&self) -> bool {
+        self.flags & FLAG_REJECT != 0
+    }
+
+    /// Whether both sides wait on events, or look again and again.
+    pub(crate) fn has_events(&self) -> bool {
+        self.flags & FLAG_EVENTS != 0
+    }
+
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    pub(crate) fn server_pid(&self) -> u32 {
+        self.server_pid
+    }
+}

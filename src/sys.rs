@@ -1,0 +1,54 @@
+//! The platform seam. It is cut at sections, events, waits, processes and the place where names are looked up; each
+//! platform has these items:
+//!
+//! | item | what |
+//! |---|---|
+//! | `Section` | shared memory: `create`, `duplicate`, `as_raw`, `size`, `owner` |
+//! | `Mapping` | a section in this process's memory: `map`, `base` |
+//! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset` |
+//! | `Process` | another process: `open`, `has_ended`, `user` |
+//! | `wait_any` | waits for the first of several `Waitable`s |
+//! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable |
+//! | `Guard` | keeps it findable, and others from the name, until dropped |
+//! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
+//! | `User` | a user: `current`, `parse`, `is_trusted_server` |
+//! | `process_id` | of this process |
+//!
+//! Nothing above this module knows the platform; it and the manifest alone mention one.
+
+#[cfg(all(windows, not(loom)))]
+#[path = "ntapi/mod.rs"]
+mod ntapi;
+
+#[cfg(all(windows, not(loom)))]
+#[path = "win.rs"]
+mod platform;
+
+// One process, threads for peers: for the model checker, for Miri, and for units where there's no real platform.
+#[cfg(any(loom, all(test, not(windows))))]
+#[path = "model.rs"]
+mod platform;
+
+#[cfg(not(any(windows, loom, test)))]
+compile_error!("xshm runs on Windows (x86, x86-64 and arm64)");
+
+pub(crate) use platform::*;
+
+/// How many events a channel has.
+pub(crate) const EVENTS: usize = 7;
+
+/// Why a process can't be watched.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unwatchable {
+    /// There's no such process; it may have ended.
+    Gone,
+    /// There is, but the system doesn't let us wait for its end.
+    Denied,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy)]
+pub(crate) enum Waitable<'a> {
+    Event(&'a Event),
+    Process(&'a Process),
+}
