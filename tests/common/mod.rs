@@ -1,0 +1,308 @@
+//! A second process for the tests: the test program started once more, doing what it's told over its standard input.
+//!
+//! Each test file has a test `peer_process` that calls [`serve`]; it does nothing unless [`Peer::start`] started it.
+#![allow(dead_code, reason = "each test file uses some of this")]
+
+pub mod raw;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use xshm::{ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
+
+/// Marks the peer's answers among what the test harness prints.
+const ANSWER: char = '@';
+const ROLE: &str = "XSHM_TEST_PEER";
+
+/// A name that no other test, and no other run, uses.
+pub fn unique(test: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{test}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Whether the long forms are asked for.
+pub fn long() -> bool {
+    std::env::var_os("XSHM_LONG").is_some()
+}
+
+pub fn seconds(count: u64) -> Option<Duration> {
+    Some(Duration::from_secs(count))
+}
+
+pub fn millis(count: u64) -> Option<Duration> {
+    Some(Duration::from_millis(count))
+}
+
+/// What a call returned and how long it took.
+pub fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = call();
+    (result, start.elapsed())
+}
+
+/// Message number `sequence` of `len` bytes: its number, then bytes that follow from number and place.
+pub fn message(sequence: u64, len: usize) -> Vec<u8> {
+    let mut bytes = sequence.to_le_bytes().to_vec();
+    let mut state = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    while bytes.len() < len {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// The number of a message that is whole.
+pub fn check_message(bytes: &[u8]) -> u64 {
+    let sequence = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+    assert_eq!(bytes, message(sequence, bytes.len()), "message {sequence} is torn");
+    sequence
+}
+
+/// The second process. Killed when dropped.
+pub struct Peer {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Peer {
+    pub fn start() -> Self {
+        let program = std::env::current_exe().expect("a test knows its program");
+        let mut child = Command::new(program)
+            .args(["peer_process", "--exact", "--nocapture", "--test-threads=1"])
+            .env(ROLE, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the test program starts once more");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        Peer { child, input, output }
+    }
+
+    /// Gives an order without waiting for the answer.
+    pub fn tell(&mut self, order: &str) {
+        writeln!(self.input, "{order}").expect("the peer listens");
+        self.input.flush().expect("the peer listens");
+    }
+
+    /// The answer to the oldest order that wasn't answered yet.
+    pub fn answer(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.output.read_line(&mut line).expect("the peer answers"), 0, "the peer ended");
+            if let Some(answer) = line.trim_end().strip_prefix(ANSWER) {
+                return answer.to_owned();
+            }
+        }
+    }
+
+    pub fn ask(&mut self, order: &str) -> String {
+        self.tell(order);
+        self.answer()
+    }
+
+    /// Gives an order that must succeed.
+    pub fn must(&mut self, order: &str) -> String {
+        let answer = self.ask(order);
+        match answer.strip_prefix("ok") {
+            Some(rest) => rest.trim_start().to_owned(),
+            None => panic!("{order}: {answer}"),
+        }
+    }
+
+    /// Ends the process without giving it a chance, and waits until it's gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the peer can be killed");
+        self.child.wait().expect("the peer can be waited for");
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a peer holds.
+#[derive(Default)]
+struct Actor {
+    server: Option<SharedServer>,
+    client: Option<SharedClient>,
+    section: Option<raw::RawSection>,
+}
+
+type Answer = Result<String, ShmError>;
+
+/// The peer's side. Returns at once in the test's own process.
+pub fn serve() {
+    if std::env::var_os(ROLE).is_none() {
+        return;
+    }
+    let mut actor = Actor::default();
+    println!();
+    for line in std::io::stdin().lines() {
+        let line = line.expect("the test talks to us");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let answer = match actor.act(&words) {
+            Ok(text) => format!("ok {text}"),
+            Err(error) => format!("err {error:?}"),
+        };
+        println!("{ANSWER}{answer}");
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
+}
+
+/// `-` is for ever.
+fn timeout(text: &str) -> Option<Duration> {
+    (text != "-").then(|| Duration::from_millis(number(text)))
+}
+
+impl Actor {
+    fn act(&mut self, words: &[&str]) -> Answer {
+        let done = |()| String::new();
+        match *words {
+            ["start", name] => SharedServer::start(name).map(|server| self.server = Some(server)).map(done),
+            ["start", name, ring, limit] => ServerOptions::new()
+                .ring_size(number(ring) as usize)
+                .message_limit(number(limit) as usize)
+                .start(name)
+                .map(|server| self.server = Some(server))
+                .map(done),
+            ["accept", wait] => self.server().wait_for_client(timeout(wait)).map(done),
+            ["connect", name, wait] => {
+                self.client = Some(SharedClient::connect(name, timeout(wait).unwrap_or(Duration::MAX))?);
+                Ok(String::new())
+            }
+            ["connect", name, wait, spin] => {
+                let options = ClientOptions::new().spin(Duration::from_millis(number(spin)));
+                self.client = Some(options.connect(name, timeout(wait).unwrap_or(Duration::MAX))?);
+                Ok(String::new())
+            }
+            ["attach", handle, wait] => {
+                let handle = handle.parse().expect("a handle is a number");
+                self.client = Some(SharedClient::attach(handle, timeout(wait).unwrap_or(Duration::MAX))?);
+                Ok(String::new())
+            }
+            // Tries to connect over and over, giving up at once; says how often it was accepted.
+            ["knock", name, count] => {
+                let mut accepted = 0;
+                for round in 0..number(count) {
+                    match SharedClient::connect(name, Duration::from_micros(round * 37 % 3000)) {
+                        Ok(client) => {
+                            accepted += 1;
+                            client.send_to_server(&message(round, 16))?;
+                        }
+                        Err(ShmError::Timeout | ShmError::AlreadyConnected) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(accepted.to_string())
+            }
+            ["leave"] => {
+                (self.server, self.client) = (None, None);
+                Ok(String::new())
+            }
+            // Sends `count` messages of `len` bytes, numbered from `from`, in one of the three ways.
+            ["send", how, from, count, len] => {
+                let mut overwritten = 0;
+                for sequence in number(from)..number(from) + number(count) {
+                    overwritten += self.send(how, &message(sequence, number(len) as usize))?;
+                }
+                Ok(overwritten.to_string())
+            }
+            // The same for so many milliseconds; says how many it sent, and how many of them were evicted.
+            ["flood", time, len] => {
+                let end = Instant::now() + Duration::from_millis(number(time));
+                let (mut sent, mut overwritten) = (0, 0);
+                while Instant::now() < end {
+                    for _ in 0..64 {
+                        let len = 8 + (number(len) as usize * (sent as usize % 7)) / 7;
+                        overwritten += self.send("over", &message(sent, len))?;
+                        sent += 1;
+                    }
+                }
+                Ok(format!("{sent} {overwritten}"))
+            }
+            ["receive", wait] => self.receive(timeout(wait)).map(|bytes| check_message(&bytes).to_string()),
+            // Sends back whatever comes until the other side leaves.
+            ["echo"] => {
+                let mut count = 0;
+                loop {
+                    match self.receive(None) {
+                        Ok(bytes) => drop(self.send("wait", &bytes)?),
+                        Err(ShmError::NotConnected) => return Ok(format!("{count}")),
+                        Err(error) => return Err(error),
+                    }
+                    count += 1;
+                }
+            }
+            ["poll", wait] => match (&self.server, &self.client) {
+                (Some(server), _) => server.poll_client(timeout(wait)),
+                (_, Some(client)) => client.poll_server(timeout(wait)),
+                _ => Err(ShmError::NotConnected),
+            }
+            .map(|there| there.to_string()),
+            ["stats"] => match (&self.server, &self.client) {
+                (Some(server), _) => server.stats(),
+                (_, Some(client)) => client.stats(),
+                _ => Err(ShmError::NotConnected),
+            }
+            .map(|stats| format!("{stats:?}")),
+            // Opens a channel's section behind the library's back, and keeps it.
+            ["map", name] => {
+                self.section = Some(raw::RawSection::open(name));
+                Ok(String::new())
+            }
+            // Writes a 32-bit word there.
+            ["poke", offset, value] => {
+                let section = self.section.as_ref().expect("a section is mapped");
+                section.store32(number(offset) as usize, number(value) as u32);
+                Ok(String::new())
+            }
+            // Writes garbage all over its first `bytes` for so many milliseconds.
+            ["scribble", seed, bytes, time] => {
+                let section = self.section.as_ref().expect("a section is mapped");
+                section.scribble(number(seed), number(bytes) as usize, Duration::from_millis(number(time)));
+                Ok(String::new())
+            }
+            _ => panic!("no such order: {words:?}"),
+        }
+    }
+
+    fn server(&mut self) -> &mut SharedServer {
+        self.server.as_mut().expect("a server was started")
+    }
+
+    fn send(&self, how: &str, message: &[u8]) -> Result<u64, ShmError> {
+        match (how, &self.server, &self.client) {
+            ("over", Some(server), _) => server.send_to_client(message).map(|out| out.overwritten.into()),
+            ("over", _, Some(client)) => client.send_to_server(message).map(|out| out.overwritten.into()),
+            ("try", Some(server), _) => server.try_send_to_client(message).map(|()| 0),
+            ("try", _, Some(client)) => client.try_send_to_server(message).map(|()| 0),
+            ("wait", Some(server), _) => server.send_to_client_timeout(message, None).map(|()| 0),
+            ("wait", _, Some(client)) => client.send_to_server_timeout(message, None).map(|()| 0),
+            _ => Err(ShmError::NotConnected),
+        }
+    }
+
+    fn receive(&self, timeout: Option<Duration>) -> Result<Vec<u8>, ShmError> {
+        let mut buffer = Vec::new();
+        match (&self.server, &self.client) {
+            (Some(server), _) => server.receive_from_client_timeout(&mut buffer, timeout)?,
+            (_, Some(client)) => client.receive_from_server_timeout(&mut buffer, timeout)?,
+            _ => return Err(ShmError::NotConnected),
+        };
+        Ok(buffer)
+    }
+}

@@ -1,0 +1,33 @@
+//! Contract line 15 by the processor's clock, which counts for the whole process: a test with a program of its own.
+
+mod common;
+
+use common::*;
+use xshm::{SharedServer, ShmError};
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+#[test]
+fn line_15_idle_endpoints_take_no_processor_time() {
+    let idle = if long() { 10_000 } else { 2000 };
+    let name = unique("idle");
+    let mut connected = SharedServer::start(&name).unwrap();
+    let mut alone = SharedServer::start(&unique("alone")).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    connected.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(alone.wait_for_client(millis(idle)), Err(ShmError::Timeout)));
+        // The spinning is over by then.
+        assert_eq!(connected.poll_client(millis(100)), Ok(false));
+        let before = raw::processor_time();
+        assert_eq!(connected.poll_client(millis(idle - 200)), Ok(false));
+        let used = raw::processor_time() - before;
+        // Two ticks of the coarsest clock that counts this: the threads begin to wait, and end.
+        assert!(used <= 2 * 156_250, "{used} of 100 ns");
+    });
+}

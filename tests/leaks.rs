@@ -1,0 +1,32 @@
+//! Handles are counted for the whole process, so this test has a program of its own.
+
+mod common;
+
+use common::*;
+use xshm::SharedServer;
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+#[test]
+fn nothing_is_left_open() {
+    let name = unique("leak");
+    let mut peer = Peer::start();
+    let mut before = 0;
+    for round in 0..if long() { 500 } else { 60 } {
+        let mut server = SharedServer::start(&name).unwrap();
+        peer.tell(&format!("connect {name} 10000"));
+        server.wait_for_client(seconds(10)).unwrap();
+        peer.answer();
+        peer.must("leave");
+        drop(server);
+        // What is made once and kept is there after the first rounds.
+        match round {
+            10 => before = raw::open_handles(),
+            _ if round > 10 => assert_eq!(raw::open_handles(), before, "round {round}"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Contract lines 15 to 18, 31 and 32: waiting, and how it ends.
+
+mod common;
+
+use common::*;
+use std::time::{Duration, Instant};
+use xshm::{ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+const LONG_ENOUGH: Duration = Duration::from_secs(10);
+
+/// What a blocking call may take to notice that the peer is gone.
+const NOTICE: Duration = Duration::from_millis(500);
+
+/// A client here, its server in another process.
+fn client_of(test: &str, options: ClientOptions) -> (SharedClient, Peer) {
+    let name = unique(test);
+    let mut peer = Peer::start();
+    peer.must(&format!("start {name}"));
+    peer.tell("accept 10000");
+    let client = options.connect(&name, LONG_ENOUGH).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    (client, peer)
+}
+
+/// A server here, its client in another process.
+fn server_of(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
+    let name = unique(test);
+    let mut server = options.start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    (server, peer)
+}
+
+#[test]
+fn line_15_an_idle_endpoint_sleeps_once_for_all() {
+    let (server, mut peer) = server_of("idle", ServerOptions::new());
+    let idle = if long() { 10_000 } else { 1500 };
+    peer.tell(&format!("receive {idle}"));
+    let before = server.stats().unwrap().sleeps;
+    let mut buffer = Vec::new();
+    let received = server.receive_from_client_timeout(&mut buffer, millis(idle));
+    assert_eq!(received, Err(ShmError::Timeout));
+    // One wait in the kernel, which ended with the time. (It may end a little early by our clock: then a second.)
+    let sleeps = server.stats().unwrap().sleeps - before;
+    assert!((1..=2).contains(&sleeps), "{sleeps} sleeps");
+    assert_eq!(peer.answer(), "err Timeout");
+    let stats = peer.must("stats");
+    assert!(stats.contains("sleeps: 1") || stats.contains("sleeps: 2"), "{stats}");
+}
+
+#[test]
+fn line_16_a_killed_server_is_noticed_in_every_blocking_call() {
+    let full = |client: &SharedClient| while client.try_send_to_server(&[0; 64]).is_ok() {};
+    type Call = fn(&SharedClient) -> Option<ShmError>;
+    let calls: [(&str, Call); 4] = [
+        ("receive", |client| client.receive_from_server(&mut Vec::new()).err()),
+        ("receive_timeout", |client| client.receive_from_server_timeout(&mut Vec::new(), seconds(60)).err()),
+        ("poll", |client| client.poll_server(None).err()),
+        ("send_timeout", |client| client.send_to_server_timeout(&[0; 64], None).err()),
+    ];
+    for spin in [Duration::ZERO, Duration::from_micros(50), Duration::MAX] {
+        for (what, call) in calls {
+            let (client, mut peer) = client_of("dead-server", ClientOptions::new().spin(spin));
+            full(&client);
+            let pid = peer.id();
+            let killer = std::thread::spawn(move || {
+                // While the call waits.
+                std::thread::sleep(Duration::from_millis(100));
+                peer.kill();
+                Instant::now()
+            });
+            let error = call(&client);
+            let noticed = Instant::now();
+            assert_eq!(error, Some(ShmError::PeerDied { pid }), "{what}");
+            // `kill` returns after the process is gone, so that the call may even have noticed before.
+            let took = noticed.saturating_duration_since(killer.join().unwrap());
+            assert!(took < NOTICE, "{what}, spin {spin:?}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn line_16_a_killed_client_is_noticed_and_the_next_one_served() {
+    let name = unique("dead-client");
+    let mut server = SharedServer::start(&name).unwrap();
+    for round in 0..6 {
+        let mut peer = Peer::start();
+        peer.tell(&format!("connect {name} 10000"));
+        server.wait_for_client(seconds(10)).unwrap();
+        peer.answer();
+        let pid = peer.id();
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(60));
+            peer.kill();
+            Instant::now()
+        });
+        let error = match round % 3 {
+            0 => server.receive_from_client(&mut Vec::new()).err(),
+            1 => server.poll_client(None).err(),
+            _ => loop {
+                if let Err(error) = server.send_to_client_timeout(&[0; 64], None) {
+                    break Some(error);
+                }
+            },
+        };
+        let noticed = Instant::now();
+        assert_eq!(error, Some(ShmError::PeerDied { pid }));
+        let took = noticed.saturating_duration_since(killer.join().unwrap());
+        assert!(took < NOTICE, "{took:?}");
+    }
+}
+
+#[test]
+fn line_16_leaving_ends_every_blocking_call() {
+    for spin in [Duration::ZERO, Duration::MAX] {
+        for round in 0..3 {
+            let (client, mut peer) = client_of("leaving", ClientOptions::new().spin(spin));
+            while client.try_send_to_server(&[0; 64]).is_ok() {}
+            let leaver = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(60));
+                let start = Instant::now();
+                peer.must("leave");
+                (start, peer)
+            });
+            let error = match round {
+                0 => client.receive_from_server(&mut Vec::new()).err(),
+                1 => client.poll_server(None).err(),
+                _ => client.send_to_server_timeout(&[0; 64], None).err(),
+            };
+            let noticed = Instant::now();
+            assert_eq!(error, Some(ShmError::NotConnected));
+            let (start, _peer) = leaver.join().unwrap();
+            assert!(noticed.saturating_duration_since(start) < NOTICE);
+        }
+    }
+}
+
+#[test]
+fn line_16_a_connecting_client_outlives_its_server() {
+    // The server never accepts and is killed; the next one does.
+    let name = unique("outlive");
+    let mut old = Peer::start();
+    old.must(&format!("start {name}"));
+    let mut client = Peer::start();
+    client.tell(&format!("connect {name} 20000"));
+    std::thread::sleep(Duration::from_millis(300));
+    old.kill();
+    let mut server = SharedServer::start(&name).unwrap();
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(client.answer(), "ok");
+}
+
+#[test]
+fn line_16_a_client_that_dies_waiting_is_not_accepted() {
+    let name = unique("hello");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut dead = Peer::start();
+    dead.tell(&format!("connect {name} 20000"));
+    // Until its hello stands in the section.
+    let section = raw::RawSection::map(server.section_handle());
+    while section.word64(16).load(std::sync::atomic::Ordering::SeqCst) & 0xf != 1 {
+        std::thread::yield_now();
+    }
+    dead.kill();
+    assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+}
+
+#[test]
+fn line_16_and_31_another_thread_ends_blocking_calls() {
+    let (mut server, _peer) = server_of("interrupt", ServerOptions::new());
+    while server.try_send_to_client(&[0; 64]).is_ok() {}
+    let interrupter = server.interrupter();
+    let (sender, receiver) = server.split().unwrap();
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| sender.send_timeout(&[0; 64], None));
+        let receiving = scope.spawn(|| receiver.receive(&mut Vec::new()));
+        std::thread::sleep(Duration::from_millis(100));
+        let start = Instant::now();
+        interrupter.interrupt();
+        assert_eq!(sending.join().unwrap(), Err(ShmError::Interrupted));
+        assert_eq!(receiving.join().unwrap(), Err(ShmError::Interrupted));
+        assert!(start.elapsed() < NOTICE);
+    });
+    // It lasts until taken back, and keeps nothing from working that needn't wait.
+    assert!(interrupter.is_interrupted());
+    assert_eq!(server.poll_client(None), Err(ShmError::Interrupted));
+    assert_eq!(server.send_to_client(&[0; 64]).map(|outcome| outcome.overwritten), Ok(1));
+    interrupter.reset();
+    assert_eq!(server.poll_client(millis(10)), Ok(false));
+}
+
+#[test]
+fn line_16_waiting_for_a_client_can_be_interrupted() {
+    let mut server = SharedServer::start(&unique("accept")).unwrap();
+    let interrupter = server.interrupter();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        interrupter.interrupt();
+    });
+    assert_eq!(server.wait_for_client(None), Err(ShmError::Interrupted));
+    assert_eq!(server.wait_for_client_noevent(None), Err(ShmError::Interrupted));
+    thread.join().unwrap();
+}
+
+#[test]
+fn line_17_timeouts() {
+    let (server, mut peer) = server_of("timeouts", ServerOptions::new());
+    let mut buffer = Vec::new();
+    let (result, took) = timed(|| server.receive_from_client_timeout(&mut buffer, Some(Duration::ZERO)));
+    assert_eq!(result, Err(ShmError::Timeout));
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    assert_eq!(server.poll_client(Some(Duration::ZERO)), Ok(false));
+    for (sequence, huge) in [Duration::MAX, Duration::from_secs(u64::MAX / 2), Duration::from_secs(1 << 40)]
+        .into_iter()
+        .enumerate()
+    {
+        peer.tell("receive 50");
+        peer.tell(&format!("send over {sequence} 1 64"));
+        assert_eq!(server.receive_from_client_timeout(&mut buffer, Some(huge)), Ok(64));
+        assert_eq!((peer.answer(), peer.answer()), ("err Timeout".to_owned(), "ok 0".to_owned()));
+    }
+    let mut lonely = SharedServer::start(&unique("zero")).unwrap();
+    assert_eq!(lonely.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout));
+}
+
+#[test]
+fn line_18_no_wake_up_is_lost() {
+    // Both sides go to sleep at once, each time: every message is a race between sleeping and sending.
+    let rounds = if long() { 200_000 } else { 5000 };
+    let name = unique("wake");
+    let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000 0"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    peer.tell("echo");
+    let mut buffer = Vec::new();
+    let mut pause = 1_u32;
+    for sequence in 0..rounds {
+        server.send_to_client(&message(sequence, 16)).unwrap();
+        // Now and then, look just as the answer may come.
+        pause = pause.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (0..pause >> 18).for_each(|_| std::hint::spin_loop());
+        assert_eq!(server.receive_from_client_timeout(&mut buffer, seconds(10)), Ok(16), "round {sequence}");
+        assert_eq!(check_message(&buffer), sequence);
+    }
+    let stats = server.stats().unwrap();
+    drop(server);
+    assert_eq!(peer.answer(), format!("ok {rounds}"));
+    // One signal at most for each time the peer slept, never one for a peer that's awake.
+    assert!(stats.signals <= rounds, "{stats:?}");
+    assert!(stats.sleeps > 0 && stats.signals > 0, "{stats:?}");
+}
+
+#[test]
+fn line_18_nor_one_for_room() {
+    let rounds = if long() { 200_000 } else { 5000 };
+    let name = unique("room");
+    let options = ServerOptions::new().spin(Duration::ZERO).ring_size(4096).message_limit(1);
+    let mut server = options.start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000 0"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    peer.tell(&format!("send wait 0 {rounds} 16"));
+    let mut buffer = Vec::new();
+    for sequence in 0..rounds {
+        assert_eq!(server.receive_from_client_timeout(&mut buffer, seconds(10)), Ok(16), "round {sequence}");
+        assert_eq!(check_message(&buffer), sequence);
+    }
+    assert_eq!(peer.answer(), "ok 0");
+}
+
+#[test]
+fn while_both_are_awake_there_is_no_kernel_call() {
+    let name = unique("awake");
+    let mut server = ServerOptions::new().spin(Duration::MAX).start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000 3600000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    peer.tell("echo");
+    let mut buffer = Vec::new();
+    for sequence in 0..10_000 {
+        server.send_to_client(&message(sequence, 64)).unwrap();
+        server.receive_from_client(&mut buffer).unwrap();
+    }
+    let stats = server.stats().unwrap();
+    assert_eq!((stats.signals, stats.sleeps), (0, 0));
+}
+
+#[test]
+fn exported_events_are_signalled_for_every_message() {
+    let name = unique("exported");
+    let mut server = SharedServer::start(&name).unwrap();
+    let handles = server.get_event_handles().unwrap();
+    let mut peer = Peer::start();
+    // Once at the call, once at each connection.
+    assert!(raw::wait_event(handles.c2s_data, 0) && raw::wait_event(handles.s2c_data, 0));
+    assert!(!raw::wait_event(handles.c2s_data, 0));
+    for _ in 0..2 {
+        peer.tell(&format!("connect {name} 10000"));
+        server.wait_for_client(seconds(10)).unwrap();
+        assert_eq!(peer.answer(), "ok");
+        assert!(raw::wait_event(handles.c2s_data, 0));
+        let mut buffer = Vec::new();
+        for sequence in 0..10 {
+            // Nobody sleeps in the library: a native waiter sets no bit, and is told all the same.
+            peer.must(&format!("send over {sequence} 1 64"));
+            assert!(raw::wait_event(handles.c2s_data, 5000), "message {sequence}");
+            server.try_receive_from_client(&mut buffer).unwrap();
+            raw::wait_event(handles.s2c_data, 0);
+            server.send_to_client(&message(sequence, 64)).unwrap();
+            assert!(raw::wait_event(handles.s2c_data, 5000), "answer {sequence}");
+        }
+        peer.must("leave");
+    }
+}
