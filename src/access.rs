@@ -19,7 +19,7 @@ pub enum Access {
     /// A ready security descriptor for the channel's objects, in self-relative form. Windows only.
     ///
     /// Clients need `SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY | READ_CONTROL` of the section and
-    /// `EVENT_MODIFY_STATE | SYNCHRONIZE` of the events; one descriptor serves both. Unless it names an owner, the
+    /// `EVENT_MODIFY_STATE | SYNCHRONIZE | READ_CONTROL` of the events; one descriptor serves both. Unless it names an owner, the
     /// system chooses one, and clients may take the server for an impostor's
     /// (see [`ClientOptions::trust`](crate::ClientOptions::trust)).
     SecurityDescriptor(Vec<u8>),
@@ -74,8 +74,9 @@ impl FromStr for UserId {
 pub struct PeerIdentity {
     /// The peer's process id, as it says itself: a hint.
     pub process_id: u32,
-    /// The user behind it, where the system tells. To a client this is the section's owner, which is proof: nobody
-    /// can create a section in another's name. To a server it is the user of the process named above, no better
-    /// than that hint.
+    /// The user behind it, where the system tells. To a client this is the section's owner, which is proof of who
+    /// created it: nobody can create one in another's name. To a server it is the user of the process named above, no
+    /// better than that hint. Neither says who wrote a message: whoever the server's access policy admits can write
+    /// into the section.
     pub user: Option<UserId>,
 }

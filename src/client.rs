@@ -42,13 +42,15 @@ enum Knock {
 impl SharedClient {
     /// Connects to the server of that name. Waits for a server to come, for the client before to leave, and for the
     /// server to accept, `timeout` in all. A name that doesn't exist yet, or a channel that is busy, is looked at
-    /// again after 1 to 50 ms.
+    /// again after 1 to 50 ms; while the server takes its time to accept, its signal is waited for, and the channel
+    /// looked at every 50 ms besides.
     ///
     /// # Errors
     /// - [`ShmError::Timeout`]: no server, or it didn't accept.
     /// - [`ShmError::AlreadyConnected`]: the server has another client.
     /// - [`ShmError::Refused`]: one side does not want the other, and why.
     /// - [`ShmError::Incompatible`]: the server is of another make.
+    /// - [`ShmError::Interrupted`]: by the [`interrupter`](crate::ClientOptions::interrupter) of the options.
     /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`].
     pub fn connect(name: &str, timeout: Duration) -> Result<Self> {
         Self::connect_with(name, timeout, ClientOptions::default())
@@ -67,13 +69,16 @@ impl SharedClient {
     pub(crate) fn connect_with(name: &str, timeout: Duration, options: ClientOptions) -> Result<Self> {
         let name = ChannelName::parse(name)?;
         let deadline = Deadline::after(Some(timeout));
+        let interrupter = options.tuning.interrupt()?;
+        let options = options.interrupter(Interrupter(interrupter.clone()));
         let mut pause = Pause::new();
         loop {
             if let Some(found) = sys::lookup(&name)? {
                 let owner = found.section.owner();
                 is_trusted(&options.trust, &owner).map_err(|error| report(&options, error))?;
-                // Opened while the section's server lives or not at all; if it is gone, another may come.
-                if let Some((view, events)) = open_channel(found).map_err(|error| report(&options, error))? {
+                // If this server is gone already, another may come.
+                let opened = open_channel(found, owner.as_ref()).map_err(|error| report(&options, error))?;
+                if let Some((view, events)) = opened {
                     let user = owner.map(UserId);
                     if let Some(client) = Self::knock(view, Some(events), user, deadline, &options)? {
                         return Ok(client);
@@ -83,7 +88,11 @@ impl SharedClient {
             if deadline.has_passed() {
                 return Err(ShmError::Timeout);
             }
-            std::thread::sleep(pause.next(deadline));
+            let interrupt = Waitable::Event(interrupter.event());
+            sys::wait_any(&[interrupt], Some(pause.next(deadline)))?;
+            if interrupter.is_set() {
+                return Err(ShmError::Interrupted);
+            }
         }
     }
 
@@ -168,7 +177,7 @@ fn is_trusted(trust: &Trust, owner: &Option<sys::User>) -> Result<()> {
 }
 
 /// Checks what was found under a name. `None`: its server went away meanwhile.
-fn open_channel(found: sys::Found) -> Result<Option<(SharedView, Events)>> {
+fn open_channel(found: sys::Found, owner: Option<&sys::User>) -> Result<Option<(SharedView, Events)>> {
     let (section, opener) = found.into_parts();
     let view = SharedView::open(section)?;
     if !view.has_events() {
@@ -178,7 +187,7 @@ fn open_channel(found: sys::Found) -> Result<Option<(SharedView, Events)>> {
             expected: crate::layout::FLAG_EVENTS.into(),
         });
     }
-    Ok(opener.events(view.instance())?.map(|events| (view, Events::new(events))))
+    Ok(opener.events(view.instance(), owner)?.map(|events| (view, Events::new(events))))
 }
 
 /// Knocks until accepted. The caller has found the server alive.
@@ -195,12 +204,19 @@ fn handshake(channel: Arc<Channel>, peer: Peer, deadline: Deadline) -> Result<Kn
             let swap =
                 control.client_state.compare_exchange(word.0, hello.0, Ordering::AcqRel, Ordering::Acquire);
             if swap.is_ok() {
-                if let Some(events) = &channel.events {
-                    events.request().set();
-                }
-                return await_answer(channel, hello, peer, deadline);
+                return await_answer(
+                    channel.clone(),
+                    Hello { channel: &channel, word: hello },
+                    peer,
+                    deadline,
+                );
             }
             // Another client was faster.
+        }
+        if let (ClientWord::HELLO, Some(events)) = (channel.word().state(), &channel.events) {
+            // Whose hello this is may have died before it could signal: then the server doesn't know yet that there's
+            // something to clear away. A signal too many changes nothing.
+            events.request().set();
         }
         if deadline.has_passed() {
             return Err(ShmError::AlreadyConnected);
@@ -211,29 +227,54 @@ fn handshake(channel: Arc<Channel>, peer: Peer, deadline: Deadline) -> Result<Kn
     }
 }
 
-/// Waits for the answer to our hello.
-fn await_answer(channel: Arc<Channel>, hello: ClientWord, peer: Peer, deadline: Deadline) -> Result<Knock> {
-    let ready = hello.with_state(ClientWord::READY);
+/// A hello that stands in the section. Dropped, it is withdrawn, or left, if it was answered meanwhile.
+struct Hello<'a> {
+    channel: &'a Channel,
+    word: ClientWord,
+}
+
+impl Drop for Hello<'_> {
+    fn drop(&mut self) {
+        let ready = self.word.with_state(ClientWord::READY);
+        if !self.channel.swap_word(self.word, ClientWord::IDLE)
+            && self.channel.swap_word(ready, ClientWord::LEFT)
+        {
+            self.channel.wake_peer();
+        }
+    }
+}
+
+/// Signals our hello and waits for the answer.
+fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: Deadline) -> Result<Knock> {
+    if let Some(events) = &channel.events {
+        events.request().set();
+    }
+    let standing = hello.word;
+    let ready = standing.with_state(ClientWord::READY);
     loop {
         let gone = channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP;
         // Either the swap withdraws the hello, or the server has answered it.
-        if (gone || deadline.has_passed()) && channel.swap_word(hello, ClientWord::IDLE) {
+        if (gone || deadline.has_passed()) && channel.swap_word(standing, ClientWord::IDLE) {
             return if gone { Ok(Knock::ServerGone) } else { Err(ShmError::Timeout) };
         }
         let word = channel.word();
         if word == ready {
             // Written before the word became ready, which was acquired.
             let generation = channel.view.control().generation.load(Ordering::Relaxed);
+            // From here on it's the session's to leave.
+            std::mem::forget(hello);
             return Ok(Knock::Accepted(Session::new(channel, ready, generation, peer)));
         }
-        if word != hello {
+        if word != standing {
             let reason = "the server did not accept this process".to_owned();
             let error = ShmError::Refused { reason };
             channel.tuning.report(&ChannelEvent::Refused(error.clone()));
             return Err(error);
         }
         let acknowledge = channel.events.as_ref().map(|events| events.acknowledge());
-        let bound = if acknowledge.is_none() { Some(Pause::SHORTEST) } else { None };
+        // With an event the bound is a second lock: a client that was turned away just now may still wait for the
+        // same signal, and take it.
+        let bound = Some(if acknowledge.is_none() { Pause::SHORTEST } else { Pause::LONGEST });
         if wait(&channel, &peer, acknowledge, deadline, bound)? {
             return Ok(Knock::ServerGone);
         }
@@ -241,6 +282,9 @@ fn await_answer(channel: Arc<Channel>, hello: ClientWord, peer: Peer, deadline: 
 }
 
 /// Waits for an event, the end of the server's process, or the time. Whether the process has ended.
+///
+/// # Errors
+/// [`ShmError::Interrupted`].
 fn wait(
     channel: &Channel,
     peer: &Peer,
@@ -248,17 +292,17 @@ fn wait(
     deadline: Deadline,
     bound: Option<Duration>,
 ) -> Result<bool> {
-    let mut objects: Vec<Waitable<'_>> = event.into_iter().map(Waitable::Event).collect();
+    let interrupt = channel.interrupt.event();
+    let mut objects: Vec<Waitable<'_>> = event.into_iter().chain([interrupt]).map(Waitable::Event).collect();
     let mut bound = bound;
     match peer.process() {
         Some(process) => objects.push(Waitable::Process(process)),
-        None => {
-            // Nobody has an interrupter of an endpoint that isn't connected yet, but a wait needs an object.
-            objects.push(Waitable::Event(channel.interrupt.event()));
-            bound = bound.into_iter().chain(channel.tuning.check_interval).min();
-        }
+        None => bound = bound.into_iter().chain(channel.tuning.check_interval).min(),
     }
     let woken = sys::wait_any(&objects, deadline.remaining(bound))?;
+    if channel.interrupt.is_set() {
+        return Err(ShmError::Interrupted);
+    }
     Ok(match woken {
         Some(index) => matches!(objects[index], Waitable::Process(_)),
         None => peer.process().is_none() && peer.has_ended(),

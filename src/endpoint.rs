@@ -26,7 +26,8 @@ pub struct WriteOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ChannelStats {
-    /// Which connection of this channel it is, counted from 1.
+    /// Which connection of this channel it is: a number that grows. An attempt that was withdrawn while it was
+    /// answered counts too.
     pub generation: u32,
     /// Messages sent.
     pub sent: u64,
@@ -171,6 +172,8 @@ impl SendHalf {
 pub struct ReceiveHalf {
     session: Arc<Session>,
     consumer: Consumer,
+    /// The peer was asked to hurry, and may not have done it yet.
+    hurried: bool,
 }
 
 impl ReceiveHalf {
@@ -229,12 +232,43 @@ impl ReceiveHalf {
 
     #[inline]
     fn try_receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
-        if let Some(len) = take(&self.session, &mut self.consumer, to)? {
+        if let Some(len) = self.take(to)? {
             return Ok(len);
         }
         let Err(over) = self.session.check() else { return Err(ShmError::QueueEmpty) };
         // What the peer sent before it left was published before we saw that it had left.
-        take(&self.session, &mut self.consumer, to)?.ok_or(over)
+        self.take(to)?.ok_or(over)
+    }
+
+    /// Takes a message, if there is one, and wakes a sender that waits for room.
+    #[inline]
+    fn take(&mut self, to: &mut impl Destination) -> Result<Option<usize>> {
+        let session = &*self.session;
+        if session.is_corrupted() {
+            return Err(ShmError::Corrupted);
+        }
+        let mut outcome = Err(ShmError::NotReady);
+        for _ in 0..Self::ROUNDS {
+            outcome = match self.consumer.pop(to).map_err(|what| session.corrupted(what))? {
+                Pop::Message(len) => Ok(Some(len)),
+                Pop::Empty => Ok(None),
+                Pop::TooSmall(needed) => Err(ShmError::BufferTooSmall { needed }),
+                Pop::Busy => {
+                    self.hurried = true;
+                    session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
+                    continue;
+                }
+            };
+            break;
+        }
+        if self.hurried {
+            self.hurried = false;
+            session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
+        }
+        if let Ok(Some(_)) = outcome {
+            session.wake_peer_for(Wish::Space)?;
+        }
+        outcome
     }
 
     /// As [`receive`](Self::receive), waiting at most this long; `None` waits for ever. Zero looks once.
@@ -259,8 +293,8 @@ impl ReceiveHalf {
 
     #[inline]
     fn receive_within(&mut self, to: &mut impl Destination, timeout: Option<Duration>) -> Result<usize> {
-        let ReceiveHalf { session, consumer } = self;
-        session.wait_for(Wish::Data, timeout, || take(session, consumer, to))
+        let session = self.session.clone();
+        session.wait_for(Wish::Data, timeout, || self.take(to))
     }
 
     /// Waits until a message is there, and leaves it there. `Ok(false)`: none came in time. `None` waits for ever,
@@ -269,18 +303,19 @@ impl ReceiveHalf {
     /// # Errors
     /// As [`receive`](Self::receive), without the timeout.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
-        let ReceiveHalf { session, consumer } = self;
+        let session = self.session.clone();
         let found = session.wait_for(Wish::Data, timeout, || {
             if session.is_corrupted() {
                 return Err(ShmError::Corrupted);
             }
-            match consumer.peek().map_err(|what| session.corrupted(what))? {
+            match self.consumer.peek().map_err(|what| session.corrupted(what))? {
                 Some(there) => Ok(there.then_some(())),
                 None => Err(ShmError::NotReady),
             }
         });
         match found {
-            Ok(()) => Ok(true),
+            // Messages come and go faster than they can be looked at.
+            Ok(()) | Err(ShmError::NotReady) => Ok(true),
             Err(ShmError::Timeout) => Ok(false),
             Err(error) => Err(error),
         }
@@ -311,38 +346,21 @@ impl ReceiveHalf {
     }
 }
 
-/// Takes a message, if there is one, and wakes a sender that waits for room.
-#[inline]
-fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
-    if session.is_corrupted() {
-        return Err(ShmError::Corrupted);
-    }
-    for round in 0..ReceiveHalf::ROUNDS {
-        match consumer.pop(to).map_err(|what| session.corrupted(what))? {
-            Pop::Message(len) => {
-                if round > 0 {
-                    session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
-                }
-                session.wake_peer_for(Wish::Space)?;
-                return Ok(Some(len));
-            }
-            Pop::Empty => return Ok(None),
-            Pop::TooSmall(needed) => return Err(ShmError::BufferTooSmall { needed }),
-            Pop::Busy => session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?,
-        }
-    }
-    Err(ShmError::NotReady)
-}
-
 /// A channel's end: connected or not.
 pub(crate) struct Endpoint {
     pub(crate) channel: Arc<Channel>,
-    halves: Option<(RefCell<SendHalf>, RefCell<ReceiveHalf>)>,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    session: Arc<Session>,
+    sender: RefCell<SendHalf>,
+    receiver: RefCell<ReceiveHalf>,
 }
 
 impl Endpoint {
     pub(crate) fn new(channel: Arc<Channel>) -> Self {
-        Endpoint { channel, halves: None }
+        Endpoint { channel, connection: None }
     }
 
     /// Begins a session, with rings that the handshake has emptied.
@@ -353,45 +371,53 @@ impl Endpoint {
         // SAFETY: each half holds the session, and through it the view.
         let (sends, receives) =
             unsafe { (view.ring(self.channel.side.sends()), view.ring(self.channel.side.receives())) };
-        self.halves = Some((
-            RefCell::new(SendHalf {
+        self.connection = Some(Connection {
+            sender: RefCell::new(SendHalf {
                 session: session.clone(),
                 producer: Producer::new(sends, limit, generation),
             }),
-            RefCell::new(ReceiveHalf { session, consumer: Consumer::new(receives, generation) }),
-        ));
+            receiver: RefCell::new(ReceiveHalf {
+                session: session.clone(),
+                consumer: Consumer::new(receives, generation),
+                hurried: false,
+            }),
+            session,
+        });
     }
 
     /// Ends the session on this side and says which it was.
     pub(crate) fn end(&mut self) -> Option<Arc<Session>> {
-        self.halves.take().map(|(sender, _)| sender.into_inner().session)
+        self.connection.take().map(|connection| connection.session)
     }
 
-    pub(crate) fn session(&self) -> Option<Arc<Session>> {
-        self.halves.as_ref().map(|(sender, _)| sender.borrow().session.clone())
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.connection.as_ref().map(|connection| &connection.session)
     }
 
-    /// Lends the sending half. Nothing of the caller's runs while it is lent, so that it can't be lent already.
+    /// Lends the sending half.
+    ///
+    /// # Errors
+    /// [`ShmError::NotConnected`]; [`ShmError::NotReady`] to an event hook that runs while it is lent.
     #[inline]
     pub(crate) fn sender<R>(&self, call: impl FnOnce(&mut SendHalf) -> Result<R>) -> Result<R> {
-        let (sender, _) = self.halves.as_ref().ok_or(ShmError::NotConnected)?;
-        call(&mut sender.borrow_mut())
+        let connection = self.connection.as_ref().ok_or(ShmError::NotConnected)?;
+        call(&mut *connection.sender.try_borrow_mut().map_err(|_| ShmError::NotReady)?)
     }
 
     /// Lends the receiving half, likewise.
     #[inline]
     pub(crate) fn receiver<R>(&self, call: impl FnOnce(&mut ReceiveHalf) -> Result<R>) -> Result<R> {
-        let (_, receiver) = self.halves.as_ref().ok_or(ShmError::NotConnected)?;
-        call(&mut receiver.borrow_mut())
+        let connection = self.connection.as_ref().ok_or(ShmError::NotConnected)?;
+        call(&mut *connection.receiver.try_borrow_mut().map_err(|_| ShmError::NotReady)?)
     }
 
     pub(crate) fn split(&mut self) -> Result<(&mut SendHalf, &mut ReceiveHalf)> {
-        let (sender, receiver) = self.halves.as_mut().ok_or(ShmError::NotConnected)?;
-        Ok((sender.get_mut(), receiver.get_mut()))
+        let connection = self.connection.as_mut().ok_or(ShmError::NotConnected)?;
+        Ok((connection.sender.get_mut(), connection.receiver.get_mut()))
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.sender(|sender| Ok(sender.is_connected())).unwrap_or(false)
+        self.session().is_some_and(|session| session.check_process().is_ok())
     }
 
     pub(crate) fn stats(&self) -> Result<ChannelStats> {
@@ -414,7 +440,7 @@ impl Endpoint {
     }
 
     pub(crate) fn event_handles(&self) -> Option<EventHandles> {
-        self.channel.export(self.session().as_deref())
+        self.channel.export(self.session().map(|session| &**session))
     }
 }
 

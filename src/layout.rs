@@ -110,6 +110,9 @@ pub(crate) const FLAG_REJECT: u32 = 2;
 /// true value is modelled too (`--cfg xshm_full_frames`).
 pub(crate) const FRAME_ALIGN: u64 = if cfg!(all(loom, not(xshm_full_frames))) { 8 } else { 64 };
 
+/// The smallest ring in bytes. Models have rings of a few words, since each word costs the checker time.
+const SMALLEST_RING: usize = if cfg!(loom) { 16 } else { MIN_RING_CAPACITY };
+
 /// Bytes in a frame's header word.
 pub(crate) const FRAME_HEADER: u64 = 8;
 
@@ -138,8 +141,8 @@ impl Geometry {
 
     /// Checks what a caller asks for. The error names the nearest possible values.
     pub(crate) fn from_options(capacity: usize, message_limit: usize) -> Result<Self> {
-        if !capacity.is_power_of_two() || !(MIN_RING_CAPACITY..=MAX_RING_CAPACITY).contains(&capacity) {
-            let wanted = capacity.clamp(MIN_RING_CAPACITY, MAX_RING_CAPACITY);
+        if !capacity.is_power_of_two() || !(SMALLEST_RING..=MAX_RING_CAPACITY).contains(&capacity) {
+            let wanted = capacity.clamp(SMALLEST_RING, MAX_RING_CAPACITY);
             let above = wanted.next_power_of_two();
             let below = if above == wanted { above } else { above / 2 };
             let reason = if above == below {
@@ -162,7 +165,7 @@ impl Geometry {
     pub(crate) fn from_section(capacity: u32, message_limit: u32, section_size: usize) -> Result<Self> {
         let differs = |what, found: u64, expected: u64| ShmError::Incompatible { what, found, expected };
         let bytes = capacity as usize;
-        if !bytes.is_power_of_two() || !(MIN_RING_CAPACITY..=MAX_RING_CAPACITY).contains(&bytes) {
+        if !bytes.is_power_of_two() || !(SMALLEST_RING..=MAX_RING_CAPACITY).contains(&bytes) {
             return Err(differs("ring size", capacity.into(), RING_CAPACITY as u64));
         }
         let most = Self::most_messages(capacity.into());
@@ -170,7 +173,9 @@ impl Geometry {
             return Err(differs("message limit", message_limit.into(), most));
         }
         let geometry = Geometry { capacity, message_limit };
-        if section_size < geometry.section_size() {
+        // Systems round up to pages, the largest of which have 64 KiB.
+        let rounded = geometry.section_size().next_multiple_of(64 * 1024);
+        if !(geometry.section_size()..=rounded).contains(&section_size) {
             return Err(differs("section size", section_size as u64, geometry.section_size() as u64));
         }
         Ok(geometry)
@@ -360,6 +365,7 @@ mod tests {
             (2 << 20, 0, size, "message limit"),
             (4096, 64, size, "message limit"),
             (2 << 20, 250, size - 1, "section size"),
+            (1 << 20, 250, size, "section size"),
             (1 << 30, 250, size, "section size"),
         ] {
             match Geometry::from_section(capacity, limit, size) {

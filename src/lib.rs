@@ -1,4 +1,78 @@
-//! Messages between the processes of one machine, over shared memory.
+//! Messages between two processes of one machine, over shared memory.
+//!
+//! A pipe or a socket hands every message to the kernel, twice. Here a message is written into memory that both
+//! processes see, and the kernel is called only to wake a receiver that sleeps. Messages have 2 to 65,535 bytes, go
+//! both ways, and arrive whole, in order, at most once.
+//!
+//! A [`SharedServer`] has a name, a [`SharedClient`] connects to it. Here the client is a thread; it would be another
+//! process otherwise, and nothing in it would change.
+//!
+//! ```
+//! use std::{thread, time::Duration};
+//! use xshm::{SharedClient, SharedServer};
+//!
+//! let mut server = SharedServer::start("front-page")?;
+//!
+//! let client = thread::spawn(|| -> xshm::Result<()> {
+//!     let client = SharedClient::connect("front-page", Duration::from_secs(5))?;
+//!     let mut message = Vec::new();
+//!     client.receive_from_server(&mut message)?; // waits for a message
+//!     assert_eq!(message, b"ping");
+//!     client.send_to_server(b"pong")?; // never waits
+//!     Ok(())
+//! });
+//!
+//! server.wait_for_client(Some(Duration::from_secs(5)))?;
+//! server.send_to_client(b"ping")?;
+//! let mut answer = Vec::new();
+//! server.receive_from_client(&mut answer)?;
+//! assert_eq!(answer, b"pong");
+//! client.join().unwrap()?;
+//! # Ok::<(), xshm::ShmError>(())
+//! ```
+//!
+//! # What to choose
+//!
+//! - **When the receiver is slow.** `send_*` never waits: with the queue full it evicts the oldest messages, and says
+//!   how many. Right for states of which the newest counts. `try_send_*` fails instead, `send_*_timeout` waits for
+//!   room: right for streams that must arrive complete. [`ServerOptions::reject_when_full`] settles it for a channel.
+//! - **How to receive.** `receive_*` waits for ever, `receive_*_timeout` for a while, `try_receive_*` not at all;
+//!   `poll_*` waits without taking. [`ClientOptions::receive_timeout`] bounds the first.
+//! - **Time or processor.** A call that waits looks again and again for 50 µs, and then sleeps in the kernel. More
+//!   ([`ServerOptions::spin`]) is quicker and burns more; zero burns nothing.
+//! - **Two threads.** An endpoint is one thread's. [`SharedServer::split`] gives a half to each of two.
+//! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes, all of it committed when the server starts.
+//!   [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change it.
+//!
+//! # How it works
+//!
+//! A section of memory holds a control block and two rings, one for each direction, with one sender and one receiver
+//! each. The sender writes a message's bytes, and then the header word in front of them; the receiver looks at the
+//! place where the next header word will appear, copies the message out, and moves the read position past it. An
+//! evicting sender moves the same position, by compare-and-swap like the receiver, so that a message is either received
+//! or evicted. Before a side sleeps it sets a bit in the control block; the other side signals an event only if it
+//! finds that bit.
+//!
+//! Each connection starts with empty rings, under a number of its own, the generation. A client knows that it was
+//! accepted because its own attempt was. Each side watches the other's process: every call that waits ends when the
+//! peer has died ([`ShmError::PeerDied`]) or left ([`ShmError::NotConnected`]), after what it sent before has been
+//! received.
+//!
+//! Nothing in the section is trusted. Values are read once and checked, indices are masked, loops are bounded; what a
+//! hostile peer can do is to end the session ([`ShmError::Corrupted`]) and to send nonsense of a permitted size.
+//!
+//! `docs/protocol.md` in the repository describes the protocol byte by byte.
+//!
+//! # Limits
+//!
+//! - One server, one client, one machine. Several clients need several channels.
+//! - Windows only so far. 32-bit and 64-bit processes may talk to each other.
+//! - Server and client run as the same user, or one of them as the system or an administrator, unless
+//!   [`ServerOptions::access`] and [`ClientOptions::trust`] say otherwise. A peer whose process can't be watched is
+//!   refused unless a [`check_interval`](ServerOptions::check_interval) is set.
+//! - A name is the Windows session's. `Global\` in front of it makes it the machine's, which needs a privilege.
+//! - [Anonymous servers](SharedServer::start_anonymous) have no events; who waits looks every millisecond.
+//! - Messages are neither encrypted nor signed.
 
 #![deny(missing_docs)]
 
@@ -20,6 +94,11 @@ mod sync;
 mod sys;
 mod wake;
 
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(test)]
+mod testing;
+
 pub use access::{Access, PeerIdentity, UserId};
 pub use client::SharedClient;
 pub use constants::*;
@@ -29,3 +108,12 @@ pub use events::EventHandles;
 pub use options::{ChannelEvent, ClientOptions, ServerOptions, Trust};
 pub use server::SharedServer;
 pub use session::Interrupter;
+
+// The examples of these pages run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/migration.md")]
+struct MigrationExamples;

@@ -1,8 +1,9 @@
 //! A platform within one process, with threads for peers: for the model checker (loom), for Miri, and for units on
 //! systems without a real one. The code above the seam runs on it as it is.
 //!
-//! Under loom a wait without a timeout blocks on the first object alone, and one with a timeout times out at once
-//! where nothing is signalled: both outcomes of such a wait are explored, since the signal may come before or after.
+//! Under loom a wait looks at the first object alone. Without a timeout it blocks; with one it times out at once where
+//! nothing is signalled, and the model's clock goes on by that time: both outcomes of such a wait are explored, since
+//! the signal may come before or after.
 
 use super::{Unwatchable, Waitable, EVENTS};
 use crate::access::Access;
@@ -183,6 +184,7 @@ impl Process {
     }
 }
 
+#[cfg(not(loom))]
 fn signalled(objects: &[Waitable<'_>]) -> Option<usize> {
     objects.iter().position(|object| match object {
         Waitable::Event(event) => event.try_wait(),
@@ -192,11 +194,22 @@ fn signalled(objects: &[Waitable<'_>]) -> Option<usize> {
 
 #[cfg(loom)]
 pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
-    if let Some(index) = signalled(objects) {
-        return Ok(Some(index));
-    }
-    let Waitable::Event(first) = &objects[0] else { panic!("models wait for an event first") };
-    if timeout.is_some() {
+    let first = match &objects[0] {
+        Waitable::Event(event) => event,
+        // Only a bounded look at the peer's process has no event; in a model, processes don't end.
+        Waitable::Process(_) => {
+            crate::sync::pass_time(timeout.expect("models wait for an event first"));
+            loom::thread::yield_now();
+            return Ok(None);
+        }
+    };
+    if let Some(timeout) = timeout {
+        if first.try_wait() {
+            return Ok(Some(0));
+        }
+        crate::sync::pass_time(timeout);
+        // Others go first, so that a loop around this ends.
+        loom::thread::yield_now();
         return Ok(None);
     }
     let mut set = first.0.set.lock().unwrap();
@@ -302,7 +315,7 @@ impl Found {
 }
 
 impl EventOpener {
-    pub(crate) fn events(&self, _instance: u64) -> Result<Option<[Event; EVENTS]>> {
+    pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
         Ok(Some(self.0.clone()))
     }
 }

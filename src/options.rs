@@ -6,6 +6,8 @@ use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::{Result, ShmError};
 use crate::layout::Geometry;
 use crate::server::SharedServer;
+use crate::session::{Interrupt, Interrupter};
+use crate::sync::Arc;
 use std::fmt;
 use std::sync::Arc as StdArc;
 use std::time::Duration;
@@ -18,7 +20,7 @@ pub enum ChannelEvent {
     Connected {
         /// The peer's process id.
         process_id: u32,
-        /// Which connection of this channel it is, counted from 1.
+        /// Which connection of this channel it is: a number that grows.
         generation: u32,
     },
     /// A session ended; the error says how.
@@ -37,10 +39,19 @@ pub(crate) struct Tuning {
     pub(crate) spin: Duration,
     pub(crate) receive_timeout: Option<Duration>,
     pub(crate) check_interval: Option<Duration>,
+    interrupter: Option<Interrupter>,
     hook: Option<Hook>,
 }
 
 impl Tuning {
+    /// The caller's interrupter, or one of the endpoint's own.
+    pub(crate) fn interrupt(&self) -> Result<Arc<Interrupt>> {
+        match &self.interrupter {
+            Some(interrupter) => Ok(interrupter.0.clone()),
+            None => Interrupt::new().map(Arc::new),
+        }
+    }
+
     pub(crate) fn report(&self, event: &ChannelEvent) {
         if let Some(hook) = &self.hook {
             hook(event);
@@ -53,7 +64,7 @@ impl Default for Tuning {
         // With one processor, spinning keeps the peer from running.
         let alone = std::thread::available_parallelism().map_or(true, |processors| processors.get() == 1);
         let spin = if alone { Duration::ZERO } else { Duration::from_micros(50) };
-        Tuning { spin, receive_timeout: None, check_interval: None, hook: None }
+        Tuning { spin, receive_timeout: None, check_interval: None, interrupter: None, hook: None }
     }
 }
 
@@ -84,9 +95,16 @@ macro_rules! tuning_methods {
         }
 
         /// Accept a peer whose process can't be watched (another user's, for instance), and look this often whether
-        /// it still runs. Without this such a peer is refused.
+        /// it still runs: at least 1 ms. Its death is noticed that late. Without this such a peer is refused.
         pub fn check_interval(mut self, interval: Duration) -> Self {
-            self.tuning.check_interval = Some(interval);
+            self.tuning.check_interval = Some(interval.max(Duration::from_millis(1)));
+            self
+        }
+
+        /// Give the endpoint this interrupter, which then ends calls that wait before there is an endpoint to ask
+        /// for one (`connect`), and those of several endpoints at once.
+        pub fn interrupter(mut self, interrupter: Interrupter) -> Self {
+            self.tuning.interrupter = Some(interrupter);
             self
         }
 

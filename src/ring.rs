@@ -343,7 +343,7 @@ impl Consumer {
                         Ok(_) => {
                             // SAFETY: `read` has written all of the `len` bytes.
                             unsafe { to.commit(len) };
-                            self.lost += self.distance(sequence);
+                            self.lost = self.lost.saturating_add(self.distance(sequence));
                             self.sequence = (sequence + 1) % FrameHeader::SEQUENCES;
                             self.read_pos = end;
                             self.moved = false;
@@ -379,9 +379,11 @@ impl Consumer {
         }
     }
 
-    /// How many messages are queued, at most `limit`. Counts while the producer goes on: a snapshot.
+    /// How many messages are queued, at most `limit`. Counts while the producer goes on: a snapshot, from where
+    /// `read_pos` stands now.
     pub(crate) fn queued(&self, limit: usize) -> usize {
-        let (mut at, mut sequence, mut moved) = (self.read_pos, self.sequence, self.moved);
+        let mut at = self.ring.header().read_pos.load(Acquire);
+        let (mut sequence, mut moved) = (self.sequence, self.moved || at != self.read_pos);
         let mut count = 0;
         while count < limit {
             let Frame::Message { sequence: this, end, .. } = self.frame(at, sequence, moved) else { break };
@@ -457,6 +459,6 @@ impl Consumer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 #[path = "ring_tests.rs"]
 mod tests;

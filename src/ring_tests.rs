@@ -1,1 +1,548 @@
+//! Units of the ring: what it holds, evicts, counts and believes. They run natively and, with smaller counts, under
+//! Miri. What two threads can do to each other is in `models.rs` too, exhaustively.
 
+use super::*;
+use crate::testing::TestRing;
+use std::thread;
+
+/// Less of everything where every memory access is interpreted.
+const fn count(native: usize, interpreted: usize) -> usize {
+    if cfg!(miri) {
+        interpreted
+    } else {
+        native
+    }
+}
+
+/// A generator of numbers that are the same in each run (a permuted linear congruence).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mixed = (self.0 ^ self.0 >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 32
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// The `number`th message, of `len` bytes. Its number stands at its start, as far as it has room, and each byte
+/// depends on it.
+fn message(number: u64, len: usize) -> Vec<u8> {
+    let mut message: Vec<u8> = (0..len as u64)
+        .map(|at| (number.wrapping_mul(0x9e37_79b9) >> 7).wrapping_add(at * 41) as u8)
+        .collect();
+    let known = len.min(8);
+    message[..known].copy_from_slice(&number.to_le_bytes()[..known]);
+    message
+}
+
+/// Whether a message of at least 8 bytes is whole; its number.
+fn number_of(received: &[u8]) -> u64 {
+    let number = u64::from_le_bytes(received[..8].try_into().unwrap());
+    assert_eq!(received, message(number, received.len()), "a torn message");
+    number
+}
+
+/// Sends as an endpoint does: evicts where there's no room. Returns how many were evicted.
+fn push_over(producer: &mut Producer, payload: &[u8]) -> u32 {
+    if producer.try_push(payload).unwrap() {
+        return 0;
+    }
+    let evicted = producer.make_room(payload.len(), false).unwrap();
+    assert!(producer.try_push(payload).unwrap(), "room was made");
+    evicted
+}
+
+fn pop(consumer: &mut Consumer) -> Option<Vec<u8>> {
+    let mut received = Vec::new();
+    match consumer.pop(&mut received).unwrap() {
+        Pop::Message(len) => {
+            assert_eq!(received.len(), len);
+            Some(received)
+        }
+        Pop::Empty => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Moves both ends of an empty ring on by so many frames of one line.
+fn skip(producer: &mut Producer, consumer: &mut Consumer, frames: u64) {
+    for number in 0..frames {
+        assert!(producer.try_push(&message(number, 2)).unwrap());
+        assert!(pop(consumer).is_some());
+    }
+}
+
+#[test]
+fn messages_of_every_length_come_through_in_order() {
+    let ring = TestRing::new(2048, 1);
+    let (mut producer, mut consumer) = ring.ends(3, 1);
+    let longest = longest_message(2048);
+    assert_eq!(longest, 1016);
+    let lengths: Vec<usize> = (2..=longest).step_by(count(1, 197)).chain([longest]).collect();
+    let (mut sent, mut received) = (0, 0);
+    while received < lengths.len() {
+        while sent < lengths.len() && producer.try_push(&message(sent as u64, lengths[sent])).unwrap() {
+            sent += 1;
+        }
+        assert!(sent > received, "an empty ring takes any message");
+        assert_eq!(producer.queued(), Ok(sent - received));
+        while let Some(one) = pop(&mut consumer) {
+            assert_eq!(one, message(received as u64, lengths[received]));
+            received += 1;
+        }
+        assert_eq!(received, sent);
+    }
+    assert_eq!((producer.sent(), producer.evicted()), (sent as u64, 0));
+    assert_eq!((consumer.received(), consumer.lost()), (sent as u64, 0));
+}
+
+#[test]
+fn the_longest_message_fits_wherever_it_would_start() {
+    let longest = longest_message(1024);
+    for start in (0..16).step_by(count(1, 5)) {
+        let ring = TestRing::new(1024, 0);
+        let (mut producer, mut consumer) = ring.ends(15, 0);
+        skip(&mut producer, &mut consumer, start);
+        assert_eq!(producer.has_room(longest), Ok(true));
+        assert!(producer.try_push(&message(7, longest)).unwrap());
+        assert_eq!(pop(&mut consumer), Some(message(7, longest)));
+        assert_eq!(pop(&mut consumer), None);
+    }
+}
+
+#[test]
+fn a_message_that_would_run_over_the_end_stands_at_the_start_behind_a_pad() {
+    let ring = TestRing::new(512, 0);
+    let (mut producer, mut consumer) = ring.ends(7, 0);
+    skip(&mut producer, &mut consumer, 6);
+    // Two lines are left, three are needed.
+    assert!(producer.try_push(&message(1, 150)).unwrap());
+    let pad = FrameHeader(ring.words()[6 * 8].load(Relaxed));
+    let behind = FrameHeader(ring.words()[0].load(Relaxed));
+    assert_eq!((pad.kind(), pad.sequence()), (FrameHeader::PAD, 6));
+    assert_eq!((behind.kind(), behind.sequence(), behind.len()), (FrameHeader::MESSAGE, 6, 150));
+    // The pair is one entry.
+    assert_eq!(producer.queued(), Ok(1));
+    assert_eq!(consumer.queued(9), 1);
+    assert_eq!(pop(&mut consumer), Some(message(1, 150)));
+    assert_eq!(producer.queued(), Ok(0));
+    assert_eq!(ring.header().read_pos.load(Relaxed), 512 + 192);
+}
+
+#[test]
+fn a_pad_is_evicted_together_with_its_message() {
+    let ring = TestRing::new(512, 0);
+    let (mut producer, mut consumer) = ring.ends(7, 0);
+    skip(&mut producer, &mut consumer, 6);
+    assert!(producer.try_push(&message(1, 150)).unwrap());
+    assert!(!producer.try_push(&message(2, 150)).unwrap());
+    assert_eq!(push_over(&mut producer, &message(2, 150)), 1);
+    assert_eq!(pop(&mut consumer), Some(message(2, 150)));
+    assert_eq!((consumer.lost(), pop(&mut consumer)), (1, None));
+}
+
+#[test]
+fn an_exactly_full_ring_is_full_to_both_ends_and_loses_nothing() {
+    for start in (0..8).step_by(count(1, 3)) {
+        let ring = TestRing::new(512, 3);
+        let (mut producer, mut consumer) = ring.ends(1000, 3);
+        skip(&mut producer, &mut consumer, start);
+        // The eighth line stays free, for the zeroed header.
+        for number in 0..7 {
+            assert!(producer.try_push(&message(number, 56)).unwrap());
+        }
+        assert!(!producer.try_push(&message(7, 2)).unwrap());
+        assert_eq!(producer.has_room(2), Ok(false));
+        assert_eq!((producer.queued(), consumer.queued(100)), (Ok(7), 7));
+        for number in 0..7 {
+            assert_eq!(pop(&mut consumer), Some(message(number, 56)));
+        }
+        assert_eq!(pop(&mut consumer), None);
+        assert_eq!(producer.has_room(longest_message(512)), Ok(true));
+    }
+}
+
+#[test]
+fn the_count_is_limited_too() {
+    let ring = TestRing::new(4096, 0);
+    let (mut producer, mut consumer) = ring.ends(3, 0);
+    for number in 0..3 {
+        assert!(producer.try_push(&message(number, 8)).unwrap());
+    }
+    assert!(!producer.try_push(&message(3, 8)).unwrap());
+    assert_eq!(pop(&mut consumer), Some(message(0, 8)));
+    assert!(producer.try_push(&message(3, 8)).unwrap());
+    assert_eq!(push_over(&mut producer, &message(4, 8)), 1);
+    assert_eq!(producer.queued(), Ok(3));
+    assert_eq!(pop(&mut consumer), Some(message(2, 8)));
+}
+
+#[test]
+fn no_more_than_the_oldest_are_evicted_and_each_is_counted() {
+    let ring = TestRing::new(1024, 0);
+    let (mut producer, mut consumer) = ring.ends(100, 0);
+    for number in 0..15 {
+        assert_eq!(push_over(&mut producer, &message(number, 8)), 0);
+    }
+    // One line is needed, and one is evicted.
+    assert_eq!(push_over(&mut producer, &message(15, 8)), 1);
+    // At line 0 again: five lines are needed, and five are evicted.
+    assert_eq!(push_over(&mut producer, &message(16, 5 * 64 - 8)), 5);
+    assert_eq!(producer.evicted(), 6);
+    assert_eq!(ring.header().drop_count.load(Relaxed), 6);
+    for number in 6..16 {
+        assert_eq!(pop(&mut consumer), Some(message(number, 8)));
+    }
+    assert_eq!(pop(&mut consumer), Some(message(16, 5 * 64 - 8)));
+    assert_eq!((pop(&mut consumer), consumer.lost(), consumer.received()), (None, 6, 11));
+}
+
+#[test]
+fn both_ends_agree_on_what_was_lost() {
+    let mut random = Random(11);
+    let ring = TestRing::new(1024, 0);
+    let (mut producer, mut consumer) = ring.ends(6, 0);
+    let mut number = 0;
+    for _ in 0..count(20_000, 12) {
+        for _ in 0..random.below(5) {
+            push_over(&mut producer, &message(number, 8 + random.below(400) as usize));
+            number += 1;
+        }
+        for _ in 0..random.below(4) {
+            let Some(received) = pop(&mut consumer) else { break };
+            assert_eq!(number_of(&received), consumer.received() + consumer.lost() - 1);
+        }
+    }
+    // The losses behind the last message show with the next one.
+    while pop(&mut consumer).is_some() {}
+    push_over(&mut producer, &message(number, 8));
+    assert_eq!(number_of(&pop(&mut consumer).unwrap()), number);
+    assert_eq!(consumer.lost(), producer.evicted());
+    assert_eq!(consumer.received() + consumer.lost(), producer.sent());
+    assert!(producer.evicted() > 0 && producer.queued() == Ok(0));
+}
+
+#[test]
+fn a_refused_message_leaves_every_word_as_it_was() {
+    let ring = TestRing::new(512, 0);
+    let (mut producer, _consumer) = ring.ends(4, 0);
+    for number in 0..3 {
+        assert!(producer.try_push(&message(number, 100)).unwrap());
+    }
+    let all = || -> Vec<u64> {
+        let header = ring.header();
+        let fields = [&header.write_pos, &header.read_pos, &header.message_count, &header.drop_count];
+        ring.words().iter().chain(fields).map(|word| word.load(Relaxed)).collect()
+    };
+    let before = all();
+    assert!(!producer.try_push(&message(3, 100)).unwrap());
+    assert_eq!(all(), before);
+    assert_eq!((producer.sent(), producer.queued()), (3, Ok(3)));
+}
+
+#[test]
+fn in_a_hurry_half_the_queue_goes() {
+    let ring = TestRing::new(4096, 0);
+    let (mut producer, mut consumer) = ring.ends(10, 0);
+    for number in 0..10 {
+        assert!(producer.try_push(&message(number, 8)).unwrap());
+    }
+    assert_eq!(producer.make_room(8, true), Ok(5));
+    // There is room, so that nothing needs to go.
+    assert_eq!(producer.make_room(8, true), Ok(0));
+    assert_eq!(pop(&mut consumer), Some(message(5, 8)));
+    assert_eq!((consumer.lost(), producer.evicted(), producer.queued()), (5, 5, Ok(4)));
+}
+
+#[test]
+fn a_message_that_finds_no_buffer_stays() {
+    let ring = TestRing::new(1024, 0);
+    let (mut producer, mut consumer) = ring.ends(9, 0);
+    assert_eq!(consumer.peek(), Ok(Some(false)));
+    assert!(producer.try_push(&message(5, 100)).unwrap());
+    let mut space = [0xee_u8; 100];
+    for _ in 0..3 {
+        assert_eq!(consumer.pop(&mut &mut space[..99]), Ok(Pop::TooSmall(100)));
+        assert_eq!(consumer.peek(), Ok(Some(true)));
+    }
+    assert_eq!(space, [0xee; 100], "nothing was written");
+    assert_eq!((producer.queued(), consumer.received()), (Ok(1), 0));
+    assert_eq!(consumer.pop(&mut &mut space[..]), Ok(Pop::Message(100)));
+    assert_eq!(space[..], message(5, 100));
+    assert_eq!(consumer.pop(&mut &mut space[..]), Ok(Pop::Empty));
+    assert_eq!((producer.queued(), consumer.received()), (Ok(0), 1));
+}
+
+#[test]
+fn the_size_of_an_evicted_message_is_not_told() {
+    let ring = TestRing::new(1024, 0);
+    let (mut producer, mut consumer) = ring.ends(2, 0);
+    let mut space = [0_u8; 8];
+    assert!(producer.try_push(&message(0, 100)).unwrap());
+    assert_eq!(consumer.pop(&mut &mut space[..]), Ok(Pop::TooSmall(100)));
+    assert!(producer.try_push(&message(1, 200)).unwrap());
+    assert_eq!(push_over(&mut producer, &message(2, 300)), 1);
+    assert_eq!(consumer.pop(&mut &mut space[..]), Ok(Pop::TooSmall(200)));
+    assert_eq!(pop(&mut consumer), Some(message(1, 200)));
+    assert_eq!(consumer.lost(), 1);
+}
+
+#[test]
+fn a_new_generation_begins_empty_and_the_old_one_can_do_nothing_to_it() {
+    let ring = TestRing::new(1024, 8);
+    let (mut producer, mut consumer) = ring.ends(2, 8);
+    skip(&mut producer, &mut consumer, 5);
+    assert!(producer.try_push(&message(1, 8)).unwrap());
+    assert!(producer.try_push(&message(2, 8)).unwrap());
+    ring.ring().reset(9);
+    let (mut new_producer, mut new_consumer) = ring.ends(2, 9);
+    assert_eq!(pop(&mut new_consumer), None);
+    assert!(new_producer.try_push(&message(3, 8)).unwrap());
+    assert!(new_producer.try_push(&message(4, 8)).unwrap());
+    // An old consumer still finds its message where it was, and fails to take it: however late its swap comes, the
+    // position that it compares with does not occur in this generation.
+    assert!(!matches!(consumer.pop(&mut Vec::new()), Ok(Pop::Message(_))));
+    // An old producer fails to evict.
+    assert!(producer.make_room(8, false).is_err());
+    assert_eq!(pop(&mut new_consumer), Some(message(3, 8)));
+    assert_eq!(pop(&mut new_consumer), Some(message(4, 8)));
+    assert_eq!((new_producer.queued(), new_consumer.lost()), (Ok(0), 0));
+}
+
+#[test]
+fn generations_come_round() {
+    let ring = TestRing::new(512, u32::MAX);
+    for generation in [u32::MAX, 0, 1, 0x0001_0000, 0xffff] {
+        ring.ring().reset(generation);
+        let (mut producer, mut consumer) = ring.ends(7, generation);
+        for number in 0..count(20, 4) as u64 {
+            assert!(producer.try_push(&message(number, 100)).unwrap());
+            assert_eq!(pop(&mut consumer), Some(message(number, 100)));
+        }
+    }
+}
+
+#[test]
+fn sequences_and_positions_come_round() {
+    let ring = TestRing::new(512, 0);
+    let (mut producer, mut consumer) = ring.ends(4, 0);
+    let position = u64::MAX - 3 * 512 + 1;
+    let sequence = FrameHeader::SEQUENCES - 5;
+    ring.words()[0].store(0, Relaxed);
+    ring.header().read_pos.store(position, Relaxed);
+    (producer.write_pos, producer.read_pos, producer.sequence) = (position, position, sequence);
+    (consumer.read_pos, consumer.sequence) = (position, sequence);
+    let mut lost = 0;
+    for number in 0..40 {
+        lost += push_over(&mut producer, &message(number, 100));
+        if number % 7 == 6 {
+            assert_eq!(number_of(&pop(&mut consumer).unwrap()), consumer.received() + consumer.lost() - 1);
+        }
+    }
+    while pop(&mut consumer).is_some() {}
+    assert!(consumer.sequence < 100 && consumer.read_pos < 1 << 32, "both came round");
+    assert_eq!((consumer.lost(), producer.evicted()), (u64::from(lost), u64::from(lost)));
+    assert_eq!(consumer.received() + consumer.lost(), 40);
+}
+
+/// A word as a peer might choose it to do harm: near what is right, in every field.
+fn hostile_word(random: &mut Random, sequence: u64, position: u64) -> u64 {
+    match random.below(8) {
+        0 => 0,
+        1 => random.next(),
+        2 => u64::MAX,
+        3 => position.wrapping_add(random.below(64) * 64).wrapping_sub(random.below(16) * 64),
+        _ => {
+            let len = match random.below(4) {
+                0 => random.below(1 << 16),
+                1 => random.below(3),
+                _ => random.below(600),
+            };
+            let kind = if random.below(4) == 0 { random.below(16) } else { 1 + random.below(2) };
+            let sequence = sequence.wrapping_add(random.below(4)).wrapping_sub(random.below(2));
+            len | kind << 16 | sequence << 20
+        }
+    }
+}
+
+#[test]
+fn a_consumer_survives_whatever_the_peer_writes() {
+    let mut random = Random(1);
+    let (mut corrupted, mut received, mut empty) = (0, 0, 0);
+    for _ in 0..count(20_000, 12) {
+        let ring = TestRing::new(1024, 0);
+        let (mut producer, mut consumer) = ring.ends(9, 0);
+        for number in 0..random.below(4) {
+            push_over(&mut producer, &message(number, 8 + random.below(300) as usize));
+        }
+        for _ in 0..8 {
+            let at = consumer.read_pos;
+            // Where it looks next, or anywhere.
+            let place = if random.below(2) == 0 { at } else { random.next() };
+            let word = hostile_word(&mut random, consumer.sequence, at);
+            ring.words()[(place as usize & 1023) / 8].store(word, Relaxed);
+            if random.below(3) == 0 {
+                ring.header().read_pos.store(hostile_word(&mut random, consumer.sequence, at), Relaxed);
+            }
+            let mut to = Vec::new();
+            match consumer.pop(&mut to) {
+                Ok(Pop::Message(len)) => {
+                    assert!((MIN_MESSAGE_SIZE..=longest_message(1024)).contains(&len) && to.len() == len);
+                    received += 1;
+                }
+                Ok(Pop::Empty) => empty += 1,
+                Ok(other) => panic!("nobody else moves read_pos, and a Vec has room: {other:?}"),
+                Err(_) => corrupted += 1,
+            }
+            assert!(consumer.read_pos % FRAME_ALIGN == 0);
+            assert!(consumer.queued(50) <= 50);
+            let _ = consumer.peek();
+        }
+    }
+    assert!(corrupted > 0 && received > 0 && empty > 0 || cfg!(miri), "{corrupted} {received} {empty}");
+}
+
+#[test]
+fn a_producer_survives_whatever_the_peer_writes() {
+    let mut random = Random(2);
+    let (mut corrupted, mut sent) = (0, 0);
+    for _ in 0..count(10_000, 2) {
+        let ring = TestRing::new(1024, 0);
+        let (mut producer, mut consumer) = ring.ends(1 + random.below(9) as usize, 0);
+        for number in 0..20 {
+            match random.below(6) {
+                0 => {
+                    let word = hostile_word(&mut random, number, producer.read_pos);
+                    ring.header().read_pos.store(word, Relaxed);
+                }
+                1 => {
+                    let word = hostile_word(&mut random, number, producer.read_pos);
+                    ring.words()[random.below(128) as usize].store(word, Relaxed);
+                }
+                2 => drop(consumer.pop(&mut Vec::new())),
+                3 => drop(producer.queued()),
+                _ => {}
+            }
+            let payload = message(number, 8 + random.below(longest_message(1024) as u64 - 8) as usize);
+            let made = producer.make_room(payload.len(), random.below(2) == 0);
+            // After an error the session is over; that the producer is still sound is the second lock.
+            match made.and_then(|_| producer.try_push(&payload)) {
+                Ok(true) => sent += 1,
+                Ok(false) => {}
+                Err(_) => corrupted += 1,
+            }
+        }
+    }
+    assert!(corrupted > 0 && sent > 0 || cfg!(miri), "{corrupted} {sent}");
+}
+
+#[test]
+fn what_can_not_stand_at_read_pos_is_corruption_and_no_message() {
+    let header = |kind, len: u64, sequence| len | kind << 16 | sequence << 20;
+    for word in [
+        header(FrameHeader::MESSAGE, 8, 1),
+        header(FrameHeader::MESSAGE, 8, FrameHeader::SEQUENCES - 1),
+        header(FrameHeader::MESSAGE, 0, 0),
+        header(FrameHeader::MESSAGE, 1, 0),
+        header(FrameHeader::MESSAGE, longest_message(1024) as u64 + 1, 0),
+        header(FrameHeader::MESSAGE, 65_535, 0),
+        header(0, 8, 0),
+        header(3, 8, 0),
+        header(15, 8, 0),
+        // A pad with nothing behind it.
+        header(FrameHeader::PAD, 0, 0),
+    ] {
+        let ring = TestRing::new(1024, 0);
+        let (_, mut consumer) = ring.ends(9, 0);
+        ring.words()[0].store(word, Relaxed);
+        assert!(consumer.pop(&mut Vec::new()).is_err(), "{word:#x}");
+        assert!(consumer.peek().is_err(), "{word:#x}");
+        assert_eq!(consumer.queued(9), 0, "{word:#x}");
+    }
+    // A frame that would run over the end.
+    let ring = TestRing::new(1024, 0);
+    let (mut producer, mut consumer) = ring.ends(9, 0);
+    skip(&mut producer, &mut consumer, 15);
+    ring.words()[15 * 8].store(header(FrameHeader::MESSAGE, 57, 15), Relaxed);
+    assert!(consumer.pop(&mut Vec::new()).is_err());
+}
+
+/// One thread sends `total` messages as fast as it can, evicting; another takes what it gets.
+fn overwrite_race(total: u64, capacity: u64, limit: usize, longest: u64) {
+    let ring = TestRing::new(capacity, 5);
+    let (mut producer, mut consumer) = ring.ends(limit, 5);
+    let kept = ring.clone();
+    let sender = thread::spawn(move || {
+        let _kept = kept;
+        let mut random = Random(3);
+        for number in 0..total {
+            push_over(&mut producer, &message(number, 8 + random.below(longest - 7) as usize));
+            if random.below(64) == 0 {
+                thread::yield_now();
+            }
+        }
+        producer
+    });
+    let mut received = Vec::new();
+    let mut next = 0;
+    // The last message is never evicted.
+    while next < total {
+        match consumer.pop(&mut received).unwrap() {
+            Pop::Message(_) => {
+                let number = number_of(&received);
+                assert!(number >= next && number < total, "out of order");
+                assert_eq!(number, consumer.received() + consumer.lost() - 1, "a loss was not counted");
+                next = number + 1;
+            }
+            Pop::Empty => thread::yield_now(),
+            Pop::Busy => {}
+            Pop::TooSmall(_) => unreachable!("a Vec grows"),
+        }
+    }
+    let mut producer = sender.join().unwrap();
+    assert_eq!((producer.sent(), producer.queued()), (total, Ok(0)));
+    assert_eq!((consumer.received() + consumer.lost(), consumer.lost()), (total, producer.evicted()));
+}
+
+#[test]
+fn a_sender_that_evicts_against_a_receiver() {
+    overwrite_race(count(200_000, 60) as u64, 1024, 4, 8);
+    overwrite_race(count(100_000, 25) as u64, 1024, 100, count(400, 100) as u64);
+    if cfg!(not(miri)) {
+        overwrite_race(10_000, 16_384, 100, 8000);
+    }
+}
+
+#[test]
+fn a_sender_that_waits_for_room_loses_nothing() {
+    let total = count(60_000, 40) as u64;
+    let ring = TestRing::new(1024, 0);
+    let (mut producer, mut consumer) = ring.ends(7, 0);
+    let kept = ring.clone();
+    let sender = thread::spawn(move || {
+        let _kept = kept;
+        let mut random = Random(4);
+        for number in 0..total {
+            let payload = message(number, 8 + random.below(count(400, 100) as u64) as usize);
+            while !producer.try_push(&payload).unwrap() {
+                thread::yield_now();
+            }
+        }
+    });
+    for number in 0..total {
+        let received = loop {
+            match pop(&mut consumer) {
+                Some(received) => break received,
+                None => thread::yield_now(),
+            }
+        };
+        assert_eq!(number_of(&received), number);
+    }
+    sender.join().unwrap();
+    assert_eq!((pop(&mut consumer), consumer.lost()), (None, 0));
+}

@@ -138,11 +138,11 @@ impl SharedServer {
             if self.look()? {
                 return Ok(());
             }
-            if self.endpoint.channel.interrupt.is_set() {
-                return Err(ShmError::Interrupted);
-            }
             if deadline.has_passed() {
                 return Err(ShmError::Timeout);
+            }
+            if self.endpoint.channel.interrupt.is_set() {
+                return Err(ShmError::Interrupted);
             }
             self.wait_for_request(deadline, by_event)?;
         }
@@ -260,7 +260,8 @@ impl SharedServer {
     ///
     /// From this call on, every message in either direction is signalled, since a native waiter doesn't tell when it
     /// sleeps: a kernel call each. Both events are signalled once at the call, and at each connection. A native waiter
-    /// looks for messages before it waits.
+    /// looks for messages before it waits. An event wakes one waiter: let either a native waiter or this endpoint's
+    /// own calls wait for one direction's data, not both.
     pub fn get_event_handles(&self) -> Option<EventHandles> {
         self.endpoint.event_handles()
     }

@@ -7,10 +7,11 @@ use crate::layout::{ClientWord, Direction, SERVER_GONE, SERVER_UP};
 use crate::options::{ChannelEvent, Tuning};
 use crate::ring::Corrupted;
 use crate::shared::SharedView;
-use crate::sync::{spin_loop, Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{spin_loop, Arc, AtomicBool, AtomicU32, AtomicU64, Instant, Ordering};
 use crate::sys::{self, Event, Guard, Process, Unwatchable, Waitable};
 use crate::wake::{WakeWord, ALWAYS_DATA, DATA, SPACE};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,11 +84,13 @@ pub struct Interrupter(pub(crate) Arc<Interrupt>);
 pub(crate) struct Interrupt {
     set: AtomicBool,
     event: Event,
+    /// Flag and event change together.
+    changing: Mutex<()>,
 }
 
 impl Interrupt {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Interrupt { set: AtomicBool::new(false), event: Event::local()? })
+        Ok(Interrupt { set: AtomicBool::new(false), event: Event::local()?, changing: Mutex::new(()) })
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -100,15 +103,25 @@ impl Interrupt {
 }
 
 impl Interrupter {
+    /// One for endpoints yet to come, see [`ClientOptions::interrupter`](crate::ClientOptions::interrupter).
+    ///
+    /// # Errors
+    /// [`ShmError::WindowsError`] when the system has no event to give.
+    pub fn new() -> Result<Self> {
+        Ok(Interrupter(Arc::new(Interrupt::new()?)))
+    }
+
     /// From now on every call of the endpoint (of both halves, where it is split) that would wait returns
     /// [`ShmError::Interrupted`] instead, the ones that are waiting too. What doesn't need to wait goes on working.
     pub fn interrupt(&self) {
+        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.set.store(true, Ordering::Release);
         self.0.event.set();
     }
 
     /// Calls may wait again.
     pub fn reset(&self) {
+        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.event.reset();
         self.0.set.store(false, Ordering::Release);
     }
@@ -146,7 +159,7 @@ impl Channel {
         guard: Option<Guard>,
         tuning: Tuning,
     ) -> Result<Self> {
-        let interrupt = Arc::new(Interrupt::new()?);
+        let interrupt = tuning.interrupt()?;
         Ok(Channel { side, view, events, interrupt, tuning, exported: AtomicBool::new(false), guard })
     }
 
@@ -185,7 +198,7 @@ impl Channel {
     }
 
     /// Wakes whatever the peer may be waiting in.
-    fn wake_peer(&self) {
+    pub(crate) fn wake_peer(&self) {
         if let Some(events) = &self.events {
             events.data(self.side.sends()).set();
             events.space(self.side.receives()).set();
@@ -274,9 +287,11 @@ pub(crate) enum Wish {
 
 impl Session {
     pub(crate) fn new(channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer) -> Self {
-        channel.tuning.report(&ChannelEvent::Connected { process_id: peer.pid, generation });
         let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
-        Session { channel, word, generation, peer, ended, signals, sleeps }
+        let session = Session { channel, word, generation, peer, ended, signals, sleeps };
+        let process_id = session.peer.pid;
+        session.channel.tuning.report(&ChannelEvent::Connected { process_id, generation });
+        session
     }
 
     pub(crate) fn own_wake(&self) -> WakeWord<'_> {
@@ -360,6 +375,11 @@ impl Session {
     pub(crate) fn corrupted(&self, Corrupted(what): Corrupted) -> ShmError {
         if self.ended.swap(CORRUPTED, Ordering::AcqRel) != CORRUPTED {
             self.channel.tuning.report(&ChannelEvent::Corrupted(what));
+            if let Some(events) = &self.channel.events {
+                // The other half of this endpoint may sleep.
+                events.data(self.channel.side.receives()).set();
+                events.space(self.channel.side.sends()).set();
+            }
             if self.channel.side == Side::Server {
                 self.channel.swap_word(self.word, ClientWord::ENDED);
                 self.channel.wake_peer();
@@ -408,6 +428,7 @@ impl Session {
             return Ok(found);
         }
         let deadline = Deadline::after(timeout);
+        let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
         let mut spun = false;
         loop {
             let now = attempt()?;
@@ -420,14 +441,23 @@ impl Session {
                     _ => Err(over),
                 };
             }
+            if deadline.has_passed() {
+                let busy = matches!(now, Attempt::Busy);
+                return Err(if busy { ShmError::NotReady } else { ShmError::Timeout });
+            }
             if self.channel.interrupt.is_set() {
                 return Err(ShmError::Interrupted);
             }
-            if deadline.has_passed() {
-                return Err(ShmError::Timeout);
-            }
             let found = match now {
-                Attempt::Busy => Attempt::Busy,
+                Attempt::Busy => {
+                    spun = false;
+                    if next_check.has_passed() {
+                        next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
+                        // Noted by this; the next pass sees it.
+                        let _ = self.check_process();
+                    }
+                    Attempt::Busy
+                }
                 _ if !spun => {
                     spun = true;
                     self.spin(deadline, &mut attempt)?

@@ -18,6 +18,11 @@ pub(crate) use std::{
     },
 };
 
+#[cfg(loom)]
+pub(crate) use clock::{pass_time, Instant};
+#[cfg(not(loom))]
+pub(crate) use std::time::Instant;
+
 // The in-process platform of the models and of Miri is built on these.
 #[cfg(loom)]
 pub(crate) use loom::sync::{Condvar, Mutex};
@@ -32,4 +37,41 @@ pub(crate) use std::sync::{Condvar, Mutex};
 pub(crate) fn look_barrier() {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
+}
+
+/// A model's clock. It stands still, save that a wait which times out takes the time it was given; a model would
+/// differ from one run to the next otherwise.
+#[cfg(loom)]
+mod clock {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    loom::lazy_static! {
+        // The standard library's, so that looking at the clock is no event for the checker. Relaxed, since the
+        // threads of a model take turns on one thread of the system.
+        static ref NANOSECONDS: AtomicU64 = AtomicU64::new(0);
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub(crate) struct Instant(Duration);
+
+    impl Instant {
+        pub(crate) fn now() -> Self {
+            Instant(Duration::from_nanos(NANOSECONDS.load(Ordering::Relaxed)))
+        }
+
+        pub(crate) fn checked_add(self, time: Duration) -> Option<Self> {
+            let end = self.0.checked_add(time)?;
+            // Beyond what the clock can say.
+            (end.as_nanos() <= u64::MAX.into()).then_some(Instant(end))
+        }
+
+        pub(crate) fn saturating_duration_since(self, earlier: Self) -> Duration {
+            self.0.saturating_sub(earlier.0)
+        }
+    }
+
+    pub(crate) fn pass_time(time: Duration) {
+        NANOSECONDS.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
 }

@@ -6,9 +6,12 @@
 //! from the channel's name to the section:
 //!
 //! ```text
-//! \Sessions\1\BaseNamedObjects\xshm.link.NAME -> ...\xshm.section.0123456789abcdef.NAME
-//!                                                ...\xshm.event.0.0123456789abcdef.NAME   (0 to 6)
+//! \Sessions\1\BaseNamedObjects\xshm.link.6e616d65 -> ...\xshm.section.0123456789abcdef.name
+//!                                                    ...\xshm.event.0.0123456789abcdef.name   (0 to 6)
 //! ```
+//!
+//! The link has the name's bytes in hexadecimal: Windows compares the names of links without regard to case, those of
+//! sections and events with.
 //!
 //! An object's name lives as long as any handle to it. The link's handle is the server's alone: clients pass through
 //! a link when they open the section, without ever holding it, and its access list admits no other user. So the name
@@ -30,7 +33,7 @@ use std::ptr::{self, NonNull};
 use std::time::Duration;
 
 const SECTION_ACCESS: u32 = SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY | READ_CONTROL;
-const EVENT_ACCESS: u32 = EVENT_MODIFY_STATE | SYNCHRONIZE;
+const EVENT_ACCESS: u32 = EVENT_MODIFY_STATE | SYNCHRONIZE | READ_CONTROL;
 
 /// A user or group.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -77,8 +80,10 @@ fn token_user(process: Handle) -> std::result::Result<User, NtStatus> {
     if status < 0 {
         return Err(status);
     }
-    let bytes: Vec<u8> = buffer.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    Sid::from_bytes(&bytes[size_of::<SidAndAttributes>()..]).map(User).ok_or(STATUS_INVALID_PARAMETER)
+    // SAFETY: a TOKEN_USER begins with this structure, and the buffer is aligned for it.
+    let user = unsafe { buffer.as_ptr().cast::<SidAndAttributes>().read() };
+    let at = (user.sid as usize).wrapping_sub(buffer.as_ptr() as usize);
+    bytes_of(&buffer).get(at..).and_then(Sid::from_bytes).map(User).ok_or(STATUS_INVALID_PARAMETER)
 }
 
 pub(crate) fn process_id() -> u32 {
@@ -122,23 +127,32 @@ impl Section {
 
     /// Who created it.
     pub(crate) fn owner(&self) -> Option<User> {
-        let mut bytes = [0_u8; 256];
-        let mut needed = 0;
-        // SAFETY: the buffer is writable and as long as said.
-        let status = unsafe {
-            NtQuerySecurityObject(
-                self.handle.as_raw(),
-                OWNER_SECURITY_INFORMATION,
-                bytes.as_mut_ptr().cast(),
-                bytes.len() as u32,
-                &mut needed,
-            )
-        };
-        if status < 0 {
-            return None;
-        }
-        descriptor_owner(&bytes).map(User)
+        object_owner(&self.handle)
     }
+}
+
+fn object_owner(handle: &OwnedHandle) -> Option<User> {
+    // In words: Windows wants the buffer aligned. A descriptor with nothing but an owner has at most 88 bytes.
+    let mut buffer = [0_u64; 16];
+    let mut needed = 0;
+    // SAFETY: the buffer is writable and as long as said.
+    let status = unsafe {
+        NtQuerySecurityObject(
+            handle.as_raw(),
+            OWNER_SECURITY_INFORMATION,
+            buffer.as_mut_ptr().cast(),
+            size_of::<[u64; 16]>() as u32,
+            &mut needed,
+        )
+    };
+    if status < 0 {
+        return None;
+    }
+    descriptor_owner(&bytes_of(&buffer)).map(User)
+}
+
+fn bytes_of(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 fn create_section(
@@ -173,6 +187,10 @@ fn section_size(handle: &OwnedHandle) -> std::result::Result<usize, NtStatus> {
     };
     if status < 0 {
         return Err(status);
+    }
+    // Only pages that are all there, and nobody's file: of others, a touch could fault.
+    if information.allocation_attributes & (SEC_RESERVE | SEC_IMAGE | SEC_FILE) != 0 {
+        return Err(STATUS_SECTION_NOT_EXTENDED);
     }
     Ok(usize::try_from(information.maximum_size).unwrap_or(0))
 }
@@ -253,7 +271,7 @@ impl Event {
     }
 }
 
-fn create_event(attributes: &Attributes<'_>, kind: u32) -> std::result::Result<Event, NtStatus> {
+fn create_event(attributes: &Attributes, kind: u32) -> std::result::Result<Event, NtStatus> {
     // SAFETY: the attributes and the place for the handle are valid.
     attributes
         .with(|attributes| {
@@ -440,8 +458,8 @@ impl Found {
 }
 
 impl EventOpener {
-    /// The events of that instance. `None`: it is gone.
-    pub(crate) fn events(&self, instance: u64) -> Result<Option<[Event; EVENTS]>> {
+    /// The events of that instance, which must belong to whom its section belongs to. `None`: it is gone.
+    pub(crate) fn events(&self, instance: u64, owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
         let directory = directory(&self.0)?;
         let mut events = Vec::with_capacity(EVENTS);
         for index in 0..EVENTS {
@@ -452,7 +470,12 @@ impl EventOpener {
                 handle_from(|handle| unsafe { NtOpenEvent(handle, EVENT_ACCESS, attributes) })
             });
             match opened {
-                Ok(handle) => events.push(Event(handle)),
+                Ok(handle) if object_owner(&handle).as_ref() == owner => events.push(Event(handle)),
+                // Somebody has put a name of ours to another's section.
+                Ok(_) => {
+                    let reason = format!("what is named {:?} belongs to several users", self.0.given());
+                    return Err(ShmError::Refused { reason });
+                }
                 Err(status) if is_missing(status) => return Ok(None),
                 Err(status) => return Err(opening_error(status, &self.0)),
             }
@@ -463,7 +486,8 @@ impl EventOpener {
 }
 
 fn link_path(directory: &str, name: &ChannelName) -> String {
-    format!("{directory}xshm.link.{}", name.base())
+    let name: String = name.base().bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("{directory}xshm.link.{name}")
 }
 
 fn section_path(directory: &str, name: &ChannelName, instance: u64) -> String {

@@ -27,7 +27,10 @@ fn line_8_a_second_server_fails_at_once() {
     assert!(took < Duration::from_secs(2), "{took:?}");
     // The same name with its prefix, another geometry: still the same name.
     let local = format!("Local\\{name}");
-    assert_eq!(ServerOptions::new().ring_size(4096).message_limit(1).start(&local).err(), Some(exists(&local)));
+    assert_eq!(
+        ServerOptions::new().ring_size(4096).message_limit(1).start(&local).err(),
+        Some(exists(&local))
+    );
     peer.must("leave");
     let here = SharedServer::start(&name).unwrap();
     assert_eq!(peer.ask(&format!("start {name}")), format!("err AlreadyExists {{ name: {name:?} }}"));
@@ -303,7 +306,10 @@ fn line_14_a_client_adopts_any_geometry_unless_it_demands_one() {
         let demanding = ClientOptions::new().ring_size(1 << 20).connect(&name, LONG_ENOUGH).err();
         assert!(matches!(demanding, Some(ShmError::Incompatible { what: "ring size", .. })), "{demanding:?}");
         let demanding = ClientOptions::new().message_limit(2).connect(&name, LONG_ENOUGH).err();
-        assert!(matches!(demanding, Some(ShmError::Incompatible { what: "message limit", .. })), "{demanding:?}");
+        assert!(
+            matches!(demanding, Some(ShmError::Incompatible { what: "message limit", .. })),
+            "{demanding:?}"
+        );
         peer.tell("accept 10000");
         let demanding = ClientOptions::new().ring_size(ring).message_limit(limit);
         let client = demanding.connect(&name, LONG_ENOUGH).unwrap();

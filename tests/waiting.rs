@@ -177,6 +177,96 @@ fn line_16_a_client_that_dies_waiting_is_not_accepted() {
 }
 
 #[test]
+fn line_16_a_hello_without_its_signal_blocks_nobody() {
+    // As if a client had died after its hello, before it could signal: the server sleeps and doesn't know.
+    let name = unique("unsignalled");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut dead = Peer::start();
+    let pid = u64::from(dead.id());
+    dead.kill();
+    let section = raw::RawSection::map(server.section_handle());
+    std::thread::scope(|scope| {
+        let accepting = scope.spawn(|| server.wait_for_client(seconds(20)));
+        std::thread::sleep(Duration::from_millis(100));
+        section.word64(16).store(pid << 32 | 1 << 4 | 1, std::sync::atomic::Ordering::SeqCst);
+        let mut peer = Peer::start();
+        let (answer, took) = timed(|| peer.ask(&format!("connect {name} 10000")));
+        assert_eq!(answer, "ok");
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        accepting.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn line_16_connecting_can_be_interrupted() {
+    let name = unique("connecting");
+    // Nobody there; somebody there who doesn't accept; a busy channel.
+    let mut server = None;
+    let mut peer = Peer::start();
+    for round in 0..3 {
+        match round {
+            1 => server = Some(SharedServer::start(&name).unwrap()),
+            2 => {
+                peer.tell(&format!("connect {name} 10000"));
+                server.as_mut().unwrap().wait_for_client(seconds(10)).unwrap();
+                peer.answer();
+            }
+            _ => {}
+        }
+        let interrupter = xshm::Interrupter::new().unwrap();
+        let options = ClientOptions::new().interrupter(interrupter.clone());
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            interrupter.interrupt();
+        });
+        let (result, took) = timed(|| options.connect(&name, Duration::MAX));
+        assert_eq!(result.err(), Some(ShmError::Interrupted), "round {round}");
+        assert!(took < NOTICE, "round {round}: {took:?}");
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn line_16_what_one_half_finds_corrupted_ends_the_others_wait() {
+    let (mut server, mut peer) = server_of("halves", ServerOptions::new());
+    while server.try_send_to_client(&[0; 64]).is_ok() {}
+    let section = raw::RawSection::map(server.section_handle());
+    let (sender, receiver) = server.split().unwrap();
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| sender.send_timeout(&[0; 64], None));
+        std::thread::sleep(Duration::from_millis(100));
+        // The client's first frame.
+        section.word64(192 + 2 * 1024 * 1024).store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
+        let start = Instant::now();
+        assert_eq!(receiver.receive(&mut Vec::new()), Err(ShmError::Corrupted));
+        assert_eq!(sending.join().unwrap(), Err(ShmError::Corrupted));
+        assert!(start.elapsed() < NOTICE);
+    });
+    while peer.ask("receive 5000").starts_with("ok") {}
+}
+
+#[test]
+fn interrupting_and_resetting_at_once_leaves_either_state_whole() {
+    let server = SharedServer::start(&unique("toggle")).unwrap();
+    let interrupter = server.interrupter();
+    let mut server = server;
+    for _ in 0..if long() { 2000 } else { 100 } {
+        std::thread::scope(|scope| {
+            scope.spawn(|| interrupter.interrupt());
+            scope.spawn(|| interrupter.reset());
+        });
+        let (result, took) = timed(|| server.wait_for_client(millis(3)));
+        if interrupter.is_interrupted() {
+            assert_eq!(result, Err(ShmError::Interrupted));
+        } else {
+            assert_eq!(result, Err(ShmError::Timeout));
+            assert!(took >= Duration::from_millis(3));
+        }
+        interrupter.reset();
+    }
+}
+
+#[test]
 fn line_16_and_31_another_thread_ends_blocking_calls() {
     let (mut server, _peer) = server_of("interrupt", ServerOptions::new());
     while server.try_send_to_client(&[0; 64]).is_ok() {}

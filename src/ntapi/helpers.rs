@@ -62,14 +62,23 @@ pub(crate) fn check(status: NtStatus, context: &'static str) -> Result<NtStatus>
 
 /// Object attributes with all that they point to. Handles made with them are not inherited, and names in them are
 /// case-sensitive.
-pub(crate) struct Attributes<'a> {
+pub(crate) struct Attributes {
     name: Option<Vec<u16>>,
-    security: Option<&'a [u8]>,
+    /// In words, since the kernel wants a descriptor aligned.
+    security: Option<Vec<u32>>,
 }
 
-impl<'a> Attributes<'a> {
-    pub(crate) fn new(path: Option<&str>, security: Option<&'a [u8]>) -> Self {
-        Attributes { name: path.map(|path| path.encode_utf16().collect()), security }
+impl Attributes {
+    pub(crate) fn new(path: Option<&str>, security: Option<&[u8]>) -> Self {
+        let words = |bytes: &[u8]| {
+            let padded = bytes.chunks(4).map(|chunk| {
+                let mut word = [0; 4];
+                word[..chunk.len()].copy_from_slice(chunk);
+                u32::from_ne_bytes(word)
+            });
+            padded.collect()
+        };
+        Attributes { name: path.map(|path| path.encode_utf16().collect()), security: security.map(words) }
     }
 
     pub(crate) fn with<R>(&self, call: impl FnOnce(*const ObjectAttributes) -> R) -> R {
@@ -79,7 +88,10 @@ impl<'a> Attributes<'a> {
             root_directory: ptr::null_mut(),
             object_name: name.as_mut().map_or(ptr::null_mut(), |name| name),
             attributes: 0,
-            security_descriptor: self.security.map_or(ptr::null_mut(), |bytes| bytes.as_ptr() as *mut c_void),
+            security_descriptor: self
+                .security
+                .as_ref()
+                .map_or(ptr::null_mut(), |words| words.as_ptr() as *mut c_void),
             security_quality_of_service: ptr::null_mut(),
         };
         call(&attributes)

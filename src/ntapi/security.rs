@@ -1,7 +1,7 @@
 //! Security identifiers and descriptors as bytes, in the self-relative form that the kernel takes and gives.
 
 /// A security identifier (SID): who somebody is.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Sid(Box<[u8]>);
 
 impl Sid {
@@ -93,13 +93,16 @@ pub(crate) fn descriptor(owner: &Sid, allowed: &[Sid], access: u32) -> Vec<u8> {
 /// Whether `bytes` can be handed to the kernel as a self-relative descriptor: its parts lie within it.
 pub(crate) fn is_descriptor(bytes: &[u8]) -> bool {
     let offset = |at: usize| {
-        let bytes = bytes.get(at..at + 4)?;
+        let bytes = bytes.get(at..)?.get(..4)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?) as usize)
     };
     let sid_fits = |at: usize| at == 0 || bytes.get(at..).is_some_and(|rest| Sid::from_bytes(rest).is_some());
     let acl_fits = |at: usize| {
-        let size = || Some(usize::from(u16::from_le_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?])));
-        at == 0 || size().is_some_and(|size| size >= 8 && at + size <= bytes.len())
+        let fits = |rest: &[u8]| {
+            let size = rest.get(2..4).map_or(0, |size| usize::from(u16::from_le_bytes([size[0], size[1]])));
+            (8..=rest.len()).contains(&size)
+        };
+        at == 0 || bytes.get(at..).is_some_and(fits)
     };
     let (Some(owner), Some(group), Some(sacl), Some(dacl)) = (offset(4), offset(8), offset(12), offset(16))
     else {

@@ -51,6 +51,7 @@ pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: NtStatus = 0xC000_0034_u32 as NtS
 pub(crate) const STATUS_OBJECT_NAME_COLLISION: NtStatus = 0xC000_0035_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_PATH_NOT_FOUND: NtStatus = 0xC000_003A_u32 as NtStatus;
 pub(crate) const STATUS_PRIVILEGE_NOT_HELD: NtStatus = 0xC000_0061_u32 as NtStatus;
+pub(crate) const STATUS_SECTION_NOT_EXTENDED: NtStatus = 0xC000_0087_u32 as NtStatus;
 pub(crate) const STATUS_NOT_FOUND: NtStatus = 0xC000_0225_u32 as NtStatus;
 
 pub(crate) const SYNCHRONIZE: u32 = 0x0010_0000;
@@ -65,6 +66,9 @@ pub(crate) const TOKEN_QUERY: u32 = 0x0008;
 
 pub(crate) const PAGE_READWRITE: u32 = 0x04;
 pub(crate) const SEC_COMMIT: u32 = 0x0800_0000;
+pub(crate) const SEC_RESERVE: u32 = 0x0400_0000;
+pub(crate) const SEC_IMAGE: u32 = 0x0100_0000;
+pub(crate) const SEC_FILE: u32 = 0x0080_0000;
 pub(crate) const VIEW_UNMAP: u32 = 2;
 
 /// `EVENT_TYPE`: stays set until reset.

@@ -119,6 +119,11 @@ mod windows {
     const DUPLICATE_SAME_ACCESS: u32 = 2;
     const EVENT_MODIFY_STATE: u32 = 2;
 
+    fn link_path(name: &str) -> Vec<u16> {
+        let name: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        wide(&format!("Local\\xshm.link.{name}"))
+    }
+
     fn wide(text: &str) -> Vec<u16> {
         text.encode_utf16().chain([0]).collect()
     }
@@ -126,7 +131,7 @@ mod windows {
     impl RawSection {
         /// The section of the server of that name.
         pub fn open(name: &str) -> Self {
-            let path = wide(&format!("Local\\xshm.link.{name}"));
+            let path = link_path(name);
             // SAFETY: the name ends with a NUL.
             let section = unsafe { OpenFileMappingW(FILE_MAP_READ_WRITE, 0, path.as_ptr()) };
             assert!(!section.is_null(), "a section is named {name}");
@@ -167,7 +172,7 @@ mod windows {
 
     /// Takes the name that a server would take, with something else.
     pub fn squat(name: &str) {
-        let path = wide(&format!("Local\\xshm.link.{name}"));
+        let path = link_path(name);
         // SAFETY: the name ends with a NUL. The handle stays open for as long as the process lives.
         assert!(!unsafe { CreateMutexW(ptr::null(), 0, path.as_ptr()) }.is_null());
     }
@@ -188,6 +193,16 @@ mod windows {
             // SAFETY: opened by `new`.
             unsafe { CloseHandle(self.0) };
         }
+    }
+
+    /// A self-relative security descriptor whose access list is empty.
+    pub fn descriptor_for_nobody() -> Vec<u8> {
+        let mut bytes = vec![1, 0, 0x04, 0x80];
+        for offset in [0_u32, 0, 0, 20] {
+            bytes.extend_from_slice(&offset.to_le_bytes());
+        }
+        bytes.extend_from_slice(&[2, 0, 8, 0, 0, 0, 0, 0]);
+        bytes
     }
 
     /// Gives another process a handle like ours, and says what it is there.
@@ -234,4 +249,5 @@ mod windows {
 }
 
 #[cfg(windows)]
+#[allow(unused_imports, reason = "each test file uses some of this")]
 pub use windows::*;

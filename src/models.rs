@@ -1,0 +1,740 @@
+//! The model checker's view of the ring, the wake words and the handshake: every order of every access to shared
+//! memory (within a bound on preemptions, where it says so), every value that a weak memory may show. It is the real
+//! code that runs, above the in-process platform of `model.rs`. `ci/models.sh` runs the models, and `ci/mutants.sh`
+//! shows that they bite: each of a list of faults, put into a copy of the code, makes one of them fail.
+//!
+//! Frames are multiples of one word here, so that any old payload word may lie where a header is expected, which is
+//! the worst case; with `--cfg xshm_full_frames` they are the true 64 bytes. Payloads look like headers.
+
+use crate::bytes::WORD;
+use crate::endpoint::{Endpoint, ReceiveHalf};
+use crate::error::ShmError;
+use crate::events::Events;
+use crate::layout::{frame_size, ClientWord, Direction, FrameHeader, FLAG_EVENTS, FRAME_ALIGN};
+use crate::options::{ServerOptions, Tuning};
+use crate::ring::{Consumer, Pop, Producer};
+use crate::session::{Channel, Deadline, Peer, Session, Side};
+use crate::shared::SharedView;
+use crate::sync::Ordering;
+use crate::sys::{self, Event, Process, Section, Waitable, EVENTS};
+use crate::testing::TestRing;
+use crate::{ClientOptions, SharedClient, SharedServer};
+use loom::thread;
+use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Runs a model through every execution, with at most so many preemptions in each (`None`: any number).
+/// `LOOM_MAX_PREEMPTIONS` raises the bounds.
+fn check(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let executions = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = executions.clone();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions.map(|bound| bound.max(builder.preemption_bound.unwrap_or(0)));
+    builder.max_branches = 50_000;
+    let bound = builder.preemption_bound;
+    let begun = std::time::Instant::now();
+    builder.check(move || {
+        counted.fetch_add(1, StdOrdering::Relaxed);
+        model();
+    });
+    let (executions, bound) =
+        (executions.load(StdOrdering::Relaxed), bound.map_or("any".to_owned(), |bound| bound.to_string()));
+    println!("{name}: {executions} executions, {bound} preemptions, {:.1} s", begun.elapsed().as_secs_f32());
+}
+
+/// A payload of one word: the smallest frame there is.
+const SMALL: usize = WORD;
+/// A payload that reaches beyond the place where the next small frame would start.
+const WIDE: usize = FRAME_ALIGN as usize + if FRAME_ALIGN == 8 { WORD } else { 0 };
+/// Four of the smallest frames, of which one stays free.
+const CAPACITY: u64 = 4 * frame_size(SMALL);
+
+/// The `number`th message: words that each look like the header of a message that may come soon.
+fn message(number: u64, len: usize) -> Vec<u8> {
+    let word = |at| FrameHeader::new(FrameHeader::MESSAGE, SMALL, number + at).0;
+    (0..(len / WORD) as u64).flat_map(|at| word(at).to_ne_bytes()).collect()
+}
+
+/// The number of a message that came whole.
+fn number_of(received: &[u8]) -> u64 {
+    let first = u64::from_ne_bytes(received[..WORD].try_into().unwrap());
+    let number = FrameHeader(first).sequence();
+    assert_eq!(received, message(number, received.len()), "a torn message");
+    number
+}
+
+/// A producer and a consumer, and what came of them.
+struct Race {
+    /// Messages sent and taken before: they move the place where the race is held.
+    before: &'static [usize],
+    /// Messages that are queued when it begins.
+    queued: usize,
+    /// Messages that are sent meanwhile.
+    sends: usize,
+    /// How often the consumer tries to take one meanwhile.
+    takes: usize,
+    /// The size of queued and sent messages.
+    len: usize,
+    limit: usize,
+    /// A full ring evicts; it refuses otherwise.
+    evict: bool,
+    /// Making room for one may take all that is queued.
+    may_run_empty: bool,
+}
+
+impl Race {
+    const PLAIN: Race = Race {
+        before: &[],
+        queued: 0,
+        sends: 2,
+        takes: 2,
+        len: SMALL,
+        limit: 9,
+        evict: false,
+        may_run_empty: false,
+    };
+
+    fn run(&self) {
+        let ring = TestRing::new(CAPACITY, 1);
+        let (mut producer, mut consumer) = ring.ends(self.limit, 1);
+        for &len in self.before {
+            assert_eq!(producer.try_push(&message(0, len)), Ok(true));
+            assert!(take(&mut consumer).is_some());
+        }
+        let first = self.before.len() as u64;
+        let (sends, len, evict) = (self.sends, self.len, self.evict);
+        for number in first..first + self.queued as u64 {
+            assert_eq!(producer.try_push(&message(number, len)), Ok(true));
+        }
+        let sender = thread::spawn(move || {
+            for _ in 0..sends {
+                let number = producer.sent();
+                send(&mut producer, &message(number, len), evict);
+            }
+            producer
+        });
+        let mut received: Vec<u64> = Vec::new();
+        for _ in 0..self.takes {
+            match take(&mut consumer) {
+                Some(number) => received.push(number),
+                // Whenever one was evicted, there was another.
+                None => assert!(
+                    received.len() >= self.queued.min(1) || self.may_run_empty,
+                    "the queue never was empty"
+                ),
+            }
+        }
+        let mut producer = sender.join().unwrap();
+        while let Some(number) = take(&mut consumer) {
+            received.push(number);
+        }
+        // Each was received or evicted, never both, in order; each loss is known.
+        assert!(received.windows(2).all(|pair| pair[0] < pair[1]), "out of order: {received:?}");
+        assert_eq!(received.last().map_or(0, |last| last + 1), producer.sent());
+        assert_eq!(received.len() as u64 + producer.evicted(), producer.sent() - first);
+        assert_eq!(consumer.lost(), producer.evicted());
+        assert_eq!(producer.queued(), Ok(0));
+    }
+}
+
+/// Sends as an endpoint does.
+fn send(producer: &mut Producer, message: &[u8], evict: bool) {
+    if producer.try_push(message).expect("nobody broke a rule") || !evict {
+        return;
+    }
+    producer.make_room(message.len(), false).expect("nobody broke a rule");
+    assert_eq!(producer.try_push(message), Ok(true), "room was made");
+}
+
+fn take(consumer: &mut Consumer) -> Option<u64> {
+    let mut received = Vec::new();
+    match consumer.pop(&mut received).expect("nobody broke a rule") {
+        Pop::Message(_) => Some(number_of(&received)),
+        Pop::Empty => None,
+        other => panic!("too few evictions for {other:?}"),
+    }
+}
+
+#[test]
+fn push_and_pop() {
+    check("push and pop", None, || Race { sends: 3, takes: 3, ..Race::PLAIN }.run());
+}
+
+#[test]
+fn push_and_pop_of_many_words() {
+    check("push and pop, wide", None, || Race { len: WIDE, takes: 3, ..Race::PLAIN }.run());
+}
+
+#[test]
+fn a_pad_at_the_end_of_the_ring() {
+    let race = Race { before: &[SMALL, SMALL, SMALL], len: WIDE, sends: 1, ..Race::PLAIN };
+    check("wrap", None, move || race.run());
+}
+
+#[test]
+fn a_pad_and_more_behind_it() {
+    let race = Race { before: &[SMALL, SMALL], len: WIDE, queued: 0, sends: 2, takes: 3, ..Race::PLAIN };
+    check("wrap, two messages", None, move || race.run());
+}
+
+#[test]
+fn eviction_of_one() {
+    check("evict 1", None, || {
+        Race { queued: 2, sends: 1, takes: 1, limit: 2, evict: true, ..Race::PLAIN }.run()
+    });
+}
+
+#[test]
+fn eviction_of_two() {
+    check("evict 2", None, || Race { queued: 2, sends: 2, limit: 2, evict: true, ..Race::PLAIN }.run());
+}
+
+#[test]
+fn eviction_of_three() {
+    let race = Race { queued: 2, sends: 3, takes: 2, limit: 2, evict: true, ..Race::PLAIN };
+    check("evict 3", Some(3), move || race.run());
+}
+
+#[test]
+fn eviction_of_four() {
+    let race = Race { queued: 2, sends: 4, takes: 4, limit: 2, evict: true, ..Race::PLAIN };
+    check("evict 4", Some(2), move || race.run());
+}
+
+#[test]
+fn eviction_for_want_of_bytes() {
+    let race = Race { queued: 3, sends: 2, takes: 2, evict: true, ..Race::PLAIN };
+    check("evict by bytes", None, move || race.run());
+}
+
+#[test]
+fn eviction_where_payload_comes_to_lie_on_old_headers() {
+    let race = Race { before: &[WIDE], queued: 2, sends: 2, takes: 2, limit: 2, evict: true, ..Race::PLAIN };
+    check("evict, payload on headers", None, move || race.run());
+}
+
+#[test]
+fn eviction_around_a_pad() {
+    let race = Race {
+        before: &[SMALL, SMALL],
+        len: WIDE,
+        queued: 1,
+        evict: true,
+        may_run_empty: true,
+        ..Race::PLAIN
+    };
+    check("evict around a pad", Some(3), move || race.run());
+}
+
+#[test]
+fn a_full_ring_refuses_while_it_is_emptied() {
+    check("try", None, || Race { queued: 2, sends: 2, takes: 2, limit: 2, ..Race::PLAIN }.run());
+}
+
+#[test]
+fn a_full_ring_by_bytes_refuses_while_it_is_emptied() {
+    check("try by bytes", None, || Race { queued: 3, sends: 2, takes: 2, ..Race::PLAIN }.run());
+}
+
+#[test]
+fn a_look_without_a_take_is_true() {
+    check("peek", None, || {
+        let ring = TestRing::new(CAPACITY, 1);
+        let (mut producer, mut consumer) = ring.ends(2, 1);
+        for number in 0..2 {
+            assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+        }
+        let sender = thread::spawn(move || {
+            for number in 2..4 {
+                send(&mut producer, &message(number, SMALL), true);
+            }
+            producer
+        });
+        assert_eq!(consumer.pop(&mut &mut [0; 1][..]), Ok(Pop::TooSmall(SMALL)));
+        assert_eq!(consumer.peek(), Ok(Some(true)));
+        assert!(consumer.queued(9) <= 4);
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn an_old_consumer_takes_nothing_from_a_new_generation() {
+    check("old consumer", None, || {
+        let ring = TestRing::new(CAPACITY, 1);
+        let (mut producer, mut old) = ring.ends(9, 1);
+        assert_eq!(producer.try_push(&message(0, SMALL)), Ok(true));
+        let late = thread::spawn(move || drop(old.pop(&mut Vec::new())));
+        ring.ring().reset(2);
+        let (mut producer, mut consumer) = ring.ends(9, 2);
+        for number in 0..2 {
+            assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+        }
+        assert_eq!(take(&mut consumer), Some(0));
+        late.join().unwrap();
+        assert_eq!((take(&mut consumer), take(&mut consumer)), (Some(1), None));
+        assert_eq!(producer.queued(), Ok(0));
+    });
+}
+
+/// No spinning: a model of a wait is a model of a sleep.
+fn tuning() -> Tuning {
+    static TUNING: OnceLock<Tuning> = OnceLock::new();
+    TUNING.get_or_init(|| ServerOptions::new().spin(Duration::ZERO).tuning).clone()
+}
+
+/// A channel that both ends hold, before any handshake.
+struct Line {
+    server: SharedServer,
+    raw: isize,
+    events: [Event; EVENTS],
+}
+
+impl Line {
+    fn new(limit: usize) -> Self {
+        let options = ServerOptions::new().ring_size(CAPACITY as usize).message_limit(limit);
+        let geometry = options.geometry().unwrap();
+        let section = Section::create(geometry.section_size()).unwrap();
+        let raw = section.as_raw();
+        let events: [Event; EVENTS] = std::array::from_fn(|_| Event::auto_reset());
+        let view = SharedView::create(section, geometry, FLAG_EVENTS, 1).unwrap();
+        let channel =
+            Channel::new(Side::Server, view, Some(Events::new(events.clone())), None, tuning()).unwrap();
+        Line { server: SharedServer::new(channel), raw, events }
+    }
+
+    /// Lives only as long as the server does: take all views first.
+    fn view(&self) -> (SharedView, Events) {
+        let view = SharedView::open(Section::duplicate(self.raw).unwrap()).unwrap();
+        (view, Events::new(self.events.clone()))
+    }
+
+    /// Both ends of a session, without a race in the handshake.
+    fn connected(limit: usize) -> (SharedServer, Endpoint, [Event; EVENTS]) {
+        let line = Line::new(limit);
+        let (view, events) = line.view();
+        let channel = Channel::new(Side::Client, view, Some(events), None, tuning()).unwrap();
+        let mut client = Endpoint::new(channel.into());
+        let hello = client.channel.word().hello(1);
+        client.channel.view.control().client_state.store(hello.0, Ordering::Release);
+        let Line { mut server, events, .. } = line;
+        server.wait_for_client(Some(Duration::ZERO)).unwrap();
+        let ready = hello.with_state(ClientWord::READY);
+        let generation = server.stats().unwrap().generation;
+        let peer = Peer::new(1, Process::open(1).ok(), None);
+        client.begin(Session::new(client.channel.clone(), ready, generation, peer));
+        (server, client, events)
+    }
+}
+
+/// The next message, if the session goes on.
+fn receive(client: &Endpoint) -> crate::Result<u64> {
+    let mut buffer = Vec::new();
+    client.receiver(|receiver| receiver.receive(&mut buffer)).map(|_| number_of(&buffer))
+}
+
+fn receive_from_client(server: &SharedServer) -> crate::Result<u64> {
+    let mut buffer = Vec::new();
+    server.receive_from_client(&mut buffer).map(|_| number_of(&buffer))
+}
+
+#[test]
+fn a_sleeper_is_woken_by_a_message() {
+    check("sleep", None, || {
+        let (server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(0, SMALL)).unwrap();
+            server
+        });
+        assert_eq!(receive(&client), Ok(0));
+        let server = sender.join().unwrap();
+        assert!(server.stats().unwrap().signals <= 1);
+    });
+}
+
+#[test]
+fn each_sleep_is_woken() {
+    check("sleep twice", Some(3), || {
+        let (server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            for number in 0..2 {
+                server.send_to_client(&message(number, SMALL)).unwrap();
+            }
+            server
+        });
+        assert_eq!((receive(&client), receive(&client)), (Ok(0), Ok(1)));
+        let server = sender.join().unwrap();
+        assert!(server.stats().unwrap().signals <= 2);
+    });
+}
+
+#[test]
+fn a_stale_signal_is_no_message_and_hides_none() {
+    check("stale signal", Some(3), || {
+        let (server, client, events) = Line::connected(2);
+        events[Direction::ServerToClient as usize].set();
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(0, SMALL)).unwrap();
+            server
+        });
+        assert_eq!(receive(&client), Ok(0));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sleeper_whose_messages_are_evicted_ends_up_with_the_last() {
+    check("sleep, overwriting", Some(3), || {
+        let (server, client, _) = Line::connected(1);
+        let sender = thread::spawn(move || {
+            for number in 0..2 {
+                server.send_to_client(&message(number, SMALL)).unwrap();
+            }
+            server
+        });
+        while receive(&client).unwrap() != 1 {}
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn who_gave_up_waiting_misses_nothing_later() {
+    check("timeout", Some(2), || {
+        let (server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            for number in 0..2 {
+                server.send_to_client(&message(number, SMALL)).unwrap();
+            }
+            server
+        });
+        let mut buffer = Vec::new();
+        let short = Some(Duration::from_millis(1));
+        let first = client.receiver(|receiver| receiver.receive_timeout(&mut buffer, short));
+        assert!(matches!(first, Ok(SMALL) | Err(ShmError::Timeout)), "{first:?}");
+        let next = u64::from(first.is_ok());
+        for number in next..2 {
+            assert_eq!(receive(&client), Ok(number));
+        }
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_poll_sleeps_and_is_woken() {
+    check("poll", None, || {
+        let (server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(0, SMALL)).unwrap();
+            server
+        });
+        assert_eq!(client.receiver(|receiver| receiver.poll(None)), Ok(true));
+        let mut buffer = Vec::new();
+        assert_eq!(client.receiver(|receiver| receiver.try_receive(&mut buffer)), Ok(SMALL));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn who_sleeps_for_room_is_woken() {
+    check("space", None, || {
+        let (server, client, _) = Line::connected(1);
+        server.send_to_client(&message(0, SMALL)).unwrap();
+        let sender = thread::spawn(move || {
+            server.send_to_client_timeout(&message(1, SMALL), None).unwrap();
+            server
+        });
+        assert_eq!(receive(&client), Ok(0));
+        let server = sender.join().unwrap();
+        assert_eq!(receive(&client), Ok(1));
+        drop(server);
+    });
+}
+
+#[test]
+fn both_ends_sleep_in_turn() {
+    check("data and space", Some(2), || {
+        let (server, client, _) = Line::connected(1);
+        let sender = thread::spawn(move || {
+            for number in 0..2 {
+                server.send_to_client_timeout(&message(number, SMALL), None).unwrap();
+            }
+            server
+        });
+        assert_eq!((receive(&client), receive(&client)), (Ok(0), Ok(1)));
+        sender.join().unwrap();
+    });
+}
+
+/// Spawns a thread that borrows.
+///
+/// # Safety
+/// The thread is joined before what it borrows ends.
+unsafe fn spawn_borrowing<'a, T: 'static>(work: impl FnOnce() -> T + 'a) -> thread::JoinHandle<T> {
+    let work: Box<dyn FnOnce() -> T + 'a> = Box::new(work);
+    // SAFETY: only the lifetime changes, and the caller sees to it that the work is done within it.
+    let work: Box<dyn FnOnce() -> T + 'static> = unsafe { std::mem::transmute(work) };
+    thread::spawn(work)
+}
+
+#[test]
+fn two_halves_sleep_on_one_word() {
+    check("two sleepers", Some(2), || {
+        let (server, mut client, _) = Line::connected(1);
+        client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
+        let peer = thread::spawn(move || {
+            server.send_to_client(&message(0, SMALL)).unwrap();
+            assert_eq!(receive_from_client(&server), Ok(0));
+            server
+        });
+        let (sender, receiver) = client.split().unwrap();
+        // SAFETY: joined below.
+        let second = unsafe { spawn_borrowing(move || sender.send_timeout(&message(1, SMALL), None)) };
+        let mut buffer = Vec::new();
+        assert_eq!(receiver.receive(&mut buffer), Ok(SMALL));
+        second.join().unwrap().unwrap();
+        let server = peer.join().unwrap();
+        assert_eq!(receive_from_client(&server), Ok(1));
+    });
+}
+
+#[test]
+fn both_halves_learn_that_the_peer_left() {
+    check("two sleepers, peer leaves", Some(2), || {
+        let (server, mut client, _) = Line::connected(1);
+        client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
+        let peer = thread::spawn(move || drop(server));
+        let (sender, receiver) = client.split().unwrap();
+        // SAFETY: joined below.
+        let second = unsafe { spawn_borrowing(move || sender.send_timeout(&message(1, SMALL), None)) };
+        assert_eq!(receiver.receive(&mut Vec::new()), Err(ShmError::NotConnected));
+        assert_eq!(second.join().unwrap(), Err(ShmError::NotConnected));
+        peer.join().unwrap();
+    });
+}
+
+#[test]
+fn what_the_server_sent_before_it_left_is_received() {
+    check("server leaves", None, || {
+        let (server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(0, SMALL)).unwrap();
+        });
+        assert_eq!(receive(&client), Ok(0));
+        assert_eq!(receive(&client), Err(ShmError::NotConnected));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn what_the_client_sent_before_it_left_is_received() {
+    check("client leaves", None, || {
+        let (server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
+        });
+        assert_eq!(receive_from_client(&server), Ok(0));
+        assert_eq!(receive_from_client(&server), Err(ShmError::NotConnected));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn what_never_waits_gets_the_last_message_too() {
+    check("client leaves, no waiting", None, || {
+        let (server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
+        });
+        let mut buffer = Vec::new();
+        match server.try_receive_from_client(&mut buffer) {
+            Ok(_) => assert_eq!(number_of(&buffer), 0),
+            Err(error) => assert_eq!(error, ShmError::QueueEmpty, "the message must come first"),
+        }
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn what_was_sent_before_a_disconnect_is_received() {
+    check("disconnect", Some(3), || {
+        let (mut server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(0, SMALL)).unwrap();
+            server.disconnect_client();
+            assert_eq!(server.send_to_client(&message(1, SMALL)), Err(ShmError::NotConnected));
+            server
+        });
+        assert_eq!(receive(&client), Ok(0));
+        assert_eq!(receive(&client), Err(ShmError::NotConnected));
+        let mut server = sender.join().unwrap();
+        // It has not let go.
+        assert_eq!(server.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout));
+        assert_eq!(client.channel.word().state(), ClientWord::ENDED);
+        drop(client);
+        assert_eq!(server.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout));
+    });
+}
+
+#[test]
+fn a_native_waiter_is_told_of_everything() {
+    check("export", None, || {
+        let (server, client, events) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(0, SMALL)).unwrap();
+            server
+        });
+        client.event_handles().unwrap();
+        let data = &events[Direction::ServerToClient as usize];
+        let mut buffer = Vec::new();
+        // It sets no bit and waits first.
+        loop {
+            sys::wait_any(&[Waitable::Event(data)], None).unwrap();
+            if client.receiver(|receiver: &mut ReceiveHalf| receiver.try_receive(&mut buffer)).is_ok() {
+                break;
+            }
+        }
+        assert_eq!(number_of(&buffer), 0);
+        sender.join().unwrap();
+    });
+}
+
+/// Knocks, as a client does that has found the section.
+fn knock(view: SharedView, events: Events, patience: Option<Duration>) -> crate::Result<SharedClient> {
+    static OPTIONS: OnceLock<ClientOptions> = OnceLock::new();
+    let options = OPTIONS.get_or_init(|| ClientOptions::new().spin(Duration::ZERO));
+    let knocked = SharedClient::knock(view, Some(events), None, Deadline::after(patience), options)?;
+    Ok(knocked.expect("the server is there"))
+}
+
+/// Whether server and client are in the same session, and it works.
+fn assert_connected(server: &SharedServer, client: &SharedClient) {
+    assert_eq!(server.stats().unwrap().generation, client.stats().unwrap().generation);
+    server.send_to_client(&message(7, SMALL)).unwrap();
+    let mut buffer = Vec::new();
+    assert_eq!(client.try_receive_from_server(&mut buffer), Ok(SMALL));
+    assert_eq!(number_of(&buffer), 7);
+}
+
+#[test]
+fn a_client_that_waits_is_accepted() {
+    check("handshake", None, || {
+        let mut line = Line::new(2);
+        let (view, events) = line.view();
+        let client = thread::spawn(move || knock(view, events, None).unwrap());
+        line.server.wait_for_client(None).unwrap();
+        assert_connected(&line.server, &client.join().unwrap());
+    });
+}
+
+#[test]
+fn what_is_sent_at_once_is_received() {
+    check("handshake and a message", Some(3), || {
+        let mut line = Line::new(2);
+        let (view, events) = line.view();
+        let client = thread::spawn(move || {
+            let client = knock(view, events, None).unwrap();
+            client.send_to_server(&message(3, SMALL)).unwrap();
+            client
+        });
+        line.server.wait_for_client(None).unwrap();
+        assert_eq!(receive_from_client(&line.server), Ok(3));
+        drop(client.join().unwrap());
+    });
+}
+
+#[test]
+fn a_withdrawal_and_an_acceptance_exclude_each_other() {
+    for patience in [Duration::ZERO, Duration::from_millis(1)] {
+        check("withdrawal", None, move || {
+            let mut line = Line::new(2);
+            let (view, events) = line.view();
+            let client = thread::spawn(move || knock(view, events, Some(patience)));
+            let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
+            match client.join().unwrap() {
+                Ok(client) => {
+                    assert!(accepted, "the client alone believes");
+                    assert_connected(&line.server, &client);
+                }
+                Err(error) => {
+                    assert!(!accepted, "the server alone believes");
+                    assert_eq!(error, ShmError::Timeout);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn of_two_clients_one_is_accepted() {
+    check("two clients", Some(2), || {
+        let mut line = Line::new(2);
+        let clients = [line.view(), line.view()]
+            .map(|(view, events)| thread::spawn(move || knock(view, events, Some(Duration::ZERO))));
+        let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
+        let clients = clients.map(|client| client.join().unwrap());
+        let mut connected = clients.iter().flatten();
+        match (accepted, connected.next()) {
+            (true, Some(client)) => assert_connected(&line.server, client),
+            (false, None) => {}
+            (server, client) => panic!("server connected: {server}; client connected: {}", client.is_some()),
+        }
+        assert!(connected.next().is_none(), "two clients believe");
+    });
+}
+
+#[test]
+fn who_knocks_on_a_busy_channel_does_no_harm() {
+    check("a knock meanwhile", Some(2), || {
+        let mut line = Line::new(2);
+        let (view, events) = line.view();
+        let patient = thread::spawn(move || knock(view, events, None).unwrap());
+        let (view, events) = line.view();
+        let hasty = thread::spawn(move || {
+            // Once the other has said hello.
+            if ClientWord(view.control().client_state.load(Ordering::Acquire)).is_free() {
+                return;
+            }
+            assert_eq!(knock(view, events, Some(Duration::ZERO)).err(), Some(ShmError::AlreadyConnected));
+        });
+        line.server.wait_for_client(None).unwrap();
+        hasty.join().unwrap();
+        assert_connected(&line.server, &patient.join().unwrap());
+    });
+}
+
+#[test]
+fn the_next_client_comes_when_one_leaves() {
+    check("the next client", Some(2), || {
+        let line = Line::new(2);
+        let views = [line.view(), line.view()];
+        let Line { mut server, .. } = line;
+        let [first, second] = views;
+        let first = thread::spawn(move || {
+            let client = knock(first.0, first.1, None).unwrap();
+            client.send_to_server(&message(1, SMALL)).unwrap();
+            drop(client);
+            knock(second.0, second.1, None).unwrap()
+        });
+        server.wait_for_client(None).unwrap();
+        assert_eq!(receive_from_client(&server), Ok(1));
+        assert_eq!(receive_from_client(&server), Err(ShmError::NotConnected));
+        server.wait_for_client(None).unwrap();
+        let client = first.join().unwrap();
+        assert_eq!(client.stats().unwrap().generation, 2);
+        assert_connected(&server, &client);
+    });
+}
+
+#[test]
+fn a_knock_is_answered_when_the_server_leaves() {
+    check("server leaves a knock", None, || {
+        let line = Line::new(2);
+        let (view, events) = line.view();
+        let client = thread::spawn(move || {
+            let options = ClientOptions::new().spin(Duration::ZERO);
+            SharedClient::knock(view, Some(events), None, Deadline::after(None), &options)
+        });
+        drop(line);
+        assert!(matches!(client.join().unwrap(), Ok(None)));
+    });
+}
