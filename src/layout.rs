@@ -279,6 +279,10 @@ pub(crate) const fn first_position(generation: u32) -> u64 {
     (generation as u64 & 0xffff) << 48
 }
 
+/// How far `read_pos` may move at once, at most: half of what lies between the first positions of two generations.
+/// No consumer sleeps through 128 TiB.
+pub(crate) const FURTHEST_EVICTION: u64 = 1 << 47;
+
 /// The word that a client and its server agree on: state (4 bits), attempt (28 bits), process id (32 bits).
 ///
 /// ```text

@@ -9,12 +9,16 @@ use super::{Unwatchable, Waitable, EVENTS};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::naming::ChannelName;
-use crate::sync::{Condvar, Mutex};
 use std::alloc::Layout;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
+
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex};
+#[cfg(not(loom))]
+use std::sync::{Condvar, Mutex};
 
 /// A user, by number. Everybody is user 0.
 #[derive(Clone, PartialEq, Eq, Hash)]

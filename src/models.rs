@@ -178,39 +178,38 @@ fn a_pad_and_more_behind_it() {
     check("wrap, two messages", None, move || race.run());
 }
 
+/// The ring is full to the last free place: what is evicted is overwritten at once.
+const FULL: Race = Race { queued: 3, sends: 1, takes: 1, evict: true, ..Race::PLAIN };
+
 #[test]
 fn eviction_of_one() {
-    check("evict 1", None, || {
-        Race { queued: 2, sends: 1, takes: 1, limit: 2, evict: true, ..Race::PLAIN }.run()
-    });
+    check("evict 1", None, || FULL.run());
+    check("evict 1, take 2", None, || Race { takes: 2, ..FULL }.run());
 }
 
 #[test]
 fn eviction_of_two() {
-    check("evict 2", None, || Race { queued: 2, sends: 2, limit: 2, evict: true, ..Race::PLAIN }.run());
+    check("evict 2", None, || Race { sends: 2, takes: 2, ..FULL }.run());
 }
 
 #[test]
 fn eviction_of_three() {
-    let race = Race { queued: 2, sends: 3, takes: 2, limit: 2, evict: true, ..Race::PLAIN };
-    check("evict 3", Some(3), move || race.run());
+    check("evict 3", Some(3), || Race { sends: 3, takes: 2, ..FULL }.run());
 }
 
 #[test]
 fn eviction_of_four() {
-    let race = Race { queued: 2, sends: 4, takes: 4, limit: 2, evict: true, ..Race::PLAIN };
-    check("evict 4", Some(2), move || race.run());
+    check("evict 4", Some(3), || Race { sends: 4, takes: 4, ..FULL }.run());
 }
 
 #[test]
-fn eviction_for_want_of_bytes() {
-    let race = Race { queued: 3, sends: 2, takes: 2, evict: true, ..Race::PLAIN };
-    check("evict by bytes", None, move || race.run());
+fn eviction_by_count() {
+    check("evict by count", Some(3), || Race { queued: 2, sends: 3, takes: 2, limit: 2, ..FULL }.run());
 }
 
 #[test]
 fn eviction_where_payload_comes_to_lie_on_old_headers() {
-    let race = Race { before: &[WIDE], queued: 2, sends: 2, takes: 2, limit: 2, evict: true, ..Race::PLAIN };
+    let race = Race { before: &[WIDE], queued: 2, sends: 2, takes: 2, may_run_empty: true, ..FULL };
     check("evict, payload on headers", None, move || race.run());
 }
 
@@ -220,9 +219,10 @@ fn eviction_around_a_pad() {
         before: &[SMALL, SMALL],
         len: WIDE,
         queued: 1,
-        evict: true,
+        sends: 2,
+        takes: 2,
         may_run_empty: true,
-        ..Race::PLAIN
+        ..FULL
     };
     check("evict around a pad", Some(3), move || race.run());
 }

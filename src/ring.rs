@@ -34,6 +34,7 @@ use crate::bytes::{Destination, Words};
 use crate::constants::MIN_MESSAGE_SIZE;
 use crate::layout::{
     first_position, frame_size, longest_message, FrameHeader, RingHeader, FRAME_ALIGN, FRAME_HEADER,
+    FURTHEST_EVICTION,
 };
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{fence, AtomicU64};
@@ -447,10 +448,11 @@ impl Consumer {
         Ok(true)
     }
 
-    /// Goes to where the producer moved `read_pos`, if it is a place where a frame can start, further on.
+    /// Goes to where the producer moved `read_pos`, if it is a place where a frame can start, further on, and in the
+    /// same generation: an old consumer must not find its way into a new one.
     fn jump(&mut self, read_pos: u64) -> Result<(), Corrupted> {
         let ahead = read_pos.wrapping_sub(self.read_pos);
-        if ahead == 0 || ahead > u64::MAX / 2 || read_pos % FRAME_ALIGN != 0 {
+        if ahead == 0 || ahead > FURTHEST_EVICTION || read_pos % FRAME_ALIGN != 0 {
             return Err(Corrupted("read_pos went where no frame starts"));
         }
         self.read_pos = read_pos;

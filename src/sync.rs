@@ -23,12 +23,6 @@ pub(crate) use clock::{pass_time, Instant};
 #[cfg(not(loom))]
 pub(crate) use std::time::Instant;
 
-// The in-process platform of the models and of Miri is built on these.
-#[cfg(loom)]
-pub(crate) use loom::sync::{Condvar, Mutex};
-#[cfg(all(test, not(any(windows, loom))))]
-pub(crate) use std::sync::{Condvar, Mutex};
-
 /// Stands between a sequentially consistent write and a sequentially consistent look at another word.
 ///
 /// The accesses themselves give the order, so this is nothing at all in a real build. loom treats sequentially

@@ -575,3 +575,39 @@ fn security(access: &Access, rights: u32) -> Result<Vec<u8>> {
 fn random() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_count_from_now_and_saturate() {
+        // Negative is relative, by the clock of interrupts: setting the time of day doesn't move it.
+        assert_eq!(relative_ticks(Duration::ZERO), 0);
+        assert_eq!(relative_ticks(Duration::from_nanos(1)), -1);
+        assert_eq!(relative_ticks(Duration::from_millis(5)), -50_000);
+        assert_eq!(relative_ticks(Duration::MAX), -(i64::MAX / 4));
+    }
+
+    #[test]
+    fn statuses_are_told_apart() {
+        let local = ChannelName::parse("x").unwrap();
+        let global = ChannelName::parse("Global\\x").unwrap();
+        let creation = |status, name| creation_error(status, name, "test");
+        let exists = ShmError::AlreadyExists { name: "x".to_owned() };
+        assert_eq!(creation(STATUS_OBJECT_NAME_COLLISION, &local), exists);
+        assert_eq!(creation(STATUS_OBJECT_TYPE_MISMATCH, &local), exists);
+        for status in [STATUS_PRIVILEGE_NOT_HELD, STATUS_ACCESS_DENIED] {
+            assert!(creation(status, &global).to_string().contains("SeCreateGlobalPrivilege"));
+            assert!(matches!(creation(status, &local), ShmError::WindowsError { .. }));
+        }
+        assert!(matches!(opening_error(STATUS_ACCESS_DENIED, &local), ShmError::Refused { .. }));
+    }
+
+    #[test]
+    fn links_to_names_that_differ_by_case_differ() {
+        let path = |name| link_path("", &ChannelName::parse(name).unwrap()).to_lowercase();
+        assert_ne!(path("chat"), path("Chat"));
+        assert_eq!(path("Aé"), "xshm.link.41c3a9");
+    }
+}
