@@ -18,7 +18,7 @@ use crate::constants::{
     MAX_MESSAGES, MAX_MESSAGE_SIZE, MAX_RING_CAPACITY, MIN_MESSAGE_SIZE, MIN_RING_CAPACITY, RING_CAPACITY,
 };
 use crate::error::{Result, ShmError};
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64, SwapWord};
 use std::mem::size_of;
 
 /// The first line of a section: who is there, and who sleeps.
@@ -34,11 +34,11 @@ pub(crate) struct ControlBlock {
     /// [`SERVER_UP`] or [`SERVER_GONE`]. Written by the server (release), read by the client (acquire).
     pub(crate) server_state: AtomicU32,
     /// A [`ClientWord`]. Both sides change it, by compare-and-swap (acquire and release) only.
-    pub(crate) client_state: AtomicU64,
+    pub(crate) client_state: SwapWord,
     /// The server's wake word, see [`crate::wake`].
-    pub(crate) server_wake: AtomicU64,
+    pub(crate) server_wake: SwapWord,
     /// The client's wake word.
-    pub(crate) client_wake: AtomicU64,
+    pub(crate) client_wake: SwapWord,
     /// Bytes in each ring. Written like `magic`.
     pub(crate) capacity: AtomicU32,
     /// Messages that a ring queues at most. Written like `magic`.
@@ -59,7 +59,7 @@ pub(crate) struct RingHeader {
     pub(crate) write_pos: AtomicU64,
     /// Where the oldest unread frame starts. The receiver moves it when it takes a frame, the sender when it evicts
     /// one; both by compare-and-swap (acquire and release). Reset by the server while nobody else is there.
-    pub(crate) read_pos: AtomicU64,
+    pub(crate) read_pos: SwapWord,
     /// Messages sent in this generation. A statistic like `write_pos`.
     pub(crate) message_count: AtomicU64,
     /// Messages evicted in this generation. A statistic like `write_pos`.

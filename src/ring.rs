@@ -194,6 +194,10 @@ impl Producer {
         } else {
             words.at(start).swap(message.0, SeqCst);
         }
+        // The next message of a line or two will find its lines here, instead of waiting for them before it can be
+        // published.
+        words.expect_write(end.wrapping_add(FRAME_ALIGN));
+        words.expect_write(end.wrapping_add(2 * FRAME_ALIGN));
         self.ends.push_back(end);
         self.write_pos = end;
         self.sequence = (self.sequence + 1) % FrameHeader::SEQUENCES;

@@ -23,6 +23,40 @@ pub(crate) use clock::{pass_time, Instant};
 #[cfg(not(loom))]
 pub(crate) use std::time::Instant;
 
+/// A word that both sides change by compare-and-swap.
+#[cfg(not(loom))]
+pub(crate) type SwapWord = AtomicU64;
+
+/// A word that both sides change by compare-and-swap. loom remembers one access to a word, the last: where a thread
+/// loads and then swaps, it forgets the other threads' loads before, and with them the orders in which the swap comes
+/// first (its issues 166 and 392). A store nobody looks at, made before each load, keeps the loads in its memory.
+#[cfg(loom)]
+pub(crate) struct SwapWord {
+    word: AtomicU64,
+    loads: AtomicU64,
+}
+
+#[cfg(loom)]
+impl SwapWord {
+    pub(crate) fn new(value: u64) -> Self {
+        SwapWord { word: AtomicU64::new(value), loads: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        self.loads.store(0, Ordering::Relaxed);
+        self.word.load(order)
+    }
+}
+
+#[cfg(loom)]
+impl std::ops::Deref for SwapWord {
+    type Target = AtomicU64;
+
+    fn deref(&self) -> &AtomicU64 {
+        &self.word
+    }
+}
+
 /// Stands between a sequentially consistent write and a sequentially consistent look at another word.
 ///
 /// The accesses themselves give the order, so this is nothing at all in a real build. loom treats sequentially

@@ -21,7 +21,7 @@
 //! The owner sets bits and may clear its own; the peer clears [`DATA`], [`SPACE`] and [`HURRY`] only.
 
 use crate::ring::Corrupted;
-use crate::sync::{fence, look_barrier, AtomicU64, Ordering};
+use crate::sync::{fence, look_barrier, Ordering, SwapWord};
 
 /// The owner sleeps until a message comes.
 pub(crate) const DATA: u32 = 1;
@@ -37,7 +37,7 @@ pub(crate) const ALWAYS_SPACE: u32 = 16;
 /// One side's wake word, in one generation.
 #[derive(Clone, Copy)]
 pub(crate) struct WakeWord<'a> {
-    word: &'a AtomicU64,
+    word: &'a SwapWord,
     generation: u32,
 }
 
@@ -46,12 +46,12 @@ impl<'a> WakeWord<'a> {
     /// row, deals with a peer that plays.
     const TRIES: usize = 1000;
 
-    pub(crate) fn new(word: &'a AtomicU64, generation: u32) -> Self {
+    pub(crate) fn new(word: &'a SwapWord, generation: u32) -> Self {
         WakeWord { word, generation }
     }
 
     /// Starts a generation with these bits. Only the server calls this, while no client uses the section.
-    pub(crate) fn reset(word: &AtomicU64, generation: u32, bits: u32) {
+    pub(crate) fn reset(word: &SwapWord, generation: u32, bits: u32) {
         word.store(u64::from(generation) << 32 | u64::from(bits), Ordering::Relaxed);
     }
 
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn one_signal_for_each_sleep() {
-        let word = AtomicU64::new(7 << 32);
+        let word = SwapWord::new(7 << 32);
         let wake = WakeWord::new(&word, 7);
         assert_eq!(wake.take(DATA, ALWAYS_DATA), Ok(false));
         wake.set(DATA).unwrap();
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_native_waiter_is_always_signalled() {
-        let word = AtomicU64::new(7 << 32);
+        let word = SwapWord::new(7 << 32);
         let wake = WakeWord::new(&word, 7);
         wake.set(ALWAYS_DATA).unwrap();
         for _ in 0..3 {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_old_generation_changes_nothing() {
-        let word = AtomicU64::new(8 << 32 | u64::from(DATA));
+        let word = SwapWord::new(8 << 32 | u64::from(DATA));
         let old = WakeWord::new(&word, 7);
         old.set(SPACE).unwrap();
         old.clear(DATA).unwrap();
