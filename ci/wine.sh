@@ -56,9 +56,10 @@ mkdir -p "$root/target"
 ) 9>"$root/target/wine.lock"
 [ "${1:-}" != setup ] || exit 0
 
-# The server outlives a program by a minute, so that the next one starts in half a second.
-# It is started here, detached: started by the first program, it would hold that one's output open.
-wineserver -p60 </dev/null >/dev/null 2>&1 || true
+# Wine's server and services are started here, detached, and outlive a program: started by the first program, they
+# would hold that one's output open for as long as they run.
+wineserver -p900 </dev/null >/dev/null 2>&1 || true
+wine cmd /c exit </dev/null >/dev/null 2>&1 || true
 
 export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="wine"
 [ $# -gt 0 ] || { echo "usage: ci/wine.sh <cargo command> [arguments]" >&2; exit 2; }

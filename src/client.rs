@@ -6,16 +6,19 @@
 //! It withdraws by an exact swap too: if that fails, it has been answered.
 
 use crate::access::{PeerIdentity, UserId};
-use crate::endpoint::{mirrored_methods, ChannelStats, Endpoint, ReceiveHalf, SendHalf, WriteOutcome};
+use crate::channel::{Channel, Peer, Side};
+use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
 use crate::events::Events;
+use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 use crate::layout::{ClientWord, SERVER_UP};
 use crate::naming::ChannelName;
 use crate::options::{ChannelEvent, ClientOptions, Trust};
-use crate::session::{Channel, Deadline, Interrupter, Peer, Session, Side};
+use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, Process, Section, Unwatchable, Waitable};
+use crate::waiting::{Deadline, Interrupter};
 use std::time::Duration;
 
 /// The end of a channel that connects to a server.

@@ -67,6 +67,40 @@ pub(crate) struct RingHeader {
     reserved: [AtomicU64; 4],
 }
 
+// A real section is made of zeros, and so are these; loom's atomics have to be constructed.
+#[cfg(loom)]
+impl ControlBlock {
+    pub(crate) fn new() -> Self {
+        ControlBlock {
+            magic: AtomicU32::new(0),
+            version: AtomicU32::new(0),
+            generation: AtomicU32::new(0),
+            server_state: AtomicU32::new(0),
+            client_state: SwapWord::new(0),
+            server_wake: SwapWord::new(0),
+            client_wake: SwapWord::new(0),
+            capacity: AtomicU32::new(0),
+            message_limit: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
+            server_pid: AtomicU32::new(0),
+            instance: AtomicU64::new(0),
+        }
+    }
+}
+
+#[cfg(any(test, loom))]
+impl RingHeader {
+    pub(crate) fn new() -> Self {
+        RingHeader {
+            write_pos: AtomicU64::new(0),
+            read_pos: SwapWord::new(0),
+            message_count: AtomicU64::new(0),
+            drop_count: AtomicU64::new(0),
+            reserved: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
 #[cfg(not(loom))]
 const _: () = {
     use std::mem::{align_of, offset_of};

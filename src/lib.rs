@@ -78,11 +78,13 @@
 
 mod access;
 mod bytes;
+mod channel;
 mod client;
 mod constants;
 mod endpoint;
 mod error;
 mod events;
+mod halves;
 mod layout;
 mod naming;
 mod options;
@@ -92,6 +94,7 @@ mod session;
 mod shared;
 mod sync;
 mod sys;
+mod waiting;
 mod wake;
 
 #[cfg(all(test, loom))]
@@ -102,12 +105,12 @@ mod testing;
 pub use access::{Access, PeerIdentity, UserId};
 pub use client::SharedClient;
 pub use constants::*;
-pub use endpoint::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 pub use error::{Result, ShmError};
 pub use events::EventHandles;
+pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 pub use options::{ChannelEvent, ClientOptions, ServerOptions, Trust};
 pub use server::SharedServer;
-pub use session::Interrupter;
+pub use waiting::Interrupter;
 
 // The examples of these pages run as tests.
 #[cfg(doctest)]

@@ -7,7 +7,8 @@
 //! the worst case; with `--cfg xshm_full_frames` they are the true 64 bytes. Payloads look like headers.
 
 use crate::bytes::WORD;
-use crate::endpoint::{Endpoint, ReceiveHalf};
+use crate::channel::{Channel, Peer, Side};
+use crate::endpoint::Endpoint;
 use crate::error::ShmError;
 use crate::events::Events;
 use crate::layout::{
@@ -15,11 +16,12 @@ use crate::layout::{
 };
 use crate::options::{ServerOptions, Tuning};
 use crate::ring::{Consumer, Pop, Producer};
-use crate::session::{Channel, Deadline, Peer, Session, Side};
+use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::Ordering;
 use crate::sys::{self, Event, Process, Section, Waitable, EVENTS};
 use crate::testing::TestRing;
+use crate::waiting::Deadline;
 use crate::{ClientOptions, SharedClient, SharedServer};
 use loom::thread;
 use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
@@ -241,7 +243,7 @@ fn a_full_ring_by_bytes_refuses_while_it_is_emptied() {
 
 #[test]
 fn a_look_without_a_take_is_true() {
-    check("peek", None, || {
+    check("peek", Some(4), || {
         let ring = TestRing::new(CAPACITY, 1);
         let (mut producer, mut consumer) = ring.ends(2, 1);
         for number in 0..2 {
@@ -519,7 +521,7 @@ fn both_halves_learn_that_the_peer_left() {
 
 #[test]
 fn what_the_server_sent_before_it_left_is_received() {
-    check("server leaves", None, || {
+    check("server leaves", Some(3), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
@@ -532,7 +534,7 @@ fn what_the_server_sent_before_it_left_is_received() {
 
 #[test]
 fn what_the_client_sent_before_it_left_is_received() {
-    check("client leaves", None, || {
+    check("client leaves", Some(3), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
@@ -594,7 +596,7 @@ fn a_native_waiter_is_told_of_everything() {
         // It sets no bit and waits first.
         loop {
             sys::wait_any(&[Waitable::Event(data)], None).unwrap();
-            if client.receiver(|receiver: &mut ReceiveHalf| receiver.try_receive(&mut buffer)).is_ok() {
+            if client.receiver(|receiver| receiver.try_receive(&mut buffer)).is_ok() {
                 break;
             }
         }

@@ -5,16 +5,19 @@
 //! word** to ready; signals. A hello that was withdrawn meanwhile makes the swap fail, and nothing has happened.
 
 use crate::access::{PeerIdentity, UserId};
-use crate::endpoint::{mirrored_methods, ChannelStats, Endpoint, ReceiveHalf, SendHalf, WriteOutcome};
+use crate::channel::{Channel, Peer, Side};
+use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
 use crate::events::{EventHandles, Events};
+use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 use crate::layout::{ClientWord, Direction, FLAG_EVENTS, FLAG_REJECT};
 use crate::naming::ChannelName;
 use crate::options::{ChannelEvent, ServerOptions};
-use crate::session::{Channel, Deadline, Interrupter, Peer, Session, Side};
+use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, Prepared, Process, Section, Unwatchable, Waitable};
+use crate::waiting::{Deadline, Interrupter};
 use crate::wake::WakeWord;
 use std::time::Duration;
 

@@ -1,41 +1,16 @@
-//! A channel as one side holds it, one connection over it, and how to wait for the other side.
+//! One connection over a channel, and how to wait for the other side.
 
-use crate::access::{PeerIdentity, UserId};
+use crate::channel::{Channel, Peer, Side};
 use crate::error::{Result, ShmError};
-use crate::events::{EventHandles, Events};
-use crate::layout::{ClientWord, Direction, SERVER_GONE, SERVER_UP};
-use crate::options::{ChannelEvent, Tuning};
+use crate::layout::{ClientWord, SERVER_UP};
+use crate::options::ChannelEvent;
 use crate::ring::Corrupted;
-use crate::shared::SharedView;
-use crate::sync::{spin_loop, Arc, AtomicBool, AtomicU32, AtomicU64, Instant, Ordering};
-use crate::sys::{self, Event, Guard, Process, Unwatchable, Waitable};
+use crate::sync::{spin_loop, Arc, AtomicU32, AtomicU64, Ordering};
+use crate::sys::{self, Event, Waitable};
+use crate::waiting::Deadline;
 use crate::wake::{WakeWord, ALWAYS_DATA, DATA, SPACE};
-use std::sync::{Mutex, PoisonError};
 use std::thread::yield_now;
 use std::time::Duration;
-
-/// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Server,
-    Client,
-}
-
-impl Side {
-    pub(crate) fn sends(self) -> Direction {
-        match self {
-            Side::Server => Direction::ServerToClient,
-            Side::Client => Direction::ClientToServer,
-        }
-    }
-
-    pub(crate) fn receives(self) -> Direction {
-        match self {
-            Side::Server => Direction::ClientToServer,
-            Side::Client => Direction::ServerToClient,
-        }
-    }
-}
 
 /// Without events, how often a waiting side looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
@@ -51,224 +26,6 @@ const SPIN_YIELD_AFTER: Duration = Duration::from_millis(1);
 
 /// A side that spins for long looks this often whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Until when to wait. Durations that lead beyond what a clock can say are for ever.
-#[derive(Clone, Copy)]
-pub(crate) struct Deadline(Option<Instant>);
-
-impl Deadline {
-    pub(crate) fn after(timeout: Option<Duration>) -> Self {
-        Deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
-    }
-
-    pub(crate) fn has_passed(self) -> bool {
-        self.0.is_some_and(|deadline| Instant::now() >= deadline)
-    }
-
-    /// How long still, at most `bound`. `None`: for ever.
-    pub(crate) fn remaining(self, bound: Option<Duration>) -> Option<Duration> {
-        let left = self.0.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match (left, bound) {
-            (Some(left), Some(bound)) => Some(left.min(bound)),
-            (left, bound) => left.or(bound),
-        }
-    }
-}
-
-/// Ends the blocking calls of an endpoint from another thread.
-///
-/// ```
-/// use std::{thread, time::Duration};
-/// use xshm::{SharedServer, ShmError};
-///
-/// let mut server = SharedServer::start("interrupter-example")?;
-/// let interrupter = server.interrupter();
-/// let stopper = thread::spawn(move || interrupter.interrupt());
-/// assert_eq!(server.wait_for_client(None), Err(ShmError::Interrupted));
-/// stopper.join().unwrap();
-/// # Ok::<(), xshm::ShmError>(())
-/// ```
-#[derive(Clone)]
-pub struct Interrupter(pub(crate) Arc<Interrupt>);
-
-pub(crate) struct Interrupt {
-    set: AtomicBool,
-    event: Event,
-    /// Flag and event change together.
-    changing: Mutex<()>,
-}
-
-impl Interrupt {
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Interrupt { set: AtomicBool::new(false), event: Event::local()?, changing: Mutex::new(()) })
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        self.set.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn event(&self) -> &Event {
-        &self.event
-    }
-}
-
-impl Interrupter {
-    /// One for endpoints yet to come, see [`ClientOptions::interrupter`](crate::ClientOptions::interrupter).
-    ///
-    /// # Errors
-    /// [`ShmError::WindowsError`] when the system has no event to give.
-    pub fn new() -> Result<Self> {
-        Ok(Interrupter(Arc::new(Interrupt::new()?)))
-    }
-
-    /// From now on every call of the endpoint (of both halves, where it is split) that would wait returns
-    /// [`ShmError::Interrupted`] instead, the ones that are waiting too. What doesn't need to wait goes on working.
-    pub fn interrupt(&self) {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.set.store(true, Ordering::Release);
-        self.0.event.set();
-    }
-
-    /// Calls may wait again.
-    pub fn reset(&self) {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.event.reset();
-        self.0.set.store(false, Ordering::Release);
-    }
-
-    /// Whether calls are being interrupted.
-    pub fn is_interrupted(&self) -> bool {
-        self.0.is_set()
-    }
-}
-
-impl std::fmt::Debug for Interrupter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Interrupter").field("interrupted", &self.is_interrupted()).finish()
-    }
-}
-
-/// A section with its events, as one side holds it. Dropping a server's is leaving.
-pub(crate) struct Channel {
-    pub(crate) side: Side,
-    pub(crate) view: SharedView,
-    pub(crate) events: Option<Events>,
-    pub(crate) interrupt: Arc<Interrupt>,
-    pub(crate) tuning: Tuning,
-    /// Native waiters hold our data events: every message is signalled.
-    exported: AtomicBool,
-    /// The server's name. The last field: it comes free when all else is gone.
-    guard: Option<Guard>,
-}
-
-impl Channel {
-    pub(crate) fn new(
-        side: Side,
-        view: SharedView,
-        events: Option<Events>,
-        guard: Option<Guard>,
-        tuning: Tuning,
-    ) -> Result<Self> {
-        let interrupt = tuning.interrupt()?;
-        Ok(Channel { side, view, events, interrupt, tuning, exported: AtomicBool::new(false), guard })
-    }
-
-    pub(crate) fn is_anonymous(&self) -> bool {
-        self.guard.is_none()
-    }
-
-    /// The bits of our own wake word that stand in every generation.
-    pub(crate) fn standing_bits(&self) -> u32 {
-        if self.exported.load(Ordering::Acquire) {
-            ALWAYS_DATA
-        } else {
-            0
-        }
-    }
-
-    /// Hands out the data events, and from now on signals and has signalled every message.
-    pub(crate) fn export(&self, session: Option<&Session>) -> Option<EventHandles> {
-        let events = self.events.as_ref()?;
-        self.exported.store(true, Ordering::Release);
-        if let Some(session) = session {
-            // A peer that fights over the word has ended its session by that; there's nothing more to announce.
-            let _ = session.own_wake().set(ALWAYS_DATA);
-        }
-        self.signal_exported();
-        let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));
-        Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })
-    }
-
-    /// Announces what may have been published before a native waiter's wish to be signalled was known.
-    pub(crate) fn signal_exported(&self) {
-        if let (true, Some(events)) = (self.exported.load(Ordering::Acquire), &self.events) {
-            events.data(Direction::ServerToClient).set();
-            events.data(Direction::ClientToServer).set();
-        }
-    }
-
-    /// Wakes whatever the peer may be waiting in.
-    pub(crate) fn wake_peer(&self) {
-        if let Some(events) = &self.events {
-            events.data(self.side.sends()).set();
-            events.space(self.side.receives()).set();
-            events.disconnect().set();
-            match self.side {
-                Side::Server => events.acknowledge().set(),
-                Side::Client => events.request().set(),
-            }
-        }
-    }
-
-    /// Swaps the exact client word for the same attempt in another state.
-    pub(crate) fn swap_word(&self, word: ClientWord, state: u64) -> bool {
-        let to = word.with_state(state).0;
-        let word_in_section = &self.view.control().client_state;
-        word_in_section.compare_exchange(word.0, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    pub(crate) fn word(&self) -> ClientWord {
-        ClientWord(self.view.control().client_state.load(Ordering::Acquire))
-    }
-}
-
-impl Drop for Channel {
-    fn drop(&mut self) {
-        if self.side == Side::Server {
-            self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
-            self.wake_peer();
-        }
-    }
-}
-
-/// The peer's process, held open so that its end can be waited for.
-pub(crate) struct Peer {
-    pid: u32,
-    /// `None`: it can't be watched, and is looked for by its id from time to time.
-    process: Option<Process>,
-    user: Option<UserId>,
-}
-
-impl Peer {
-    pub(crate) fn new(pid: u32, process: Option<Process>, user: Option<UserId>) -> Self {
-        Peer { pid, process, user }
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        match &self.process {
-            Some(process) => process.has_ended(),
-            None => matches!(Process::open(self.pid), Err(Unwatchable::Gone)),
-        }
-    }
-
-    pub(crate) fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
-    }
-
-    pub(crate) fn identity(&self) -> PeerIdentity {
-        PeerIdentity { process_id: self.pid, user: self.user.clone() }
-    }
-}
 
 // How a session ended.
 const LIVE: u32 = 0;
@@ -299,7 +56,7 @@ impl Session {
     pub(crate) fn new(channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer) -> Self {
         let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
         let session = Session { channel, word, generation, peer, ended, signals, sleeps };
-        let process_id = session.peer.pid;
+        let process_id = session.peer.pid();
         session.channel.tuning.report(&ChannelEvent::Connected { process_id, generation });
         session
     }
@@ -326,7 +83,7 @@ impl Session {
     #[inline]
     pub(crate) fn wake_peer_for(&self, wish: Wish) -> Result<()> {
         let (bit, always, exported) = match wish {
-            Wish::Data => (DATA, ALWAYS_DATA, self.channel.exported.load(Ordering::Relaxed)),
+            Wish::Data => (DATA, ALWAYS_DATA, self.channel.is_exported()),
             Wish::Space => (SPACE, crate::wake::ALWAYS_SPACE, false),
         };
         let asked = self.peer_wake().take(bit, always).map_err(|what| self.corrupted(what))?;
@@ -412,7 +169,7 @@ impl Session {
         let first = self.ended.compare_exchange(LIVE, how, Ordering::AcqRel, Ordering::Acquire);
         let error = match first.err().unwrap_or(how) {
             CORRUPTED => ShmError::Corrupted,
-            DIED => ShmError::PeerDied { pid: self.peer.pid },
+            DIED => ShmError::PeerDied { pid: self.peer.pid() },
             _ => ShmError::NotConnected,
         };
         if first.is_ok() {
@@ -543,7 +300,7 @@ impl Session {
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
         let found = attempt();
         if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
-            let bound = if self.peer.process.is_none() { self.channel.tuning.check_interval } else { None };
+            let bound = if self.peer.process().is_none() { self.channel.tuning.check_interval } else { None };
             self.wait_in_kernel(Some(event), deadline, bound)?;
         }
         self.own_wake().clear(bit).map_err(|what| self.corrupted(what))?;
@@ -564,14 +321,14 @@ impl Session {
             objects[count] = std::mem::replace(&mut objects[0], Waitable::Event(event));
             count += 1;
         }
-        if let Some(process) = &self.peer.process {
+        if let Some(process) = self.peer.process() {
             objects[count] = Waitable::Process(process);
             count += 1;
         }
         self.sleeps.fetch_add(1, Ordering::Relaxed);
         let ended = match sys::wait_any(&objects[..count], deadline.remaining(bound))? {
             Some(index) => matches!(objects[index], Waitable::Process(_)),
-            None => self.peer.process.is_none() && self.peer.has_ended(),
+            None => self.peer.process().is_none() && self.peer.has_ended(),
         };
         if ended {
             // Noted by this; the caller's loop looks once more and reports it.

@@ -89,35 +89,19 @@ impl SharedView {
     #[cfg(loom)]
     unsafe fn construct(&self) {
         use crate::layout::RingHeader;
-        use crate::sync::{AtomicU32, AtomicU64};
+        use crate::sync::AtomicU64;
         let base = self.mapping.base().as_ptr();
-        // SAFETY: by the caller, the memory is ours and as large as the geometry says.
+        // SAFETY: by the caller, the memory is ours and as large as the geometry says, whose offsets these are.
         unsafe {
-            let fill32 = |at: usize, count: usize| {
-                (0..count).for_each(|i| base.add(at).cast::<AtomicU32>().add(i).write(AtomicU32::new(0)))
-            };
-            let fill64 = |at: usize, count: usize| {
-                (0..count).for_each(|i| base.add(at).cast::<AtomicU64>().add(i).write(AtomicU64::new(0)))
-            };
-            use std::mem::offset_of;
-            fill32(offset_of!(ControlBlock, magic), 1);
-            fill32(offset_of!(ControlBlock, version), 1);
-            fill32(offset_of!(ControlBlock, generation), 1);
-            fill32(offset_of!(ControlBlock, server_state), 1);
-            fill64(offset_of!(ControlBlock, client_state), 1);
-            fill64(offset_of!(ControlBlock, server_wake), 1);
-            fill64(offset_of!(ControlBlock, client_wake), 1);
-            fill32(offset_of!(ControlBlock, capacity), 1);
-            fill32(offset_of!(ControlBlock, message_limit), 1);
-            fill32(offset_of!(ControlBlock, flags), 1);
-            fill32(offset_of!(ControlBlock, server_pid), 1);
-            fill64(offset_of!(ControlBlock, instance), 1);
+            base.cast::<ControlBlock>().write(ControlBlock::new());
             for direction in [Direction::ServerToClient, Direction::ClientToServer] {
-                fill64(
-                    self.geometry.header_offset(direction),
-                    size_of::<RingHeader>() / size_of::<AtomicU64>(),
-                );
-                fill64(self.geometry.ring_offset(direction), self.geometry.capacity() as usize / 8);
+                base.add(self.geometry.header_offset(direction))
+                    .cast::<RingHeader>()
+                    .write(RingHeader::new());
+                let words = base.add(self.geometry.ring_offset(direction)).cast::<AtomicU64>();
+                for at in 0..self.geometry.capacity() as usize / 8 {
+                    words.add(at).write(AtomicU64::new(0));
+                }
             }
         }
     }

@@ -3,19 +3,9 @@
 use crate::layout::RingHeader;
 use crate::ring::{Consumer, Producer, Ring};
 use crate::sync::{Arc, AtomicU64};
-use std::mem::{align_of, size_of};
-
-/// The words of a [`RingHeader`], where a test can make them.
-#[repr(C, align(64))]
-struct HeaderLine([AtomicU64; 8]);
-
-const _: () = assert!(
-    size_of::<HeaderLine>() == size_of::<RingHeader>()
-        && align_of::<HeaderLine>() == align_of::<RingHeader>()
-);
 
 struct Memory {
-    header: Box<HeaderLine>,
+    header: Box<RingHeader>,
     words: Box<[AtomicU64]>,
 }
 
@@ -27,7 +17,7 @@ impl TestRing {
     /// A ring of `capacity` bytes, which all hold what an earlier use might have left there, ready for `generation`.
     pub(crate) fn new(capacity: u64, generation: u32) -> Self {
         let words = (0..capacity / 8).map(|_| AtomicU64::new(0x2222_2222_2211_0010)).collect();
-        let header = Box::new(HeaderLine(std::array::from_fn(|_| AtomicU64::new(0))));
+        let header = Box::new(RingHeader::new());
         let ring = TestRing(Arc::new(Memory { header, words }));
         ring.ring().reset(generation);
         ring
@@ -42,9 +32,7 @@ impl TestRing {
     }
 
     pub(crate) fn header(&self) -> &RingHeader {
-        let line: *const HeaderLine = &*self.0.header;
-        // SAFETY: both types are 8 atomic words in the same order, of one size and alignment.
-        unsafe { &*line.cast() }
+        &self.0.header
     }
 
     pub(crate) fn words(&self) -> &[AtomicU64] {

@@ -56,7 +56,7 @@ fn imports_point_down_only() {
                 }
             }
         }
-        let below = path.components().any(|part| part.as_os_str() == "ntapi");
+        let below = path.components().any(|part| part.as_os_str() == "ntapi" || part.as_os_str() == "win");
         if !below && !is(&path, "win.rs") && !is(&path, "sys.rs") {
             assert!(!text.contains("ntapi::"), "{} uses the raw system", path.display());
         }

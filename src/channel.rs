@@ -1,0 +1,167 @@
+//! A channel as one side holds it: its section, its events, its name.
+
+use crate::access::{PeerIdentity, UserId};
+use crate::error::Result;
+use crate::events::{EventHandles, Events};
+use crate::layout::{ClientWord, Direction, SERVER_GONE};
+use crate::options::Tuning;
+use crate::session::Session;
+use crate::shared::SharedView;
+use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sys::{Guard, Process, Unwatchable};
+use crate::waiting::Interrupt;
+use crate::wake::ALWAYS_DATA;
+
+/// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+impl Side {
+    pub(crate) fn sends(self) -> Direction {
+        match self {
+            Side::Server => Direction::ServerToClient,
+            Side::Client => Direction::ClientToServer,
+        }
+    }
+
+    pub(crate) fn receives(self) -> Direction {
+        match self {
+            Side::Server => Direction::ClientToServer,
+            Side::Client => Direction::ServerToClient,
+        }
+    }
+}
+
+/// A section with its events, as one side holds it. Dropping a server's is leaving.
+pub(crate) struct Channel {
+    pub(crate) side: Side,
+    pub(crate) view: SharedView,
+    pub(crate) events: Option<Events>,
+    pub(crate) interrupt: Arc<Interrupt>,
+    pub(crate) tuning: Tuning,
+    exported: AtomicBool,
+    /// The server's name. The last field: it comes free when all else is gone.
+    guard: Option<Guard>,
+}
+
+impl Channel {
+    pub(crate) fn new(
+        side: Side,
+        view: SharedView,
+        events: Option<Events>,
+        guard: Option<Guard>,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let interrupt = tuning.interrupt()?;
+        Ok(Channel { side, view, events, interrupt, tuning, exported: AtomicBool::new(false), guard })
+    }
+
+    /// Whether native waiters hold our data events: then every message is signalled.
+    #[inline]
+    pub(crate) fn is_exported(&self) -> bool {
+        self.exported.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.guard.is_none()
+    }
+
+    /// The bits of our own wake word that stand in every generation.
+    pub(crate) fn standing_bits(&self) -> u32 {
+        if self.is_exported() {
+            ALWAYS_DATA
+        } else {
+            0
+        }
+    }
+
+    /// Hands out the data events, and from now on signals and has signalled every message.
+    pub(crate) fn export(&self, session: Option<&Session>) -> Option<EventHandles> {
+        let events = self.events.as_ref()?;
+        self.exported.store(true, Ordering::Release);
+        if let Some(session) = session {
+            // A peer that fights over the word has ended its session by that; there's nothing more to announce.
+            let _ = session.own_wake().set(ALWAYS_DATA);
+        }
+        self.signal_exported();
+        let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));
+        Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })
+    }
+
+    /// Announces what may have been published before a native waiter's wish to be signalled was known.
+    pub(crate) fn signal_exported(&self) {
+        if let (true, Some(events)) = (self.is_exported(), &self.events) {
+            events.data(Direction::ServerToClient).set();
+            events.data(Direction::ClientToServer).set();
+        }
+    }
+
+    /// Wakes whatever the peer may be waiting in.
+    pub(crate) fn wake_peer(&self) {
+        if let Some(events) = &self.events {
+            events.data(self.side.sends()).set();
+            events.space(self.side.receives()).set();
+            events.disconnect().set();
+            match self.side {
+                Side::Server => events.acknowledge().set(),
+                Side::Client => events.request().set(),
+            }
+        }
+    }
+
+    /// Swaps the exact client word for the same attempt in another state.
+    pub(crate) fn swap_word(&self, word: ClientWord, state: u64) -> bool {
+        let to = word.with_state(state).0;
+        let word_in_section = &self.view.control().client_state;
+        word_in_section.compare_exchange(word.0, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    pub(crate) fn word(&self) -> ClientWord {
+        ClientWord(self.view.control().client_state.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for Channel {
+    fn drop(&mut self) {
+        if self.side == Side::Server {
+            self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
+            self.wake_peer();
+        }
+    }
+}
+
+/// The peer's process, held open so that its end can be waited for.
+pub(crate) struct Peer {
+    pid: u32,
+    /// `None`: it can't be watched, and is looked for by its id from time to time.
+    process: Option<Process>,
+    user: Option<UserId>,
+}
+
+impl Peer {
+    pub(crate) fn new(pid: u32, process: Option<Process>, user: Option<UserId>) -> Self {
+        Peer { pid, process, user }
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.process {
+            Some(process) => process.has_ended(),
+            None => matches!(Process::open(self.pid), Err(Unwatchable::Gone)),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    pub(crate) fn identity(&self) -> PeerIdentity {
+        PeerIdentity { process_id: self.pid, user: self.user.clone() }
+    }
+}

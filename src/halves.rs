@@ -1,0 +1,350 @@
+//! The two halves of an endpoint, for one thread or for two.
+
+use crate::bytes::Destination;
+use crate::error::{Result, ShmError};
+use crate::layout::check_message;
+use crate::ring::{Consumer, Pop, Producer};
+use crate::session::{Session, Wish};
+use crate::sync::Arc;
+use crate::waiting::Interrupter;
+use crate::wake::HURRY;
+use std::time::Duration;
+
+/// What a message did to the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOutcome {
+    /// How many of the oldest unread messages were evicted to make room.
+    pub overwritten: u32,
+    /// Whether the queue was empty before, as far as the sender knew without asking. It may lag: messages that the
+    /// receiver has taken since the sender last needed room count as unread here.
+    pub was_empty: bool,
+}
+
+/// A channel's figures, of the current session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ChannelStats {
+    /// Which connection of this channel it is: a number that grows. An attempt that was withdrawn while it was
+    /// answered counts too.
+    pub generation: u32,
+    /// Messages sent.
+    pub sent: u64,
+    /// Of these, messages evicted before the peer took them.
+    pub send_dropped: u64,
+    /// Messages sent that the peer has not taken yet.
+    pub send_depth: usize,
+    /// Messages received.
+    pub received: u64,
+    /// Messages that the peer evicted before we took them, as known from the messages received since.
+    pub receive_dropped: u64,
+    /// Messages that wait to be received.
+    pub receive_depth: usize,
+    /// Kernel signals sent: one for each time the peer had gone to sleep.
+    pub signals: u64,
+    /// Kernel waits begun.
+    pub sleeps: u64,
+}
+
+/// The sending half of an endpoint. [`Send`], not [`Sync`]: one thread sends.
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<xshm::SendHalf>();
+/// ```
+pub struct SendHalf {
+    session: Arc<Session>,
+    producer: Producer,
+}
+
+impl SendHalf {
+    pub(crate) fn new(session: Arc<Session>, producer: Producer) -> Self {
+        SendHalf { session, producer }
+    }
+
+    /// Sends a message. Never waits: a full queue evicts its oldest messages.
+    ///
+    /// # Errors
+    /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone.
+    /// - [`ShmError::QueueFull`]: no room, on a channel made with
+    ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
+    /// - [`ShmError::Corrupted`].
+    ///
+    /// Nothing was sent then.
+    #[inline]
+    pub fn send(&mut self, message: &[u8]) -> Result<WriteOutcome> {
+        let was_empty = self.producer.seems_empty();
+        if self.push(message)? {
+            return Ok(WriteOutcome { overwritten: 0, was_empty });
+        }
+        if self.session.channel.view.rejects() {
+            return Err(ShmError::QueueFull);
+        }
+        let session = &self.session;
+        let hurry = session.peer_wake().take(HURRY, 0).map_err(|what| session.corrupted(what))?;
+        let made = self.producer.make_room(message.len(), hurry);
+        let overwritten = made.map_err(|what| session.corrupted(what))?;
+        let pushed = self.push(message)?;
+        debug_assert!(pushed, "room was made");
+        Ok(WriteOutcome { overwritten, was_empty: false })
+    }
+
+    /// Sends a message if there's room for it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`ShmError::QueueFull`]: the queue is as it was.
+    #[inline]
+    pub fn try_send(&mut self, message: &[u8]) -> Result<()> {
+        if self.push(message)? {
+            Ok(())
+        } else {
+            Err(ShmError::QueueFull)
+        }
+    }
+
+    /// Sends a message, waiting for room if there's none. `None` waits for ever.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), with [`ShmError::Timeout`] in place of `QueueFull`, and
+    /// [`ShmError::Interrupted`].
+    pub fn send_timeout(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        if self.push(message)? {
+            return Ok(());
+        }
+        let SendHalf { session, producer } = self;
+        session.wait_for(Wish::Space, timeout, || {
+            let room = producer.has_room(message.len()).map_err(|what| session.corrupted(what))?;
+            Ok(room.then_some(()))
+        })?;
+        if self.push(message)? {
+            Ok(())
+        } else {
+            Err(ShmError::Corrupted)
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, message: &[u8]) -> Result<bool> {
+        let session = &*self.session;
+        check_message(message.len(), session.channel.view.geometry().longest_message())?;
+        session.check()?;
+        let pushed = self.producer.try_push(message).map_err(|what| session.corrupted(what))?;
+        if pushed {
+            session.wake_peer_for(Wish::Data)?;
+        }
+        Ok(pushed)
+    }
+
+    /// Whether the peer is there: asks the kernel too.
+    pub fn is_connected(&self) -> bool {
+        self.session.check_process().is_ok()
+    }
+
+    /// Ends blocking calls of this endpoint from another thread.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.session.channel.interrupt.clone())
+    }
+
+    /// The sending side of the session's figures; those of the receiving side are zero.
+    ///
+    /// # Errors
+    /// [`ShmError::Corrupted`].
+    pub fn stats(&mut self) -> Result<ChannelStats> {
+        let send_depth = self.producer.queued().map_err(|what| self.session.corrupted(what))?;
+        self.producer.publish_counters();
+        let (signals, sleeps) = self.session.kernel_calls();
+        Ok(ChannelStats {
+            generation: self.session.generation,
+            sent: self.producer.sent(),
+            send_dropped: self.producer.evicted(),
+            send_depth,
+            signals,
+            sleeps,
+            ..ChannelStats::default()
+        })
+    }
+}
+
+/// The receiving half of an endpoint. [`Send`], not [`Sync`]: one thread receives.
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<xshm::ReceiveHalf>();
+/// ```
+pub struct ReceiveHalf {
+    session: Arc<Session>,
+    consumer: Consumer,
+}
+
+impl ReceiveHalf {
+    pub(crate) fn new(session: Arc<Session>, consumer: Consumer) -> Self {
+        ReceiveHalf { session, consumer }
+    }
+
+    /// How often to ask an overwriting sender to hurry before giving up for now.
+    const ROUNDS: usize = 64;
+
+    /// Waits for a message and puts it in place of what `buffer` holds. Returns its length.
+    ///
+    /// # Errors
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is gone, and all that it sent was received.
+    /// - [`ShmError::Interrupted`], [`ShmError::Corrupted`].
+    /// - [`ShmError::Timeout`] (or [`ShmError::QueueEmpty`], if it is zero): the endpoint's options set a
+    ///   [`receive_timeout`](crate::ClientOptions::receive_timeout).
+    #[inline]
+    pub fn receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
+        self.receive_to(buffer)
+    }
+
+    /// As [`receive`](Self::receive), into a buffer that doesn't grow.
+    ///
+    /// # Errors
+    /// As `receive`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
+    #[inline]
+    pub fn receive_into(&mut self, mut buffer: &mut [u8]) -> Result<usize> {
+        self.receive_to(&mut buffer)
+    }
+
+    fn receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
+        match self.session.channel.tuning.receive_timeout {
+            Some(Duration::ZERO) => self.try_receive_to(to),
+            bound => self.receive_within(to, bound),
+        }
+    }
+
+    /// Takes a message if there is one. Never waits.
+    ///
+    /// # Errors
+    /// - [`ShmError::QueueEmpty`].
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. No kernel call is spent
+    ///   on finding out whether its process still runs; [`is_connected`](Self::is_connected) does that.
+    /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
+    /// - [`ShmError::Corrupted`].
+    #[inline]
+    pub fn try_receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
+        self.try_receive_to(buffer)
+    }
+
+    /// As [`try_receive`](Self::try_receive), into a buffer that doesn't grow.
+    ///
+    /// # Errors
+    /// As `try_receive`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
+    #[inline]
+    pub fn try_receive_into(&mut self, mut buffer: &mut [u8]) -> Result<usize> {
+        self.try_receive_to(&mut buffer)
+    }
+
+    #[inline]
+    fn try_receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
+        if let Some(len) = take(&self.session, &mut self.consumer, to)? {
+            return Ok(len);
+        }
+        let Err(over) = self.session.check() else { return Err(ShmError::QueueEmpty) };
+        // What the peer sent before it left was published before we saw that it had left.
+        take(&self.session, &mut self.consumer, to)?.ok_or(over)
+    }
+
+    /// As [`receive`](Self::receive), waiting at most this long; `None` waits for ever. Zero looks once.
+    ///
+    /// # Errors
+    /// As `receive`, with [`ShmError::Timeout`].
+    pub fn receive_timeout(&mut self, buffer: &mut Vec<u8>, timeout: Option<Duration>) -> Result<usize> {
+        self.receive_within(buffer, timeout)
+    }
+
+    /// As [`receive_timeout`](Self::receive_timeout), into a buffer that doesn't grow.
+    ///
+    /// # Errors
+    /// As `receive_timeout`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
+    pub fn receive_timeout_into(
+        &mut self,
+        mut buffer: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
+        self.receive_within(&mut buffer, timeout)
+    }
+
+    #[inline]
+    fn receive_within(&mut self, to: &mut impl Destination, timeout: Option<Duration>) -> Result<usize> {
+        let ReceiveHalf { session, consumer } = self;
+        session.wait_for(Wish::Data, timeout, || take(session, consumer, to))
+    }
+
+    /// Waits until a message is there, and leaves it there. `Ok(false)`: none came in time. `None` waits for ever,
+    /// zero looks once.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive), without the timeout.
+    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
+        let ReceiveHalf { session, consumer } = self;
+        let found = session.wait_for(Wish::Data, timeout, || {
+            if session.is_corrupted() {
+                return Err(ShmError::Corrupted);
+            }
+            match consumer.peek().map_err(|what| session.corrupted(what))? {
+                Some(there) => Ok(there.then_some(())),
+                None => Err(ShmError::NotReady),
+            }
+        });
+        match found {
+            // Messages come and go faster than they can be looked at.
+            Ok(()) | Err(ShmError::NotReady) => Ok(true),
+            Err(ShmError::Timeout) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the peer is there: asks the kernel too. It may be gone with messages of its still in the queue.
+    pub fn is_connected(&self) -> bool {
+        self.session.check_process().is_ok()
+    }
+
+    /// Ends blocking calls of this endpoint from another thread.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.session.channel.interrupt.clone())
+    }
+
+    /// The receiving side of the session's figures; those of the sending side are zero.
+    pub fn stats(&self) -> ChannelStats {
+        let (signals, sleeps) = self.session.kernel_calls();
+        ChannelStats {
+            generation: self.session.generation,
+            received: self.consumer.received(),
+            receive_dropped: self.consumer.lost(),
+            receive_depth: self.consumer.queued(self.session.channel.view.geometry().message_limit()),
+            signals,
+            sleeps,
+            ..ChannelStats::default()
+        }
+    }
+}
+
+/// Takes a message, if there is one, and wakes a sender that waits for room.
+#[inline]
+fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
+    if session.is_corrupted() {
+        return Err(ShmError::Corrupted);
+    }
+    let mut outcome = Err(ShmError::NotReady);
+    let mut hurried = false;
+    for _ in 0..ReceiveHalf::ROUNDS {
+        outcome = match consumer.pop(to).map_err(|what| session.corrupted(what))? {
+            Pop::Message(len) => Ok(Some(len)),
+            Pop::Empty => Ok(None),
+            Pop::TooSmall(needed) => Err(ShmError::BufferTooSmall { needed }),
+            Pop::Busy => {
+                hurried = true;
+                session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
+                continue;
+            }
+        };
+        break;
+    }
+    if hurried {
+        session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
+    }
+    if let Ok(Some(_)) = outcome {
+        session.wake_peer_for(Wish::Space)?;
+    }
+    outcome
+}
