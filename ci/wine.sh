@@ -4,11 +4,17 @@
 #   ci/wine.sh run --release --example ping_pong
 # Sets up first what is missing: Wine, MinGW, the Rust target, a private Wine prefix
 # (target/wine), and the one DLL that Rust's standard library needs and Wine 8 lacks.
-# `ci/wine.sh setup` does only that.
+# `ci/wine.sh setup` does only that, `ci/wine.sh stop` ends what goes on running for a while after a program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 target=x86_64-pc-windows-gnu
+
+export WINEPREFIX="${XSHM_WINEPREFIX:-$root/target/wine}"
+if [ "${1:-}" = stop ]; then
+    ! command -v wineserver >/dev/null || wineserver -k || true
+    exit 0
+fi
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -27,7 +33,6 @@ case "$(rustup target list --installed)" in
 *) rustup target add "$target" >&2 ;;
 esac
 
-export WINEPREFIX="${XSHM_WINEPREFIX:-$root/target/wine}"
 export WINEDEBUG="${WINEDEBUG:--all}"
 # No Mono or Gecko installer, and no window station: nothing here has a window.
 export WINEDLLOVERRIDES="mscoree,mshtml="

@@ -44,6 +44,23 @@ impl std::fmt::Display for User {
     }
 }
 
+#[cfg(not(loom))]
+thread_local! {
+    static PROCESS: std::cell::Cell<u32> = const { std::cell::Cell::new(1) };
+}
+
+/// The thread's: each may be a process of its own.
+#[cfg(not(loom))]
+pub(crate) fn process_id() -> u32 {
+    PROCESS.get()
+}
+
+#[cfg(not(loom))]
+pub(crate) fn become_process(pid: u32) {
+    PROCESS.set(pid);
+}
+
+#[cfg(loom)]
 pub(crate) fn process_id() -> u32 {
     1
 }
@@ -174,7 +191,7 @@ impl Process {
     }
 
     /// From now on, there's no such process.
-    #[cfg_attr(loom, allow(dead_code))]
+    #[cfg(not(loom))]
     pub(crate) fn end(pid: u32) {
         ENDED.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
     }
@@ -323,3 +340,7 @@ impl EventOpener {
         Ok(Some(self.0.clone()))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+#[path = "endpoint_tests.rs"]
+mod endpoint_tests;

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The model checker (loom) and the interpreter (Miri) over the ring, the wake words and the handshake. Needs rustup;
+# fetches Miri where it is missing.
+#   ci/models.sh              all three steps
+#   ci/models.sh loom         the models with frames of one word (the worst case)
+#   ci/models.sh full_frames  those of the ring with the true 64-byte frames
+#   ci/models.sh miri         the units under Miri
+# XSHM_LONG=1 takes longer: more preemptions in the models, more schedules under Miri.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target_dir="${CARGO_TARGET_DIR:-target}"
+if [ -n "${XSHM_LONG:-}" ]; then
+    export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-4}"
+    miri_flags="-Zmiri-many-seeds=0..16"
+else
+    miri_flags=""
+fi
+
+# $1: where to build; $2: what to configure; the rest: which models.
+run_models() {
+    local directory=$1 configuration=$2
+    shift 2
+    RUSTFLAGS="$configuration" CARGO_TARGET_DIR="$target_dir/$directory" \
+        cargo test --locked --release --lib -- --nocapture "$@"
+}
+
+loom() { run_models loom "--cfg loom" models::; }
+
+full_frames() {
+    run_models loom_full_frames "--cfg loom --cfg xshm_full_frames" \
+        models::push models::a_pad models::eviction models::a_full_ring models::a_look
+}
+
+miri() {
+    if ! cargo +nightly miri --version >/dev/null 2>&1; then
+        rustup toolchain install nightly --profile minimal --no-self-update --component miri,rust-src
+    fi
+    MIRIFLAGS="$miri_flags ${MIRIFLAGS:-}" CARGO_TARGET_DIR="$target_dir/miri" \
+        cargo +nightly miri test --locked --lib
+}
+
+steps=(loom full_frames miri)
+for each in "$@"; do
+    case " ${steps[*]} " in
+    *" $each "*) ;;
+    *) echo "ci/models.sh: there is no step $each; the steps are: ${steps[*]}" >&2; exit 2 ;;
+    esac
+done
+[ $# -eq 0 ] || steps=("$@")
+
+for each in "${steps[@]}"; do
+    echo "== models: $each"
+    started=$SECONDS
+    "$each"
+    echo "-- models: $each: $((SECONDS - started)) s"
+done

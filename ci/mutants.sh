@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Shows that the models bite: puts one fault at a time into a copy of the code, and expects a model to fail.
+#   ci/mutants.sh            all faults
+#   ci/mutants.sh NAME ...   these
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target_dir="$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)"
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+wanted=("$@")
+caught=0
+missed=()
+
+# $1: the fault's name; $2: what stands in the sources, once; $3: what is put in its place; the rest: the models of
+# which one must fail.
+mutant() {
+    local name=$1 from=$2 to=$3 each
+    shift 3
+    if [ ${#wanted[@]} -gt 0 ]; then
+        case " ${wanted[*]} " in *" $name "*) ;; *) return 0 ;; esac
+    fi
+    rm -rf "$copy/src"
+    cp -r Cargo.toml Cargo.lock src "$copy"
+    for each in .cargo README.md docs; do
+        if [ -e "$each" ]; then cp -r "$each" "$copy"; fi
+    done
+    FROM="$from" TO="$to" perl -0pi -e '
+        $found += s/\Q$ENV{FROM}\E/$ENV{TO}/g;
+        END { die "ci/mutants.sh: found $found times, not once: $ENV{FROM}\n" unless $found == 1; }
+    ' "$copy"/src/*.rs
+    # What does not compile would fail for the wrong reason.
+    if ! (cd "$copy" && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/mutants" \
+        cargo test --quiet --locked --release --lib --no-run) >"$copy/log" 2>&1; then
+        cat "$copy/log" >&2
+        echo "ci/mutants.sh: $name does not compile" >&2
+        exit 1
+    fi
+    if (cd "$copy" && RUST_BACKTRACE=0 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/mutants" timeout 600 \
+        cargo test --quiet --locked --release --lib -- "$@") >"$copy/log" 2>&1; then
+        missed+=("$name")
+        echo "NOT CAUGHT  $name"
+    else
+        caught=$((caught + 1))
+        echo "caught      $name"
+    fi
+}
+
+# The ring.
+mutant no-zeroing 'words.at(end).store(0, Relaxed);' '' models::push models::eviction
+mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
+mutant relaxed-publication 'words.at(start).swap(message.0, SeqCst);' \
+    'words.at(start).swap(message.0, Relaxed);' models::push
+mutant relaxed-publication-of-a-pad 'words.at(self.write_pos).swap(pad.0, SeqCst);' \
+    'words.at(self.write_pos).swap(pad.0, Relaxed);' models::a_pad
+mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_look
+mutant take-without-release 'compare_exchange(self.read_pos, end, SeqCst, Acquire)' \
+    'compare_exchange(self.read_pos, end, Acquire, Acquire)' models::a_full models::push models::eviction
+mutant relaxed-failure-of-a-take 'compare_exchange(self.read_pos, end, SeqCst, Acquire)' \
+    'compare_exchange(self.read_pos, end, SeqCst, Relaxed)' models::eviction models::a_look
+mutant relaxed-reload 'self.ring.header().read_pos.load(Acquire);
+        if read_pos == self.read_pos {' 'self.ring.header().read_pos.load(Relaxed);
+        if read_pos == self.read_pos {' models::eviction models::a_look
+mutant size-without-reload 'if self.follow()? {
+                            continue;
+                        }' '' models::a_look
+mutant positions-from-zero '(generation as u64 & 0xffff) << 48' '(generation as u64 & 0) << 48' \
+    models::an_old
+mutant follow-into-the-next-generation 'FURTHEST_EVICTION: u64 = 1 << 47' \
+    'FURTHEST_EVICTION: u64 = 1 << 63' models::an_old
+
+# Wake words and waiting.
+mutant acquire-look-of-the-sender '        look_barrier();
+' '' models::a_sleeper models::each_sleep models::who
+mutant acquire-look-of-the-sleeper '        fence(Ordering::SeqCst);
+' '' models::a_sleeper models::each_sleep models::who
+mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
+    'let before = bits; self.word.store(u64::from(self.generation) << 32 | u64::from(bits & !bit), Ordering::SeqCst);' \
+    models::two models::each_sleep
+mutant all-bits-cleared 'let before = self.change(|bits| bits & !bit)?;' 'let before = self.change(|_| 0)?;' \
+    models::two
+mutant no-second-look 'let found = attempt();
+        if' 'let found: Result<Attempt<T>> = Ok(Attempt::Nothing);
+        if' models::a_sleeper
+mutant no-last-look 'return match attempt()? {
+                    Attempt::Found(found) => Ok(found),
+                    _ => Err(over),
+                };' 'return Err(over);' models::what
+mutant no-last-look-without-waiting \
+    'take(&self.session, &mut self.consumer, to)?.ok_or(over)' 'Err(over)' models::what_never
+mutant export-without-a-signal '        self.signal_exported();
+        let [s2c' '        let [s2c' models::a_native
+mutant leaving-wakes-no-sender 'events.space(self.side.receives()).set();' '' models::both_halves
+mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();
+            events.space' 'events.space' models::both_halves models::what
+
+# The handshake.
+mutant generation-as-acceptance 'if word == ready {' \
+    'if channel.view.control().generation.load(Ordering::Acquire) != 0 {' models::of_two models::a_withdrawal
+mutant attempt-not-counted '((self.0 >> 4) + 1) & 0x0fff_ffff' '(self.0 >> 4) & 0x0fff_ffff' \
+    models::of_two models::a_withdrawal models::the_next
+mutant no-acknowledgement '        if let Some(events) = &channel.events {
+            events.acknowledge().set();
+        }
+        channel.signal_exported();' '        channel.signal_exported();' models::a_client
+
+echo "$caught caught, ${#missed[@]} not caught"
+[ ${#missed[@]} -eq 0 ]

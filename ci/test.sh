@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# Everything that must pass before a change goes in. Needs Rust through rustup and nothing else; on Debian and Ubuntu
+# it installs what is missing.
+#   ci/test.sh              all steps
+#   ci/test.sh list         their names
+#   ci/test.sh units tests  only these
+# On Linux the Windows programs run under Wine (ci/wine.sh). On Windows the script runs in Git's bash, for the target
+# in XSHM_TARGET, or the toolchain's own.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+minimum_rust=1.77.0
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
+target_dir="${CARGO_TARGET_DIR:-target}"
+
+case "$(uname -s)" in
+MINGW* | MSYS* | CYGWIN*) system=windows ;;
+*) system=linux ;;
+esac
+
+if [ "$system" = windows ]; then
+    target="${XSHM_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}"
+    library_targets=("$target")
+    steps=(formatting clippy documentation minimum_rust dependencies tests doctests ping_pong send_file
+        static_libraries)
+else
+    target=x86_64-pc-windows-gnu
+    library_targets=(x86_64-pc-windows-gnu x86_64-pc-windows-msvc i686-pc-windows-gnu i686-pc-windows-msvc
+        aarch64-pc-windows-msvc)
+    steps=(formatting clippy_units clippy documentation minimum_rust dependencies units models tests doctests
+        ping_pong send_file static_libraries)
+fi
+
+# ------------------------------------------------------------------------------------------------------- the steps
+
+formatting() { cargo fmt --check; }
+
+# The library itself has no platform but Windows yet; its unit tests have one of their own.
+clippy_units() { cargo clippy --locked --lib --profile test -- -D warnings; }
+
+clippy() { cargo clippy --locked --all-targets --target "$target" -- -D warnings; }
+
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --target "$target"; }
+
+minimum_rust() {
+    # With the target named, this also adds it to a toolchain that lacks it.
+    rustup toolchain install "$minimum_rust" --profile minimal --no-self-update --target "$target" || {
+        echo "ci/test.sh: rustup could not fetch Rust $minimum_rust for $target" >&2
+        return 1
+    }
+    cargo "+$minimum_rust" check --locked --target "$target"
+}
+
+# What a user's program is linked with: xshm and thiserror. The rest of the list runs in the compiler only.
+dependencies() {
+    local expected="proc-macro2 quote syn thiserror thiserror-impl unicode-ident xshm" found
+    found=$(cargo tree --locked -e normal --target x86_64-pc-windows-msvc --prefix none --format '{p}' |
+        cut -d' ' -f1 | LC_ALL=C sort -u | xargs)
+    echo "$found"
+    [ "$found" = "$expected" ] || { echo "ci/test.sh: expected: $expected" >&2; return 1; }
+}
+
+units() { cargo test --locked --lib; }
+
+models() { ci/models.sh; }
+
+tests() { windows_cargo test --lib --bins --tests --examples; }
+
+doctests() { windows_cargo test --doc; }
+
+ping_pong() { windows_cargo run --release --example ping_pong -- --quick; }
+
+send_file() {
+    local sent="$target_dir/sent.bin" received="$target_dir/received.bin"
+    rm -f "$received"
+    # An odd length, so that the last message is a short one.
+    head -c 20000003 /dev/urandom >"$sent"
+    windows_cargo run --release --example send_file -- "$sent" "$received"
+    cmp "$sent" "$received"
+    rm -f "$sent" "$received"
+}
+
+static_libraries() {
+    local each file
+    for each in "${library_targets[@]}"; do
+        cargo build --locked --release --lib --target "$each"
+        case "$each" in
+        *-msvc) file="$target_dir/$each/release/xshm.lib" ;;
+        *) file="$target_dir/$each/release/libxshm.a" ;;
+        esac
+        [ -s "$file" ] || { echo "ci/test.sh: $file was not made" >&2; return 1; }
+        echo "$file: $(wc -c <"$file") bytes"
+    done
+}
+
+# ---------------------------------------------------------------------------------------------------- what they share
+
+# Runs cargo for the Windows target, and what it builds.
+windows_cargo() {
+    local command=$1
+    shift
+    if [ "$system" = windows ]; then
+        cargo "$command" --locked --target "$target" "$@"
+    else
+        ci/wine.sh "$command" --locked "$@"
+    fi
+}
+
+# Whatever the steps need and a fresh machine lacks.
+prepare() {
+    command -v rustup >/dev/null || {
+        echo "ci/test.sh: needs rustup, see https://rustup.rs" >&2
+        return 1
+    }
+    if [ "$system" = linux ] && ! command -v cc >/dev/null; then
+        command -v apt-get >/dev/null || { echo "ci/test.sh: needs a C compiler (cc)" >&2; return 1; }
+        local as_root=()
+        [ "$(id -u)" = 0 ] || as_root=(sudo)
+        "${as_root[@]}" apt-get update -qq
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+            gcc libc6-dev
+    fi
+    local installed
+    installed=$(rustup component list --installed)
+    case "$installed" in *rustfmt*) ;; *) rustup component add rustfmt ;; esac
+    case "$installed" in *clippy*) ;; *) rustup component add clippy ;; esac
+    installed=$(rustup target list --installed)
+    local each
+    for each in "$target" "${library_targets[@]}"; do
+        case "$installed" in *"$each"*) ;; *) rustup target add "$each" ;; esac
+    done
+    mkdir -p "$target_dir"
+}
+
+passed=0
+current=preparing
+summary() {
+    local status=$?
+    [ "$system" = windows ] || ci/wine.sh stop
+    if [ "$status" = 0 ]; then
+        echo "$passed passed, 0 failed"
+    else
+        echo "== $current FAILED" >&2
+        echo "$passed passed, 1 failed"
+    fi
+}
+
+if [ "${1:-}" = list ]; then
+    printf '%s\n' "${steps[@]}"
+    exit 0
+fi
+for each in "$@"; do
+    case " ${steps[*]} " in
+    *" $each "*) ;;
+    *) echo "ci/test.sh: there is no step $each; the steps are: ${steps[*]}" >&2; exit 2 ;;
+    esac
+done
+[ $# -eq 0 ] || steps=("$@")
+
+trap summary EXIT
+prepare
+for current in "${steps[@]}"; do
+    echo "== $current"
+    started=$SECONDS
+    "$current"
+    passed=$((passed + 1))
+    echo "-- $current: $((SECONDS - started)) s"
+done

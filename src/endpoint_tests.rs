@@ -1,0 +1,347 @@
+//! Servers and clients in one process, on the platform of `model.rs`, where a process ends when a test says so. They
+//! run natively and, with smaller counts, under Miri. What only a real platform shows is in `tests/`.
+
+use super::{become_process, Process};
+use crate::{ChannelEvent, ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(5);
+
+/// Less of everything where every memory access is interpreted.
+const fn count(native: u32, interpreted: u32) -> u32 {
+    if cfg!(miri) {
+        interpreted
+    } else {
+        native
+    }
+}
+
+fn server(name: &str) -> SharedServer {
+    ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO).start(name).unwrap()
+}
+
+fn client(name: &str) -> SharedClient {
+    ClientOptions::new().spin(Duration::ZERO).connect(name, LONG).unwrap()
+}
+
+/// A server and a client of it; the client runs as another process.
+fn pair(name: &'static str, client_process: u32) -> (SharedServer, SharedClient) {
+    let mut server = server(name);
+    let client = thread::spawn(move || {
+        become_process(client_process);
+        client(name)
+    });
+    server.wait_for_client(Some(LONG)).unwrap();
+    (server, client.join().unwrap())
+}
+
+#[test]
+fn messages_go_both_ways_and_in_order() {
+    let (server, client) = pair("both-ways", 2);
+    let total = count(5000, 20);
+    let echo = thread::spawn(move || {
+        let mut message = Vec::new();
+        while client.receive_from_server(&mut message).is_ok() {
+            client.send_to_server(&message).unwrap();
+        }
+        client
+    });
+    let mut answer = Vec::new();
+    for number in 0..total {
+        let message = vec![number as u8; 2 + number as usize % 1000];
+        server.send_to_client(&message).unwrap();
+        assert_eq!(server.receive_from_client(&mut answer), Ok(message.len()));
+        assert_eq!(answer, message);
+    }
+    let stats = server.stats().unwrap();
+    assert_eq!((stats.sent, stats.received), (total.into(), total.into()));
+    assert_eq!(
+        (stats.send_dropped, stats.receive_dropped, stats.send_depth, stats.receive_depth),
+        (0, 0, 0, 0)
+    );
+    drop(server);
+    let client = echo.join().unwrap();
+    assert!(!client.is_connected());
+}
+
+#[test]
+fn a_sender_that_waits_loses_nothing() {
+    let (server, client) = pair("waits-for-room", 2);
+    let total = count(20_000, 30);
+    let sender = thread::spawn(move || {
+        for number in 0..total {
+            client.send_to_server_timeout(&number.to_ne_bytes(), None).unwrap();
+        }
+    });
+    let mut message = [0; 4];
+    for number in 0..total {
+        assert_eq!(server.receive_from_client_into(&mut message), Ok(4));
+        assert_eq!(u32::from_ne_bytes(message), number);
+    }
+    sender.join().unwrap();
+    assert_eq!(server.receive_from_client_into(&mut message), Err(ShmError::NotConnected));
+}
+
+#[test]
+fn a_sender_that_evicts_is_accounted_for() {
+    let (server, client) = pair("evicts", 2);
+    let total = count(200_000, 60);
+    let sender = thread::spawn(move || {
+        let mut overwritten = 0;
+        for number in 0..total {
+            overwritten += u64::from(client.send_to_server(&number.to_ne_bytes()).unwrap().overwritten);
+        }
+        assert_eq!(client.stats().unwrap().send_dropped, overwritten);
+        overwritten
+    });
+    let mut message = [0; 4];
+    let mut received = Vec::new();
+    loop {
+        match server.receive_from_client_into(&mut message) {
+            Ok(_) => received.push(u32::from_ne_bytes(message)),
+            Err(error) => break assert_eq!(error, ShmError::NotConnected),
+        }
+    }
+    let overwritten = sender.join().unwrap();
+    assert!(received.windows(2).all(|pair| pair[0] < pair[1]));
+    assert_eq!(received.last(), Some(&(total - 1)));
+    assert_eq!(received.len() as u64 + overwritten, total.into());
+    assert_eq!(server.stats().unwrap().receive_dropped, overwritten);
+}
+
+#[test]
+fn two_halves_on_two_threads() {
+    let (mut server, client) = pair("halves", 2);
+    let total = count(5000, 20);
+    let echo = thread::spawn(move || {
+        let mut message = Vec::new();
+        for _ in 0..total {
+            client.receive_from_server(&mut message).unwrap();
+            client.send_to_server_timeout(&message, None).unwrap();
+        }
+        client
+    });
+    let (sender, receiver) = server.split().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..total {
+                sender.send_timeout(&number.to_ne_bytes(), None).unwrap();
+            }
+        });
+        let mut message = [0; 4];
+        for number in 0..total {
+            assert_eq!(receiver.receive_into(&mut message), Ok(4));
+            assert_eq!(u32::from_ne_bytes(message), number);
+        }
+    });
+    drop(echo.join().unwrap());
+}
+
+#[test]
+fn who_looks_and_finds_nothing_is_told_so() {
+    let (server, client) = pair("nothing", 2);
+    let mut message = Vec::new();
+    assert_eq!(client.try_receive_from_server(&mut message), Err(ShmError::QueueEmpty));
+    assert_eq!(client.receive_from_server_timeout(&mut message, Some(SHORT)), Err(ShmError::Timeout));
+    assert_eq!(client.poll_server(Some(Duration::ZERO)), Ok(false));
+    assert_eq!(client.poll_server(Some(SHORT)), Ok(false));
+    server.send_to_client(b"there").unwrap();
+    assert_eq!(client.poll_server(None), Ok(true));
+    let small = client.receive_from_server_into(&mut [0; 4]);
+    assert_eq!(small, Err(ShmError::BufferTooSmall { needed: 5 }));
+    assert_eq!(client.stats().unwrap().receive_depth, 1);
+    assert_eq!(client.try_receive_from_server(&mut message), Ok(5));
+    assert_eq!(server.send_to_client(b"1"), Err(ShmError::MessageTooSmall));
+    assert_eq!(server.send_to_client(&[0; 2041]), Err(ShmError::MessageTooLarge));
+    server.send_to_client(&[1; 2040]).unwrap();
+    assert_eq!(client.receive_from_server(&mut message), Ok(2040));
+}
+
+#[test]
+fn a_full_queue_refuses_or_evicts() {
+    let (server, client) = pair("full", 2);
+    for number in 0..8_u32 {
+        server.try_send_to_client(&number.to_ne_bytes()).unwrap();
+    }
+    assert_eq!(server.try_send_to_client(b"more"), Err(ShmError::QueueFull));
+    assert_eq!(server.send_to_client_timeout(b"more", Some(SHORT)), Err(ShmError::Timeout));
+    assert_eq!(server.send_to_client(b"more").unwrap().overwritten, 1);
+    let mut message = [0; 4];
+    client.receive_from_server_into(&mut message).unwrap();
+    assert_eq!(message, 1_u32.to_ne_bytes());
+    assert_eq!(client.stats().unwrap().receive_dropped, 1);
+}
+
+#[test]
+fn a_channel_may_be_made_to_refuse() {
+    let options = ServerOptions::new().ring_size(4096).message_limit(2).reject_when_full();
+    let mut server = options.start("rejects").unwrap();
+    let client = thread::spawn(|| client("rejects"));
+    server.wait_for_client(Some(LONG)).unwrap();
+    let client = client.join().unwrap();
+    for full in [false, false, true] {
+        assert_eq!(client.send_to_server(b"hello").is_err(), full);
+        assert_eq!(server.send_to_client(b"hello").is_err(), full);
+    }
+    assert_eq!(client.send_to_server(b"hello"), Err(ShmError::QueueFull));
+}
+
+#[test]
+fn a_name_has_one_server_and_a_server_one_client() {
+    let (mut server, client) = pair("only-one", 2);
+    let second = ServerOptions::new().start("only-one").map(drop);
+    assert_eq!(second, Err(ShmError::AlreadyExists { name: "only-one".to_owned() }));
+    let second = SharedClient::connect("only-one", SHORT).map(drop);
+    assert_eq!(second, Err(ShmError::AlreadyConnected));
+    assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::AlreadyConnected));
+    server.send_to_client(b"unharmed").unwrap();
+    assert_eq!(client.receive_from_server(&mut Vec::new()), Ok(8));
+}
+
+#[test]
+fn a_knock_that_nobody_answers_is_taken_back() {
+    let mut server = server("unanswered");
+    assert_eq!(SharedClient::connect("unanswered", SHORT).map(drop), Err(ShmError::Timeout));
+    assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::Timeout));
+    assert_eq!(SharedClient::connect("not-there", SHORT).map(drop), Err(ShmError::Timeout));
+}
+
+#[test]
+fn one_client_after_the_other() {
+    let mut server = server("one-after-the-other");
+    for generation in 1..=count(50, 4) {
+        let client = thread::spawn(|| client("one-after-the-other"));
+        server.wait_for_client(Some(LONG)).unwrap();
+        let client = client.join().unwrap();
+        // What the last one left unread is not the next one's.
+        assert_eq!(client.try_receive_from_server(&mut Vec::new()), Err(ShmError::QueueEmpty));
+        server.send_to_client(b"unread").unwrap();
+        client.send_to_server(b"last").unwrap();
+        assert_eq!(client.stats().unwrap().generation, generation);
+        drop(client);
+        assert_eq!(server.receive_from_client(&mut Vec::new()), Ok(4));
+        assert_eq!(server.receive_from_client(&mut Vec::new()), Err(ShmError::NotConnected));
+        assert_eq!(server.send_to_client(b"nobody"), Err(ShmError::NotConnected));
+    }
+}
+
+#[test]
+fn a_client_that_was_sent_away_learns_of_it_and_may_come_again() {
+    let (mut server, first) = pair("sent-away", 2);
+    server.send_to_client(b"last").unwrap();
+    server.disconnect_client();
+    // It has not let go yet.
+    assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::Timeout));
+    assert_eq!(first.receive_from_server(&mut Vec::new()), Ok(4));
+    assert_eq!(first.receive_from_server(&mut Vec::new()), Err(ShmError::NotConnected));
+    assert_eq!(first.send_to_server(b"nobody"), Err(ShmError::NotConnected));
+    let again = thread::spawn(move || {
+        drop(first);
+        client("sent-away")
+    });
+    server.wait_for_client(Some(LONG)).unwrap();
+    assert!(again.join().unwrap().is_connected());
+}
+
+#[test]
+fn a_client_that_dies_is_noticed_and_the_next_one_served() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+    let options = ServerOptions::new().ring_size(4096).spin(Duration::ZERO);
+    let hooked = options.on_event(move |event| noted.lock().unwrap().push(event.clone()));
+    let mut server = hooked.start("client-dies").unwrap();
+    let first = thread::spawn(|| {
+        become_process(301);
+        client("client-dies")
+    });
+    server.wait_for_client(Some(LONG)).unwrap();
+    let first = first.join().unwrap();
+    assert_eq!(server.peer().unwrap().process_id, 301);
+    first.send_to_server(b"last words").unwrap();
+    let killer = thread::spawn(|| {
+        thread::sleep(SHORT);
+        Process::end(301);
+    });
+    let mut message = Vec::new();
+    assert_eq!(server.receive_from_client(&mut message), Ok(10));
+    assert_eq!(server.receive_from_client(&mut message), Err(ShmError::PeerDied { pid: 301 }));
+    killer.join().unwrap();
+    assert!(!server.is_connected());
+    assert_eq!(server.send_to_client(b"nobody"), Err(ShmError::PeerDied { pid: 301 }));
+    let second = thread::spawn(|| client("client-dies"));
+    server.wait_for_client(Some(LONG)).unwrap();
+    let second = second.join().unwrap();
+    server.send_to_client(b"hello").unwrap();
+    assert_eq!(second.receive_from_server(&mut message), Ok(5));
+    // The dead one's last twitch does nothing to the living.
+    drop(first);
+    assert!(server.is_connected() && second.is_connected());
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            ChannelEvent::Connected { process_id: 301, generation: 1 },
+            ChannelEvent::Lost(ShmError::PeerDied { pid: 301 }),
+            ChannelEvent::Connected { process_id: 1, generation: 2 },
+        ]
+    );
+}
+
+#[test]
+fn a_server_that_dies_is_noticed() {
+    let starter = thread::spawn(|| {
+        become_process(302);
+        server("server-dies")
+    });
+    let mut server = starter.join().unwrap();
+    let client = thread::spawn(|| client("server-dies"));
+    server.wait_for_client(Some(LONG)).unwrap();
+    let client = client.join().unwrap();
+    server.send_to_client(b"last words").unwrap();
+    Process::end(302);
+    let mut message = Vec::new();
+    assert_eq!(client.receive_from_server(&mut message), Ok(10));
+    assert_eq!(client.receive_from_server(&mut message), Err(ShmError::PeerDied { pid: 302 }));
+}
+
+#[test]
+fn an_interrupter_ends_what_waits() {
+    let (mut server, client) = pair("interrupted", 2);
+    let interrupter = client.interrupter();
+    let waiting = thread::spawn(move || {
+        assert_eq!(client.receive_from_server(&mut Vec::new()), Err(ShmError::Interrupted));
+        client
+    });
+    thread::sleep(SHORT);
+    interrupter.interrupt();
+    let client = waiting.join().unwrap();
+    // It lasts, and what needs no waiting goes on.
+    server.send_to_client(b"there").unwrap();
+    assert_eq!(client.receive_from_server(&mut Vec::new()), Ok(5));
+    assert_eq!(client.receive_from_server(&mut Vec::new()), Err(ShmError::Interrupted));
+    interrupter.reset();
+    assert_eq!(client.receive_from_server_timeout(&mut Vec::new(), Some(SHORT)), Err(ShmError::Timeout));
+    drop(client);
+    server.interrupter().interrupt();
+    assert_eq!(server.wait_for_client(None), Err(ShmError::Interrupted));
+}
+
+#[test]
+fn a_server_without_a_name_is_attached_to() {
+    let mut server = ServerOptions::new().ring_size(4096).spin(Duration::ZERO).start_anonymous().unwrap();
+    assert!(server.is_anonymous() && server.get_event_handles().is_none());
+    let section = server.section_handle();
+    let client = thread::spawn(move || ClientOptions::new().attach(section, LONG).unwrap());
+    server.wait_for_client(Some(LONG)).unwrap();
+    let client = client.join().unwrap();
+    let answering = thread::spawn(move || {
+        let mut message = Vec::new();
+        client.receive_from_server(&mut message).unwrap();
+        client.send_to_server(&message).unwrap();
+    });
+    server.send_to_client(b"to and fro").unwrap();
+    assert_eq!(server.receive_from_client(&mut Vec::new()), Ok(10));
+    answering.join().unwrap();
+}
