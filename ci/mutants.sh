@@ -55,7 +55,7 @@ mutant relaxed-publication-of-a-pad 'words.at(self.write_pos).swap(pad.0, SeqCst
     'words.at(self.write_pos).swap(pad.0, Relaxed);' models::a_pad
 mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_look
 mutant take-without-release 'compare_exchange(self.read_pos, end, SeqCst, Acquire)' \
-    'compare_exchange(self.read_pos, end, Acquire, Acquire)' models::a_full models::push models::eviction
+    'compare_exchange(self.read_pos, end, Acquire, Acquire)' models::a_place
 mutant relaxed-failure-of-a-take 'compare_exchange(self.read_pos, end, SeqCst, Acquire)' \
     'compare_exchange(self.read_pos, end, SeqCst, Relaxed)' models::eviction models::a_look
 mutant relaxed-reload 'self.ring.header().read_pos.load(Acquire);
@@ -63,7 +63,7 @@ mutant relaxed-reload 'self.ring.header().read_pos.load(Acquire);
         if read_pos == self.read_pos {' models::eviction models::a_look
 mutant size-without-reload 'if self.follow()? {
                             continue;
-                        }' '' models::a_look
+                        }' '' models::a_size
 mutant positions-from-zero '(generation as u64 & 0xffff) << 48' '(generation as u64 & 0) << 48' \
     models::an_old
 mutant follow-into-the-next-generation 'FURTHEST_EVICTION: u64 = 1 << 47' \
@@ -97,12 +97,11 @@ mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();
 # The handshake.
 mutant generation-as-acceptance 'if word == ready {' \
     'if channel.view.control().generation.load(Ordering::Acquire) != 0 {' models::of_two models::a_withdrawal
-mutant attempt-not-counted '((self.0 >> 4) + 1) & 0x0fff_ffff' '(self.0 >> 4) & 0x0fff_ffff' \
-    models::of_two models::a_withdrawal models::the_next
-mutant no-acknowledgement '        if let Some(events) = &channel.events {
-            events.acknowledge().set();
-        }
-        channel.signal_exported();' '        channel.signal_exported();' models::a_client
+mutant no-request '        events.request().set();
+    }
+    let standing' '        let _ = events;
+    }
+    let standing' models::a_client
 
 echo "$caught caught, ${#missed[@]} not caught"
 [ ${#missed[@]} -eq 0 ]

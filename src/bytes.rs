@@ -156,9 +156,11 @@ impl Destination for &mut [u8] {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::sync::Arc;
 
-    fn words(capacity: u64) -> (Box<[AtomicU64]>, Words) {
-        let memory: Box<[AtomicU64]> =
+    // Not a box: one that moves claims its memory for itself alone.
+    fn words(capacity: u64) -> (Arc<[AtomicU64]>, Words) {
+        let memory: Arc<[AtomicU64]> =
             (0..capacity as usize / WORD).map(|_| AtomicU64::new(u64::MAX)).collect();
         // SAFETY: the memory is returned along with the view, and is as long as it says.
         let view = unsafe { Words::new(memory.as_ptr(), capacity) };

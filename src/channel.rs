@@ -65,6 +65,10 @@ impl Channel {
         self.exported.load(Ordering::Acquire)
     }
 
+    pub(crate) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+
     pub(crate) fn is_anonymous(&self) -> bool {
         self.guard.is_none()
     }

@@ -35,6 +35,15 @@ pub struct SharedClient {
     endpoint: Endpoint,
 }
 
+/// What the two processes are called.
+#[derive(Clone, Copy)]
+pub(crate) struct Ids {
+    /// Ours, as the server knows it.
+    pub(crate) own: u32,
+    /// The server's, where the system says. What the section says is a hint.
+    pub(crate) server: Option<u32>,
+}
+
 /// How a knock ended, other than with a session or an error for good.
 enum Knock {
     Accepted(Session),
@@ -76,14 +85,17 @@ impl SharedClient {
         let options = options.interrupter(Interrupter(interrupter.clone()));
         let mut pause = Pause::new();
         loop {
-            if let Some(found) = sys::lookup(&name)? {
+            let patience = deadline.remaining(None);
+            let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
+            let found = sys::lookup(&name, &trusts, patience, interrupter.event());
+            if let Some(found) = found.map_err(|error| report(&options, error))? {
+                let ids = Ids { own: found.own_pid, server: found.server_pid };
                 let owner = found.section.owner();
-                is_trusted(&options.trust, &owner).map_err(|error| report(&options, error))?;
                 // If this server is gone already, another may come.
                 let opened = open_channel(found, owner.as_ref()).map_err(|error| report(&options, error))?;
                 if let Some((view, events)) = opened {
                     let user = owner.map(UserId);
-                    if let Some(client) = Self::knock(view, Some(events), user, deadline, &options)? {
+                    if let Some(client) = Self::knock(view, Some(events), user, ids, deadline, &options)? {
                         return Ok(client);
                     }
                 }
@@ -108,7 +120,8 @@ impl SharedClient {
             let reason = "the section is a named server's: connect by its name".to_owned();
             return Err(report(&options, ShmError::Refused { reason }));
         }
-        Self::knock(view, None, user, deadline, &options)?.ok_or(ShmError::NotConnected)
+        let ids = Ids { own: sys::process_id(), server: None };
+        Self::knock(view, None, user, ids, deadline, &options)?.ok_or(ShmError::NotConnected)
     }
 
     /// Asks the server of a section for a session. `None`: the server is gone.
@@ -116,11 +129,12 @@ impl SharedClient {
         view: SharedView,
         events: Option<Events>,
         user: Option<UserId>,
+        ids: Ids,
         deadline: Deadline,
         options: &ClientOptions,
     ) -> Result<Option<Self>> {
         options.accepts(view.geometry()).map_err(|error| report(options, error))?;
-        let pid = view.server_pid();
+        let pid = ids.server.unwrap_or(view.server_pid());
         let process = match Process::open(pid) {
             Ok(process) => Some(process),
             Err(Unwatchable::Gone) => return Ok(None),
@@ -134,7 +148,7 @@ impl SharedClient {
         };
         let peer = Peer::new(pid, process, user);
         let channel = Channel::new(Side::Client, view, events, None, options.tuning.clone())?;
-        match handshake(Arc::new(channel), peer, deadline)? {
+        match handshake(Arc::new(channel), peer, ids.own, deadline)? {
             Knock::ServerGone => Ok(None),
             Knock::Accepted(session) => {
                 let mut endpoint = Endpoint::new(session.channel.clone());
@@ -159,13 +173,16 @@ impl SharedClient {
     );
 }
 
+/// Tells the log of a refusal.
 fn report(options: &ClientOptions, error: ShmError) -> ShmError {
-    options.tuning.report(&ChannelEvent::Refused(error.clone()));
+    if matches!(error, ShmError::Refused { .. } | ShmError::Incompatible { .. }) {
+        options.tuning.report(&ChannelEvent::Refused(error.clone()));
+    }
     error
 }
 
 /// Whether to talk to the server that created a section. The owner of a section can't be made up.
-fn is_trusted(trust: &Trust, owner: &Option<sys::User>) -> Result<()> {
+fn is_trusted(trust: &Trust, owner: Option<&sys::User>) -> Result<()> {
     let trusted = match (trust, owner) {
         (Trust::Anyone, _) => true,
         (_, None) => false,
@@ -175,7 +192,7 @@ fn is_trusted(trust: &Trust, owner: &Option<sys::User>) -> Result<()> {
     if trusted {
         return Ok(());
     }
-    let whose = owner.as_ref().map_or("an unknown user".to_owned(), |owner| format!("user {owner}"));
+    let whose = owner.map_or("an unknown user".to_owned(), |owner| format!("user {owner}"));
     Err(ShmError::Refused { reason: format!("the server belongs to {whose}, who is not trusted") })
 }
 
@@ -194,7 +211,7 @@ fn open_channel(found: sys::Found, owner: Option<&sys::User>) -> Result<Option<(
 }
 
 /// Knocks until accepted. The caller has found the server alive.
-fn handshake(channel: Arc<Channel>, peer: Peer, deadline: Deadline) -> Result<Knock> {
+fn handshake(channel: Arc<Channel>, peer: Peer, own_pid: u32, deadline: Deadline) -> Result<Knock> {
     let mut pause = Pause::new();
     loop {
         let control = channel.view.control();
@@ -203,7 +220,7 @@ fn handshake(channel: Arc<Channel>, peer: Peer, deadline: Deadline) -> Result<Kn
         }
         let word = channel.word();
         if word.is_free() {
-            let hello = word.hello(sys::process_id());
+            let hello = word.hello(own_pid);
             let swap =
                 control.client_state.compare_exchange(word.0, hello.0, Ordering::AcqRel, Ordering::Acquire);
             if swap.is_ok() {
@@ -264,9 +281,10 @@ fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: D
         if word == ready {
             // Written before the word became ready, which was acquired.
             let generation = channel.view.control().generation.load(Ordering::Relaxed);
+            let session = Session::new(channel, ready, generation, peer)?;
             // From here on it's the session's to leave.
             std::mem::forget(hello);
-            return Ok(Knock::Accepted(Session::new(channel, ready, generation, peer)));
+            return Ok(Knock::Accepted(session));
         }
         if word != standing {
             let reason = "the server did not accept this process".to_owned();

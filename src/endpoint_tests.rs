@@ -1,9 +1,7 @@
-//! Servers and clients in one process, on the platform of `model.rs`, where a process ends when a test says so. They
-//! run natively and, with smaller counts, under Miri. What only a real platform shows is in `tests/`.
+//! Servers and clients in one process: on whatever platform this is, and, with smaller counts, under Miri. What two
+//! processes show is in `tests/`; what happens when one dies is in `model_tests.rs` too.
 
-use super::{become_process, Process};
-use crate::{ChannelEvent, ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
-use std::sync::{Arc, Mutex};
+use crate::{ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,28 +17,30 @@ const fn count(native: u32, interpreted: u32) -> u32 {
     }
 }
 
+/// A name that no other run of the tests has.
+fn own(name: &str) -> String {
+    format!("endpoint-{name}-{}", std::process::id())
+}
+
 fn server(name: &str) -> SharedServer {
-    ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO).start(name).unwrap()
+    ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO).start(&own(name)).unwrap()
 }
 
 fn client(name: &str) -> SharedClient {
-    ClientOptions::new().spin(Duration::ZERO).connect(name, LONG).unwrap()
+    ClientOptions::new().spin(Duration::ZERO).connect(&own(name), LONG).unwrap()
 }
 
-/// A server and a client of it; the client runs as another process.
-fn pair(name: &'static str, client_process: u32) -> (SharedServer, SharedClient) {
+/// A server and a client of it.
+fn pair(name: &'static str) -> (SharedServer, SharedClient) {
     let mut server = server(name);
-    let client = thread::spawn(move || {
-        become_process(client_process);
-        client(name)
-    });
+    let client = thread::spawn(move || client(name));
     server.wait_for_client(Some(LONG)).unwrap();
     (server, client.join().unwrap())
 }
 
 #[test]
 fn messages_go_both_ways_and_in_order() {
-    let (server, client) = pair("both-ways", 2);
+    let (server, client) = pair("both-ways");
     let total = count(5000, 20);
     let echo = thread::spawn(move || {
         let mut message = Vec::new();
@@ -69,7 +69,7 @@ fn messages_go_both_ways_and_in_order() {
 
 #[test]
 fn a_sender_that_waits_loses_nothing() {
-    let (server, client) = pair("waits-for-room", 2);
+    let (server, client) = pair("waits-for-room");
     let total = count(20_000, 30);
     let sender = thread::spawn(move || {
         for number in 0..total {
@@ -87,7 +87,7 @@ fn a_sender_that_waits_loses_nothing() {
 
 #[test]
 fn a_sender_that_evicts_is_accounted_for() {
-    let (server, client) = pair("evicts", 2);
+    let (server, client) = pair("evicts");
     let total = count(200_000, 60);
     let sender = thread::spawn(move || {
         let mut overwritten = 0;
@@ -114,7 +114,7 @@ fn a_sender_that_evicts_is_accounted_for() {
 
 #[test]
 fn two_halves_on_two_threads() {
-    let (mut server, client) = pair("halves", 2);
+    let (mut server, client) = pair("halves");
     let total = count(5000, 20);
     let echo = thread::spawn(move || {
         let mut message = Vec::new();
@@ -142,7 +142,7 @@ fn two_halves_on_two_threads() {
 
 #[test]
 fn who_looks_and_finds_nothing_is_told_so() {
-    let (server, client) = pair("nothing", 2);
+    let (server, client) = pair("nothing");
     let mut message = Vec::new();
     assert_eq!(client.try_receive_from_server(&mut message), Err(ShmError::QueueEmpty));
     assert_eq!(client.receive_from_server_timeout(&mut message, Some(SHORT)), Err(ShmError::Timeout));
@@ -162,7 +162,7 @@ fn who_looks_and_finds_nothing_is_told_so() {
 
 #[test]
 fn a_full_queue_refuses_or_evicts() {
-    let (server, client) = pair("full", 2);
+    let (server, client) = pair("full");
     for number in 0..8_u32 {
         server.try_send_to_client(&number.to_ne_bytes()).unwrap();
     }
@@ -178,7 +178,7 @@ fn a_full_queue_refuses_or_evicts() {
 #[test]
 fn a_channel_may_be_made_to_refuse() {
     let options = ServerOptions::new().ring_size(4096).message_limit(2).reject_when_full();
-    let mut server = options.start("rejects").unwrap();
+    let mut server = options.start(&own("rejects")).unwrap();
     let client = thread::spawn(|| client("rejects"));
     server.wait_for_client(Some(LONG)).unwrap();
     let client = client.join().unwrap();
@@ -191,10 +191,10 @@ fn a_channel_may_be_made_to_refuse() {
 
 #[test]
 fn a_name_has_one_server_and_a_server_one_client() {
-    let (mut server, client) = pair("only-one", 2);
-    let second = ServerOptions::new().start("only-one").map(drop);
-    assert_eq!(second, Err(ShmError::AlreadyExists { name: "only-one".to_owned() }));
-    let second = SharedClient::connect("only-one", SHORT).map(drop);
+    let (mut server, client) = pair("only-one");
+    let second = ServerOptions::new().start(&own("only-one")).map(drop);
+    assert_eq!(second, Err(ShmError::AlreadyExists { name: own("only-one") }));
+    let second = SharedClient::connect(&own("only-one"), SHORT).map(drop);
     assert_eq!(second, Err(ShmError::AlreadyConnected));
     assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::AlreadyConnected));
     server.send_to_client(b"unharmed").unwrap();
@@ -204,9 +204,9 @@ fn a_name_has_one_server_and_a_server_one_client() {
 #[test]
 fn a_knock_that_nobody_answers_is_taken_back() {
     let mut server = server("unanswered");
-    assert_eq!(SharedClient::connect("unanswered", SHORT).map(drop), Err(ShmError::Timeout));
+    assert_eq!(SharedClient::connect(&own("unanswered"), SHORT).map(drop), Err(ShmError::Timeout));
     assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::Timeout));
-    assert_eq!(SharedClient::connect("not-there", SHORT).map(drop), Err(ShmError::Timeout));
+    assert_eq!(SharedClient::connect(&own("not-there"), SHORT).map(drop), Err(ShmError::Timeout));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn one_client_after_the_other() {
 
 #[test]
 fn a_client_that_was_sent_away_learns_of_it_and_may_come_again() {
-    let (mut server, first) = pair("sent-away", 2);
+    let (mut server, first) = pair("sent-away");
     server.send_to_client(b"last").unwrap();
     server.disconnect_client();
     // It has not let go yet.
@@ -247,68 +247,8 @@ fn a_client_that_was_sent_away_learns_of_it_and_may_come_again() {
 }
 
 #[test]
-fn a_client_that_dies_is_noticed_and_the_next_one_served() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = seen.clone();
-    let options = ServerOptions::new().ring_size(4096).spin(Duration::ZERO);
-    let hooked = options.on_event(move |event| noted.lock().unwrap().push(event.clone()));
-    let mut server = hooked.start("client-dies").unwrap();
-    let first = thread::spawn(|| {
-        become_process(301);
-        client("client-dies")
-    });
-    server.wait_for_client(Some(LONG)).unwrap();
-    let first = first.join().unwrap();
-    assert_eq!(server.peer().unwrap().process_id, 301);
-    first.send_to_server(b"last words").unwrap();
-    let killer = thread::spawn(|| {
-        thread::sleep(SHORT);
-        Process::end(301);
-    });
-    let mut message = Vec::new();
-    assert_eq!(server.receive_from_client(&mut message), Ok(10));
-    assert_eq!(server.receive_from_client(&mut message), Err(ShmError::PeerDied { pid: 301 }));
-    killer.join().unwrap();
-    assert!(!server.is_connected());
-    assert_eq!(server.send_to_client(b"nobody"), Err(ShmError::PeerDied { pid: 301 }));
-    let second = thread::spawn(|| client("client-dies"));
-    server.wait_for_client(Some(LONG)).unwrap();
-    let second = second.join().unwrap();
-    server.send_to_client(b"hello").unwrap();
-    assert_eq!(second.receive_from_server(&mut message), Ok(5));
-    // The dead one's last twitch does nothing to the living.
-    drop(first);
-    assert!(server.is_connected() && second.is_connected());
-    assert_eq!(
-        *seen.lock().unwrap(),
-        [
-            ChannelEvent::Connected { process_id: 301, generation: 1 },
-            ChannelEvent::Lost(ShmError::PeerDied { pid: 301 }),
-            ChannelEvent::Connected { process_id: 1, generation: 2 },
-        ]
-    );
-}
-
-#[test]
-fn a_server_that_dies_is_noticed() {
-    let starter = thread::spawn(|| {
-        become_process(302);
-        server("server-dies")
-    });
-    let mut server = starter.join().unwrap();
-    let client = thread::spawn(|| client("server-dies"));
-    server.wait_for_client(Some(LONG)).unwrap();
-    let client = client.join().unwrap();
-    server.send_to_client(b"last words").unwrap();
-    Process::end(302);
-    let mut message = Vec::new();
-    assert_eq!(client.receive_from_server(&mut message), Ok(10));
-    assert_eq!(client.receive_from_server(&mut message), Err(ShmError::PeerDied { pid: 302 }));
-}
-
-#[test]
 fn an_interrupter_ends_what_waits() {
-    let (mut server, client) = pair("interrupted", 2);
+    let (mut server, client) = pair("interrupted");
     let interrupter = client.interrupter();
     let waiting = thread::spawn(move || {
         assert_eq!(client.receive_from_server(&mut Vec::new()), Err(ShmError::Interrupted));
@@ -330,7 +270,8 @@ fn an_interrupter_ends_what_waits() {
 
 #[test]
 fn a_server_without_a_name_is_attached_to() {
-    let mut server = ServerOptions::new().ring_size(4096).spin(Duration::ZERO).start_anonymous().unwrap();
+    let mut server =
+        ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO).start_anonymous().unwrap();
     assert!(server.is_anonymous() && server.get_event_handles().is_none());
     let section = server.section_handle();
     let client = thread::spawn(move || ClientOptions::new().attach(section, LONG).unwrap());

@@ -45,6 +45,14 @@ pub enum ShmError {
         /// What was being done.
         context: &'static str,
     },
+    /// A system call failed, on Linux.
+    #[error("{context}: error {code}")]
+    SystemError {
+        /// The `errno`.
+        code: i32,
+        /// What was being done.
+        context: &'static str,
+    },
     /// A multi-client server has no free slot.
     #[error("the server has no free slot")]
     NoFreeSlot,

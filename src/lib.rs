@@ -97,6 +97,8 @@ mod sys;
 mod waiting;
 mod wake;
 
+#[cfg(all(test, not(loom)))]
+mod endpoint_tests;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(test)]

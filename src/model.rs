@@ -55,7 +55,7 @@ pub(crate) fn process_id() -> u32 {
     PROCESS.get()
 }
 
-#[cfg(not(loom))]
+#[cfg(all(test, not(loom)))]
 pub(crate) fn become_process(pid: u32) {
     PROCESS.set(pid);
 }
@@ -177,6 +177,9 @@ impl Event {
 
 static ENDED: StdMutex<BTreeSet<u32>> = StdMutex::new(BTreeSet::new());
 
+/// The process that nobody may watch.
+pub(crate) const UNWATCHABLE: u32 = 666;
+
 /// A process that lives until a test says otherwise.
 pub(crate) struct Process(u32);
 
@@ -185,13 +188,15 @@ impl Process {
         let process = Process(pid);
         if process.has_ended() {
             Err(Unwatchable::Gone)
+        } else if pid == UNWATCHABLE {
+            Err(Unwatchable::Denied)
         } else {
             Ok(process)
         }
     }
 
     /// From now on, there's no such process.
-    #[cfg(not(loom))]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn end(pid: u32) {
         ENDED.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
     }
@@ -217,8 +222,9 @@ fn signalled(objects: &[Waitable<'_>]) -> Option<usize> {
 pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
     let first = match &objects[0] {
         Waitable::Event(event) => event,
-        // Only a bounded look at the peer's process has no event; in a model, processes don't end.
-        Waitable::Process(_) => {
+        // Only a bounded look at the peer's process has no event.
+        Waitable::Process(process) => {
+            assert!(!process.has_ended(), "in a model, processes don't end");
             crate::sync::pass_time(timeout.expect("models wait for an event first"));
             loom::thread::yield_now();
             return Ok(None);
@@ -281,7 +287,7 @@ pub(crate) struct Prepared {
 }
 
 pub(crate) struct Announcement {
-    name: String,
+    name: ChannelName,
     named: Named,
 }
 
@@ -293,19 +299,34 @@ impl Prepared {
         let section = Section::create(size)?;
         let events: [Event; EVENTS] = std::array::from_fn(|_| Event::auto_reset());
         let named = Named { section: section.0.clone(), events: events.clone() };
-        let announcement = Announcement { name: name.base().to_owned(), named };
+        let announcement = Announcement { name: name.clone(), named };
         Ok(Prepared { section, events, instance: 1, announcement })
     }
+}
+
+impl Guard {
+    pub(crate) fn knocks(&self) -> Option<&Event> {
+        None
+    }
+
+    pub(crate) fn admit(&self) {}
+
+    pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+        Process::open(pid)
+    }
+
+    pub(crate) fn set_busy(&self, _busy: bool) {}
 }
 
 impl Announcement {
     pub(crate) fn announce(self) -> Result<Guard> {
         let mut names = names();
-        if names.contains_key(&self.name) {
-            return Err(ShmError::AlreadyExists { name: self.name });
+        if names.contains_key(self.name.base()) {
+            return Err(ShmError::AlreadyExists { name: self.name.given().to_owned() });
         }
-        names.insert(self.name.clone(), self.named);
-        Ok(Guard(self.name))
+        let base = self.name.base().to_owned();
+        names.insert(base.clone(), self.named);
+        Ok(Guard(base))
     }
 }
 
@@ -317,16 +338,26 @@ impl Drop for Guard {
 
 pub(crate) struct Found {
     pub(crate) section: Section,
+    pub(crate) own_pid: u32,
+    pub(crate) server_pid: Option<u32>,
     opener: EventOpener,
 }
 
 pub(crate) struct EventOpener([Event; EVENTS]);
 
-pub(crate) fn lookup(name: &ChannelName) -> Result<Option<Found>> {
-    Ok(names()
-        .get(name.base())
-        .cloned()
-        .map(|named| Found { section: Section(named.section), opener: EventOpener(named.events) }))
+pub(crate) fn lookup(
+    name: &ChannelName,
+    trusts: &dyn Fn(Option<&User>) -> Result<()>,
+    _patience: Option<Duration>,
+    _interrupt: &Event,
+) -> Result<Option<Found>> {
+    trusts(Some(&User(0)))?;
+    Ok(names().get(name.base()).cloned().map(|named| Found {
+        section: Section(named.section),
+        own_pid: process_id(),
+        server_pid: None,
+        opener: EventOpener(named.events),
+    }))
 }
 
 impl Found {
@@ -342,5 +373,5 @@ impl EventOpener {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "endpoint_tests.rs"]
-mod endpoint_tests;
+#[path = "model_tests.rs"]
+mod tests;

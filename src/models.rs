@@ -18,18 +18,22 @@ use crate::options::{ServerOptions, Tuning};
 use crate::ring::{Consumer, Pop, Producer};
 use crate::session::Session;
 use crate::shared::SharedView;
-use crate::sync::Ordering;
+use crate::sync::{Arc, Ordering};
 use crate::sys::{self, Event, Process, Section, Waitable, EVENTS};
 use crate::testing::TestRing;
 use crate::waiting::Deadline;
 use crate::{ClientOptions, SharedClient, SharedServer};
+use loom::cell::UnsafeCell;
 use loom::thread;
 use std::sync::atomic::{AtomicUsize, Ordering as StdOrdering};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+/// Both sides are this process.
+const IDS: Ids = Ids { own: 1, server: None };
+
 /// Runs a model through every execution, with at most so many preemptions in each (`None`: any number).
-/// `LOOM_MAX_PREEMPTIONS` raises the bounds.
+/// `LOOM_MAX_PREEMPTIONS` raises the bounds; `LOOM_MAX_DURATION` then ends a model after so many seconds.
 fn check(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let executions = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = executions.clone();
@@ -263,6 +267,65 @@ fn a_look_without_a_take_is_true() {
 }
 
 #[test]
+fn a_size_is_never_made_up() {
+    check("size", None, || {
+        let ring = TestRing::new(CAPACITY, 1);
+        let (mut producer, mut consumer) = ring.ends(9, 1);
+        for number in 0..3 {
+            assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+        }
+        assert_eq!(take(&mut consumer), Some(0));
+        let sender = thread::spawn(move || {
+            // Goes to the start of the ring. One of its words comes to lie where the header of message 1 is, and
+            // looks like that, but for the size.
+            let mut wide = message(3, WIDE);
+            let at = frame_size(SMALL) as usize - WORD;
+            let forged = FrameHeader::new(FrameHeader::MESSAGE, SMALL / 2, 1).0;
+            wide[at..at + WORD].copy_from_slice(&forged.to_ne_bytes());
+            send(&mut producer, &wide, true);
+        });
+        let size = consumer.pop(&mut &mut [0; 1][..]);
+        // Making room may take all there is, where frames are large.
+        let none = size == Ok(Pop::Empty) && 2 * frame_size(SMALL) < frame_size(WIDE) + FRAME_ALIGN;
+        assert!(matches!(size, Ok(Pop::TooSmall(SMALL | WIDE))) || none, "{size:?}");
+        sender.join().unwrap();
+    });
+}
+
+/// What the checker can't show is a load that is delayed beyond the swap after it. But it knows what happens before
+/// what; so each place of the ring is given a cell, which is read before the message is taken, and written when there
+/// is room, before the next is put there.
+#[test]
+fn a_place_is_reused_after_its_message_was_copied_out() {
+    check("reuse", None, || {
+        let ring = TestRing::new(CAPACITY, 1);
+        let (mut producer, mut consumer) = ring.ends(9, 1);
+        let cells: Arc<[UnsafeCell<u64>; 4]> = Arc::new(std::array::from_fn(|_| UnsafeCell::new(0)));
+        let places = cells.clone();
+        for number in 0..3 {
+            assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+        }
+        let sender = thread::spawn(move || {
+            for _ in 0..2 {
+                if producer.has_room(SMALL) == Ok(true) {
+                    let number = producer.sent();
+                    // SAFETY: loom checks that nobody else has the cell now; that is what the model is about.
+                    places[number as usize % 4].with_mut(|cell| unsafe { *cell = number });
+                    assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+                }
+            }
+        });
+        for number in 0..3_u64 {
+            assert_eq!(consumer.peek(), Ok(Some(true)));
+            // SAFETY: as above.
+            cells[number as usize % 4].with(|cell| assert!(unsafe { *cell } <= number));
+            assert_eq!(take(&mut consumer), Some(number));
+        }
+        sender.join().unwrap();
+    });
+}
+
+#[test]
 fn an_old_consumer_takes_nothing_from_a_new_generation() {
     check("old consumer", None, || {
         let ring = TestRing::new(CAPACITY, 1);
@@ -329,7 +392,7 @@ impl Line {
         let ready = hello.with_state(ClientWord::READY);
         let generation = server.stats().unwrap().generation;
         let peer = Peer::new(1, Process::open(1).ok(), None);
-        client.begin(Session::new(client.channel.clone(), ready, generation, peer));
+        client.begin(Session::new(client.channel.clone(), ready, generation, peer).unwrap());
         (server, client, events)
     }
 }
@@ -609,7 +672,7 @@ fn a_native_waiter_is_told_of_everything() {
 fn knock(view: SharedView, events: Events, patience: Option<Duration>) -> crate::Result<SharedClient> {
     static OPTIONS: OnceLock<ClientOptions> = OnceLock::new();
     let options = OPTIONS.get_or_init(|| ClientOptions::new().spin(Duration::ZERO));
-    let knocked = SharedClient::knock(view, Some(events), None, Deadline::after(patience), options)?;
+    let knocked = SharedClient::knock(view, Some(events), None, IDS, Deadline::after(patience), options)?;
     Ok(knocked.expect("the server is there"))
 }
 
@@ -673,10 +736,11 @@ fn a_withdrawal_and_an_acceptance_exclude_each_other() {
 
 #[test]
 fn of_two_clients_one_is_accepted() {
-    check("two clients", Some(2), || {
+    check("two clients", Some(3), || {
         let mut line = Line::new(2);
-        let clients = [line.view(), line.view()]
-            .map(|(view, events)| thread::spawn(move || knock(view, events, Some(Duration::ZERO))));
+        // One gives up at once, the other looks again first.
+        let clients = [(Duration::ZERO, line.view()), (Duration::from_millis(1), line.view())]
+            .map(|(patience, (view, events))| thread::spawn(move || knock(view, events, Some(patience))));
         let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
         let clients = clients.map(|client| client.join().unwrap());
         let mut connected = clients.iter().flatten();
@@ -739,7 +803,7 @@ fn a_knock_is_answered_when_the_server_leaves() {
         let (view, events) = line.view();
         let client = thread::spawn(move || {
             let options = ClientOptions::new().spin(Duration::ZERO);
-            SharedClient::knock(view, Some(events), None, Deadline::after(None), &options)
+            SharedClient::knock(view, Some(events), None, IDS, Deadline::after(None), &options)
         });
         drop(line);
         assert!(matches!(client.join().unwrap(), Ok(None)));

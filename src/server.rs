@@ -138,6 +138,9 @@ impl SharedServer {
         }
         let deadline = Deadline::after(timeout);
         loop {
+            if let Some(guard) = self.endpoint.channel.guard() {
+                guard.admit();
+            }
             if self.look()? {
                 return Ok(());
             }
@@ -161,6 +164,9 @@ impl SharedServer {
                 return Ok(false);
             }
             self.previous = None;
+            if let Some(guard) = self.endpoint.channel.guard() {
+                guard.set_busy(false);
+            }
         }
         match word.state() {
             ClientWord::HELLO => return self.answer(word),
@@ -174,7 +180,11 @@ impl SharedServer {
     /// Answers a hello. Whether a session began by that.
     fn answer(&mut self, hello: ClientWord) -> Result<bool> {
         let channel = self.endpoint.channel.clone();
-        let process = match Process::open(hello.pid()) {
+        let opened = match channel.guard() {
+            Some(guard) => guard.open_client(hello.pid()),
+            None => Process::open(hello.pid()),
+        };
+        let process = match opened {
             Ok(process) => Some(process),
             Err(Unwatchable::Gone) => {
                 channel.swap_word(hello, ClientWord::IDLE);
@@ -204,7 +214,10 @@ impl SharedServer {
         let user = process.as_ref().and_then(Process::user).map(UserId);
         let peer = Peer::new(hello.pid(), process, user);
         let ready = hello.with_state(ClientWord::READY);
-        self.endpoint.begin(Session::new(channel, ready, generation, peer));
+        if let Some(guard) = channel.guard() {
+            guard.set_busy(true);
+        }
+        self.endpoint.begin(Session::new(channel, ready, generation, peer)?);
         Ok(true)
     }
 
@@ -231,6 +244,7 @@ impl SharedServer {
             objects.insert(0, Waitable::Event(events.request()));
             bound = None;
         }
+        objects.extend(channel.guard().and_then(|guard| guard.knocks()).map(Waitable::Event));
         if let Some(previous) = &self.previous {
             match previous.peer.process() {
                 Some(process) => objects.push(Waitable::Process(process)),

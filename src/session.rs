@@ -41,6 +41,8 @@ pub(crate) struct Session {
     pub(crate) generation: u32,
     pub(crate) peer: Peer,
     ended: AtomicU32,
+    /// Set when one half of this endpoint has found the session over, and the other may sleep.
+    over: Event,
     signals: AtomicU64,
     sleeps: AtomicU64,
 }
@@ -53,12 +55,13 @@ pub(crate) enum Wish {
 }
 
 impl Session {
-    pub(crate) fn new(channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer) -> Self {
+    pub(crate) fn new(channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer) -> Result<Self> {
         let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
-        let session = Session { channel, word, generation, peer, ended, signals, sleeps };
+        let over = Event::local()?;
+        let session = Session { channel, word, generation, peer, ended, over, signals, sleeps };
         let process_id = session.peer.pid();
         session.channel.tuning.report(&ChannelEvent::Connected { process_id, generation });
-        session
+        Ok(session)
     }
 
     pub(crate) fn own_wake(&self) -> WakeWord<'_> {
@@ -142,11 +145,7 @@ impl Session {
     pub(crate) fn corrupted(&self, Corrupted(what): Corrupted) -> ShmError {
         if self.ended.swap(CORRUPTED, Ordering::AcqRel) != CORRUPTED {
             self.channel.tuning.report(&ChannelEvent::Corrupted(what));
-            if let Some(events) = &self.channel.events {
-                // The other half of this endpoint may sleep.
-                events.data(self.channel.side.receives()).set();
-                events.space(self.channel.side.sends()).set();
-            }
+            self.over.set();
             if self.channel.side == Side::Server {
                 self.channel.swap_word(self.word, ClientWord::ENDED);
                 self.channel.wake_peer();
@@ -314,8 +313,9 @@ impl Session {
         deadline: Deadline,
         bound: Option<Duration>,
     ) -> Result<()> {
-        let mut objects = [Waitable::Event(self.channel.interrupt.event()); 3];
-        let mut count = 1;
+        let mut objects = [Waitable::Event(self.channel.interrupt.event()); 4];
+        objects[1] = Waitable::Event(&self.over);
+        let mut count = 2;
         if let Some(event) = event {
             // The event comes first: where several are signalled, the first is told.
             objects[count] = std::mem::replace(&mut objects[0], Waitable::Event(event));

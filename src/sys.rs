@@ -16,21 +16,25 @@
 //!
 //! Nothing above this module knows the platform; it and the manifest alone mention one.
 
-#[cfg(all(windows, not(loom)))]
+#[cfg(all(windows, not(any(loom, miri))))]
 #[path = "ntapi/mod.rs"]
 mod ntapi;
 
-#[cfg(all(windows, not(loom)))]
+#[cfg(all(windows, not(any(loom, miri))))]
 #[path = "win.rs"]
 mod platform;
 
-// One process, threads for peers: for the model checker, for Miri, and for units where there's no real platform.
-#[cfg(any(loom, all(test, not(windows))))]
+// One process, threads for peers: for the model checker and for Miri.
+#[cfg(any(loom, miri))]
 #[path = "model.rs"]
 mod platform;
 
-#[cfg(not(any(windows, loom, test)))]
-compile_error!("xshm runs on Windows (x86, x86-64 and arm64)");
+#[cfg(all(target_os = "linux", not(any(loom, miri))))]
+#[path = "linux.rs"]
+mod platform;
+
+#[cfg(not(any(windows, target_os = "linux", loom)))]
+compile_error!("xshm runs on Windows (x86, x86-64, arm64) and on Linux (x86-64, arm64)");
 
 pub(crate) use platform::*;
 

@@ -20,16 +20,17 @@
 //! (`Global\`, `\BaseNamedObjects` of session 0) Windows asks for "Create global objects", for sections and links
 //! alike. Tried with Wine 8, which asks for nothing.
 
-use super::{create_event, create_section, object_owner, section_size, Event, Section, User};
+use super::{create_event, create_section, object_owner, section_size, Event, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
 use crate::sys::ntapi::*;
-use crate::sys::EVENTS;
+use crate::sys::{Unwatchable, EVENTS};
 use std::hash::{BuildHasher, Hasher};
 use std::mem::size_of;
 use std::ptr;
+use std::time::Duration;
 
 /// What a server has created under a name that nobody can find yet.
 pub(crate) struct Prepared {
@@ -78,6 +79,24 @@ impl Prepared {
     }
 }
 
+impl Guard {
+    /// What to wait for besides the request event: nothing here.
+    pub(crate) fn knocks(&self) -> Option<&Event> {
+        None
+    }
+
+    /// Lets in whoever knocks: who may open the names needs nobody for it here.
+    pub(crate) fn admit(&self) {}
+
+    /// The process of a hello.
+    pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+        Process::open(pid)
+    }
+
+    /// Tells those who knock that they wait for another client: the section does here.
+    pub(crate) fn set_busy(&self, _busy: bool) {}
+}
+
 impl Announcement {
     /// Makes it findable, if no living server has the name.
     pub(crate) fn announce(self) -> Result<Guard> {
@@ -103,14 +122,25 @@ impl Announcement {
 /// What stands behind a name.
 pub(crate) struct Found {
     pub(crate) section: Section,
+    /// The id of this process, as the server knows it.
+    pub(crate) own_pid: u32,
+    /// The id of the server's process: the system doesn't say.
+    pub(crate) server_pid: Option<u32>,
     opener: EventOpener,
 }
 
 /// Opens the events that belong to a section found by name.
 pub(crate) struct EventOpener(ChannelName);
 
-/// Looks a name up. `None`: no server has it.
-pub(crate) fn lookup(name: &ChannelName) -> Result<Option<Found>> {
+/// Looks a name up, and asks whether whoever has it is trusted. `None`: no server has it.
+///
+/// Nothing is waited for here: who may open a name, finds all of it at once.
+pub(crate) fn lookup(
+    name: &ChannelName,
+    trusts: &dyn Fn(Option<&User>) -> Result<()>,
+    _patience: Option<Duration>,
+    _interrupt: &Event,
+) -> Result<Option<Found>> {
     let path = link_path(&directory(name)?, name);
     let attributes = Attributes::new(Some(&path), None);
     let opened = attributes.with(|attributes| {
@@ -121,7 +151,14 @@ pub(crate) fn lookup(name: &ChannelName) -> Result<Option<Found>> {
         Ok(handle) => {
             let size =
                 section_size(&handle).map_err(|status| error(status, "asking for the section's size"))?;
-            Ok(Some(Found { section: Section { handle, size }, opener: EventOpener(name.clone()) }))
+            let section = Section { handle, size };
+            trusts(section.owner().as_ref())?;
+            Ok(Some(Found {
+                section,
+                own_pid: std::process::id(),
+                server_pid: None,
+                opener: EventOpener(name.clone()),
+            }))
         }
         Err(status) if is_missing(status) => Ok(None),
         Err(status) => Err(opening_error(status, name)),

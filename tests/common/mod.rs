@@ -190,8 +190,11 @@ impl Actor {
                 Ok(String::new())
             }
             ["attach", handle, wait] => {
-                let handle = handle.parse().expect("a handle is a number");
-                self.client = Some(SharedClient::attach(handle, timeout(wait).unwrap_or(Duration::MAX))?);
+                let handle = raw::take_handle(handle);
+                let client = SharedClient::attach(handle, timeout(wait).unwrap_or(Duration::MAX));
+                // The library has one of its own.
+                raw::close_handle(handle);
+                self.client = Some(client?);
                 Ok(String::new())
             }
             // Tries to connect over and over, giving up at once; says how often it was accepted.

@@ -206,7 +206,7 @@ mod windows {
     }
 
     /// Gives another process a handle like ours, and says what it is there.
-    pub fn give_handle(pid: u32, handle: isize) -> isize {
+    pub fn give_handle(pid: u32, handle: isize) -> String {
         let process = OpenedProcess::new(pid);
         let mut given = ptr::null_mut();
         // SAFETY: the place for the result is valid.
@@ -215,7 +215,22 @@ mod windows {
             DuplicateHandle(own, handle as Handle, process.0, &mut given, 0, 0, DUPLICATE_SAME_ACCESS)
         };
         assert_ne!(done, 0, "the handle can be given");
-        given as isize
+        (given as isize).to_string()
+    }
+
+    /// What another process gave.
+    pub fn take_handle(given: &str) -> isize {
+        given.parse().unwrap()
+    }
+
+    pub fn close_handle(handle: isize) {
+        // SAFETY: given to us, and closed once.
+        unsafe { CloseHandle(handle as Handle) };
+    }
+
+    /// A user that nobody here is.
+    pub fn nobody() -> xshm::UserId {
+        "S-1-5-21-1-2-3-4567".parse().unwrap()
     }
 
     pub fn freeze(pid: u32) {
@@ -247,6 +262,163 @@ mod windows {
         kernel + user
     }
 }
+
+#[cfg(unix)]
+mod linux {
+    use super::RawSection;
+    use std::ffi::{c_int, c_long, c_void};
+    use std::fs;
+    use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+    use std::time::Duration;
+
+    extern "C" {
+        fn bind(socket: c_int, address: *const c_void, length: u32) -> c_int;
+        fn clock_gettime(clock: c_int, time: *mut [c_long; 2]) -> c_int;
+        fn getsockopt(socket: c_int, level: c_int, name: c_int, value: *mut c_int, length: *mut u32)
+            -> c_int;
+        fn getuid() -> u32;
+        fn kill(pid: c_int, signal: c_int) -> c_int;
+        fn mmap(
+            at: *mut c_void,
+            size: usize,
+            protection: c_int,
+            flags: c_int,
+            file: c_int,
+            offset: i64,
+        ) -> *mut c_void;
+        fn poll(descriptors: *mut [u16; 4], count: u64, millis: c_int) -> c_int;
+        fn recv(socket: c_int, buffer: *mut c_void, size: usize, flags: c_int) -> isize;
+        fn send(socket: c_int, buffer: *const c_void, size: usize, flags: c_int) -> isize;
+        fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    }
+
+    const MSG_DONTWAIT: c_int = 0x40;
+    const SIGCONT: c_int = 18;
+    const SIGSTOP: c_int = 19;
+
+    impl RawSection {
+        /// The section of the server of that name, taken from whichever process has it.
+        pub fn open(name: &str) -> Self {
+            let wanted = format!("/memfd:xshm:{name} (deleted)");
+            for process in fs::read_dir("/proc").unwrap().flatten() {
+                let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
+                for descriptor in descriptors.flatten() {
+                    let path = descriptor.path();
+                    if fs::read_link(&path).is_ok_and(|target| target.as_os_str() == wanted.as_str()) {
+                        let file = fs::File::options().read(true).write(true).open(path).unwrap();
+                        return Self::map(file.into_raw_fd() as isize);
+                    }
+                }
+            }
+            panic!("no section is named {name}");
+        }
+
+        /// The section behind a descriptor of this process.
+        pub fn map(section: isize) -> Self {
+            let size = fs::metadata(format!("/proc/self/fd/{section}")).unwrap().len() as usize;
+            // SAFETY: a new mapping of a file that has this size.
+            let base = unsafe { mmap(std::ptr::null_mut(), size, 3, 1, section as c_int, 0) };
+            assert_ne!(base as isize, -1, "the section can be mapped");
+            RawSection { base: base.cast(), size }
+        }
+    }
+
+    /// Sets all of the events whose sockets this process has: those of the server of any name.
+    pub fn set_event(_name: &str, _instance: u64, _index: usize) {
+        for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
+            let number: c_int = entry.file_name().to_str().unwrap().parse().unwrap();
+            let (mut kind, mut length) = (0, 4);
+            // SAFETY: the places for the results are valid; what isn't a socket says so.
+            unsafe {
+                // SOL_SOCKET, SO_TYPE, SOCK_DGRAM.
+                if getsockopt(number, 1, 3, &mut kind, &mut length) == 0 && kind == 2 {
+                    send(number, [1_u8].as_ptr().cast(), 1, MSG_DONTWAIT);
+                }
+            }
+        }
+    }
+
+    /// Whether an event handed out by the library is set, within so many milliseconds. Unsets it.
+    pub fn wait_event(event: isize, millis: u32) -> bool {
+        let event = event as c_int;
+        // A `struct pollfd`: the descriptor (four bytes), what to wait for (POLLIN), what was found.
+        let mut descriptor = [event as u16, (event >> 16) as u16, 1, 0];
+        // SAFETY: one descriptor, as said; the buffer has a byte.
+        unsafe {
+            poll(&mut descriptor, 1, millis as c_int) == 1
+                && recv(event, [0_u8].as_mut_ptr().cast(), 1, MSG_DONTWAIT) == 1
+        }
+    }
+
+    /// Takes the name that a server would take, with something else: a socket where nobody listens.
+    pub fn squat(name: &str) {
+        // SAFETY: no pointers.
+        let uid = unsafe { getuid() };
+        let path = format!("\0xshm/{uid}/{name}");
+        let mut address = 1_u16.to_ne_bytes().to_vec();
+        address.extend_from_slice(path.as_bytes());
+        // SAFETY: AF_UNIX, SOCK_SEQPACKET; the address has the length said. The socket stays for as long as the
+        // process lives.
+        unsafe {
+            let socket = socket(1, 5, 0);
+            assert_eq!(bind(socket, address.as_ptr().cast(), address.len() as u32), 0);
+        }
+    }
+
+    /// How another process finds a descriptor of ours.
+    pub fn give_handle(_pid: u32, handle: isize) -> String {
+        format!("/proc/{}/fd/{handle}", std::process::id())
+    }
+
+    /// Opens what another process gave.
+    pub fn take_handle(given: &str) -> isize {
+        fs::File::options().read(true).write(true).open(given).unwrap().into_raw_fd() as isize
+    }
+
+    pub fn close_handle(handle: isize) {
+        // SAFETY: taken by `take_handle`, and closed once.
+        drop(unsafe { OwnedFd::from_raw_fd(handle as c_int) });
+    }
+
+    pub fn freeze(pid: u32) {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { kill(pid as c_int, SIGSTOP) }, 0);
+        let stopped = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat[stat.rfind(')').unwrap()..].starts_with(") T")
+        };
+        while !stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    pub fn thaw(pid: u32) {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { kill(pid as c_int, SIGCONT) }, 0);
+    }
+
+    /// Descriptors that this process has open.
+    pub fn open_handles() -> u32 {
+        fs::read_dir("/proc/self/fd").unwrap().count() as u32
+    }
+
+    /// Processor time that this process has used, in units of 100 ns.
+    pub fn processor_time() -> u64 {
+        let mut time = [0; 2];
+        // SAFETY: the place for the result is valid. CLOCK_PROCESS_CPUTIME_ID.
+        assert_eq!(unsafe { clock_gettime(2, &mut time) }, 0);
+        time[0] as u64 * 10_000_000 + time[1] as u64 / 100
+    }
+
+    /// A user that nobody here is.
+    pub fn nobody() -> xshm::UserId {
+        "54321".parse().unwrap()
+    }
+}
+
+#[cfg(unix)]
+#[allow(unused_imports, reason = "each test file uses some of this")]
+pub use linux::*;
 
 #[cfg(windows)]
 #[allow(unused_imports, reason = "each test file uses some of this")]

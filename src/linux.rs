@@ -1,0 +1,303 @@
+//! Linux: sections, events, waits and processes, on rustix.
+//!
+//! # Events that a peer can't turn against us
+//!
+//! An event is a datagram in a pair of Unix sockets: setting it sends one, waiting for it polls and receives one. Every
+//! call says `MSG_DONTWAIT`, so that no flag which the peer changes on a shared descriptor makes us wait; a pair whose
+//! queue is full is set already. Each side waits on its own end, which it never hands out, and the shutting of the
+//! other end changes nothing at this one, since they are datagram sockets. (An eventfd has one description for both
+//! sides: a peer that clears its `O_NONBLOCK` and fills its counter blocks who sets it.)
+//!
+//! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
+
+#[path = "linux/names.rs"]
+mod names;
+
+pub(crate) use names::{lookup, Found, Guard, Prepared};
+
+use super::{Unwatchable, Waitable};
+use crate::error::{Result, ShmError};
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
+use rustix::fs::{fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use rustix::io::{fcntl_dupfd_cloexec, Errno};
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use rustix::net::{recv, send, RecvFlags, SendFlags};
+use rustix::process::{geteuid, pidfd_open, Pid, PidfdFlags};
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A user, by number.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct User(u32);
+
+impl User {
+    pub(crate) fn current() -> Result<Self> {
+        Ok(User(geteuid().as_raw()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(User)
+    }
+
+    /// Whether a server of this user is trusted by default: our own, and root's.
+    pub(crate) fn is_trusted_server(&self) -> Result<bool> {
+        Ok(self.0 == 0 || *self == User::current()?)
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn error(errno: Errno, context: &'static str) -> ShmError {
+    ShmError::SystemError { code: errno.raw_os_error(), context }
+}
+
+pub(crate) fn process_id() -> u32 {
+    std::process::id()
+}
+
+// ---------------------------------------------------------------------------------------------------- sections
+
+/// A section: a memfd.
+pub(crate) struct Section {
+    file: OwnedFd,
+    size: usize,
+}
+
+/// What a section must be sealed against, so that nobody can take back a page that others have mapped.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+impl Section {
+    /// A section that nobody can find.
+    pub(crate) fn create(size: usize) -> Result<Self> {
+        Self::named("xshm", size)
+    }
+
+    /// The name shows in `/proc` alone.
+    fn named(name: &str, size: usize) -> Result<Self> {
+        let context = "creating a section";
+        let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(|errno| error(errno, context))?;
+        ftruncate(&file, size as u64).map_err(|errno| error(errno, context))?;
+        fcntl_add_seals(&file, SEALS).map_err(|errno| error(errno, context))?;
+        Ok(Section { file, size })
+    }
+
+    /// Checks a descriptor that came from somebody else.
+    fn from_file(file: OwnedFd) -> Result<Self> {
+        // Only what is memory has seals at all.
+        let seals = fcntl_get_seals(&file).map_err(|errno| error(errno, "asking for the section's seals"))?;
+        if !seals.contains(SealFlags::SHRINK) {
+            let (found, expected) = (u64::from(seals.bits()), u64::from(SEALS.bits()));
+            return Err(ShmError::Incompatible { what: "section seals", found, expected });
+        }
+        let stat = fstat(&file).map_err(|errno| error(errno, "asking for the section's size"))?;
+        Ok(Section { file, size: usize::try_from(stat.st_size).unwrap_or(0) })
+    }
+
+    /// A second descriptor of a section, made from one of this process.
+    pub(crate) fn duplicate(raw: isize) -> Result<Self> {
+        let context = "duplicating the section's descriptor";
+        let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;
+        // SAFETY: the kernel checks the number, whatever it is; nothing but the duplicate is kept.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+        let file = fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| error(errno, context))?;
+        Self::from_file(file)
+    }
+
+    pub(crate) fn as_raw(&self) -> isize {
+        self.file.as_raw_fd() as isize
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Who created it.
+    pub(crate) fn owner(&self) -> Option<User> {
+        fstat(&self.file).ok().map(|stat| User(stat.st_uid))
+    }
+}
+
+/// A section in this process's memory, unmapped when dropped.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: memory is the whole process's; what threads may do with it is the business of whoever reads and writes it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; the mapping itself never changes.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps all of a section. Its seals keep its pages there.
+    pub(crate) fn map(section: &Section) -> Result<Self> {
+        let context = "mapping the section";
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, where the kernel likes, changes no memory in use.
+        let base = unsafe {
+            mmap(ptr::null_mut(), section.size, protection, MapFlags::SHARED, &section.file, 0)
+                .map_err(|errno| error(errno, context))?
+        };
+        let base = NonNull::new(base.cast()).ok_or(ShmError::HandshakeFailed)?;
+        Ok(Mapping { base, size: section.size })
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and whoever used it is gone, since they lent from `self`. It can't fail.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.size) };
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------ events
+
+/// An event.
+pub(crate) struct Event(Kind);
+
+enum Kind {
+    /// This process's alone: stays set until it is reset.
+    Local(OwnedFd),
+    /// A socket where somebody knocks, or that something comes through: readable until that's taken care of.
+    Listener(OwnedFd),
+    /// Setting sends at one end, waiting receives at the other. Who has but one end of the pair has it twice, and does
+    /// only one of the two.
+    Shared { set: Arc<OwnedFd>, wait: Arc<OwnedFd> },
+}
+
+impl Event {
+    /// One for this process alone, that stays set until it is reset.
+    pub(crate) fn local() -> Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Event(Kind::Local(eventfd(0, flags).map_err(|errno| error(errno, "creating an event"))?)))
+    }
+
+    fn shared(set: &Arc<OwnedFd>, wait: &Arc<OwnedFd>) -> Self {
+        Event(Kind::Shared { set: set.clone(), wait: wait.clone() })
+    }
+
+    /// It can only fail where it needn't work: when it is set already, or nobody is left to wait for it.
+    pub(crate) fn set(&self) {
+        let _ = match &self.0 {
+            Kind::Local(event) => rustix::io::write(event, &1_u64.to_ne_bytes()),
+            Kind::Listener(_) => return,
+            Kind::Shared { set, .. } => send(set, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+        };
+    }
+
+    pub(crate) fn reset(&self) {
+        if let Kind::Local(event) = &self.0 {
+            let _ = rustix::io::read(event, &mut [0; 8]);
+        }
+    }
+
+    /// What becomes readable when it is set.
+    pub(crate) fn as_raw(&self) -> isize {
+        self.descriptor().as_raw_fd() as isize
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.0 {
+            Kind::Local(event) | Kind::Listener(event) => event.as_fd(),
+            Kind::Shared { wait, .. } => wait.as_fd(),
+        }
+    }
+
+    /// Unsets it for having waited for it. False: somebody else was faster.
+    fn take(&self) -> bool {
+        match &self.0 {
+            Kind::Local(_) | Kind::Listener(_) => true,
+            Kind::Shared { wait, .. } => recv(wait, &mut [0; 1][..], RecvFlags::DONTWAIT).is_ok(),
+        }
+    }
+}
+
+// --------------------------------------------------------------------------------------------------- processes
+
+/// Another process, known to be the one that had this id when it was opened.
+pub(crate) struct Process {
+    pidfd: OwnedFd,
+    user: Option<User>,
+}
+
+impl Process {
+    pub(crate) fn open(pid: u32) -> std::result::Result<Self, Unwatchable> {
+        let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Unwatchable::Gone)?;
+        let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH | Errno::INVAL) => return Err(Unwatchable::Gone),
+            Err(_) => return Err(Unwatchable::Denied),
+        };
+        let user = rustix::fs::stat(format!("/proc/{pid}")).ok().map(|stat| User(stat.st_uid));
+        let process = Process { pidfd, user };
+        if process.has_ended() {
+            return Err(Unwatchable::Gone);
+        }
+        Ok(process)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(wait_any(&[Waitable::Process(self)], Some(Duration::ZERO)), Ok(Some(_)))
+    }
+
+    pub(crate) fn user(&self) -> Option<User> {
+        self.user.clone()
+    }
+
+    fn duplicate(&self) -> std::result::Result<Self, Unwatchable> {
+        let pidfd = fcntl_dupfd_cloexec(&self.pidfd, 3).map_err(|_| Unwatchable::Denied)?;
+        Ok(Process { pidfd, user: self.user.clone() })
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- waits
+
+/// Waits until one of `objects` (at most 8) is signalled, and says which: the first, where several are. `None`: the
+/// time was up. A timeout counts from now, by a clock that nobody sets.
+pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut descriptors: Vec<PollFd<'_>> = Vec::with_capacity(8);
+    for object in objects {
+        let descriptor = match object {
+            Waitable::Event(event) => event.descriptor(),
+            Waitable::Process(process) => process.pidfd.as_fd(),
+        };
+        descriptors.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+    }
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match poll(&mut descriptors, left.map(timespec).as_ref()) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(error(errno, "waiting")),
+        }
+        for (index, (object, descriptor)) in objects.iter().zip(&descriptors).enumerate() {
+            let signalled = !descriptor.revents().is_empty();
+            if signalled && !matches!(object, Waitable::Event(event) if !event.take()) {
+                return Ok(Some(index));
+            }
+        }
+        // Another thread took the only signal there was.
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(None);
+        }
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    let tv_sec = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    Timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
+}
