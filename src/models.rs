@@ -30,7 +30,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Both sides are this process.
-const IDS: Ids = Ids { own: 1, server: None };
+const IDS: crate::client::Ids = crate::client::Ids { own: 1, server: None };
 
 /// Runs a model through every execution, with at most so many preemptions in each (`None`: any number).
 /// `LOOM_MAX_PREEMPTIONS` raises the bounds; `LOOM_MAX_DURATION` then ends a model after so many seconds.
