@@ -27,7 +27,7 @@ else
     target=x86_64-pc-windows-gnu
     library_targets=(x86_64-pc-windows-gnu x86_64-pc-windows-msvc i686-pc-windows-gnu i686-pc-windows-msvc
         aarch64-pc-windows-msvc)
-    steps=(formatting clippy_units clippy documentation minimum_rust dependencies units models tests doctests
+    steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
         ping_pong send_file static_libraries)
 fi
 
@@ -35,12 +35,14 @@ fi
 
 formatting() { cargo fmt --check; }
 
-# The library itself has no platform but Windows yet; its unit tests have one of their own.
-clippy_units() { cargo clippy --locked --lib --profile test -- -D warnings; }
+clippy_linux() {
+    cargo clippy --locked --all-targets -- -D warnings
+    cargo check --locked --lib --target aarch64-unknown-linux-gnu
+}
 
 clippy() { cargo clippy --locked --all-targets --target "$target" -- -D warnings; }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --target "$target"; }
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --target "$target"; }
 
 minimum_rust() {
     # With the target named, this also adds it to a toolchain that lacks it.
@@ -49,6 +51,7 @@ minimum_rust() {
         return 1
     }
     cargo "+$minimum_rust" check --locked --target "$target"
+    [ "$system" = windows ] || cargo "+$minimum_rust" check --locked
 }
 
 # What a user's program is linked with: xshm and thiserror. The rest of the list runs in the compiler only.
@@ -60,7 +63,11 @@ dependencies() {
     [ "$found" = "$expected" ] || { echo "ci/test.sh: expected: $expected" >&2; return 1; }
 }
 
-units() { cargo test --locked --lib; }
+# Everything once more, natively.
+linux() {
+    cargo test --locked
+    cargo run --locked --release --example ping_pong -- --quick
+}
 
 models() { ci/models.sh; }
 
@@ -126,7 +133,9 @@ prepare() {
     case "$installed" in *clippy*) ;; *) rustup component add clippy ;; esac
     installed=$(rustup target list --installed)
     local each
-    for each in "$target" "${library_targets[@]}"; do
+    local wanted=("$target" "${library_targets[@]}")
+    [ "$system" = windows ] || wanted+=(aarch64-unknown-linux-gnu)
+    for each in "${wanted[@]}"; do
         case "$installed" in *"$each"*) ;; *) rustup target add "$each" ;; esac
     done
     mkdir -p "$target_dir"

@@ -14,6 +14,9 @@ use std::mem::size_of;
 /// Bytes in a word, in the ring's own counting (loom's words are larger in memory).
 pub(crate) const WORD: usize = size_of::<u64>();
 
+/// Payloads of up to so many words are written backwards.
+const BACKWARDS: usize = 32;
+
 /// A ring's data area: a power of two of words, addressed by positions that only grow.
 pub(crate) struct Words {
     base: *const AtomicU64,
@@ -75,13 +78,20 @@ impl Words {
         let chunks = bytes.chunks_exact(WORD);
         let tail = chunks.remainder();
         let full = bytes.len() / WORD;
-        for (word, chunk) in words.iter().zip(chunks) {
-            word.store(u64::from_ne_bytes(chunk.try_into().expect("a chunk is a word")), Ordering::Relaxed);
-        }
         if !tail.is_empty() {
             let mut last = [0; WORD];
             last[..tail.len()].copy_from_slice(tail);
             words[full].store(u64::from_ne_bytes(last), Ordering::Relaxed);
+        }
+        let store = |(word, chunk): (&AtomicU64, &[u8])| {
+            word.store(u64::from_ne_bytes(chunk.try_into().expect("a chunk is a word")), Ordering::Relaxed)
+        };
+        // Short payloads from their end to their start, see `Producer::try_push`; long ones the way that processors
+        // foresee.
+        if full <= BACKWARDS {
+            words.iter().zip(chunks).take(full).rev().for_each(store);
+        } else {
+            words.iter().zip(chunks).for_each(store);
         }
     }
 

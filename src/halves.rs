@@ -4,7 +4,7 @@ use crate::bytes::Destination;
 use crate::error::{Result, ShmError};
 use crate::layout::check_message;
 use crate::ring::{Consumer, Pop, Producer};
-use crate::session::{Session, Wish};
+use crate::session::{Look, Session, Wish};
 use crate::sync::Arc;
 use crate::waiting::Interrupter;
 use crate::wake::HURRY;
@@ -112,10 +112,7 @@ impl SendHalf {
             return Ok(());
         }
         let SendHalf { session, producer } = self;
-        session.wait_for(Wish::Space, timeout, || {
-            let room = producer.has_room(message.len()).map_err(|what| session.corrupted(what))?;
-            Ok(room.then_some(()))
-        })?;
+        session.wait_for(Wish::Space, timeout, Room { session, producer, len: message.len() })?;
         if self.push(message)? {
             Ok(())
         } else {
@@ -267,7 +264,7 @@ impl ReceiveHalf {
     #[inline]
     fn receive_within(&mut self, to: &mut impl Destination, timeout: Option<Duration>) -> Result<usize> {
         let ReceiveHalf { session, consumer } = self;
-        session.wait_for(Wish::Data, timeout, || take(session, consumer, to))
+        session.wait_for(Wish::Data, timeout, Taking { session, consumer, to })
     }
 
     /// Waits until a message is there, and leaves it there. `Ok(false)`: none came in time. `None` waits for ever,
@@ -277,15 +274,7 @@ impl ReceiveHalf {
     /// As [`receive`](Self::receive), without the timeout.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let ReceiveHalf { session, consumer } = self;
-        let found = session.wait_for(Wish::Data, timeout, || {
-            if session.is_corrupted() {
-                return Err(ShmError::Corrupted);
-            }
-            match consumer.peek().map_err(|what| session.corrupted(what))? {
-                Some(there) => Ok(there.then_some(())),
-                None => Err(ShmError::NotReady),
-            }
-        });
+        let found = session.wait_for(Wish::Data, timeout, Peeking { session, consumer });
         match found {
             // Messages come and go faster than they can be looked at.
             Ok(()) | Err(ShmError::NotReady) => Ok(true),
@@ -347,4 +336,69 @@ fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -
         session.wake_peer_for(Wish::Space)?;
     }
     outcome
+}
+
+/// A receiver that waits for a message to take.
+struct Taking<'a, D> {
+    session: &'a Session,
+    consumer: &'a mut Consumer,
+    to: &'a mut D,
+}
+
+impl<D: Destination> Look for Taking<'_, D> {
+    type Found = usize;
+
+    #[inline(always)]
+    fn ready(&self) -> bool {
+        self.consumer.looks_ready()
+    }
+
+    #[inline]
+    fn attempt(&mut self) -> Result<Option<usize>> {
+        take(self.session, self.consumer, self.to)
+    }
+}
+
+/// A receiver that waits for a message and leaves it there.
+struct Peeking<'a> {
+    session: &'a Session,
+    consumer: &'a mut Consumer,
+}
+
+impl Look for Peeking<'_> {
+    type Found = ();
+
+    fn ready(&self) -> bool {
+        self.consumer.looks_ready()
+    }
+
+    fn attempt(&mut self) -> Result<Option<()>> {
+        if self.session.is_corrupted() {
+            return Err(ShmError::Corrupted);
+        }
+        match self.consumer.peek().map_err(|what| self.session.corrupted(what))? {
+            Some(there) => Ok(there.then_some(())),
+            None => Err(ShmError::NotReady),
+        }
+    }
+}
+
+/// A sender that waits for room.
+struct Room<'a> {
+    session: &'a Session,
+    producer: &'a mut Producer,
+    len: usize,
+}
+
+impl Look for Room<'_> {
+    type Found = ();
+
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn attempt(&mut self) -> Result<Option<()>> {
+        let room = self.producer.has_room(self.len).map_err(|what| self.session.corrupted(what))?;
+        Ok(room.then_some(()))
+    }
 }

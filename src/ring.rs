@@ -181,8 +181,10 @@ impl Producer {
         let words = &self.ring.words;
         let start = self.write_pos.wrapping_add(pad);
         let end = start.wrapping_add(frame);
-        words.write(start.wrapping_add(FRAME_HEADER), payload);
+        // The payload's first line comes last: the consumer looks at it all the time, and each look between our first
+        // write to it and the header's would cost its way there and back.
         words.at(end).store(0, Relaxed);
+        words.write(start.wrapping_add(FRAME_HEADER), payload);
         let message = FrameHeader::new(FrameHeader::MESSAGE, payload.len(), self.sequence);
         // The swap releases all of the above to the consumer's acquiring look at the header. It is sequentially
         // consistent, and a swap instead of a store, for the look at the peer's wake word that follows it
@@ -323,6 +325,12 @@ impl Consumer {
     /// Messages evicted before we could take them, as far as the messages taken since tell.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Whether there's something to look at: one word, for spinning.
+    #[inline(always)]
+    pub(crate) fn looks_ready(&self) -> bool {
+        self.ring.words.at(self.read_pos).load(Relaxed) != 0
     }
 
     /// Takes the oldest message.

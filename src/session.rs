@@ -22,7 +22,7 @@ const FIRST_SPINS: u32 = 256;
 const SPINS: u32 = 64;
 
 /// A side that has spun in vain for so long lets others run in between: the peer may wait for this very processor.
-const SPIN_YIELD_AFTER: Duration = Duration::from_millis(1);
+const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// A side that spins for long looks this often whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -177,20 +177,15 @@ impl Session {
         error
     }
 
-    /// Tries until `attempt` yields something: at once, then spinning, then asleep. Ends with the session (after one
+    /// Tries until an attempt yields something: at once, then spinning, then asleep. Ends with the session (after one
     /// more attempt, for what the peer did last), with the time, or by an interrupter.
-    pub(crate) fn wait_for<T>(
+    pub(crate) fn wait_for<L: Look>(
         &self,
         wish: Wish,
         timeout: Option<Duration>,
-        mut attempt: impl FnMut() -> Result<Option<T>>,
-    ) -> Result<T> {
-        // An overwriting sender was faster, each time: there's something, so nobody goes to sleep over it.
-        let mut attempt = move || match attempt() {
-            Err(ShmError::NotReady) => Ok(Attempt::Busy),
-            other => other.map(|found| found.map_or(Attempt::Nothing, Attempt::Found)),
-        };
-        if let Attempt::Found(found) = attempt()? {
+        mut look: L,
+    ) -> Result<L::Found> {
+        if let Attempt::Found(found) = attempt(&mut look)? {
             return Ok(found);
         }
         if !self.channel.tuning.spin.is_zero() && timeout != Some(Duration::ZERO) {
@@ -198,8 +193,10 @@ impl Session {
             // a message does.
             for _ in 0..FIRST_SPINS {
                 spin_loop();
-                if let Attempt::Found(found) = attempt()? {
-                    return Ok(found);
+                if look.ready() {
+                    if let Attempt::Found(found) = attempt(&mut look)? {
+                        return Ok(found);
+                    }
                 }
             }
         }
@@ -207,12 +204,12 @@ impl Session {
         let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
         let mut spun = false;
         loop {
-            let now = attempt()?;
+            let now = attempt(&mut look)?;
             if let Attempt::Found(found) = now {
                 return Ok(found);
             }
             if let Err(over) = self.check() {
-                return match attempt()? {
+                return match attempt(&mut look)? {
                     Attempt::Found(found) => Ok(found),
                     _ => Err(over),
                 };
@@ -236,9 +233,9 @@ impl Session {
                 }
                 _ if !spun => {
                     spun = true;
-                    self.spin(deadline, &mut attempt)?
+                    self.spin(deadline, &mut look)?
                 }
-                _ => self.sleep(wish, deadline, &mut attempt)?,
+                _ => self.sleep(wish, deadline, &mut look)?,
             };
             if let Attempt::Found(found) = found {
                 return Ok(found);
@@ -246,11 +243,7 @@ impl Session {
         }
     }
 
-    fn spin<T>(
-        &self,
-        deadline: Deadline,
-        attempt: &mut impl FnMut() -> Result<Attempt<T>>,
-    ) -> Result<Attempt<T>> {
+    fn spin<L: Look>(&self, deadline: Deadline, look: &mut L) -> Result<Attempt<L::Found>> {
         let budget = self.channel.tuning.spin;
         if budget.is_zero() {
             return Ok(Attempt::Nothing);
@@ -264,10 +257,17 @@ impl Session {
             }
             for _ in 0..SPINS {
                 spin_loop();
-                let found = attempt()?;
-                if !matches!(found, Attempt::Nothing) {
-                    return Ok(found);
+                if look.ready() {
+                    let found = attempt(look)?;
+                    if !matches!(found, Attempt::Nothing) {
+                        return Ok(found);
+                    }
                 }
+            }
+            // What is ready may also be that the peer moved on, which only an attempt sees.
+            let found = attempt(look)?;
+            if !matches!(found, Attempt::Nothing) {
+                return Ok(found);
             }
             if next_check.has_passed() {
                 next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
@@ -282,12 +282,7 @@ impl Session {
     }
 
     /// Sleeps once, unless a last look finds something.
-    fn sleep<T>(
-        &self,
-        wish: Wish,
-        deadline: Deadline,
-        attempt: &mut impl FnMut() -> Result<Attempt<T>>,
-    ) -> Result<Attempt<T>> {
+    fn sleep<L: Look>(&self, wish: Wish, deadline: Deadline, look: &mut L) -> Result<Attempt<L::Found>> {
         let Some(events) = &self.channel.events else {
             self.wait_in_kernel(None, deadline, Some(LOOK_INTERVAL))?;
             return Ok(Attempt::Nothing);
@@ -297,7 +292,7 @@ impl Session {
             Wish::Space => (SPACE, events.space(self.channel.side.sends())),
         };
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
-        let found = attempt();
+        let found = attempt(look);
         if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
             let bound = if self.peer.process().is_none() { self.channel.tuning.check_interval } else { None };
             self.wait_in_kernel(Some(event), deadline, bound)?;
@@ -338,8 +333,29 @@ impl Session {
     }
 }
 
+/// What a call waits for.
+pub(crate) trait Look {
+    type Found;
+
+    /// Whether an attempt is worth it: asked all the time while spinning.
+    fn ready(&self) -> bool;
+
+    /// Does it, if it can be done now.
+    fn attempt(&mut self) -> Result<Option<Self::Found>>;
+}
+
+fn attempt<L: Look>(look: &mut L) -> Result<Attempt<L::Found>> {
+    match look.attempt() {
+        Ok(Some(found)) => Ok(Attempt::Found(found)),
+        Ok(None) => Ok(Attempt::Nothing),
+        // An overwriting sender was faster, each time: there's something, so nobody goes to sleep over it.
+        Err(ShmError::NotReady) => Ok(Attempt::Busy),
+        Err(error) => Err(error),
+    }
+}
+
 /// What an attempt to do without waiting came to.
-pub(crate) enum Attempt<T> {
+enum Attempt<T> {
     Found(T),
     Nothing,
     /// Not now, but there's no need to wait for the peer.
