@@ -25,11 +25,12 @@ pub enum Access {
     SecurityDescriptor(Vec<u8>),
 }
 
-/// Who somebody is to the operating system: a security identifier (SID) on Windows.
+/// Who somebody is to the operating system: a security identifier (SID) on Windows, a user's number on Linux.
 ///
 /// ```
-/// let system: xshm::UserId = "S-1-5-18".parse()?;
-/// assert_eq!(system.to_string(), "S-1-5-18");
+/// let me = xshm::UserId::current()?;
+/// let also_me: xshm::UserId = me.to_string().parse()?;
+/// assert_eq!(me, also_me);
 /// # Ok::<(), xshm::ShmError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -75,8 +76,8 @@ pub struct PeerIdentity {
     /// The peer's process id, as it says itself: a hint.
     pub process_id: u32,
     /// The user behind it, where the system tells. To a client this is the section's owner, which is proof of who
-    /// created it: nobody can create one in another's name. To a server it is the user of the process named above, no
-    /// better than that hint. Neither says who wrote a message: whoever the server's access policy admits can write
+    /// created it: nobody can create one in another's name. To a server on Windows it is the user of the process named
+    /// above, no better than that hint; on Linux it is what the kernel says of a process that was let in. Neither says who wrote a message: whoever the server's access policy admits can write
     /// into the section.
     pub user: Option<UserId>,
 }

@@ -44,8 +44,9 @@ impl Events {
 
 /// A channel's data events, for programs and drivers that wait or signal natively.
 ///
-/// On Windows these are handles of this process to auto-reset events, with the rights to wait and to signal. They
-/// stay the library's: duplicate them to hand them on, and don't close them.
+/// On Windows these are handles of this process to auto-reset events, with the rights to wait and to signal. On Linux
+/// they are descriptors of datagram sockets: readable when set, and unset by receiving. They stay the library's:
+/// duplicate them to hand them on, and don't close them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventHandles {
     /// Set when the server has sent a message.

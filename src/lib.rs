@@ -66,11 +66,12 @@
 //! # Limits
 //!
 //! - One server, one client, one machine. Several clients need several channels.
-//! - Windows only so far. 32-bit and 64-bit processes may talk to each other.
+//! - Windows and Linux. 32-bit and 64-bit processes may talk to each other.
 //! - Server and client run as the same user, or one of them as the system or an administrator, unless
 //!   [`ServerOptions::access`] and [`ClientOptions::trust`] say otherwise. A peer whose process can't be watched is
 //!   refused unless a [`check_interval`](ServerOptions::check_interval) is set.
-//! - A name is the Windows session's. `Global\` in front of it makes it the machine's, which needs a privilege.
+//! - A name is the session's on Windows, the user's on Linux. `Global\` in front of it makes it the machine's, for
+//!   which Windows asks for a privilege.
 //! - [Anonymous servers](SharedServer::start_anonymous) have no events; who waits looks every millisecond.
 //! - Messages are neither encrypted nor signed.
 

@@ -268,7 +268,7 @@ impl SharedServer {
     }
 
     /// The section, to be duplicated into the process of a client or handed to a driver: a handle of this process on
-    /// Windows. It stays the library's: don't close it.
+    /// Windows, a descriptor on Linux. It stays the library's: don't close it.
     pub fn section_handle(&self) -> isize {
         self.endpoint.channel.view.section().as_raw()
     }
