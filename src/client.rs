@@ -1,6 +1,6 @@
 //! The client's end: finding a channel, and the knocking side of the handshake.
 //!
-//! [`ClientWord`](crate::layout::ClientWord) shows the states. The client checks the section; swaps the word from a
+//! [`ClientWord`] shows the states. The client checks the section; swaps the word from a
 //! free one to its hello, with the next attempt's number and its process id; signals; and waits for the acknowledgement
 //! or the server's end. It was accepted when **its own exact word** reads ready, and only then reads the generation.
 //! It withdraws by an exact swap too: if that fails, it has been answered.

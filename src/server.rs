@@ -1,6 +1,6 @@
 //! The server's end: creating a channel, and the accepting side of the handshake.
 //!
-//! [`ClientWord`](crate::layout::ClientWord) shows the states. The server looks at the client's word; finds a hello;
+//! [`ClientWord`] shows the states. The server looks at the client's word; finds a hello;
 //! makes sure that its process runs, and holds it; empties both rings and raises the generation; swaps **that exact
 //! word** to ready; signals. A hello that was withdrawn meanwhile makes the swap fail, and nothing has happened.
 
