@@ -70,13 +70,13 @@ impl Interrupter {
     /// One for endpoints yet to come, see [`ClientOptions::interrupter`](crate::ClientOptions::interrupter).
     ///
     /// # Errors
-    /// [`ShmError::WindowsError`] when the system has no event to give.
+    /// [`ShmError::WindowsError`](crate::ShmError::WindowsError) when the system has no event to give.
     pub fn new() -> Result<Self> {
         Ok(Interrupter(Arc::new(Interrupt::new()?)))
     }
 
     /// From now on every call of the endpoint (of both halves, where it is split) that would wait returns
-    /// [`ShmError::Interrupted`] instead, the ones that are waiting too. What doesn't need to wait goes on working.
+    /// [`ShmError::Interrupted`](crate::ShmError::Interrupted) instead, the ones that are waiting too. What doesn't need to wait goes on working.
     pub fn interrupt(&self) {
         let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.set.store(true, Ordering::Release);
