@@ -49,10 +49,10 @@ mutant() {
 # The ring.
 mutant no-zeroing 'words.at(end).store(0, Relaxed);' '' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
-mutant relaxed-publication 'words.at(start).swap(message.0, SeqCst);' \
-    'words.at(start).swap(message.0, Relaxed);' models::push
-mutant relaxed-publication-of-a-pad 'words.at(self.write_pos).swap(pad.0, SeqCst);' \
-    'words.at(self.write_pos).swap(pad.0, Relaxed);' models::a_pad
+mutant relaxed-publication 'words.at(start).store(message.0, Release);' \
+    'words.at(start).store(message.0, Relaxed);' models::push
+mutant relaxed-publication-of-a-pad 'words.at(self.write_pos).store(pad.0, Release);' \
+    'words.at(self.write_pos).store(pad.0, Relaxed);' models::a_pad
 mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_look
 mutant take-without-release 'compare_exchange(self.read_pos, end, SeqCst, Acquire)' \
     'compare_exchange(self.read_pos, end, Acquire, Acquire)' models::a_place
@@ -70,8 +70,10 @@ mutant follow-into-the-next-generation 'FURTHEST_EVICTION: u64 = 1 << 47' \
     'FURTHEST_EVICTION: u64 = 1 << 63' models::an_old
 
 # Wake words and waiting.
-mutant acquire-look-of-the-sender '        look_barrier();
-' '' models::a_sleeper models::each_sleep models::who
+mutant no-fence-after-publication '        fence(SeqCst);
+' '' models::a_sleeper models::each_sleep
+mutant acquire-look-of-the-taker '        look_barrier();
+' '' models::who
 mutant acquire-look-of-the-sleeper '        fence(Ordering::SeqCst);
 ' '' models::a_sleeper models::each_sleep models::who
 mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
@@ -79,8 +81,8 @@ mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     models::two models::each_sleep
 mutant all-bits-cleared 'let before = self.change(|bits| bits & !bit)?;' 'let before = self.change(|_| 0)?;' \
     models::two
-mutant no-second-look 'let found = attempt();
-        if' 'let found: Result<Attempt<T>> = Ok(Attempt::Nothing);
+mutant no-second-look 'let found = attempt(look);
+        if' 'let found: Result<Attempt<L::Found>> = Ok(Attempt::Nothing);
         if' models::a_sleeper
 mutant no-last-look 'return match attempt()? {
                     Attempt::Found(found) => Ok(found),

@@ -14,7 +14,7 @@
 //! start. Pad and message are one entry: published, taken, evicted and counted together, under one sequence.
 //!
 //! **Publishing.** Payload first; then the header word of the place where the *next* frame will start is zeroed;
-//! then this frame's header is swapped in. A consumer therefore looks at one word, where it expects the next header,
+//! then this frame's header is stored. A consumer therefore looks at one word, where it expects the next header,
 //! and sees zero or a complete frame; a small message costs the transfer of one cache line. The last 64 bytes of
 //! room are never used, so that the zeroed word can't be the header of the oldest unread frame.
 //!
@@ -37,7 +37,7 @@ use crate::layout::{
     FURTHEST_EVICTION,
 };
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use crate::sync::{fence, AtomicU64};
+use crate::sync::{fence, look_barrier, AtomicU64};
 use std::collections::VecDeque;
 
 /// The peer wrote what it can't have written by the rules. The session is over.
@@ -186,16 +186,17 @@ impl Producer {
         words.at(end).store(0, Relaxed);
         words.write(start.wrapping_add(FRAME_HEADER), payload);
         let message = FrameHeader::new(FrameHeader::MESSAGE, payload.len(), self.sequence);
-        // The swap releases all of the above to the consumer's acquiring look at the header. It is sequentially
-        // consistent, and a swap instead of a store, for the look at the peer's wake word that follows it
-        // (`wake.rs`): a sleeping peer must see the message, or we must see that it sleeps.
+        // The store releases all of the above to the consumer's acquiring look at the header. The fence after it is for
+        // the look at the peer's wake word that follows (`wake.rs`): a sleeping peer must see the message, or we must
+        // see that it sleeps. A swap would do for both, but the header would have to wait for it.
         if pad > 0 {
             words.at(start).store(message.0, Relaxed);
             let pad = FrameHeader::new(FrameHeader::PAD, 0, self.sequence);
-            words.at(self.write_pos).swap(pad.0, SeqCst);
+            words.at(self.write_pos).store(pad.0, Release);
         } else {
-            words.at(start).swap(message.0, SeqCst);
+            words.at(start).store(message.0, Release);
         }
+        fence(SeqCst);
         // The next message of a line or two will find its lines here, instead of waiting for them before it can be
         // published.
         words.expect_write(end.wrapping_add(FRAME_ALIGN));
@@ -354,6 +355,7 @@ impl Consumer {
                         self.ring.header().read_pos.compare_exchange(self.read_pos, end, SeqCst, Acquire);
                     match swap {
                         Ok(_) => {
+                            look_barrier();
                             // SAFETY: `read` has written all of the `len` bytes.
                             unsafe { to.commit(len) };
                             self.lost = self.lost.saturating_add(self.distance(sequence));

@@ -12,16 +12,17 @@
 //! ```
 //!
 //! (a) before (b) and (c) before (d) are each a write followed by a read of another word, which every processor may
-//! swap unless told otherwise; if both did, the sleeper would sleep with a message in front of it. So (c) is a
-//! sequentially consistent swap and (d) a sequentially consistent load; between (a) and (b) stands a sequentially
-//! consistent fence.
+//! swap unless told otherwise; if both did, the sleeper would sleep with a message in front of it. So between
+//! (a) and (b) stands a sequentially consistent fence; and between (c) and (d) too where (c) is the store that
+//! publishes a message, while the taking of one is a sequentially consistent compare-and-swap, and (d) a sequentially
+//! consistent load.
 //!
 //! Words change by compare-and-swap only, a bit at a time, and only while they carry the generation of the one who
 //! changes them, so that neither a late signaller of an old session nor the other half of this one is ever undone.
 //! The owner sets bits and may clear its own; the peer clears [`DATA`], [`SPACE`] and [`HURRY`] only.
 
 use crate::ring::Corrupted;
-use crate::sync::{fence, look_barrier, Ordering, SwapWord};
+use crate::sync::{fence, Ordering, SwapWord};
 
 /// The owner sleeps until a message comes.
 pub(crate) const DATA: u32 = 1;
@@ -88,7 +89,6 @@ impl<'a> WakeWord<'a> {
     /// set.
     #[inline]
     pub(crate) fn take(&self, bit: u32, always: u32) -> Result<bool, Corrupted> {
-        look_barrier();
         // (d). Only now and then is the bit set.
         let bits = self.word.load(Ordering::SeqCst) as u32;
         if bits & (bit | always) == 0 {
