@@ -48,6 +48,9 @@ mutant() {
 
 # The ring.
 mutant no-zeroing 'words.at(end).store(0, Relaxed);' '' models::push models::eviction
+mutant zeroing-what-is-unread 'free.min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::eviction models::a_full
+mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
+    'zeroed: start.wrapping_add(2 * FRAME_ALIGN)' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
 mutant relaxed-publication 'words.at(start).store(message.0, Release);' \
     'words.at(start).store(message.0, Relaxed);' models::push
@@ -84,7 +87,7 @@ mutant all-bits-cleared 'let before = self.change(|bits| bits & !bit)?;' 'let be
 mutant no-second-look 'let found = attempt(look);
         if' 'let found: Result<Attempt<L::Found>> = Ok(Attempt::Nothing);
         if' models::a_sleeper
-mutant no-last-look 'return match attempt()? {
+mutant no-last-look 'return match attempt(&mut look)? {
                     Attempt::Found(found) => Ok(found),
                     _ => Err(over),
                 };' 'return Err(over);' models::what

@@ -55,22 +55,6 @@ impl Words {
         unsafe { &*self.base.add(word) }
     }
 
-    /// Asks the processor to bring a line here for writing, soon. Nothing but time depends on it.
-    #[inline(always)]
-    pub(crate) fn expect_write(&self, position: u64) {
-        #[cfg(all(any(target_arch = "x86_64", target_arch = "x86"), not(any(loom, miri))))]
-        {
-            #[cfg(target_arch = "x86")]
-            use std::arch::x86::{_mm_prefetch, _MM_HINT_ET0};
-            #[cfg(target_arch = "x86_64")]
-            use std::arch::x86_64::{_mm_prefetch, _MM_HINT_ET0};
-            // SAFETY: a hint, which can't fault; every processor of these targets has the instruction or ignores it.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(self.at(position) as *const AtomicU64 as *const i8) };
-        }
-        #[cfg(not(all(any(target_arch = "x86_64", target_arch = "x86"), not(any(loom, miri)))))]
-        let _ = position;
-    }
-
     /// Copies a payload into the ring, relaxed.
     #[inline]
     pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
