@@ -1,14 +1,14 @@
 //! A channel as one side holds it: its section, its events, its name.
 
 use crate::access::{PeerIdentity, UserId};
-use crate::error::Result;
+use crate::error::{Result, ShmError};
 use crate::events::{EventHandles, Events};
 use crate::layout::{ClientWord, Direction, SERVER_GONE};
 use crate::options::Tuning;
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, AtomicBool, Ordering};
-use crate::sys::{Guard, Process, Unwatchable};
+use crate::sys::{Guard, Home, Process, Unwatchable};
 use crate::waiting::Interrupt;
 use crate::wake::ALWAYS_DATA;
 
@@ -43,6 +43,7 @@ pub(crate) struct Channel {
     pub(crate) interrupt: Arc<Interrupt>,
     pub(crate) tuning: Tuning,
     exported: AtomicBool,
+    home: Home,
     /// The server's name. The last field: it comes free when all else is gone.
     guard: Option<Guard>,
 }
@@ -56,7 +57,21 @@ impl Channel {
         tuning: Tuning,
     ) -> Result<Self> {
         let interrupt = tuning.interrupt()?;
-        Ok(Channel { side, view, events, interrupt, tuning, exported: AtomicBool::new(false), guard })
+        let (exported, home) = (AtomicBool::new(false), Home::here()?);
+        Ok(Channel { side, view, events, interrupt, tuning, exported, home, guard })
+    }
+
+    /// Whether this is the channel of this process, and not the copy that a fork has.
+    ///
+    /// # Errors
+    /// [`ShmError::Forked`].
+    #[inline]
+    pub(crate) fn check_home(&self) -> Result<()> {
+        if self.home.is_here() {
+            Ok(())
+        } else {
+            Err(ShmError::Forked)
+        }
     }
 
     /// Whether native waiters hold our data events: then every message is signalled.
@@ -84,7 +99,7 @@ impl Channel {
 
     /// Hands out the data events, and from now on signals and has signalled every message.
     pub(crate) fn export(&self, session: Option<&Session>) -> Option<EventHandles> {
-        let events = self.events.as_ref()?;
+        let events = self.events.as_ref().filter(|_| self.home.is_here())?;
         self.exported.store(true, Ordering::Release);
         if let Some(session) = session {
             // A peer that fights over the word has ended its session by that; there's nothing more to announce.
@@ -116,8 +131,11 @@ impl Channel {
         }
     }
 
-    /// Swaps the exact client word for the same attempt in another state.
+    /// Swaps the exact client word for the same attempt in another state. Not in a fork.
     pub(crate) fn swap_word(&self, word: ClientWord, state: u64) -> bool {
+        if !self.home.is_here() {
+            return false;
+        }
         let to = word.with_state(state).0;
         let word_in_section = &self.view.control().client_state;
         word_in_section.compare_exchange(word.0, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -130,7 +148,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        if self.side == Side::Server {
+        if self.side == Side::Server && self.home.is_here() {
             self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
             self.wake_peer();
         }

@@ -119,6 +119,9 @@ pub enum ShmError {
         /// The privilege's name.
         privilege: &'static str,
     },
+    /// A fork of the process used what it has a copy of. It belongs to the process that made it. Linux only.
+    #[error("this endpoint belongs to the process that made it, not to a fork of that")]
+    Forked,
 }
 
 /// A result of this crate.

@@ -145,8 +145,9 @@ impl SendHalf {
     /// The sending side of the session's figures; those of the receiving side are zero.
     ///
     /// # Errors
-    /// [`ShmError::Corrupted`].
+    /// [`ShmError::Corrupted`], [`ShmError::Forked`].
     pub fn stats(&mut self) -> Result<ChannelStats> {
+        self.session.channel.check_home()?;
         let send_depth = self.producer.queued().map_err(|what| self.session.corrupted(what))?;
         self.producer.publish_counters();
         let (signals, sleeps) = self.session.kernel_calls();
@@ -169,8 +170,8 @@ impl SendHalf {
 /// is_sync::<xshm::ReceiveHalf>();
 /// ```
 pub struct ReceiveHalf {
-    session: Arc<Session>,
-    consumer: Consumer,
+    pub(crate) session: Arc<Session>,
+    pub(crate) consumer: Consumer,
 }
 
 impl ReceiveHalf {
@@ -311,9 +312,7 @@ impl ReceiveHalf {
 /// Takes a message, if there is one, and wakes a sender that waits for room.
 #[inline]
 fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
-    if session.is_corrupted() {
-        return Err(ShmError::Corrupted);
-    }
+    session.check_queue()?;
     let mut outcome = Err(ShmError::NotReady);
     let mut hurried = false;
     for _ in 0..ReceiveHalf::ROUNDS {
@@ -373,9 +372,7 @@ impl Look for Peeking<'_> {
     }
 
     fn attempt(&mut self) -> Result<Option<()>> {
-        if self.session.is_corrupted() {
-            return Err(ShmError::Corrupted);
-        }
+        self.session.check_queue()?;
         match self.consumer.peek().map_err(|what| self.session.corrupted(what))? {
             Some(there) => Ok(there.then_some(())),
             None => Err(ShmError::NotReady),

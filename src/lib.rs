@@ -89,6 +89,7 @@ mod halves;
 mod layout;
 mod naming;
 mod options;
+mod readiness;
 mod ring;
 mod server;
 mod session;
@@ -112,6 +113,7 @@ pub use error::{Result, ShmError};
 pub use events::EventHandles;
 pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 pub use options::{ChannelEvent, ClientOptions, ServerOptions, Trust};
+pub use readiness::WaitHandles;
 pub use server::SharedServer;
 pub use waiting::Interrupter;
 

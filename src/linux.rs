@@ -20,13 +20,14 @@ use crate::error::{Result, ShmError};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::{fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create, MemfdFlags, SealFlags};
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
-use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use rustix::mm::{madvise, mmap, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
 use rustix::process::{geteuid, pidfd_open, Pid, PidfdFlags};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A user, by number.
@@ -60,6 +61,53 @@ fn error(errno: Errno, context: &'static str) -> ShmError {
 
 pub(crate) fn process_id() -> u32 {
     std::process::id()
+}
+
+// ------------------------------------------------------------------------------------------------------- forks
+
+/// The process that something was made in. A fork has copies of it, which must do nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Home {
+    epoch: u64,
+    now: &'static AtomicU64,
+}
+
+/// How many forks lie between the first process and this one, of those in which something was made.
+static FORKS: AtomicU64 = AtomicU64::new(0);
+
+/// A word that reads zero in a fork until something is made there.
+static EPOCH: OnceLock<std::result::Result<&'static AtomicU64, Errno>> = OnceLock::new();
+
+impl Home {
+    /// This process.
+    pub(crate) fn here() -> Result<Self> {
+        let now = EPOCH.get_or_init(epoch_page).map_err(|errno| error(errno, "preparing for forks"))?;
+        if now.load(Ordering::Relaxed) == 0 {
+            let fresh = FORKS.fetch_add(1, Ordering::Relaxed) + 1;
+            // Where another thread was faster, its number is as good.
+            let _ = now.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        Ok(Home { epoch: now.load(Ordering::Relaxed), now })
+    }
+
+    /// Whether this is still that process.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        self.now.load(Ordering::Relaxed) == self.epoch
+    }
+}
+
+/// A page that the kernel wipes in the memory of a fork. It stays for good.
+fn epoch_page() -> std::result::Result<&'static AtomicU64, Errno> {
+    const SIZE: usize = 4096;
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping, where the kernel likes, changes no memory in use, and the advice is for it alone. It is
+    // never unmapped, is aligned to a page, and zeros are a valid word.
+    unsafe {
+        let page = mmap_anonymous(ptr::null_mut(), SIZE, protection, MapFlags::PRIVATE)?;
+        madvise(page, SIZE, Advice::LinuxWipeOnFork)?;
+        Ok(&*page.cast())
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------- sections
@@ -164,8 +212,14 @@ impl Drop for Mapping {
 
 // ------------------------------------------------------------------------------------------------------ events
 
-/// An event.
-pub(crate) struct Event(Kind);
+/// An event. In a fork it does nothing.
+pub(crate) struct Event {
+    kind: Kind,
+    home: Home,
+}
+
+/// More datagrams than one socket of ours queues: signals of a byte each, in its send buffer.
+const LONGEST_QUEUE: usize = 1024;
 
 enum Kind {
     /// This process's alone: stays set until it is reset.
@@ -181,16 +235,24 @@ impl Event {
     /// One for this process alone, that stays set until it is reset.
     pub(crate) fn local() -> Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Ok(Event(Kind::Local(eventfd(0, flags).map_err(|errno| error(errno, "creating an event"))?)))
+        let event = eventfd(0, flags).map_err(|errno| error(errno, "creating an event"))?;
+        Ok(Event { kind: Kind::Local(event), home: Home::here()? })
     }
 
-    fn shared(set: &Arc<OwnedFd>, wait: &Arc<OwnedFd>) -> Self {
-        Event(Kind::Shared { set: set.clone(), wait: wait.clone() })
+    fn listener(socket: OwnedFd) -> Result<Self> {
+        Ok(Event { kind: Kind::Listener(socket), home: Home::here()? })
+    }
+
+    fn shared(set: &Arc<OwnedFd>, wait: &Arc<OwnedFd>, home: Home) -> Self {
+        Event { kind: Kind::Shared { set: set.clone(), wait: wait.clone() }, home }
     }
 
     /// It can only fail where it needn't work: when it is set already, or nobody is left to wait for it.
     pub(crate) fn set(&self) {
-        let _ = match &self.0 {
+        if !self.home.is_here() {
+            return;
+        }
+        let _ = match &self.kind {
             Kind::Local(event) => rustix::io::write(event, &1_u64.to_ne_bytes()),
             Kind::Listener(_) => return,
             Kind::Shared { set, .. } => send(set, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
@@ -198,8 +260,14 @@ impl Event {
     }
 
     pub(crate) fn reset(&self) {
-        if let Kind::Local(event) = &self.0 {
-            let _ = rustix::io::read(event, &mut [0; 8]);
+        if !self.home.is_here() {
+            return;
+        }
+        match &self.kind {
+            Kind::Local(event) => drop(rustix::io::read(event, &mut [0; 8])),
+            Kind::Listener(_) => {}
+            // More than a queue holds are a peer's that keeps filling it.
+            Kind::Shared { .. } => drop((0..LONGEST_QUEUE).find(|_| !self.take())),
         }
     }
 
@@ -209,7 +277,7 @@ impl Event {
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.0 {
+        match &self.kind {
             Kind::Local(event) | Kind::Listener(event) => event.as_fd(),
             Kind::Shared { wait, .. } => wait.as_fd(),
         }
@@ -217,7 +285,7 @@ impl Event {
 
     /// Unsets it for having waited for it. False: somebody else was faster.
     fn take(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Local(_) | Kind::Listener(_) => true,
             Kind::Shared { wait, .. } => recv(wait, &mut [0; 1][..], RecvFlags::DONTWAIT).is_ok(),
         }
@@ -254,6 +322,11 @@ impl Process {
 
     pub(crate) fn user(&self) -> Option<User> {
         self.user.clone()
+    }
+
+    /// What becomes readable when it has ended.
+    pub(crate) fn as_raw(&self) -> isize {
+        self.pidfd.as_raw_fd() as isize
     }
 
     fn duplicate(&self) -> std::result::Result<Self, Unwatchable> {

@@ -49,6 +49,21 @@ thread_local! {
     static PROCESS: std::cell::Cell<u32> = const { std::cell::Cell::new(1) };
 }
 
+/// The process that something was made in: always this one, since nothing forks here.
+#[derive(Clone, Copy)]
+pub(crate) struct Home;
+
+impl Home {
+    pub(crate) fn here() -> Result<Self> {
+        Ok(Home)
+    }
+
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        true
+    }
+}
+
 /// The thread's: each may be a process of its own.
 #[cfg(not(loom))]
 pub(crate) fn process_id() -> u32 {
@@ -199,6 +214,10 @@ impl Process {
     #[cfg(all(test, not(loom)))]
     pub(crate) fn end(pid: u32) {
         ENDED.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+    }
+
+    pub(crate) fn as_raw(&self) -> isize {
+        self.0 as isize
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -130,6 +130,7 @@ impl SharedServer {
     }
 
     fn accept(&mut self, timeout: Option<Duration>, by_event: bool) -> Result<()> {
+        self.endpoint.channel.check_home()?;
         if self.is_connected() {
             return Err(ShmError::AlreadyConnected);
         }

@@ -108,6 +108,7 @@ impl Session {
     /// Whether the session lives, as far as the section tells: one read of a quiet line.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
+        self.channel.check_home()?;
         let control = self.channel.view.control();
         if self.ended.load(Ordering::Relaxed) == LIVE
             // Acquired, so that who sees the peer gone also sees what it published before.
@@ -128,8 +129,14 @@ impl Session {
         Ok(())
     }
 
-    pub(crate) fn is_corrupted(&self) -> bool {
-        self.ended.load(Ordering::Relaxed) == CORRUPTED
+    /// Whether what is left in the queue may still be taken: it may when the peer has gone.
+    #[inline]
+    pub(crate) fn check_queue(&self) -> Result<()> {
+        self.channel.check_home()?;
+        if self.ended.load(Ordering::Relaxed) == CORRUPTED {
+            return Err(ShmError::Corrupted);
+        }
+        Ok(())
     }
 
     fn died(&self) -> ShmError {

@@ -6,12 +6,13 @@
 //! | `Section` | shared memory: `create`, `duplicate`, `as_raw`, `size`, `owner` |
 //! | `Mapping` | a section in this process's memory: `map`, `base` |
 //! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset` |
-//! | `Process` | another process: `open`, `has_ended`, `user` |
+//! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
 //! | `wait_any` | waits for the first of several `Waitable`s |
 //! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable |
 //! | `Guard` | keeps it findable, and others from the name, until dropped |
 //! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |
+//! | `Home` | the process that something was made in, which a fork is not: `here`, `is_here` |
 //! | `process_id` | of this process |
 //!
 //! Nothing above this module knows the platform; it and the manifest alone mention one.

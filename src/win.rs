@@ -67,6 +67,21 @@ fn token_user(process: Handle) -> std::result::Result<User, NtStatus> {
     bytes_of(&buffer).get(at..).and_then(Sid::from_bytes).map(User).ok_or(STATUS_INVALID_PARAMETER)
 }
 
+/// The process that something was made in: always this one, since nothing forks here.
+#[derive(Clone, Copy)]
+pub(crate) struct Home;
+
+impl Home {
+    pub(crate) fn here() -> Result<Self> {
+        Ok(Home)
+    }
+
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        true
+    }
+}
+
 pub(crate) fn process_id() -> u32 {
     std::process::id()
 }
@@ -282,6 +297,11 @@ impl Process {
             Err(STATUS_INVALID_CID | STATUS_INVALID_PARAMETER) => Err(Unwatchable::Gone),
             Err(_) => Err(Unwatchable::Denied),
         }
+    }
+
+    /// What is signalled when it has ended.
+    pub(crate) fn as_raw(&self) -> isize {
+        self.0.as_raw() as isize
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -20,14 +20,19 @@ fn line_15_idle_endpoints_take_no_processor_time() {
     peer.tell(&format!("connect {name} 10000"));
     connected.wait_for_client(seconds(10)).unwrap();
     peer.answer();
+    peer.tell(&format!("poll {}", idle + 5000));
     std::thread::scope(|scope| {
         scope.spawn(|| assert_eq!(alone.wait_for_client(millis(idle)), Err(ShmError::Timeout)));
         // The spinning is over by then.
         assert_eq!(connected.poll_client(millis(100)), Ok(false));
         let before = raw::processor_time();
-        assert_eq!(connected.poll_client(millis(idle - 200)), Ok(false));
+        let waiter = scope.spawn(move || assert_eq!(connected.poll_client(millis(idle - 200)), Ok(false)));
+        let woken = raw::count_wakings(idle - 400, peer.id());
+        waiter.join().unwrap();
         let used = raw::processor_time() - before;
+        assert!(matches!(woken, None | Some((0, 0))), "wakings of this process, of the peer: {woken:?}");
         // Two ticks of the coarsest clock that counts this: the threads begin to wait, and end.
         assert!(used <= 2 * 156_250, "{used} of 100 ns");
+        drop(peer);
     });
 }

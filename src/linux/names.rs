@@ -12,12 +12,12 @@
 //! a client asks SO_PEERCRED too, and refuses a server of a user that it doesn't trust.
 //!
 //! A server that serves a client takes nobody in. So that another client learns why, it holds a second name for that
-//! long, `\0xshm/UID/busy/NAME`, of which only the existence counts.
+//! long, the first with `\0busy` behind it, of which only the existence counts.
 //!
 //! Process ids are as the kernel translates them for each side. A process that is in no namespace of ours has id 0,
 //! can't be watched, and is refused.
 
-use super::{error, Event, Kind, Process, Section, User};
+use super::{error, Event, Home, Process, Section, User};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
@@ -120,9 +120,10 @@ impl Prepared {
             servers.push(Arc::new(server));
             clients.push(Arc::new(client));
         }
+        let home = Home::here()?;
         let events = events(|pair, towards| match towards {
-            Towards::Server => Event::shared(&clients[pair], &servers[pair]),
-            Towards::Client => Event::shared(&servers[pair], &clients[pair]),
+            Towards::Server => Event::shared(&clients[pair], &servers[pair], home),
+            Towards::Client => Event::shared(&servers[pair], &clients[pair], home),
         });
         let copy = fcntl_dupfd_cloexec(&section.file, 3).map_err(|errno| error(errno, context))?;
         let Ok(ends) = clients.try_into() else { unreachable!("as many as were made") };
@@ -142,8 +143,8 @@ impl Announcement {
         })?;
         listen(&listener, BACKLOG).map_err(|errno| error(errno, context))?;
         Ok(Guard {
-            listener: Event(Kind::Listener(listener)),
-            busy_name: address(&self.name, "busy/")?,
+            listener: Event::listener(listener)?,
+            busy_name: address(&self.name, BUSY)?,
             busy: Mutex::new(None),
             admission: self.admission,
             admitted: Mutex::new(Vec::new()),
@@ -313,12 +314,12 @@ pub(crate) fn lookup(
     let server = credentials(&connection).map_err(|errno| error(errno, context))?;
     // An impostor is known before anything of it is looked at.
     trusts(Some(&User(server.uid)))?;
-    let connection = Event(Kind::Listener(connection));
+    let connection = Event::listener(connection)?;
     match wait_any(&[Waitable::Event(&connection), Waitable::Event(interrupt)], patience)? {
         Some(0) => {}
         Some(_) => return Err(ShmError::Interrupted),
         None => {
-            let busy = !matches!(connected(&address(name, "busy/")?), Err(Errno::CONNREFUSED));
+            let busy = !matches!(connected(&address(name, BUSY)?), Err(Errno::CONNREFUSED));
             return Err(if busy { ShmError::AlreadyConnected } else { ShmError::Timeout });
         }
     }
@@ -373,16 +374,21 @@ impl Found {
 impl EventOpener {
     /// The events: they came with the section, from the same server.
     pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
-        Ok(Some(events(|pair, _| Event::shared(&self.0[pair], &self.0[pair]))))
+        let home = Home::here()?;
+        Ok(Some(events(|pair, _| Event::shared(&self.0[pair], &self.0[pair], home))))
     }
 }
 
-fn address(name: &ChannelName, part: &str) -> Result<SocketAddrUnix> {
+/// What no name ends in, since none has a NUL.
+const BUSY: &str = "\0busy";
+
+/// `ending` is nothing, or [`BUSY`].
+fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix> {
     let owner = match name.scope {
         Scope::Local => User::current()?.to_string(),
         Scope::Global => "global".to_owned(),
     };
-    let path = format!("xshm/{owner}/{part}{}", name.base());
+    let path = format!("xshm/{owner}/{}{ending}", name.base());
     SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(|errno| error(errno, "naming the channel"))
 }
 

@@ -69,8 +69,18 @@ pub struct Peer {
 
 impl Peer {
     pub fn start() -> Self {
+        Self::start_by("", &[])
+    }
+
+    /// Starts it by another program, if one is named, that runs what its last arguments say.
+    pub fn start_by(starter: &str, arguments: &[&str]) -> Self {
         let program = std::env::current_exe().expect("a test knows its program");
-        let mut child = Command::new(program)
+        let mut command =
+            Command::new(if starter.is_empty() { program.as_os_str() } else { starter.as_ref() });
+        if !starter.is_empty() {
+            command.args(arguments).arg(&program);
+        }
+        let mut child = command
             .args(["peer_process", "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, "1")
             .stdin(Stdio::piped())
@@ -271,6 +281,25 @@ impl Actor {
             ["poke", offset, value] => {
                 let section = self.section.as_ref().expect("a section is mapped");
                 section.store32(number(offset) as usize, number(value) as u32);
+                Ok(String::new())
+            }
+            // Does to the events that it has what their other end won't like.
+            #[cfg(unix)]
+            ["abuse", how] => {
+                raw::abuse_events(how);
+                Ok(String::new())
+            }
+            // Sends and receives as long as it lives.
+            ["chat", from] => {
+                for sequence in number(from).. {
+                    self.send("over", &message(sequence, 64))?;
+                    if sequence % 3 == 0 {
+                        match self.receive(Some(Duration::ZERO)) {
+                            Ok(_) | Err(ShmError::Timeout) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
                 Ok(String::new())
             }
             // Writes garbage all over its first `bytes` for so many milliseconds.

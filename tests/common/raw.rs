@@ -170,6 +170,22 @@ mod windows {
         unsafe { WaitForSingleObject(event as Handle, millis) == 0 }
     }
 
+    /// Whether a handle is signalled within so many milliseconds. Unsets an event.
+    pub fn is_ready(handle: isize, millis: u32) -> bool {
+        wait_event(handle, millis)
+    }
+
+    /// As on Linux, without the counting.
+    pub fn count_wakings(millis: u64, _pid: u32) -> Option<(u64, u64)> {
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        None
+    }
+
+    /// Sections that this process has mapped: the handles tell, here.
+    pub fn mappings() -> usize {
+        0
+    }
+
     /// Takes the name that a server would take, with something else.
     pub fn squat(name: &str) {
         let path = link_path(name);
@@ -272,6 +288,9 @@ mod linux {
     use std::time::Duration;
 
     extern "C" {
+        fn close(descriptor: c_int) -> c_int;
+        fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
+        fn shutdown(socket: c_int, how: c_int) -> c_int;
         fn bind(socket: c_int, address: *const c_void, length: u32) -> c_int;
         fn clock_gettime(clock: c_int, time: *mut [c_long; 2]) -> c_int;
         fn getsockopt(socket: c_int, level: c_int, name: c_int, value: *mut c_int, length: *mut u32)
@@ -323,16 +342,41 @@ mod linux {
         }
     }
 
+    /// The sockets of events that this process has.
+    fn event_sockets() -> Vec<c_int> {
+        let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let numbers = descriptors.map(|entry| entry.file_name().to_str().unwrap().parse().unwrap());
+        let is_event = |&number: &c_int| {
+            let (mut kind, mut length) = (0, 4);
+            // SAFETY: the places for the results are valid; what isn't a socket says so. SOL_SOCKET, SO_TYPE,
+            // SOCK_DGRAM.
+            unsafe { getsockopt(number, 1, 3, &mut kind, &mut length) == 0 && kind == 2 }
+        };
+        numbers.filter(is_event).collect()
+    }
+
     /// Sets all of the events whose sockets this process has: those of the server of any name.
     pub fn set_event(_name: &str, _instance: u64, _index: usize) {
-        for entry in fs::read_dir("/proc/self/fd").unwrap().flatten() {
-            let number: c_int = entry.file_name().to_str().unwrap().parse().unwrap();
-            let (mut kind, mut length) = (0, 4);
-            // SAFETY: the places for the results are valid; what isn't a socket says so.
+        for socket in event_sockets() {
+            // SAFETY: a buffer of one byte.
+            unsafe { send(socket, [1_u8].as_ptr().cast(), 1, MSG_DONTWAIT) };
+        }
+    }
+
+    /// Makes all event sockets of this process wait, and fills their queues; or shuts them; or closes them.
+    pub fn abuse_events(how: &str) {
+        for socket in event_sockets() {
+            // SAFETY: a buffer of one byte; F_SETFL. What is closed is the library's own, which this process does
+            // not use any more.
             unsafe {
-                // SOL_SOCKET, SO_TYPE, SOCK_DGRAM.
-                if getsockopt(number, 1, 3, &mut kind, &mut length) == 0 && kind == 2 {
-                    send(number, [1_u8].as_ptr().cast(), 1, MSG_DONTWAIT);
+                match how {
+                    "fill" => {
+                        fcntl(socket, 4, 0);
+                        while send(socket, [1_u8].as_ptr().cast(), 1, MSG_DONTWAIT) == 1 {}
+                    }
+                    "shut" => drop(shutdown(socket, 2)),
+                    "close" => drop(close(socket)),
+                    _ => panic!("{how}?"),
                 }
             }
         }
@@ -348,6 +392,13 @@ mod linux {
             poll(&mut descriptor, 1, millis as c_int) == 1
                 && recv(event, [0_u8].as_mut_ptr().cast(), 1, MSG_DONTWAIT) == 1
         }
+    }
+
+    /// Whether a descriptor is readable within so many milliseconds.
+    pub fn is_ready(descriptor: isize, millis: u32) -> bool {
+        let mut descriptor = [descriptor as u16, (descriptor >> 16) as u16, 1, 0];
+        // SAFETY: one descriptor, as said.
+        unsafe { poll(&mut descriptor, 1, millis as c_int) == 1 }
     }
 
     /// Takes the name that a server would take, with something else: a socket where nobody listens.
@@ -395,6 +446,34 @@ mod linux {
     pub fn thaw(pid: u32) {
         // SAFETY: no pointers.
         assert_eq!(unsafe { kill(pid as c_int, SIGCONT) }, 0);
+    }
+
+    /// How often a process's threads have gone to sleep so far, but for the calling one.
+    fn sleeps(pid: u32) -> u64 {
+        let this = fs::read_link("/proc/thread-self").unwrap();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let others = tasks.filter(|task| Some(task.file_name().as_os_str()) != this.file_name());
+        let count = |status: String| -> u64 {
+            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        others.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).map(count).sum()
+    }
+
+    /// Lets so many milliseconds pass, the first hundred for all to fall asleep. How often other threads of this
+    /// process, and those of another, woke up and slept again in the rest. `None` where that isn't counted.
+    pub fn count_wakings(millis: u64, pid: u32) -> Option<(u64, u64)> {
+        let both = || (sleeps(std::process::id()), sleeps(pid));
+        std::thread::sleep(Duration::from_millis(100));
+        let before = both();
+        std::thread::sleep(Duration::from_millis(millis - 100));
+        let after = both();
+        Some((after.0 - before.0, after.1 - before.1))
+    }
+
+    /// Mappings that this process has.
+    pub fn mappings() -> usize {
+        fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|line| line.contains("memfd:")).count()
     }
 
     /// Descriptors that this process has open.

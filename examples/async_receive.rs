@@ -1,0 +1,196 @@
+//! Messages awaited in an event loop, with tokio.
+//!
+//! ```text
+//! cargo run --example async_receive
+//! ```
+//!
+//! The program starts itself as a second process, which sends lines in bursts and then leaves. The first awaits them on
+//! one thread, along with a timer that shows that the thread is free meanwhile. `Door` is all that a program needs.
+
+mod common;
+
+use common::SecondProcess;
+use std::cell::Cell;
+use std::error::Error;
+use std::time::Duration;
+use tokio::time::interval;
+use xshm::{ReceiveHalf, SharedClient, SharedServer, ShmError};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+const SECOND: &str = "--run-as-second-process";
+const BURSTS: usize = 5;
+const LINES: usize = 4;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Waits for either of a half's handles: for tokio on Linux, an `AsyncFd` for each.
+#[cfg(target_os = "linux")]
+mod door {
+    use std::io;
+    use std::os::fd::RawFd;
+    use tokio::io::unix::AsyncFd;
+    use tokio::io::Interest;
+    use xshm::WaitHandles;
+
+    pub struct Door {
+        data: AsyncFd<RawFd>,
+        peer: Option<AsyncFd<RawFd>>,
+    }
+
+    impl Door {
+        /// # Safety
+        /// - The handles stay open for as long as the value lives.
+        pub unsafe fn new(handles: WaitHandles) -> io::Result<Self> {
+            let readable = |handle: isize| {
+                // SAFETY: the descriptor stays open, as the caller says.
+                unsafe { AsyncFd::register_with_interest(handle as RawFd, Interest::READABLE) }
+            };
+            Ok(Door { data: readable(handles.data)?, peer: handles.peer.map(readable).transpose()? })
+        }
+
+        /// Returns when it's worth looking.
+        pub async fn wait(&self) -> io::Result<()> {
+            let Some(peer) = &self.peer else {
+                self.data.readable().await?.clear_ready();
+                return Ok(());
+            };
+            tokio::select! {
+                data = self.data.readable() => data?.clear_ready(),
+                // It stays ready, since a process ends but once.
+                ended = peer.readable() => drop(ended?),
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Waits for either of a half's handles: on Windows in a thread of tokio's pool for what blocks.
+#[cfg(windows)]
+mod door {
+    use std::io;
+    use xshm::WaitHandles;
+
+    #[link(name = "kernel32")]
+    extern "system" {
+        fn WaitForMultipleObjects(count: u32, handles: *const isize, all: i32, millis: u32) -> u32;
+    }
+
+    pub struct Door(Vec<isize>);
+
+    impl Door {
+        /// # Safety
+        /// - The handles stay open for as long as the value lives, and until the last wait has returned.
+        pub unsafe fn new(handles: WaitHandles) -> io::Result<Self> {
+            Ok(Door([handles.data].into_iter().chain(handles.peer).collect()))
+        }
+
+        /// Returns when it's worth looking. The handles must stay open until then.
+        pub async fn wait(&self) -> io::Result<()> {
+            const INFINITE: u32 = u32::MAX;
+            const WAIT_FAILED: u32 = u32::MAX;
+            let handles = self.0.clone();
+            tokio::task::spawn_blocking(move || {
+                // SAFETY: as many handles as it says. Whatever the numbers are, the system checks them.
+                let woken =
+                    unsafe { WaitForMultipleObjects(handles.len() as u32, handles.as_ptr(), 0, INFINITE) };
+                if woken == WAIT_FAILED {
+                    Err(io::Error::last_os_error())
+                } else {
+                    Ok(())
+                }
+            })
+            .await?
+        }
+    }
+}
+
+use door::Door;
+
+/// Awaits a message.
+async fn receive(door: &Door, half: &mut ReceiveHalf, buffer: &mut Vec<u8>) -> Outcome<usize> {
+    loop {
+        match half.try_receive(buffer) {
+            Err(ShmError::QueueEmpty | ShmError::NotReady) => {}
+            outcome => return Ok(outcome?),
+        }
+        if half.arm()? {
+            continue;
+        }
+        door.wait().await?;
+        half.disarm()?;
+        // Takes note of a peer that has died.
+        half.is_connected();
+    }
+}
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [second, name] if second == SECOND => talk(name),
+        _ => listen(),
+    }
+}
+
+fn listen() -> Outcome<()> {
+    let name = common::channel_name("async");
+    let mut server = SharedServer::start(&name)?;
+    let mut second = SecondProcess::start([SECOND, &name])?;
+    second.accept(&mut server, Duration::from_secs(20))?;
+    let (_, half) = server.split()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (lines, ticks) = runtime.block_on(count(half))?;
+    println!("{lines} lines, and the timer ticked {ticks} times meanwhile");
+    if lines != BURSTS * LINES || ticks == 0 {
+        return Err(format!("{} lines and some ticks were expected", BURSTS * LINES).into());
+    }
+    second.finish(Duration::from_secs(5))?;
+    Ok(())
+}
+
+/// Prints what comes until the peer leaves, while the timer ticks on the same thread.
+async fn count(half: &mut ReceiveHalf) -> Outcome<(usize, usize)> {
+    let ticks = Cell::new(0);
+    // Neither is dropped and begun anew while the other goes on: a wait that was given up may still take a signal
+    // (on Windows its thread sits there until one comes).
+    let lines = tokio::select! {
+        lines = print(half) => lines?,
+        () = tick(&ticks) => unreachable!("the timer goes on for ever"),
+    };
+    Ok((lines, ticks.get()))
+}
+
+async fn print(half: &mut ReceiveHalf) -> Outcome<usize> {
+    let handles = half.wait_handles().ok_or("the channel has no events")?;
+    // SAFETY: the half, which is lent until after the last wait, keeps them open.
+    let door = unsafe { Door::new(handles)? };
+    let (mut lines, mut buffer) = (0, Vec::new());
+    loop {
+        match receive(&door, half, &mut buffer).await {
+            Ok(_) => println!("{}", String::from_utf8_lossy(&buffer)),
+            Err(error) if matches!(error.downcast_ref(), Some(ShmError::NotConnected)) => return Ok(lines),
+            Err(error) => return Err(error),
+        }
+        lines += 1;
+    }
+}
+
+async fn tick(ticks: &Cell<usize>) {
+    let mut interval = interval(Duration::from_millis(10));
+    loop {
+        interval.tick().await;
+        ticks.set(ticks.get() + 1);
+    }
+}
+
+/// The second process.
+fn talk(name: &str) -> Outcome<()> {
+    let client = SharedClient::connect(name, Duration::from_secs(20))?;
+    for burst in 1..=BURSTS {
+        // What the work takes that the lines tell of.
+        std::thread::sleep(PAUSE);
+        for line in 1..=LINES {
+            client.send_to_server(format!("burst {burst}, line {line}").as_bytes())?;
+        }
+    }
+    Ok(())
+}

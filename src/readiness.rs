@@ -1,0 +1,79 @@
+//! The door for event loops: waiting for messages without a thread that is blocked in a call.
+//!
+//! ```text
+//! loop {
+//!     try_receive until QueueEmpty
+//!     arm            the peer will signal its next message; true: one is there already, or the end is
+//!     ... the event loop waits until `data` or `peer` is ready, as long as it likes ...
+//!     disarm         no more signals, and what was signalled is taken back
+//! }
+//! ```
+//!
+//! It's what a blocking call does, cut in two where that would sleep (`Session::sleep`): one signal for each arming, so
+//! that a stream of messages costs no kernel calls.
+
+use crate::error::Result;
+use crate::halves::ReceiveHalf;
+use crate::wake::DATA;
+
+/// What an event loop waits for: see [`ReceiveHalf::arm`]. Both stay the library's: don't close them, and don't use
+/// them after the half is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitHandles {
+    /// Ready when the peer has signalled. On Linux a descriptor that becomes readable, for `poll`, `epoll` and the
+    /// like; not to be read from. On Windows an auto-reset event.
+    pub data: isize,
+    /// Ready when the peer's process has ended: a pidfd, a process handle. `None`: the process can't be watched (the
+    /// options set a [`check_interval`](crate::ClientOptions::check_interval)), and
+    /// [`is_connected`](ReceiveHalf::is_connected) must be asked that often.
+    pub peer: Option<isize>,
+}
+
+impl ReceiveHalf {
+    /// What to wait for in an event loop. `None` on an anonymous server's channel, which has no events.
+    pub fn wait_handles(&self) -> Option<WaitHandles> {
+        let channel = &self.session.channel;
+        let events = channel.events.as_ref()?;
+        Some(WaitHandles {
+            data: events.data(channel.side.receives()).as_raw(),
+            peer: self.session.peer.process().map(|process| process.as_raw()),
+        })
+    }
+
+    /// Asks the peer to signal its next message, for an event loop to wait for. `Ok(true)`: don't wait, there's
+    /// something to [`try_receive`](Self::try_receive), a message or the news that the session is over. `Ok(false)`:
+    /// wait until one of the [`wait_handles`](Self::wait_handles) is ready, and [`disarm`](Self::disarm) then.
+    ///
+    /// When `peer` gets ready, [`is_connected`](Self::is_connected) makes the session take note of it; what the peer
+    /// sent before its end can still be received. Spurious readiness happens.
+    ///
+    /// The example `async_receive` does this with tokio.
+    ///
+    /// # Errors
+    /// [`ShmError::Corrupted`](crate::ShmError::Corrupted), [`ShmError::Forked`](crate::ShmError::Forked).
+    pub fn arm(&mut self) -> Result<bool> {
+        self.session.check_queue()?;
+        self.session.own_wake().set(DATA).map_err(|what| self.session.corrupted(what))?;
+        // The look after the announcement: whatever is published from now on is signalled.
+        let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
+        if there == Some(false) && self.session.check().is_ok() {
+            return Ok(false);
+        }
+        self.disarm()?;
+        Ok(true)
+    }
+
+    /// Takes back what [`arm`](Self::arm) asked for, and what was signalled.
+    ///
+    /// # Errors
+    /// [`ShmError::Corrupted`](crate::ShmError::Corrupted), [`ShmError::Forked`](crate::ShmError::Forked).
+    pub fn disarm(&mut self) -> Result<()> {
+        self.session.check_queue()?;
+        self.session.own_wake().clear(DATA).map_err(|what| self.session.corrupted(what))?;
+        if let Some(events) = &self.session.channel.events {
+            // A signal that comes after this belongs to a message that is there by now.
+            events.data(self.session.channel.side.receives()).reset();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! A client is killed again and again, wherever it is. Handles are counted for the whole process, so this test has a
+//! program of its own.
+
+mod common;
+
+use common::*;
+use std::time::{Duration, Instant};
+use xshm::{SharedServer, ShmError};
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+#[test]
+fn a_killed_client_leaves_nothing_behind() {
+    let name = unique("kills");
+    let mut server = SharedServer::start(&name).unwrap();
+    let (mut before, mut sessions, mut received) = ((0, 0), 0, 0_u64);
+    let rounds = if long() { 1000 } else { 60 };
+    for round in 0..rounds {
+        let mut peer = Peer::start();
+        // From before it has looked for the name until it's deep in talk.
+        let moment = Duration::from_micros(round as u64 * 7919 % 40_000);
+        peer.tell(&format!("connect {name} 10000"));
+        peer.tell("chat 0");
+        let end = Instant::now() + moment;
+        let left = |end: Instant| Some(end.saturating_duration_since(Instant::now()));
+        match server.wait_for_client(left(end)) {
+            Ok(()) => sessions += 1,
+            Err(ShmError::Timeout) => {}
+            Err(error) => panic!("round {round}: {error}"),
+        }
+        let mut buffer = Vec::new();
+        while server.is_connected() && Instant::now() < end {
+            match server.receive_from_client_timeout(&mut buffer, left(end)) {
+                Ok(_) => received += check_message(&buffer).min(1),
+                Err(ShmError::Timeout) => {}
+                Err(error) => panic!("round {round}: {error}"),
+            }
+            server.send_to_client(&message(round as u64, 100)).unwrap();
+        }
+        peer.kill();
+        if server.stats().is_ok() {
+            let (result, took) = timed(|| loop {
+                if let Err(error) = server.receive_from_client(&mut buffer) {
+                    break error;
+                }
+            });
+            let over = matches!(result, ShmError::PeerDied { .. } | ShmError::NotConnected);
+            assert!(over && took < Duration::from_millis(500), "round {round}: {result} after {took:?}");
+        }
+        // The handle of the last client's process is dropped when the next one comes; here none does.
+        assert_eq!(server.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout), "round {round}");
+        let now = (raw::open_handles(), raw::mappings());
+        match round {
+            // What is made once and kept is there after the first rounds.
+            20 => before = now,
+            _ if round > 20 => {
+                assert!(now.0 <= before.0 + 1 && now.1 == before.1, "{now:?} {before:?}, round {round}")
+            }
+            _ => {}
+        }
+        drop(peer);
+    }
+    assert!(sessions > rounds / 4 && received > 0, "{sessions} sessions, {received} messages");
+    // And it accepts.
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert!(peer.answer().starts_with("ok"));
+}

@@ -1,0 +1,209 @@
+//! What Linux alone has: forks, descriptors that a peer holds, process namespaces.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::*;
+use std::ffi::c_int;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use xshm::{ClientOptions, SharedClient, SharedServer, ShmError};
+
+extern "C" {
+    fn _exit(status: c_int) -> !;
+    fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
+    fn fork() -> c_int;
+    fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+}
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+/// Runs `child` in a fork of this process, and says whether it returned true.
+fn in_a_fork(child: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child runs in this thread alone, takes no lock that another thread may hold but the allocator's,
+    // which the C library looks after, and ends without unwinding.
+    unsafe {
+        match fork() {
+            -1 => panic!("no fork"),
+            0 => _exit(c_int::from(!child())),
+            pid => {
+                let mut status = -1;
+                assert_eq!(waitpid(pid, &mut status, 0), pid);
+                status == 0
+            }
+        }
+    }
+}
+
+#[test]
+fn line_33_a_forks_copy_of_a_server_is_inert() {
+    let name = unique("fork-server");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    server.send_to_client(&message(0, 64)).unwrap();
+    peer.must("send over 0 1 64");
+    let inert = in_a_fork(|| {
+        // SAFETY: a copy of this process's value, as any fork has, that the other goes on without.
+        let mut copy = unsafe { std::ptr::read(&server) };
+        let mut buffer = Vec::new();
+        let forked = Some(ShmError::Forked);
+        let inert = copy.send_to_client(b"no").err() == forked
+            && copy.try_send_to_client(b"no").err() == forked
+            && copy.send_to_client_timeout(b"no", None).err() == forked
+            && copy.receive_from_client(&mut buffer).err() == forked
+            && copy.try_receive_from_client(&mut buffer).err() == forked
+            && copy.poll_client(None).err() == forked
+            && copy.stats().err() == forked
+            && copy.wait_for_client(None).err() == forked
+            && copy.get_event_handles().is_none()
+            && !copy.is_connected();
+        copy.disconnect_client();
+        copy.interrupter().interrupt();
+        drop(copy);
+        inert
+    });
+    assert!(inert);
+    // Nobody has heard of it.
+    assert_eq!(peer.must("receive 5000"), "0");
+    peer.tell("receive 10000");
+    server.send_to_client(&message(1, 64)).unwrap();
+    assert_eq!(peer.answer(), "ok 1");
+    let mut buffer = Vec::new();
+    assert_eq!(server.receive_from_client_timeout(&mut buffer, seconds(5)), Ok(64));
+    assert_eq!(server.receive_from_client_timeout(&mut buffer, millis(200)), Err(ShmError::Timeout));
+    assert!(server.is_connected());
+}
+
+#[test]
+fn line_33_a_forks_copy_of_a_client_is_inert() {
+    let name = unique("fork-client");
+    let mut peer = Peer::start();
+    peer.must(&format!("start {name}"));
+    peer.tell("accept 10000");
+    let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
+    assert_eq!(peer.answer().trim_end(), "ok");
+    let own = unique("fork-own");
+    let inert = in_a_fork(|| {
+        // SAFETY: as above.
+        let copy = unsafe { std::ptr::read(&client) };
+        let forked = Some(ShmError::Forked);
+        let inert = copy.send_to_server(b"no").err() == forked
+            && copy.receive_from_server(&mut Vec::new()).err() == forked
+            && !copy.is_connected();
+        drop(copy);
+        // What a fork makes itself works, in its own fork not.
+        let Ok(mut server) = SharedServer::start(&own) else { return false };
+        inert
+            && server.wait_for_client(Some(Duration::ZERO)) == Err(ShmError::Timeout)
+            && in_a_fork(|| server.wait_for_client(None) == Err(ShmError::Forked))
+    });
+    assert!(inert);
+    client.send_to_server(&message(7, 64)).unwrap();
+    assert_eq!(peer.must("receive 5000"), "7");
+    assert!(client.is_connected());
+}
+
+#[test]
+fn a_peer_can_not_change_the_sections_size() {
+    let server = SharedServer::start(&unique("truncate")).unwrap();
+    // As a peer has it: opened anew, with all the rights that the user has.
+    let path = format!("/proc/{}/fd/{}", std::process::id(), server.section_handle());
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let size = file.metadata().unwrap().len();
+    for wrong in [0, size - 4096, size + 4096] {
+        let error = file.set_len(wrong).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(1), "EPERM: {error}");
+    }
+    assert!((&file).write_all(&vec![0; size as usize + 1]).is_err(), "not even by writing over its end");
+    assert_eq!(file.metadata().unwrap().len(), size);
+    // F_ADD_SEALS, F_SEAL_WRITE: nor take away the right to write.
+    // SAFETY: no pointers.
+    assert_eq!(unsafe { fcntl(file.as_raw_fd(), 1033, 8) }, -1);
+}
+
+/// The peer makes its event sockets wait, fills their queues, shuts them and closes them. Nobody waits for that.
+#[test]
+fn a_peer_that_abuses_its_events_blocks_nobody() {
+    let name = unique("abuse");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    for how in ["fill", "shut", "close"] {
+        peer.must(&format!("abuse {how}"));
+        let mut buffer = Vec::new();
+        let (result, took) = timed(|| server.receive_from_client_timeout(&mut buffer, millis(300)));
+        assert_eq!(result, Err(ShmError::Timeout), "{how}");
+        assert!((280..700).contains(&took.as_millis()), "{how}: {took:?}");
+        // It sleeps, too: stale signals run out.
+        let before = raw::processor_time();
+        assert_eq!(server.poll_client(millis(300)), Ok(false));
+        let used = raw::processor_time() - before;
+        assert!(used < 1_000_000, "{how}: {used} of 100 ns, of 300 ms");
+        // Every message is signalled, whether anybody takes the signal or not.
+        server.get_event_handles().unwrap();
+        let ((), took) = timed(|| {
+            for sequence in 0..1000 {
+                server.send_to_client(&message(sequence, 16)).unwrap();
+            }
+        });
+        assert!(took < Duration::from_secs(2), "{how}: {took:?}");
+    }
+    drop(server);
+}
+
+/// Starts the peer in a process namespace of its own. `None`: this user may not.
+fn peer_elsewhere() -> Option<Peer> {
+    let flags = ["--pid", "--fork", "--kill-child"];
+    let allowed = Command::new("unshare").args(flags).arg("true").stderr(Stdio::null()).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: no process namespaces for this user");
+        return None;
+    }
+    Some(Peer::start_by("unshare", &flags))
+}
+
+#[test]
+fn line_16_a_client_in_a_namespace_that_hides_its_server_says_so() {
+    let Some(mut peer) = peer_elsewhere() else { return };
+    let name = unique("namespace-client");
+    let mut server = SharedServer::start(&name).unwrap();
+    peer.tell(&format!("connect {name} 5000"));
+    let _ = server.wait_for_client(seconds(2));
+    let answer = peer.answer();
+    assert!(answer.contains("Refused") && answer.contains("process namespace"), "{answer}");
+    // Its server lives on, for others.
+    assert!(matches!(server.wait_for_client(millis(50)), Err(ShmError::Timeout | ShmError::Refused { .. })));
+    let other = std::thread::spawn(move || SharedClient::connect(&name, Duration::from_secs(5)));
+    server.wait_for_client(seconds(5)).unwrap();
+    other.join().unwrap().unwrap();
+}
+
+#[test]
+fn line_16_a_server_in_a_namespace_below_is_watched_or_refuses() {
+    let Some(mut peer) = peer_elsewhere() else { return };
+    let name = unique("namespace-server");
+    peer.must(&format!("start {name}"));
+    peer.tell("accept 3000");
+    match ClientOptions::new().connect(&name, Duration::from_secs(5)) {
+        Ok(client) => {
+            peer.kill();
+            let (result, took) = timed(|| client.receive_from_server(&mut Vec::new()));
+            assert!(matches!(result, Err(ShmError::PeerDied { .. })), "{result:?}");
+            assert!(took < Duration::from_millis(500), "{took:?}");
+        }
+        Err(error) => {
+            assert!(error.to_string().contains("namespace"), "{error}");
+        }
+    }
+}

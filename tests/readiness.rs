@@ -1,0 +1,91 @@
+//! Waiting outside the library, as an event loop does: `arm`, the handles, `disarm`.
+
+mod common;
+
+use common::*;
+use xshm::{SharedServer, ShmError};
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+fn connected(name: &str) -> (SharedServer, Peer) {
+    let mut server = SharedServer::start(name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    (server, peer)
+}
+
+#[test]
+fn one_signal_for_each_arming_and_none_without() {
+    let (mut server, mut peer) = connected(&unique("arm"));
+    let (_, half) = server.split().unwrap();
+    let handles = half.wait_handles().unwrap();
+    let mut buffer = Vec::new();
+    for round in 0..5 {
+        assert_eq!(half.arm(), Ok(false));
+        assert!(!raw::is_ready(handles.data, 0), "round {round}");
+        peer.must(&format!("send over {} 10 100", round * 10));
+        assert!(raw::is_ready(handles.data, 5000), "round {round}");
+        half.disarm().unwrap();
+        for sequence in 0..10 {
+            half.try_receive(&mut buffer).unwrap();
+            assert_eq!(check_message(&buffer), round * 10 + sequence);
+        }
+        assert_eq!(half.try_receive(&mut buffer), Err(ShmError::QueueEmpty));
+    }
+    // One signal for ten messages, each time.
+    let stats = peer.must("stats");
+    assert!(stats.contains("signals: 5,"), "{stats}");
+    // Unarmed, nobody is signalled.
+    peer.must("send over 50 10 100");
+    assert!(!raw::is_ready(handles.data, 50));
+    assert_eq!(half.arm(), Ok(true), "there is something to receive");
+    assert!(!raw::is_ready(handles.data, 0));
+}
+
+#[test]
+fn leaving_makes_ready() {
+    let (mut server, mut peer) = connected(&unique("arm-leave"));
+    let (_, half) = server.split().unwrap();
+    let handles = half.wait_handles().unwrap();
+    assert_eq!(half.arm(), Ok(false));
+    peer.must("send over 0 1 100");
+    peer.must("leave");
+    assert!(raw::is_ready(handles.data, 5000));
+    half.disarm().unwrap();
+    assert_eq!(half.try_receive(&mut Vec::new()), Ok(100));
+    assert_eq!(half.arm(), Ok(true), "the end is there to be received");
+    assert_eq!(half.try_receive(&mut Vec::new()), Err(ShmError::NotConnected));
+}
+
+#[test]
+fn death_makes_ready() {
+    let (mut server, mut peer) = connected(&unique("arm-death"));
+    let (_, half) = server.split().unwrap();
+    let handles = half.wait_handles().unwrap();
+    let process = handles.peer.unwrap();
+    assert_eq!(half.arm(), Ok(false));
+    assert!(!raw::is_ready(process, 0));
+    peer.must("send over 0 1 100");
+    peer.kill();
+    assert!(raw::is_ready(process, 500));
+    half.disarm().unwrap();
+    assert!(!half.is_connected());
+    assert_eq!(half.try_receive(&mut Vec::new()), Ok(100));
+    assert!(matches!(half.try_receive(&mut Vec::new()), Err(ShmError::PeerDied { .. })));
+}
+
+#[test]
+fn an_anonymous_server_has_nothing_to_wait_for() {
+    let mut server = SharedServer::start_anonymous().unwrap();
+    let mut peer = Peer::start();
+    let given = raw::give_handle(peer.id(), server.section_handle());
+    peer.tell(&format!("attach {given} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    assert_eq!(server.split().unwrap().1.wait_handles(), None);
+}
