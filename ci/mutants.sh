@@ -50,7 +50,7 @@ mutant() {
 mutant no-zeroing 'words.at(end).store(0, Relaxed);' '' models::push models::eviction
 mutant zeroing-what-is-unread 'free.min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::eviction models::a_full
 mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
-    'zeroed: start.wrapping_add(2 * FRAME_ALIGN)' models::push models::eviction
+    'zeroed: start.wrapping_add(3 * FRAME_ALIGN)' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
 mutant relaxed-publication 'words.at(start).store(message.0, Release);' \
     'words.at(start).store(message.0, Relaxed);' models::push
