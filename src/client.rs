@@ -111,6 +111,11 @@ impl SharedClient {
         }
     }
 
+    /// Gives both halves away.
+    pub(crate) fn take(mut self) -> Option<(SendHalf, ReceiveHalf)> {
+        self.endpoint.take()
+    }
+
     pub(crate) fn attach_with(handle: isize, timeout: Duration, options: ClientOptions) -> Result<Self> {
         let deadline = Deadline::after(Some(timeout));
         let section = Section::duplicate(handle)?;

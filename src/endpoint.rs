@@ -69,6 +69,12 @@ impl Endpoint {
         call(&mut *connection.receiver.try_borrow_mut().map_err(|_| ShmError::NotReady)?)
     }
 
+    /// Gives both halves away: the session goes on without the endpoint.
+    pub(crate) fn take(&mut self) -> Option<(SendHalf, ReceiveHalf)> {
+        let connection = self.connection.take()?;
+        Some((connection.sender.into_inner(), connection.receiver.into_inner()))
+    }
+
     pub(crate) fn split(&mut self) -> Result<(&mut SendHalf, &mut ReceiveHalf)> {
         let connection = self.connection.as_mut().ok_or(ShmError::NotConnected)?;
         Ok((connection.sender.get_mut(), connection.receiver.get_mut()))

@@ -119,6 +119,12 @@ pub enum ShmError {
         /// The privilege's name.
         privilege: &'static str,
     },
+    /// A call to a handler panicked. The background mode goes on.
+    #[error("a handler panicked: {message}")]
+    HandlerPanicked {
+        /// What it panicked with, if that was text.
+        message: String,
+    },
     /// A fork of the process used what it has a copy of. It belongs to the process that made it. Linux only.
     #[error("this endpoint belongs to the process that made it, not to a fork of that")]
     Forked,

@@ -52,7 +52,7 @@ pub struct ChannelStats {
 /// is_sync::<xshm::SendHalf>();
 /// ```
 pub struct SendHalf {
-    session: Arc<Session>,
+    pub(crate) session: Arc<Session>,
     producer: Producer,
 }
 
@@ -120,6 +120,15 @@ impl SendHalf {
         }
     }
 
+    /// Whether there is room for a message of `len` bytes, or no more use in waiting for some.
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
+        let found = self
+            .session
+            .check()
+            .and_then(|()| self.producer.has_room(len).map_err(|what| self.session.corrupted(what)));
+        found.unwrap_or(true)
+    }
+
     #[inline]
     fn push(&mut self, message: &[u8]) -> Result<bool> {
         let session = &*self.session;
@@ -127,7 +136,7 @@ impl SendHalf {
         session.check()?;
         let pushed = self.producer.try_push(message).map_err(|what| session.corrupted(what))?;
         if pushed {
-            session.wake_peer_for(Wish::Data)?;
+            session.announce_data()?;
         }
         Ok(pushed)
     }
@@ -284,6 +293,11 @@ impl ReceiveHalf {
         }
     }
 
+    /// Whether a message is there, for a [`Look`].
+    pub(crate) fn peek(&mut self) -> Result<Option<()>> {
+        peek(&self.session, &mut self.consumer)
+    }
+
     /// Whether the peer is there: asks the kernel too. It may be gone with messages of its still in the queue.
     pub fn is_connected(&self) -> bool {
         self.session.check_process().is_ok()
@@ -332,9 +346,18 @@ fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -
         session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
     }
     if let Ok(Some(_)) = outcome {
-        session.wake_peer_for(Wish::Space)?;
+        session.announce_space()?;
     }
     outcome
+}
+
+/// Looks whether there is a message.
+fn peek(session: &Session, consumer: &mut Consumer) -> Result<Option<()>> {
+    session.check_queue()?;
+    match consumer.peek().map_err(|what| session.corrupted(what))? {
+        Some(there) => Ok(there.then_some(())),
+        None => Err(ShmError::NotReady),
+    }
 }
 
 /// A receiver that waits for a message to take.
@@ -372,11 +395,7 @@ impl Look for Peeking<'_> {
     }
 
     fn attempt(&mut self) -> Result<Option<()>> {
-        self.session.check_queue()?;
-        match self.consumer.peek().map_err(|what| self.session.corrupted(what))? {
-            Some(there) => Ok(there.then_some(())),
-            None => Err(ShmError::NotReady),
-        }
+        peek(self.session, self.consumer)
     }
 }
 

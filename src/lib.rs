@@ -78,6 +78,7 @@
 #![deny(missing_docs)]
 
 mod access;
+mod auto;
 mod bytes;
 mod channel;
 mod client;
@@ -107,6 +108,9 @@ mod models;
 mod testing;
 
 pub use access::{Access, PeerIdentity, UserId};
+pub use auto::{
+    AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
+};
 pub use client::SharedClient;
 pub use constants::*;
 pub use error::{Result, ShmError};

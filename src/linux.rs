@@ -59,6 +59,11 @@ fn error(errno: Errno, context: &'static str) -> ShmError {
     ShmError::SystemError { code: errno.raw_os_error(), context }
 }
 
+/// An error of std's.
+pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
+    ShmError::SystemError { code: error.raw_os_error().unwrap_or(0), context }
+}
+
 pub(crate) fn process_id() -> u32 {
     std::process::id()
 }

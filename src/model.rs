@@ -49,6 +49,11 @@ thread_local! {
     static PROCESS: std::cell::Cell<u32> = const { std::cell::Cell::new(1) };
 }
 
+/// An error of std's.
+pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
+    ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
+}
+
 /// The process that something was made in: always this one, since nothing forks here.
 #[derive(Clone, Copy)]
 pub(crate) struct Home;

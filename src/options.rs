@@ -1,6 +1,7 @@
 //! What a server or a client may choose.
 
 use crate::access::{Access, UserId};
+use crate::auto::{AutoClient, AutoHandler, AutoOptions, AutoServer};
 use crate::client::SharedClient;
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::{Result, ShmError};
@@ -199,6 +200,20 @@ impl ServerOptions {
         SharedServer::start_anonymous_with(self)
     }
 
+    /// Starts a server that works in the background, see [`AutoServer::start`]. An
+    /// [`interrupter`](Self::interrupter) of these options is not used: the server has one of its own.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_auto<H: AutoHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: StdArc<H>,
+        options: AutoOptions,
+    ) -> Result<AutoServer> {
+        AutoServer::start_with(name, handler, options, self)
+    }
+
     pub(crate) fn geometry(&self) -> Result<Geometry> {
         Geometry::from_options(self.ring_size, self.message_limit)
     }
@@ -276,6 +291,20 @@ impl ClientOptions {
     /// demanded.
     pub fn attach(self, section_handle: isize, timeout: Duration) -> Result<SharedClient> {
         SharedClient::attach_with(section_handle, timeout, self)
+    }
+
+    /// Connects in the background, see [`AutoClient::connect`]. An [`interrupter`](Self::interrupter) of these options
+    /// is not used: the client has one of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_auto<H: AutoHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: StdArc<H>,
+        options: AutoOptions,
+    ) -> Result<AutoClient> {
+        AutoClient::connect_with(name, handler, options, self)
     }
 
     /// Whether the server's geometry is the one demanded, if one was.

@@ -129,6 +129,14 @@ impl SharedServer {
         self.accept(timeout, false)
     }
 
+    /// Gives both halves of the session away. It ends before the next client is waited for, by
+    /// [`Session::disconnect`], or because its client is gone.
+    pub(crate) fn take(&mut self) -> Option<(SendHalf, ReceiveHalf)> {
+        let (sender, receiver) = self.endpoint.take()?;
+        self.previous = Some(receiver.session.clone());
+        Some((sender, receiver))
+    }
+
     fn accept(&mut self, timeout: Option<Duration>, by_event: bool) -> Result<()> {
         self.endpoint.channel.check_home()?;
         if self.is_connected() {

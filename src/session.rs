@@ -2,13 +2,14 @@
 
 use crate::channel::{Channel, Peer, Side};
 use crate::error::{Result, ShmError};
+use crate::events::Events;
 use crate::layout::{ClientWord, SERVER_UP};
 use crate::options::ChannelEvent;
 use crate::ring::Corrupted;
 use crate::sync::{spin_loop, Arc, AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Event, Waitable};
 use crate::waiting::Deadline;
-use crate::wake::{WakeWord, ALWAYS_DATA, DATA, SPACE};
+use crate::wake::{WakeWord, ALWAYS_DATA, ALWAYS_SPACE, DATA, SPACE};
 use std::thread::yield_now;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub(crate) struct Session {
 pub(crate) enum Wish {
     Data,
     Space,
+    /// One thread that receives, and looks after the sending of others.
+    Either,
 }
 
 impl Session {
@@ -82,19 +85,31 @@ impl Session {
         WakeWord::new(word, self.generation)
     }
 
-    /// Signals the peer if it sleeps on `wish`, or if somebody waits natively.
+    /// Signals the peer, having sent, if it sleeps until there is data, or if somebody waits natively.
     #[inline]
-    pub(crate) fn wake_peer_for(&self, wish: Wish) -> Result<()> {
-        let (bit, always, exported) = match wish {
-            Wish::Data => (DATA, ALWAYS_DATA, self.channel.is_exported()),
-            Wish::Space => (SPACE, crate::wake::ALWAYS_SPACE, false),
-        };
+    pub(crate) fn announce_data(&self) -> Result<()> {
+        self.signal(DATA, ALWAYS_DATA, self.channel.is_exported(), |events| {
+            events.data(self.channel.side.sends())
+        })
+    }
+
+    /// Signals the peer, having taken a message, if it sleeps until there is room.
+    #[inline]
+    pub(crate) fn announce_space(&self) -> Result<()> {
+        self.signal(SPACE, ALWAYS_SPACE, false, |events| events.space(self.channel.side.receives()))
+    }
+
+    #[inline(always)]
+    fn signal(
+        &self,
+        bit: u32,
+        always: u32,
+        exported: bool,
+        event: impl FnOnce(&Events) -> &Event,
+    ) -> Result<()> {
         let asked = self.peer_wake().take(bit, always).map_err(|what| self.corrupted(what))?;
         if let (true, Some(events)) = (asked || exported, &self.channel.events) {
-            match wish {
-                Wish::Data => events.data(self.channel.side.sends()).set(),
-                Wish::Space => events.space(self.channel.side.receives()).set(),
-            }
+            event(events).set();
             self.signals.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -291,40 +306,35 @@ impl Session {
     /// Sleeps once, unless a last look finds something.
     fn sleep<L: Look>(&self, wish: Wish, deadline: Deadline, look: &mut L) -> Result<Attempt<L::Found>> {
         let Some(events) = &self.channel.events else {
-            self.wait_in_kernel(None, deadline, Some(LOOK_INTERVAL))?;
+            self.wait_in_kernel(&[], deadline, Some(LOOK_INTERVAL))?;
             return Ok(Attempt::Nothing);
         };
-        let (bit, event) = match wish {
-            Wish::Data => (DATA, events.data(self.channel.side.receives())),
-            Wish::Space => (SPACE, events.space(self.channel.side.sends())),
+        let data = events.data(self.channel.side.receives());
+        let space = events.space(self.channel.side.sends());
+        let (bit, events): (_, &[&Event]) = match wish {
+            Wish::Data => (DATA, &[data]),
+            Wish::Space => (SPACE, &[space]),
+            Wish::Either => (DATA | SPACE, &[data, space]),
         };
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
         let found = attempt(look);
         if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
             let bound = if self.peer.process().is_none() { self.channel.tuning.check_interval } else { None };
-            self.wait_in_kernel(Some(event), deadline, bound)?;
+            self.wait_in_kernel(events, deadline, bound)?;
         }
         self.own_wake().clear(bit).map_err(|what| self.corrupted(what))?;
         found
     }
 
-    /// Waits for the event, an interrupt, the peer's end or the time, and notes the peer's end.
-    fn wait_in_kernel(
-        &self,
-        event: Option<&Event>,
-        deadline: Deadline,
-        bound: Option<Duration>,
-    ) -> Result<()> {
-        let mut objects = [Waitable::Event(self.channel.interrupt.event()); 4];
-        objects[1] = Waitable::Event(&self.over);
-        let mut count = 2;
-        if let Some(event) = event {
-            // The event comes first: where several are signalled, the first is told.
-            objects[count] = std::mem::replace(&mut objects[0], Waitable::Event(event));
-            count += 1;
-        }
-        if let Some(process) = self.peer.process() {
-            objects[count] = Waitable::Process(process);
+    /// Waits for one of the events (at most two), an interrupt, the peer's end or the time, and notes the peer's end.
+    fn wait_in_kernel(&self, events: &[&Event], deadline: Deadline, bound: Option<Duration>) -> Result<()> {
+        let mut objects = [Waitable::Event(&self.over); 5];
+        let mut count = 0;
+        // The events come first: where several are signalled, the first is told.
+        let own = [self.channel.interrupt.event(), &self.over];
+        let all = events.iter().copied().chain(own).map(Waitable::Event);
+        for object in all.chain(self.peer.process().map(Waitable::Process)) {
+            objects[count] = object;
             count += 1;
         }
         self.sleeps.fetch_add(1, Ordering::Relaxed);

@@ -67,6 +67,11 @@ fn token_user(process: Handle) -> std::result::Result<User, NtStatus> {
     bytes_of(&buffer).get(at..).and_then(Sid::from_bytes).map(User).ok_or(STATUS_INVALID_PARAMETER)
 }
 
+/// An error of std's.
+pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
+    ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
+}
+
 /// The process that something was made in: always this one, since nothing forks here.
 #[derive(Clone, Copy)]
 pub(crate) struct Home;

@@ -3,12 +3,17 @@
 mod common;
 
 use common::*;
-use xshm::{SharedServer, ShmError};
+use std::sync::Arc;
+use xshm::{AutoClient, AutoHandler, AutoOptions, AutoServer, SharedServer, ShmError};
 
 #[test]
 fn peer_process() {
     serve();
 }
+
+struct Silent;
+
+impl AutoHandler for Silent {}
 
 #[test]
 fn line_15_idle_endpoints_take_no_processor_time() {
@@ -21,6 +26,15 @@ fn line_15_idle_endpoints_take_no_processor_time() {
     connected.wait_for_client(seconds(10)).unwrap();
     peer.answer();
     peer.tell(&format!("poll {}", idle + 5000));
+    // Workers too: a pair that is connected, and a server that waits.
+    let (auto, handler) = (unique("auto"), Arc::new(Silent));
+    let server = AutoServer::start(&auto, handler.clone(), AutoOptions::default()).unwrap();
+    let client = AutoClient::connect(&auto, handler.clone(), AutoOptions::default()).unwrap();
+    let waiting = AutoServer::start(&unique("auto"), handler, AutoOptions::default()).unwrap();
+    while client.stats().sent_messages == 0 || server.stats().received_messages == 0 {
+        client.send(b"are we connected?").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     std::thread::scope(|scope| {
         scope.spawn(|| assert_eq!(alone.wait_for_client(millis(idle)), Err(ShmError::Timeout)));
         // The spinning is over by then.
@@ -33,6 +47,6 @@ fn line_15_idle_endpoints_take_no_processor_time() {
         assert!(matches!(woken, None | Some((0, 0))), "wakings of this process, of the peer: {woken:?}");
         // Two ticks of the coarsest clock that counts this: the threads begin to wait, and end.
         assert!(used <= 2 * 156_250, "{used} of 100 ns");
-        drop(peer);
+        drop((peer, server, client, waiting));
     });
 }

@@ -1,0 +1,274 @@
+//! The worker: dials, hands over what comes, looks after the senders, and dials again.
+
+use super::{DisconnectReason, Shared};
+use crate::channel::Side;
+use crate::client::SharedClient;
+use crate::error::{Result, ShmError};
+use crate::halves::{ReceiveHalf, SendHalf};
+use crate::naming::ChannelName;
+use crate::options::ClientOptions;
+use crate::server::SharedServer;
+use crate::session::{Look, Wish};
+use crate::sys::{self, Waitable};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+/// How a side gets its next connection.
+pub(super) trait Dial: Send + 'static {
+    fn side(&self) -> Side;
+
+    /// Waits for one. Ends with [`ShmError::Interrupted`] when the worker is wanted.
+    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)>;
+
+    /// Ends one that its peer hasn't ended.
+    fn hang_up(&mut self, half: &ReceiveHalf);
+
+    /// Whether an attempt that nobody answered is worth telling.
+    fn expects_an_answer(&self) -> bool;
+}
+
+pub(super) struct ServerDial {
+    server: SharedServer,
+    bound: Option<Duration>,
+}
+
+impl ServerDial {
+    pub(super) fn new(server: SharedServer, wait_timeout: Duration) -> Self {
+        ServerDial { server, bound: bound(wait_timeout) }
+    }
+}
+
+impl Dial for ServerDial {
+    fn side(&self) -> Side {
+        Side::Server
+    }
+
+    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
+        self.server.wait_for_client(self.bound)?;
+        self.server.take().ok_or(ShmError::NotConnected)
+    }
+
+    fn hang_up(&mut self, half: &ReceiveHalf) {
+        half.session.disconnect();
+    }
+
+    fn expects_an_answer(&self) -> bool {
+        false
+    }
+}
+
+pub(super) struct ClientDial {
+    name: String,
+    options: ClientOptions,
+    timeout: Duration,
+}
+
+impl ClientDial {
+    pub(super) fn new(name: &str, options: ClientOptions, timeout: Duration) -> Result<Self> {
+        ChannelName::parse(name)?;
+        Ok(ClientDial { name: name.to_owned(), options, timeout })
+    }
+}
+
+impl Dial for ClientDial {
+    fn side(&self) -> Side {
+        Side::Client
+    }
+
+    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
+        let client = SharedClient::connect_with(&self.name, self.timeout, self.options.clone())?;
+        client.take().ok_or(ShmError::NotConnected)
+    }
+
+    // Dropping the halves is leaving.
+    fn hang_up(&mut self, _half: &ReceiveHalf) {}
+
+    fn expects_an_answer(&self) -> bool {
+        true
+    }
+}
+
+/// Zero stands for no bound.
+fn bound(timeout: Duration) -> Option<Duration> {
+    (!timeout.is_zero()).then_some(timeout)
+}
+
+pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
+    shared.worker.set(thread::current().id()).expect("there is one worker");
+    loop {
+        shared.pay_attention();
+        if shared.is_stopping() {
+            break;
+        }
+        tell_senders_news(shared);
+        match dial.dial() {
+            Ok(halves) => {
+                serve(shared, &mut dial, halves);
+                pause(shared);
+            }
+            Err(ShmError::Interrupted) => {}
+            Err(ShmError::Timeout) if !dial.expects_an_answer() => {}
+            Err(error) => {
+                shared.call(|handler| handler.on_error(error));
+                pause(shared);
+            }
+        }
+    }
+}
+
+/// Lets the time between two attempts pass, unless the endpoint is stopped.
+fn pause(shared: &Shared) {
+    let deadline = crate::waiting::Deadline::after(Some(shared.options.reconnect_delay));
+    while !deadline.has_passed() {
+        shared.pay_attention();
+        if shared.is_stopping() {
+            return;
+        }
+        tell_senders_news(shared);
+        let wanted = Waitable::Event(shared.interrupter.0.event());
+        if let Err(error) = sys::wait_any(&[wanted], deadline.remaining(None)) {
+            shared.call(|handler| handler.on_error(error));
+            return;
+        }
+    }
+}
+
+fn tell_senders_news(shared: &Shared) {
+    let news = shared.tend();
+    for error in news.errors {
+        shared.call(|handler| handler.on_error(error));
+    }
+    if news.lost > 0 {
+        shared.call(|handler| handler.on_overflow(shared.sends, news.lost));
+    }
+    if news.space {
+        shared.call(|handler| handler.on_space_available(shared.sends));
+    }
+}
+
+/// One connection, from `on_connect` to `on_disconnect`.
+fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, ReceiveHalf)) {
+    shared.plug(sender);
+    shared.call(|handler| handler.on_connect());
+    let mut told = 0;
+    let reason = match talk(shared, &mut half, &mut told) {
+        Ok(()) => {
+            finish(shared, &mut half, &mut told);
+            DisconnectReason::Stopped
+        }
+        Err(error) => DisconnectReason::of(error),
+    };
+    if reason == DisconnectReason::Stopped {
+        dial.hang_up(&half);
+        shared.unplug(false);
+    } else {
+        shared.unplug(true);
+        tell_senders_news(shared);
+        // The word in the section is given back: a client's by dropping the half, a server's by this.
+        dial.hang_up(&half);
+    }
+    drop(half);
+    shared.call(|handler| handler.on_disconnect_because(&reason));
+}
+
+/// Hands over what comes until the connection ends. `Ok`: the endpoint is to stop.
+fn talk(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) -> Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        shared.pay_attention();
+        if shared.is_stopping() {
+            return Ok(());
+        }
+        tell_senders_news(shared);
+        let more = hand_over(shared, half, &mut buffer, shared.options.recv_batch.max(1), told)?;
+        if more || shared.is_stopping() {
+            continue;
+        }
+        let wants_room = shared.wants_room();
+        let wish = if wants_room { Wish::Either } else { Wish::Data };
+        let session = half.session.clone();
+        let duty = Duty { shared, half, wants_room };
+        match session.wait_for(wish, bound(shared.options.wait_timeout), duty) {
+            Ok(()) | Err(ShmError::Interrupted | ShmError::Timeout | ShmError::NotReady) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Hands over up to so many messages. Whether there may be more.
+fn hand_over(
+    shared: &Shared,
+    half: &mut ReceiveHalf,
+    buffer: &mut Vec<u8>,
+    limit: usize,
+    told: &mut u64,
+) -> Result<bool> {
+    let mut more = true;
+    for _ in 0..limit {
+        match half.try_receive(buffer) {
+            Ok(_) => {
+                shared.received.fetch_add(1, Ordering::Relaxed);
+                tell_lost(shared, half, told);
+                shared.call(|handler| handler.on_message(shared.receives, buffer));
+            }
+            Err(ShmError::QueueEmpty | ShmError::NotReady) => {
+                more = false;
+                break;
+            }
+            Err(error) => {
+                tell_lost(shared, half, told);
+                return Err(error);
+            }
+        }
+        // A handler that stops its endpoint gets nothing more.
+        if shared.stopped_by_handler.load(Ordering::Acquire) {
+            break;
+        }
+    }
+    Ok(more)
+}
+
+fn tell_lost(shared: &Shared, half: &ReceiveHalf, told: &mut u64) {
+    let lost = half.consumer.lost();
+    if lost > *told {
+        let count = lost - std::mem::replace(told, lost);
+        shared.receive_overflows.fetch_add(count, Ordering::Relaxed);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        shared.call(|handler| handler.on_overflow(shared.receives, count));
+    }
+}
+
+/// Before leaving: what has arrived is handed over, what is queued is sent as far as it fits.
+fn finish(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) {
+    if !shared.stopped_by_handler.load(Ordering::Acquire) {
+        // What comes from now on came too late.
+        let arrived = half.stats().receive_depth;
+        // That the peer is gone meanwhile changes nothing.
+        let _ = hand_over(shared, half, &mut Vec::new(), arrived, told);
+    }
+    tell_senders_news(shared);
+}
+
+/// What the worker waits for: a message, or room where a sender wants some.
+struct Duty<'a> {
+    shared: &'a Shared,
+    half: &'a mut ReceiveHalf,
+    wants_room: bool,
+}
+
+impl Look for Duty<'_> {
+    type Found = ();
+
+    #[inline]
+    fn ready(&self) -> bool {
+        self.wants_room || self.half.consumer.looks_ready()
+    }
+
+    fn attempt(&mut self) -> Result<Option<()>> {
+        if self.wants_room && self.shared.has_room() {
+            return Ok(Some(()));
+        }
+        self.half.peek()
+    }
+}

@@ -1,0 +1,489 @@
+//! The auto mode: contract lines 19 to 23. The peer is a process of its own wherever one is spoken of.
+
+mod common;
+
+use common::*;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use xshm::*;
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Told {
+    Connect,
+    Disconnect(DisconnectReason),
+    Message(ChannelKind, Vec<u8>),
+    Overflow(ChannelKind, u32),
+    Space(ChannelKind),
+    Error(ShmError),
+}
+
+type Hook = Box<dyn Fn(&Told) + Send + Sync>;
+
+/// Writes down what it is told.
+#[derive(Default)]
+struct Recorder {
+    told: Mutex<Vec<Told>>,
+    more: Condvar,
+    hook: OnceLock<Hook>,
+}
+
+impl Recorder {
+    fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn with_hook(hook: impl Fn(&Told) + Send + Sync + 'static) -> Arc<Self> {
+        let recorder = Recorder::new();
+        assert!(recorder.hook.set(Box::new(hook)).is_ok());
+        recorder
+    }
+
+    fn note(&self, told: Told) {
+        self.told.lock().unwrap().push(told.clone());
+        self.more.notify_all();
+        if let Some(hook) = self.hook.get() {
+            hook(&told);
+        }
+    }
+
+    /// Waits until `enough` says yes to all that was told so far.
+    fn wait(&self, what: &str, enough: impl Fn(&[Told]) -> bool) -> Vec<Told> {
+        let told = self.told.lock().unwrap();
+        let patience = Duration::from_secs(20);
+        let (told, out) = self.more.wait_timeout_while(told, patience, |told| !enough(told)).unwrap();
+        assert!(!out.timed_out(), "{what}: {told:?}");
+        told.clone()
+    }
+
+    fn count(&self, of: impl Fn(&Told) -> bool) -> usize {
+        self.told.lock().unwrap().iter().filter(|told| of(told)).count()
+    }
+
+    fn messages(&self) -> Vec<u64> {
+        let told = self.told.lock().unwrap();
+        let number = |told: &Told| match told {
+            Told::Message(_, bytes) => Some(check_message(bytes)),
+            _ => None,
+        };
+        told.iter().filter_map(number).collect()
+    }
+}
+
+impl AutoHandler for Recorder {
+    fn on_connect(&self) {
+        self.note(Told::Connect);
+    }
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        self.note(Told::Disconnect(reason.clone()));
+    }
+    fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
+        self.note(Told::Message(direction, payload.to_vec()));
+    }
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        self.note(Told::Overflow(direction, count));
+    }
+    fn on_space_available(&self, direction: ChannelKind) {
+        self.note(Told::Space(direction));
+    }
+    fn on_error(&self, error: ShmError) {
+        self.note(Told::Error(error));
+    }
+}
+
+fn is_message(told: &Told) -> bool {
+    matches!(told, Told::Message(..))
+}
+
+fn is_disconnect(told: &Told) -> bool {
+    matches!(told, Told::Disconnect(_))
+}
+
+fn is_connect(told: &Told) -> bool {
+    *told == Told::Connect
+}
+
+fn has(count: usize, of: impl Fn(&Told) -> bool) -> impl Fn(&[Told]) -> bool {
+    move |told| told.iter().filter(|told| of(told)).count() >= count
+}
+
+#[test]
+fn line_19_connect_comes_first_and_disconnect_once_after_the_last_with_its_reason() {
+    let name = unique("auto-order");
+    let recorder = Recorder::new();
+    let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 0 100 64");
+    peer.must("leave");
+    recorder.wait("the client leaves", has(1, is_disconnect));
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 100 100 64");
+    peer.kill();
+    recorder.wait("the client dies", has(2, is_disconnect));
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    recorder.wait("a third client", has(3, is_connect));
+    server.stop();
+    let told = recorder.told.lock().unwrap().clone();
+    let of_session = |n: usize| 102 * n..102 * (n + 1);
+    for (session, reason) in [DisconnectReason::PeerLeft, DisconnectReason::PeerDied].into_iter().enumerate()
+    {
+        let told = &told[of_session(session)];
+        assert_eq!(told[0], Told::Connect);
+        for (at, message) in told[1..101].iter().enumerate() {
+            let Told::Message(ChannelKind::ClientToServer, bytes) = message else { panic!("{message:?}") };
+            assert_eq!(check_message(bytes), (session * 100 + at) as u64);
+        }
+        assert_eq!(told[101], Told::Disconnect(reason));
+    }
+    assert_eq!(told[204..], [Told::Connect, Told::Disconnect(DisconnectReason::Stopped)]);
+    assert_eq!(server.stats().received_messages, 200);
+    assert_eq!(server.send(b"too late"), Err(ShmError::NotConnected));
+}
+
+#[test]
+fn line_20_what_is_sent_before_a_connection_waits_for_it() {
+    let name = unique("auto-queue");
+    let recorder = Recorder::new();
+    let options = AutoOptions { max_send_queue: 10, ..AutoOptions::default() };
+    let client = AutoClient::connect(&name, recorder.clone(), options).unwrap();
+    for sequence in 0..13 {
+        client.send(&message(sequence, 50)).unwrap();
+    }
+    assert_eq!(client.try_send(&message(13, 50)), Err(ShmError::QueueFull));
+    let lost = |told: &[Told]| {
+        let lost = |told: &Told| if let Told::Overflow(_, count) = told { *count } else { 0 };
+        told.iter().map(lost).sum::<u32>() == 3
+    };
+    recorder.wait("the loss is reported", lost);
+    assert_eq!(client.stats().send_overflows, 3);
+    let mut peer = Peer::start();
+    peer.must(&format!("start {name}"));
+    peer.must("accept 10000");
+    for sequence in 3..13 {
+        assert_eq!(peer.must("receive 10000"), sequence.to_string());
+    }
+    // There was room again for what was refused.
+    recorder.wait("space", has(1, |told| *told == Told::Space(ChannelKind::ClientToServer)));
+    // Connected, it goes straight into the ring.
+    client.send(&message(13, 50)).unwrap();
+    assert_eq!(client.stats().sent_messages, 11);
+    assert_eq!(peer.must("receive 10000"), "13");
+}
+
+#[test]
+fn line_20_and_22_a_client_comes_back_and_its_queue_with_it() {
+    let name = unique("auto-back");
+    let recorder = Recorder::new();
+    let options = AutoOptions { reconnect_delay: Duration::from_millis(5), ..AutoOptions::default() };
+    let client = AutoClient::connect(&name, recorder.clone(), options).unwrap();
+    for round in 0..5_u64 {
+        let mut peer = Peer::start();
+        peer.must(&format!("start {name}"));
+        peer.must("accept 10000");
+        if round > 0 {
+            assert_eq!(peer.must("receive 10000"), (10 * round).to_string(), "sent while there was nobody");
+        }
+        client.send(&message(10 * round + 5, 50)).unwrap();
+        assert_eq!(peer.must("receive 10000"), (10 * round + 5).to_string());
+        // These are in its ring when it dies, and lost with it.
+        for _ in 0..3 {
+            client.send(&message(0, 50)).unwrap();
+        }
+        peer.kill();
+        recorder.wait("the server dies", has(round as usize + 1, is_disconnect));
+        client.send(&message(10 * (round + 1), 50)).unwrap();
+    }
+    assert_eq!(client.stats().send_overflows, 15);
+    assert_eq!(recorder.count(is_connect), 5);
+    let lost = recorder.count(|told| *told == Told::Overflow(ChannelKind::ClientToServer, 3));
+    assert_eq!(lost, 5, "{:?}", recorder.told);
+}
+
+#[test]
+fn line_20_messages_of_many_threads_arrive_each_once_and_in_order() {
+    let name = unique("auto-threads");
+    let (threads, each) = (4_u64, if long() { 100_000_u64 } else { 5000 });
+    let recorder = Recorder::new();
+    let receiver = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    let client = AutoClient::connect(&name, Recorder::new(), AutoOptions::default()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let client = &client;
+            scope.spawn(move || {
+                for sequence in 0..each {
+                    client.send_timeout(&message(thread << 32 | sequence, 40), None).unwrap();
+                }
+            });
+        }
+    });
+    recorder.wait("all arrive", has((threads * each) as usize, is_message));
+    let mut next = vec![0; threads as usize];
+    for number in recorder.messages() {
+        let (thread, sequence) = ((number >> 32) as usize, number & 0xffff_ffff);
+        assert_eq!(sequence, next[thread]);
+        next[thread] += 1;
+    }
+    assert_eq!(receiver.stats().received_messages, threads * each);
+    assert_eq!((client.stats().sent_messages, client.stats().send_overflows), (threads * each, 0));
+}
+
+#[test]
+fn line_20_what_is_evicted_is_counted_on_both_sides() {
+    let name = unique("auto-evict");
+    let recorder = Recorder::new();
+    let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    recorder.wait("connected", has(1, is_connect));
+    for sequence in 0..300 {
+        server.send(&message(sequence, 50)).unwrap();
+    }
+    assert_eq!(server.try_send(&message(300, 50)), Err(ShmError::QueueFull));
+    assert_eq!(server.send_timeout(&message(300, 50), millis(50)), Err(ShmError::Timeout));
+    assert_eq!(peer.must("receive 10000"), "50");
+    recorder.wait("space", has(1, |told| *told == Told::Space(ChannelKind::ServerToClient)));
+    server.send_timeout(&message(300, 50), seconds(10)).unwrap();
+    for sequence in 51..301 {
+        assert_eq!(peer.must("receive 10000"), sequence.to_string());
+    }
+    assert_eq!((server.stats().sent_messages, server.stats().send_overflows), (301, 50));
+    let told = recorder.told.lock().unwrap();
+    let reported = told.iter().map(|told| if let Told::Overflow(_, count) = told { *count } else { 0 });
+    assert_eq!(reported.sum::<u32>(), 50);
+}
+
+fn stops_at_once(what: &str, stop: impl FnOnce()) {
+    let ((), took) = timed(stop);
+    assert!(took < Duration::from_millis(100), "{what}: {took:?}");
+}
+
+#[test]
+fn line_21_stop_takes_no_time_in_any_state() {
+    let nobody = || Recorder::new();
+    let server = AutoServer::start(&unique("auto-stop"), nobody(), AutoOptions::default()).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    stops_at_once("a server without a client", || drop(server));
+
+    let client = AutoClient::connect(&unique("auto-stop"), nobody(), AutoOptions::default()).unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    stops_at_once("a client without a server", || drop(client));
+
+    // Started, but not accepting.
+    let name = unique("auto-stop");
+    let _deaf = SharedServer::start(&name).unwrap();
+    let client = AutoClient::connect(&name, nobody(), AutoOptions::default()).unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    stops_at_once("in a handshake", || drop(client));
+
+    let recorder = Recorder::new();
+    let hour = Duration::from_secs(3600);
+    let options = AutoOptions {
+        reconnect_delay: hour,
+        connect_timeout: Duration::from_millis(1),
+        ..AutoOptions::default()
+    };
+    let client = AutoClient::connect(&unique("auto-stop"), recorder.clone(), options).unwrap();
+    recorder.wait("the attempt fails", has(1, |told| *told == Told::Error(ShmError::Timeout)));
+    stops_at_once("in a pause", || client.stop());
+    stops_at_once("stopped before", || drop(client));
+
+    let name = unique("auto-stop");
+    let (at_server, at_client) = (Recorder::new(), Recorder::new());
+    let server = AutoServer::start(&name, at_server.clone(), AutoOptions::default()).unwrap();
+    let client = AutoClient::connect(&name, at_client.clone(), AutoOptions::default()).unwrap();
+    at_server.wait("connected", has(1, is_connect));
+    at_client.wait("connected", has(1, is_connect));
+    stops_at_once("connected", || server.stop());
+    at_client.wait("the server leaves", has(1, |t| *t == Told::Disconnect(DisconnectReason::PeerLeft)));
+    stops_at_once("disconnected", || drop(client));
+}
+
+#[test]
+fn line_21_what_was_accepted_before_a_stop_arrives() {
+    for round in 0..20 {
+        let name = unique("auto-flush");
+        let recorder = Recorder::new();
+        let _server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+        let at_client = Recorder::new();
+        let client = AutoClient::connect(&name, at_client.clone(), AutoOptions::default()).unwrap();
+        at_client.wait("connected", has(1, is_connect));
+        for sequence in 0..round * 10 {
+            client.send(&message(sequence, 50)).unwrap();
+        }
+        drop(client);
+        recorder.wait("the client leaves", has(1, is_disconnect));
+        assert_eq!(recorder.messages(), (0..round * 10).collect::<Vec<_>>());
+        let told = at_client.told.lock().unwrap().clone();
+        assert_eq!(told.last(), Some(&Told::Disconnect(DisconnectReason::Stopped)));
+    }
+}
+
+#[test]
+fn line_21_what_has_arrived_before_a_stop_is_handed_over() {
+    let name = unique("auto-arrived");
+    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+    let closed = gate.clone();
+    let recorder = Recorder::with_hook(move |told| {
+        if is_connect(told) {
+            drop(closed.1.wait_while(closed.0.lock().unwrap(), |open| !*open).unwrap());
+        }
+    });
+    let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 0 200 64");
+    std::thread::scope(|scope| {
+        let stopper = scope.spawn(|| server.stop());
+        while server.try_send(b"is it closed?") != Err(ShmError::NotConnected) {
+            std::thread::yield_now();
+        }
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        stopper.join().unwrap();
+    });
+    assert_eq!(recorder.messages(), (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn line_21_a_handler_may_stop_its_endpoint() {
+    let name = unique("auto-inside");
+    let slot: Arc<OnceLock<AutoServer>> = Arc::default();
+    let inside = slot.clone();
+    let recorder = Recorder::with_hook(move |told| {
+        if is_message(told) {
+            let ((), took) = timed(|| inside.get().unwrap().stop());
+            assert!(took < Duration::from_millis(100), "{took:?}");
+        }
+    });
+    let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    assert!(slot.set(server).is_ok());
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    // It may find the server gone in the middle of it.
+    let sent = peer.ask("send over 0 100 64");
+    assert!(["ok 0", "err NotConnected"].contains(&sent.as_str()), "{sent}");
+    recorder.wait("stopped", has(1, is_disconnect));
+    slot.get().unwrap().stop();
+    let told = recorder.told.lock().unwrap().clone();
+    let expected = [
+        Told::Connect,
+        Told::Message(ChannelKind::ClientToServer, message(0, 64)),
+        Told::Disconnect(DisconnectReason::Stopped),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(peer.ask("receive 5000"), "err NotConnected");
+}
+
+#[test]
+fn line_22_a_server_takes_one_client_after_the_other() {
+    let name = unique("auto-next");
+    let recorder = Recorder::new();
+    let _server = AutoServer::start(
+        &name,
+        recorder.clone(),
+        AutoOptions { reconnect_delay: Duration::ZERO, ..AutoOptions::default() },
+    )
+    .unwrap();
+    let mut peer = Peer::start();
+    for round in 0..20 {
+        peer.must(&format!("connect {name} 10000"));
+        peer.must(&format!("send over {round} 1 64"));
+        peer.must("leave");
+    }
+    recorder.wait("all come and go", has(20, is_disconnect));
+    assert_eq!(recorder.messages(), (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn line_23_a_panic_is_reported_and_nothing_else_suffers() {
+    let name = unique("auto-panic");
+    let recorder = Recorder::with_hook(|told| match told {
+        Told::Message(_, bytes) if check_message(bytes) % 2 == 0 => panic!("an even number"),
+        Told::Connect => panic!("at the door"),
+        Told::Error(_) => panic!("and again"),
+        _ => {}
+    });
+    let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 0 10 64");
+    recorder.wait("all arrive", has(10, is_message));
+    server.stop();
+    assert_eq!(recorder.messages(), (0..10).collect::<Vec<_>>());
+    let even = ShmError::HandlerPanicked { message: "an even number".to_owned() };
+    assert_eq!(recorder.count(|told| *told == Told::Error(even.clone())), 5);
+    assert_eq!(recorder.count(|told| matches!(told, Told::Error(_))), 6);
+}
+
+#[test]
+fn line_23_no_lock_is_held_while_a_handler_runs() {
+    let name = unique("auto-lock");
+    let blocked = Arc::new(AtomicBool::new(true));
+    let still = blocked.clone();
+    let recorder = Recorder::with_hook(move |told| {
+        if is_message(told) {
+            let end = Instant::now() + Duration::from_secs(10);
+            while still.load(Ordering::Acquire) && Instant::now() < end {
+                std::thread::yield_now();
+            }
+        }
+    });
+    let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 0 1 64");
+    recorder.wait("the handler is in it", has(1, is_message));
+    let ((), took) = timed(|| {
+        for sequence in 0..100 {
+            server.send(&message(sequence, 64)).unwrap();
+        }
+        assert_eq!(server.stats().sent_messages, 100);
+    });
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    for sequence in 0..100 {
+        assert_eq!(peer.must("receive 5000"), sequence.to_string());
+    }
+    blocked.store(false, Ordering::Release);
+}
+
+#[test]
+fn a_handler_may_wait_for_room() {
+    let name = unique("auto-inside-room");
+    let slot: Arc<OnceLock<AutoServer>> = Arc::default();
+    let inside = slot.clone();
+    let recorder = Recorder::with_hook(move |told| {
+        if let Told::Message(_, bytes) = told {
+            // Ten for one.
+            let base = check_message(bytes) * 10;
+            for sequence in base..base + 10 {
+                inside.get().unwrap().send_timeout(&message(sequence, 64), seconds(10)).unwrap();
+            }
+        }
+    });
+    let server = AutoServer::start(&name, recorder, AutoOptions::default()).unwrap();
+    assert!(slot.set(server).is_ok());
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 0 100 64");
+    for sequence in 0..1000 {
+        assert_eq!(peer.must("receive 10000"), sequence.to_string());
+    }
+    slot.get().unwrap().stop();
+}
+
+#[test]
+fn a_second_server_is_told_at_once() {
+    let name = unique("auto-second");
+    let _server = AutoServer::start(&name, Recorder::new(), AutoOptions::default()).unwrap();
+    let second = AutoServer::start(&name, Recorder::new(), AutoOptions::default());
+    assert!(matches!(second, Err(ShmError::AlreadyExists { .. })));
+    let nameless = AutoClient::connect("", Recorder::new(), AutoOptions::default());
+    assert!(matches!(nameless, Err(ShmError::InvalidName { .. })));
+}
