@@ -100,7 +100,7 @@ mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();
             events.space' 'events.space' models::both_halves models::what
 
 # The handshake.
-mutant generation-as-acceptance 'if word == ready {' \
+mutant generation-as-acceptance 'if word == ready || word == standing.with_state(ClientWord::ENDED) {' \
     'if channel.view.control().generation.load(Ordering::Acquire) != 0 {' models::of_two models::a_withdrawal
 mutant no-request '        events.request().set();
     }

@@ -44,8 +44,8 @@ pub(crate) struct Channel {
     pub(crate) tuning: Tuning,
     exported: AtomicBool,
     home: Home,
-    /// The server's name. The last field: it comes free when all else is gone.
-    guard: Option<Guard>,
+    /// The server's name, which the channels of a multi-client server share. The last field: it comes free when all else is gone.
+    guard: Option<Arc<Guard>>,
 }
 
 impl Channel {
@@ -53,7 +53,7 @@ impl Channel {
         side: Side,
         view: SharedView,
         events: Option<Events>,
-        guard: Option<Guard>,
+        guard: Option<Arc<Guard>>,
         tuning: Tuning,
     ) -> Result<Self> {
         let interrupt = tuning.interrupt()?;
@@ -81,7 +81,11 @@ impl Channel {
     }
 
     pub(crate) fn guard(&self) -> Option<&Guard> {
-        self.guard.as_ref()
+        self.guard.as_deref()
+    }
+
+    pub(crate) fn shared_guard(&self) -> Option<Arc<Guard>> {
+        self.guard.clone()
     }
 
     pub(crate) fn is_anonymous(&self) -> bool {

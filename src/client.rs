@@ -139,6 +139,14 @@ impl SharedClient {
         options: &ClientOptions,
     ) -> Result<Option<Self>> {
         options.accepts(view.geometry()).map_err(|error| report(options, error))?;
+        if view.is_multi() != options.multi {
+            let reason = if options.multi {
+                "the server serves one client: connect with SharedClient"
+            } else {
+                "the server serves many clients: connect with MultiClient"
+            };
+            return Err(report(options, ShmError::Refused { reason: reason.to_owned() }));
+        }
         let pid = ids.server.unwrap_or(view.server_pid());
         let process = match Process::open(pid) {
             Ok(process) => Some(process),
@@ -238,7 +246,12 @@ fn handshake(channel: Arc<Channel>, peer: Peer, own_pid: u32, deadline: Deadline
             }
             // Another client was faster.
         }
-        if let (ClientWord::HELLO, Some(events)) = (channel.word().state(), &channel.events) {
+        let state = channel.word().state();
+        if channel.view.is_multi() && !channel.word().is_free() && state != ClientWord::HELLO {
+            // It is another client's for good; the next one is offered under the name.
+            return Ok(Knock::ServerGone);
+        }
+        if let (ClientWord::HELLO, Some(events)) = (state, &channel.events) {
             // Whose hello this is may have died before it could signal: then the server doesn't know yet that there's
             // something to clear away. A signal too many changes nothing.
             events.request().set();
@@ -283,7 +296,8 @@ fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: D
             return if gone { Ok(Knock::ServerGone) } else { Err(ShmError::Timeout) };
         }
         let word = channel.word();
-        if word == ready {
+        // Or accepted and ended since: what was sent meanwhile is there to be received.
+        if word == ready || word == standing.with_state(ClientWord::ENDED) {
             // Written before the word became ready, which was acquired.
             let generation = channel.view.control().generation.load(Ordering::Relaxed);
             let session = Session::new(channel, ready, generation, peer)?;

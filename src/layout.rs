@@ -43,7 +43,7 @@ pub(crate) struct ControlBlock {
     pub(crate) capacity: AtomicU32,
     /// Messages that a ring queues at most. Written like `magic`.
     pub(crate) message_limit: AtomicU32,
-    /// [`FLAG_EVENTS`] and [`FLAG_REJECT`]. Written like `magic`.
+    /// [`FLAG_EVENTS`], [`FLAG_REJECT`] and [`FLAG_MULTI`]. Written like `magic`.
     pub(crate) flags: AtomicU32,
     /// The server's process id. Written like `magic`; a hint, since anybody could write it.
     pub(crate) server_pid: AtomicU32,
@@ -64,7 +64,10 @@ pub(crate) struct RingHeader {
     pub(crate) message_count: AtomicU64,
     /// Messages evicted in this generation. A statistic like `write_pos`.
     pub(crate) drop_count: AtomicU64,
-    reserved: [AtomicU64; 4],
+    /// In the first ring of a multi-client server's channel: 0, [`NO_SLOT`], or the client's slot and
+    /// [`FIRST_SLOT`]. Written by the server (release) once it knows the client, read by the client (acquire).
+    pub(crate) slot: AtomicU64,
+    reserved: [AtomicU64; 3],
 }
 
 // A real section is made of zeros, and so are these; loom's atomics have to be constructed.
@@ -96,6 +99,7 @@ impl RingHeader {
             read_pos: SwapWord::new(0),
             message_count: AtomicU64::new(0),
             drop_count: AtomicU64::new(0),
+            slot: AtomicU64::new(0),
             reserved: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -122,6 +126,7 @@ const _: () = {
     assert!(offset_of!(RingHeader, read_pos) == 8);
     assert!(offset_of!(RingHeader, message_count) == 16);
     assert!(offset_of!(RingHeader, drop_count) == 24);
+    assert!(offset_of!(RingHeader, slot) == 32);
     assert!(Geometry::DEFAULT.header_offset(Direction::ServerToClient) == 64);
     assert!(Geometry::DEFAULT.ring_offset(Direction::ServerToClient) == 128);
     assert!(Geometry::DEFAULT.header_offset(Direction::ClientToServer) == 128 + 2 * 1024 * 1024);
@@ -138,6 +143,13 @@ pub(crate) const SERVER_GONE: u32 = 2;
 pub(crate) const FLAG_EVENTS: u32 = 1;
 /// `flags`: a full ring rejects instead of evicting.
 pub(crate) const FLAG_REJECT: u32 = 2;
+/// `flags`: the channel is one of a multi-client server's.
+pub(crate) const FLAG_MULTI: u32 = 4;
+
+/// `slot`: the server has none left, and ends the session.
+pub(crate) const NO_SLOT: u64 = 1;
+/// `slot`: the client has slot 0; the others follow.
+pub(crate) const FIRST_SLOT: u64 = 2;
 
 /// Frames start at multiples of this many bytes: a cache line, so that no two messages share one. In a model every
 /// word is a place where a frame may start, which is the worst case for old payload that looks like a header; the

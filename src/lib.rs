@@ -88,6 +88,7 @@ mod error;
 mod events;
 mod halves;
 mod layout;
+pub mod multi;
 mod naming;
 mod options;
 mod readiness;
@@ -116,6 +117,9 @@ pub use constants::*;
 pub use error::{Result, ShmError};
 pub use events::EventHandles;
 pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
+pub use multi::{
+    MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
+};
 pub use options::{ChannelEvent, ClientOptions, ServerOptions, Trust};
 pub use readiness::WaitHandles;
 pub use server::SharedServer;

@@ -352,6 +352,15 @@ impl Announcement {
         names.insert(base.clone(), self.named);
         Ok(Guard(base))
     }
+
+    pub(crate) fn announce_movable(self) -> Result<Guard> {
+        self.announce()
+    }
+
+    pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
+        names().insert(guard.0.clone(), self.named);
+        Ok(())
+    }
 }
 
 impl Drop for Guard {

@@ -6,6 +6,9 @@ use crate::client::SharedClient;
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::{Result, ShmError};
 use crate::layout::Geometry;
+use crate::multi::{
+    MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
+};
 use crate::server::SharedServer;
 use crate::sync::Arc;
 use crate::waiting::{Interrupt, Interrupter};
@@ -214,6 +217,20 @@ impl ServerOptions {
         AutoServer::start_with(name, handler, options, self)
     }
 
+    /// Starts a server for many clients, see [`MultiServer::start`]; these are the options of each client's channel. An
+    /// [`interrupter`](Self::interrupter) is not used.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_multi<H: MultiHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: StdArc<H>,
+        options: MultiOptions,
+    ) -> Result<MultiServer> {
+        MultiServer::start_with(name, handler, options, self)
+    }
+
     pub(crate) fn geometry(&self) -> Result<Geometry> {
         Geometry::from_options(self.ring_size, self.message_limit)
     }
@@ -246,6 +263,8 @@ pub struct ClientOptions {
     ring_size: Option<usize>,
     message_limit: Option<usize>,
     pub(crate) trust: Trust,
+    /// Whether a multi-client server is looked for.
+    pub(crate) multi: bool,
     pub(crate) tuning: Tuning,
 }
 
@@ -305,6 +324,20 @@ impl ClientOptions {
         options: AutoOptions,
     ) -> Result<AutoClient> {
         AutoClient::connect_with(name, handler, options, self)
+    }
+
+    /// Connects to a server for many clients, see [`MultiClient::connect`]. An [`interrupter`](Self::interrupter) of
+    /// these options is not used.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_multi<H: MultiClientHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: StdArc<H>,
+        options: MultiClientOptions,
+    ) -> Result<MultiClient> {
+        MultiClient::connect_with(name, handler, options, self)
     }
 
     /// Whether the server's geometry is the one demanded, if one was.

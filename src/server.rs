@@ -10,13 +10,13 @@ use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
 use crate::events::{EventHandles, Events};
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
-use crate::layout::{ClientWord, Direction, FLAG_EVENTS, FLAG_REJECT};
+use crate::layout::{ClientWord, Direction, FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT};
 use crate::naming::ChannelName;
 use crate::options::{ChannelEvent, ServerOptions};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Prepared, Process, Section, Unwatchable, Waitable};
+use crate::sys::{self, Guard, Prepared, Process, Section, Unwatchable, Waitable};
 use crate::waiting::{Deadline, Interrupter};
 use crate::wake::WakeWord;
 use std::time::Duration;
@@ -92,9 +92,47 @@ impl SharedServer {
         let flags = FLAG_EVENTS | options.flags();
         let view = SharedView::create(section, geometry, flags, instance)?;
         let guard = announcement.announce()?;
-        let channel =
-            Channel::new(Side::Server, view, Some(Events::new(events)), Some(guard), options.tuning)?;
+        let channel = Channel::new(
+            Side::Server,
+            view,
+            Some(Events::new(events)),
+            Some(Arc::new(guard)),
+            options.tuning,
+        )?;
         Ok(Self::new(channel))
+    }
+
+    /// Puts a fresh channel behind a multi-client server's name: the first, where there's no guard yet.
+    pub(crate) fn offer(
+        name: &ChannelName,
+        options: &ServerOptions,
+        guard: Option<Arc<Guard>>,
+    ) -> Result<Self> {
+        let geometry = options.geometry()?;
+        let Prepared { section, events, instance, announcement } =
+            Prepared::new(name, &options.access, geometry.section_size())?;
+        let flags = FLAG_EVENTS | FLAG_MULTI | options.flags();
+        let view = SharedView::create(section, geometry, flags, instance)?;
+        let guard = match guard {
+            None => Arc::new(announcement.announce_movable()?),
+            Some(guard) => {
+                announcement.replace(&guard)?;
+                guard
+            }
+        };
+        let events = Some(Events::new(events));
+        Ok(Self::new(Channel::new(Side::Server, view, events, Some(guard), options.tuning.clone())?))
+    }
+
+    pub(crate) fn guard(&self) -> Option<Arc<Guard>> {
+        self.endpoint.channel.shared_guard()
+    }
+
+    /// What to wait for while nobody has knocked.
+    pub(crate) fn knocks(&self) -> impl Iterator<Item = Waitable<'_>> {
+        let channel = &self.endpoint.channel;
+        let request = channel.events.as_ref().map(|events| events.request());
+        request.into_iter().chain(channel.guard().and_then(|guard| guard.knocks())).map(Waitable::Event)
     }
 
     pub(crate) fn start_anonymous_with(options: ServerOptions) -> Result<Self> {
@@ -147,10 +185,7 @@ impl SharedServer {
         }
         let deadline = Deadline::after(timeout);
         loop {
-            if let Some(guard) = self.endpoint.channel.guard() {
-                guard.admit();
-            }
-            if self.look()? {
+            if self.accept_now()? {
                 return Ok(());
             }
             if deadline.has_passed() {
@@ -161,6 +196,17 @@ impl SharedServer {
             }
             self.wait_for_request(deadline, by_event)?;
         }
+    }
+
+    /// Lets in whoever knocks, and answers a hello. Whether a session began by that.
+    ///
+    /// # Errors
+    /// As [`wait_for_client`](Self::wait_for_client), but for the time.
+    pub(crate) fn accept_now(&mut self) -> Result<bool> {
+        if let Some(guard) = self.endpoint.channel.guard() {
+            guard.admit();
+        }
+        self.look()
     }
 
     /// Looks at the client's word and does what it asks for. Whether a session began by that.

@@ -2,9 +2,11 @@
 
 use crate::constants::{MAGIC, PROTOCOL_VERSION};
 use crate::error::{Result, ShmError};
-use crate::layout::{ControlBlock, Direction, Geometry, FLAG_EVENTS, FLAG_REJECT, SERVER_UP};
+use crate::layout::{
+    ControlBlock, Direction, Geometry, RingHeader, FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT, SERVER_UP,
+};
 use crate::ring::Ring;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 use crate::sys::{Mapping, Section};
 use std::mem::size_of;
 
@@ -70,7 +72,7 @@ impl SharedView {
             return Err(ShmError::Incompatible { what: "protocol version", found, expected });
         }
         let flags = control.flags.load(Ordering::Relaxed);
-        let known = FLAG_EVENTS | FLAG_REJECT;
+        let known = FLAG_EVENTS | FLAG_REJECT | FLAG_MULTI;
         if flags & !known != 0 {
             let (found, expected) = (flags.into(), known.into());
             return Err(ShmError::Incompatible { what: "flags", found, expected });
@@ -88,8 +90,6 @@ impl SharedView {
     /// Puts loom's atomics where a real section has zeros.
     #[cfg(loom)]
     unsafe fn construct(&self) {
-        use crate::layout::RingHeader;
-        use crate::sync::AtomicU64;
         let base = self.mapping.base().as_ptr();
         // SAFETY: by the caller, the memory is ours and as large as the geometry says, whose offsets these are.
         unsafe {
@@ -141,6 +141,19 @@ impl SharedView {
     /// Whether a full ring rejects instead of evicting.
     pub(crate) fn rejects(&self) -> bool {
         self.flags & FLAG_REJECT != 0
+    }
+
+    /// Whether the channel is one of a multi-client server's.
+    pub(crate) fn is_multi(&self) -> bool {
+        self.flags & FLAG_MULTI != 0
+    }
+
+    /// Where a multi-client server tells its client the slot.
+    pub(crate) fn slot(&self) -> &AtomicU64 {
+        let header = self.geometry.header_offset(Direction::ServerToClient);
+        // SAFETY: as in `ring`.
+        let header: &RingHeader = unsafe { &*self.mapping.base().as_ptr().add(header).cast() };
+        &header.slot
     }
 
     /// Whether both sides wait on events, or look again and again.

@@ -8,7 +8,7 @@
 //! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset` |
 //! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
 //! | `wait_any` | waits for the first of several `Waitable`s |
-//! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable |
+//! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable: `announce`; or `announce_movable`, and `replace` when something else is to be found |
 //! | `Guard` | keeps it findable, and others from the name, until dropped |
 //! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |

@@ -96,6 +96,38 @@ impl Interrupter {
     }
 }
 
+/// Asks a worker that may be asleep to look at what was changed.
+pub(crate) struct Attention {
+    asked: AtomicBool,
+    pub(crate) interrupter: Interrupter,
+}
+
+impl Attention {
+    pub(crate) fn new(interrupter: Interrupter) -> Self {
+        Attention { asked: AtomicBool::new(false), interrupter }
+    }
+
+    /// Has the worker look at what was changed before this call.
+    pub(crate) fn ask(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            self.interrupter.interrupt();
+        }
+    }
+
+    /// The worker, before it looks. Whoever asks between the two steps, and is reset, changed before what the worker
+    /// looks at after.
+    pub(crate) fn pay(&self) {
+        if self.asked.swap(false, Ordering::AcqRel) {
+            self.interrupter.reset();
+        }
+    }
+
+    /// What to wait for.
+    pub(crate) fn event(&self) -> &Event {
+        self.interrupter.0.event()
+    }
+}
+
 impl std::fmt::Debug for Interrupter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Interrupter").field("interrupted", &self.is_interrupted()).finish()

@@ -58,7 +58,7 @@ impl Shared {
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn send(&self, message: &[u8]) -> Result<()> {
+    pub(crate) fn send(&self, message: &[u8]) -> Result<()> {
         let mut link = self.open_link(message)?;
         if let Some(sender) = link.free_sender() {
             match sender.send(message) {
@@ -86,7 +86,7 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn try_send(&self, message: &[u8]) -> Result<()> {
+    pub(crate) fn try_send(&self, message: &[u8]) -> Result<()> {
         let mut link = self.open_link(message)?;
         match self.put(&mut link, message) {
             Err(ShmError::QueueFull) => {
@@ -97,7 +97,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+    pub(crate) fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
         let deadline = Deadline::after(timeout);
         loop {
             let mut link = self.open_link(message)?;
@@ -116,7 +116,7 @@ impl Shared {
                 match session.wait_for(Wish::Space, deadline.remaining(None), Room(self)) {
                     Ok(()) | Err(ShmError::Timeout) => self.flush(&mut self.link()),
                     // What there is to tell waits for the handler's return.
-                    Err(ShmError::Interrupted) => self.pay_attention(),
+                    Err(ShmError::Interrupted) => self.attention.pay(),
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -175,7 +175,7 @@ impl Shared {
         if error == ShmError::QueueFull && link.sender.is_some() {
             let wanted = link.wanted.map_or(len, |wanted| wanted.min(len));
             if link.wanted.replace(wanted) != Some(wanted) {
-                self.ask_for_attention();
+                self.attention.ask();
             }
         }
         error
@@ -184,7 +184,7 @@ impl Shared {
     fn count_lost(&self, link: &mut Link, count: u32) {
         self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
         link.lost = link.lost.saturating_add(count);
-        self.ask_for_attention();
+        self.attention.ask();
     }
 
     /// From now on nothing is accepted.

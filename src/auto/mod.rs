@@ -13,13 +13,13 @@
 //! sender lacks it, for the peer's end and for the endpoint's own stop, all in one kernel wait, and polls nothing.
 
 mod link;
-mod worker;
+pub(crate) mod worker;
 
 use crate::error::{Result, ShmError};
 use crate::layout::Direction;
 use crate::options::{ClientOptions, ServerOptions};
 use crate::sys;
-use crate::waiting::Interrupter;
+use crate::waiting::{Attention, Interrupter};
 use link::Link;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,6 +56,8 @@ pub enum DisconnectReason {
     PeerDied,
     /// This endpoint was stopped.
     Stopped,
+    /// A multi-client server ended this client's session ([`disconnect_client`](crate::MultiServer::disconnect_client)).
+    Kicked,
     /// Something else: [`ShmError::Corrupted`], for instance.
     Failed(ShmError),
 }
@@ -178,7 +180,7 @@ pub struct AutoStatsSnapshot {
 }
 
 /// What the worker and the senders share.
-struct Shared {
+pub(crate) struct Shared {
     handler: Box<dyn AutoHandler>,
     options: AutoOptions,
     /// The direction in which this side sends.
@@ -194,9 +196,7 @@ struct Shared {
     stopping: AtomicBool,
     /// Stopped by the handler: nothing more is handed over.
     stopped_by_handler: AtomicBool,
-    /// The worker was asked to look at what changed.
-    attention: AtomicBool,
-    interrupter: Interrupter,
+    attention: Attention,
     worker: OnceLock<ThreadId>,
     home: sys::Home,
 }
@@ -205,24 +205,8 @@ impl Shared {
     /// Calls the handler. What it panics with is reported to it; if it panics at that, so be it.
     fn call(&self, call: impl FnOnce(&dyn AutoHandler)) {
         let handler = &*self.handler;
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(handler))) {
-            let error = ShmError::HandlerPanicked { message: panic_text(&*panic) };
-            let _ = catch_unwind(AssertUnwindSafe(|| handler.on_error(error)));
-        }
-    }
-
-    /// Has the worker look at what was changed before.
-    fn ask_for_attention(&self) {
-        if !self.attention.swap(true, Ordering::AcqRel) {
-            self.interrupter.interrupt();
-        }
-    }
-
-    /// The worker, before it looks at what others may have changed.
-    fn pay_attention(&self) {
-        if self.attention.swap(false, Ordering::AcqRel) {
-            self.interrupter.reset();
-            // Somebody may have asked between the two, and been reset: what they changed is looked at after this.
+        if let Err(error) = guarded(|| call(handler)) {
+            let _ = guarded(|| handler.on_error(error));
         }
     }
 
@@ -235,21 +219,27 @@ impl Shared {
     }
 }
 
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+/// Calls what belongs to the user.
+///
+/// # Errors
+/// [`ShmError::HandlerPanicked`].
+pub(crate) fn guarded(call: impl FnOnce()) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        ShmError::HandlerPanicked { message: text.unwrap_or("no message").to_owned() }
+    })
 }
 
 /// An endpoint with its worker.
-struct Auto {
-    shared: Arc<Shared>,
+pub(crate) struct Auto {
+    pub(crate) shared: Arc<Shared>,
     /// Locked for as long as somebody waits for the worker's end.
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Auto {
-    fn start(
+    pub(crate) fn start(
         handler: Box<dyn AutoHandler>,
         options: AutoOptions,
         interrupter: Interrupter,
@@ -269,8 +259,7 @@ impl Auto {
             receive_overflows: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             stopped_by_handler: AtomicBool::new(false),
-            attention: AtomicBool::new(false),
-            interrupter,
+            attention: Attention::new(interrupter),
             worker: OnceLock::new(),
             home: sys::Home::here()?,
         });
@@ -283,7 +272,7 @@ impl Auto {
         Ok(Auto { shared, worker: Mutex::new(Some(worker)) })
     }
 
-    fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let shared = &*self.shared;
         // A fork has no worker.
         if !shared.home.is_here() {
@@ -294,7 +283,7 @@ impl Auto {
         }
         shared.close();
         shared.stopping.store(true, Ordering::Release);
-        shared.ask_for_attention();
+        shared.attention.ask();
         if !shared.on_worker() {
             let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(worker) = worker.take() {

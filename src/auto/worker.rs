@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 /// How a side gets its next connection.
-pub(super) trait Dial: Send + 'static {
+pub(crate) trait Dial: Send + 'static {
     fn side(&self) -> Side;
 
     /// Waits for one. Ends with [`ShmError::Interrupted`] when the worker is wanted.
@@ -26,6 +26,11 @@ pub(super) trait Dial: Send + 'static {
 
     /// Whether an attempt that nobody answered is worth telling.
     fn expects_an_answer(&self) -> bool;
+
+    /// Whether there are no more connections after the one that has ended.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 pub(super) struct ServerDial {
@@ -90,14 +95,14 @@ impl Dial for ClientDial {
 }
 
 /// Zero stands for no bound.
-fn bound(timeout: Duration) -> Option<Duration> {
+pub(crate) fn bound(timeout: Duration) -> Option<Duration> {
     (!timeout.is_zero()).then_some(timeout)
 }
 
 pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
     shared.worker.set(thread::current().id()).expect("there is one worker");
     loop {
-        shared.pay_attention();
+        shared.attention.pay();
         if shared.is_stopping() {
             break;
         }
@@ -105,6 +110,9 @@ pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
         match dial.dial() {
             Ok(halves) => {
                 serve(shared, &mut dial, halves);
+                if dial.is_done() {
+                    break;
+                }
                 pause(shared);
             }
             Err(ShmError::Interrupted) => {}
@@ -121,12 +129,12 @@ pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
 fn pause(shared: &Shared) {
     let deadline = crate::waiting::Deadline::after(Some(shared.options.reconnect_delay));
     while !deadline.has_passed() {
-        shared.pay_attention();
+        shared.attention.pay();
         if shared.is_stopping() {
             return;
         }
         tell_senders_news(shared);
-        let wanted = Waitable::Event(shared.interrupter.0.event());
+        let wanted = Waitable::Event(shared.attention.event());
         if let Err(error) = sys::wait_any(&[wanted], deadline.remaining(None)) {
             shared.call(|handler| handler.on_error(error));
             return;
@@ -176,7 +184,7 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
 fn talk(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) -> Result<()> {
     let mut buffer = Vec::new();
     loop {
-        shared.pay_attention();
+        shared.attention.pay();
         if shared.is_stopping() {
             return Ok(());
         }

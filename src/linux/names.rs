@@ -136,6 +136,21 @@ impl Prepared {
 impl Announcement {
     /// Makes it findable, if no living server has the name.
     pub(crate) fn announce(self) -> Result<Guard> {
+        self.listen(false)
+    }
+
+    /// As [`announce`](Self::announce), for a name behind which one channel after the other will stand.
+    pub(crate) fn announce_movable(self) -> Result<Guard> {
+        self.listen(true)
+    }
+
+    /// Makes it what is found from now on.
+    pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
+        *guard.admission.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.admission);
+        Ok(())
+    }
+
+    fn listen(self, movable: bool) -> Result<Guard> {
         let context = "creating the channel's name";
         let listener = bound(&address(&self.name, "")?).map_err(|errno| match errno {
             Errno::ADDRINUSE => ShmError::AlreadyExists { name: self.name.given().to_owned() },
@@ -146,7 +161,8 @@ impl Announcement {
             listener: Event::listener(listener)?,
             busy_name: address(&self.name, BUSY)?,
             busy: Mutex::new(None),
-            admission: self.admission,
+            movable,
+            admission: Mutex::new(Arc::new(self.admission)),
             admitted: Mutex::new(Vec::new()),
         })
     }
@@ -157,7 +173,9 @@ pub(crate) struct Guard {
     listener: Event,
     busy_name: SocketAddrUnix,
     busy: Mutex<Option<OwnedFd>>,
-    admission: Admission,
+    /// Nobody waits here for another client to leave.
+    movable: bool,
+    admission: Mutex<Arc<Admission>>,
     admitted: Mutex<Vec<Admitted>>,
 }
 
@@ -175,21 +193,22 @@ impl Guard {
 
     /// Lets in whoever knocks and may come in.
     pub(crate) fn admit(&self) {
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // More than can wait at once don't come in at once: somebody who knocks again and again keeps nobody here.
         for _ in 0..BACKLOG {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let Ok(connection) = accept_with(self.listener.descriptor(), flags) else { return };
             // Who doesn't take what it asked for is gone.
-            let _ = match self.welcome(&connection) {
-                Ok(pid) => self.admission.hand_over(&connection, pid),
+            let _ = match self.welcome(&connection, &admission) {
+                Ok(pid) => admission.hand_over(&connection, pid),
                 Err(reason) => refuse(&connection, reason),
             };
         }
     }
 
-    fn welcome(&self, connection: &OwnedFd) -> std::result::Result<u32, Reason> {
+    fn welcome(&self, connection: &OwnedFd, admission: &Admission) -> std::result::Result<u32, Reason> {
         let Credentials { pid, uid, .. } = credentials(connection).map_err(|_| Reason::Unwatchable)?;
-        if self.admission.users.as_ref().is_some_and(|users| !users.contains(&uid)) {
+        if admission.users.as_ref().is_some_and(|users| !users.contains(&uid)) {
             return Err(Reason::Policy);
         }
         let mut process = Process::open(pid).map_err(|_| Reason::Unwatchable)?;
@@ -219,6 +238,9 @@ impl Guard {
 
     /// Tells those who knock that they wait for another client to leave.
     pub(crate) fn set_busy(&self, busy: bool) {
+        if self.movable {
+            return;
+        }
         // Where the name is taken, somebody else has told them already.
         let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
         let name = if busy { bound(&self.busy_name).and_then(listening).ok() } else { None };

@@ -8,6 +8,9 @@
 //!                                                    ...\xshm.event.0.0123456789abcdef.name   (0 to 6)
 //! ```
 //!
+//! Where one channel after the other stands behind a name (a multi-client server's), the link leads to a second one,
+//! `xshm.offer.<instance>.<name>`, which is made anew each time, and that to the section.
+//!
 //! The link has the name's bytes in hexadecimal: Windows compares the names of links without regard to case, those of
 //! sections and events with.
 //!
@@ -30,6 +33,7 @@ use crate::sys::{Unwatchable, EVENTS};
 use std::hash::{BuildHasher, Hasher};
 use std::mem::size_of;
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a server has created under a name that nobody can find yet.
@@ -47,10 +51,17 @@ pub(crate) struct Announcement {
 }
 
 /// Makes a server findable, and keeps others from its name, until dropped or until the process ends.
-pub(crate) struct Guard(
-    // Never read: the open handle is what counts.
-    #[allow(dead_code)] OwnedHandle,
-);
+pub(crate) struct Guard {
+    /// The channel's name. The open handle is what counts.
+    _link: OwnedHandle,
+    pointer: Option<Pointer>,
+}
+
+/// The second link of a movable name, which the first one leads to: it is made anew for each channel that stands there.
+struct Pointer {
+    path: String,
+    link: Mutex<Option<OwnedHandle>>,
+}
 
 impl Prepared {
     pub(crate) fn new(name: &ChannelName, access: &Access, size: usize) -> Result<Self> {
@@ -101,21 +112,47 @@ impl Announcement {
     /// Makes it findable, if no living server has the name.
     pub(crate) fn announce(self) -> Result<Guard> {
         let directory = directory(&self.name)?;
-        let target: Vec<u16> = section_path(&directory, &self.name, self.instance).encode_utf16().collect();
+        let target = section_path(&directory, &self.name, self.instance);
+        Ok(Guard { _link: self.link(&link_path(&directory, &self.name), &target)?, pointer: None })
+    }
+
+    /// As [`announce`](Self::announce), for a name behind which one channel after the other will stand.
+    pub(crate) fn announce_movable(self) -> Result<Guard> {
+        let directory = directory(&self.name)?;
+        let path = format!("{directory}xshm.offer.{:016x}.{}", self.instance, self.name.base());
+        let link = self.link(&link_path(&directory, &self.name), &path)?;
+        let guard = Guard { _link: link, pointer: Some(Pointer { path, link: Mutex::new(None) }) };
+        self.replace(&guard)?;
+        Ok(guard)
+    }
+
+    /// Makes it what is found from now on. For a moment nothing is: who looks then, looks again.
+    pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
+        let Some(pointer) = &guard.pointer else { return Err(ShmError::HandshakeFailed) };
+        let target = section_path(&directory(&self.name)?, &self.name, self.instance);
+        let mut link = pointer.link.lock().unwrap_or_else(PoisonError::into_inner);
+        // The name is free when its one handle is closed.
+        *link = None;
+        *link = Some(self.link(&pointer.path, &target)?);
+        Ok(())
+    }
+
+    /// A link that nobody else has a handle to.
+    fn link(&self, path: &str, target: &str) -> Result<OwnedHandle> {
+        let target: Vec<u16> = target.encode_utf16().collect();
         let target = unicode_string(&target);
         // Nobody else needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
         // the list at creation too.)
         let user = User::current()?.0;
         let security = descriptor(&user, std::slice::from_ref(&user), SYMBOLIC_LINK_QUERY);
-        let path = link_path(&directory, &self.name);
-        let attributes = Attributes::new(Some(&path), Some(&security));
+        let attributes = Attributes::new(Some(path), Some(&security));
         let link = attributes.with(|attributes| {
             // SAFETY: the attributes, the target and the place for the handle are valid.
             handle_from(|handle| unsafe {
                 NtCreateSymbolicLinkObject(handle, SYMBOLIC_LINK_QUERY, attributes, &target)
             })
         });
-        link.map(Guard).map_err(|status| creation_error(status, &self.name, "creating the channel's name"))
+        link.map_err(|status| creation_error(status, &self.name, "creating the channel's name"))
     }
 }
 

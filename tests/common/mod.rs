@@ -9,7 +9,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use xshm::{ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
+use xshm::{ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
+use xshm::{ServerOptions, SharedClient, SharedServer, ShmError};
 
 /// Marks the peer's answers among what the test harness prints.
 const ANSWER: char = '@';
@@ -147,6 +148,7 @@ struct Actor {
     server: Option<SharedServer>,
     client: Option<SharedClient>,
     section: Option<raw::RawSection>,
+    members: Vec<Option<(MultiClient, Messages)>>,
 }
 
 type Answer = Result<String, ShmError>;
@@ -176,6 +178,20 @@ fn number(text: &str) -> u64 {
 /// `-` is for ever.
 fn timeout(text: &str) -> Option<Duration> {
     (text != "-").then(|| Duration::from_millis(number(text)))
+}
+
+type Messages = std::sync::mpsc::Receiver<Option<Vec<u8>>>;
+
+/// Passes a client's messages on, and `None` at the end.
+struct Hears(std::sync::Mutex<std::sync::mpsc::Sender<Option<Vec<u8>>>>);
+
+impl MultiClientHandler for Hears {
+    fn on_message(&self, data: &[u8]) {
+        let _ = self.0.lock().unwrap().send(Some(data.to_vec()));
+    }
+    fn on_disconnect(&self) {
+        let _ = self.0.lock().unwrap().send(None);
+    }
 }
 
 impl Actor {
@@ -281,6 +297,39 @@ impl Actor {
             ["poke", offset, value] => {
                 let section = self.section.as_ref().expect("a section is mapped");
                 section.store32(number(offset) as usize, number(value) as u32);
+                Ok(String::new())
+            }
+            // Connects so many clients to a multi-client server; says their slots. They are counted from 0.
+            ["join", name, count] => {
+                let mut slots = String::new();
+                for _ in 0..number(count) {
+                    let (sender, messages) = std::sync::mpsc::channel();
+                    let handler = std::sync::Arc::new(Hears(std::sync::Mutex::new(sender)));
+                    let client = MultiClient::connect(name, handler, MultiClientOptions::default())?;
+                    slots += &format!("{} ", client.slot_id());
+                    self.members.push(Some((client, messages)));
+                }
+                Ok(slots.trim_end().to_owned())
+            }
+            // One of them sends messages, numbered as with `send`.
+            ["say", which, from, count, len] => {
+                let client = &self.members[number(which) as usize].as_ref().expect("it has joined").0;
+                for sequence in number(from)..number(from) + number(count) {
+                    client.send_timeout(&message(sequence, number(len) as usize), None)?;
+                }
+                Ok(String::new())
+            }
+            // The number of the next message that one of them has got; `end`, if its session is over.
+            ["hear", which, wait] => {
+                let messages = &self.members[number(which) as usize].as_ref().expect("it has joined").1;
+                match messages.recv_timeout(Duration::from_millis(number(wait))) {
+                    Ok(Some(bytes)) => Ok(check_message(&bytes).to_string()),
+                    Ok(None) => Ok("end".to_owned()),
+                    Err(_) => Err(ShmError::Timeout),
+                }
+            }
+            ["part", which] => {
+                self.members[number(which) as usize] = None;
                 Ok(String::new())
             }
             // Does to the events that it has what their other end won't like.

@@ -1,0 +1,287 @@
+//! A client of a multi-client server: one session, with a worker.
+
+use crate::auto::worker::Dial;
+use crate::auto::{Auto, AutoHandler, AutoOptions, ChannelKind, DisconnectReason};
+use crate::channel::Side;
+use crate::client::SharedClient;
+use crate::error::{Result, ShmError};
+use crate::halves::{ReceiveHalf, SendHalf};
+use crate::layout::{FIRST_SLOT, NO_SLOT};
+use crate::options::ClientOptions;
+use crate::session::Session;
+use crate::sys::{self, Waitable};
+use crate::waiting::{Deadline, Interrupter};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a client of a multi-client server tells. All of it is called on the client's worker, one call at a time, and
+/// no lock is held meanwhile: a handler may send, and stop the client. A call that panics is caught and reported to
+/// [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
+pub trait MultiClientHandler: Send + Sync + 'static {
+    /// The server has given this client a slot. Comes before [`MultiClient::connect`] returns.
+    fn on_connect(&self, slot_id: u32) {
+        let _ = slot_id;
+    }
+
+    /// The session is over. Comes once, after the last message.
+    fn on_disconnect(&self) {}
+
+    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls that one unless it is written.
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        let _ = reason;
+        self.on_disconnect();
+    }
+
+    /// A message came. The slice is lent for the call.
+    fn on_message(&self, data: &[u8]) {
+        let _ = data;
+    }
+
+    /// So many messages of a direction were lost: evicted from a full ring, or left there at the end.
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        let _ = (direction, count);
+    }
+
+    /// There is room again for a message that [`try_send`](MultiClient::try_send) refused.
+    fn on_space_available(&self) {}
+
+    /// Something went wrong that no caller was told.
+    fn on_error(&self, error: ShmError) {
+        let _ = error;
+    }
+}
+
+impl<H: MultiClientHandler + ?Sized> MultiClientHandler for Arc<H> {
+    fn on_connect(&self, slot_id: u32) {
+        (**self).on_connect(slot_id);
+    }
+    fn on_disconnect(&self) {
+        (**self).on_disconnect();
+    }
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        (**self).on_disconnect_because(reason);
+    }
+    fn on_message(&self, data: &[u8]) {
+        (**self).on_message(data);
+    }
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        (**self).on_overflow(direction, count);
+    }
+    fn on_space_available(&self) {
+        (**self).on_space_available();
+    }
+    fn on_error(&self, error: ShmError) {
+        (**self).on_error(error);
+    }
+}
+
+/// How a client of a multi-client server behaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MultiClientOptions {
+    /// How long `connect` waits for the server, and to be accepted: 5 s.
+    pub lobby_timeout: Duration,
+    /// How long it waits then until the server's handler knows the client: 5 s.
+    pub slot_timeout: Duration,
+    /// As [`MultiOptions::poll_timeout`](crate::MultiOptions::poll_timeout): zero, the default, means that nothing
+    /// polls.
+    pub poll_timeout: Duration,
+    /// Messages that are handed over before the worker looks after anything else: 64. Zero counts as 1.
+    pub recv_batch: usize,
+}
+
+impl Default for MultiClientOptions {
+    fn default() -> Self {
+        MultiClientOptions {
+            lobby_timeout: Duration::from_secs(5),
+            slot_timeout: Duration::from_secs(5),
+            poll_timeout: Duration::ZERO,
+            recv_batch: 64,
+        }
+    }
+}
+
+/// A client of a [`MultiServer`](crate::MultiServer), in the background. Dropping it [stops](Self::stop) it. For an
+/// example see there. It doesn't connect again by itself: make another one.
+pub struct MultiClient {
+    auto: Auto,
+    slot: u32,
+    connected: Arc<AtomicBool>,
+}
+
+impl MultiClient {
+    /// Connects to the server of a name. When this returns, the server's handler knows the client, and so does this
+    /// one's.
+    ///
+    /// # Errors
+    /// [`ShmError::NoFreeSlot`]. Else those of [`SharedClient::connect`].
+    pub fn connect<H: MultiClientHandler + ?Sized>(
+        name: &str,
+        handler: Arc<H>,
+        options: MultiClientOptions,
+    ) -> Result<Self> {
+        Self::connect_with(name, handler, options, ClientOptions::default())
+    }
+
+    pub(crate) fn connect_with<H: MultiClientHandler + ?Sized>(
+        name: &str,
+        handler: Arc<H>,
+        options: MultiClientOptions,
+        client: ClientOptions,
+    ) -> Result<Self> {
+        let interrupter = Interrupter::new()?;
+        let mut client = client.interrupter(interrupter.clone());
+        client.multi = true;
+        let client = SharedClient::connect_with(name, options.lobby_timeout, client)?;
+        let halves = client.take().ok_or(ShmError::NotConnected)?;
+        let slot = await_slot(&halves.1.session, Deadline::after(Some(options.slot_timeout)))?;
+        let auto_options = AutoOptions {
+            wait_timeout: options.poll_timeout,
+            recv_batch: options.recv_batch,
+            // Nothing waits for another session: there's none.
+            max_send_queue: 0,
+            ..AutoOptions::default()
+        };
+        let connected = Arc::new(AtomicBool::new(true));
+        let (greeted, greeting) = mpsc::channel();
+        let adapter =
+            Adapter { handler, slot, connected: connected.clone(), greeted: Mutex::new(Some(greeted)) };
+        let auto = Auto::start(Box::new(adapter), auto_options, interrupter, Once(Some(halves)))?;
+        // Ends when the handler's `on_connect` has returned, in whichever way.
+        let _ = greeting.recv();
+        Ok(MultiClient { auto, slot, connected })
+    }
+
+    /// Sends a message to the server, from any thread. Never waits: a full queue evicts its oldest messages.
+    ///
+    /// # Errors
+    /// - [`ShmError::NotConnected`]: the session is over.
+    /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`], [`ShmError::Forked`].
+    /// - [`ShmError::QueueFull`]: on channels made with
+    ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
+    pub fn send(&self, message: &[u8]) -> Result<()> {
+        self.auto.shared.send(message)
+    }
+
+    /// As [`send`](Self::send), if there's room. When there is again,
+    /// [`on_space_available`](MultiClientHandler::on_space_available) is called.
+    ///
+    /// # Errors
+    /// As there, and [`ShmError::QueueFull`].
+    pub fn try_send(&self, message: &[u8]) -> Result<()> {
+        self.auto.shared.try_send(message)
+    }
+
+    /// As [`try_send`](Self::try_send), waiting for room. `None` waits for ever.
+    ///
+    /// # Errors
+    /// As `send`, and [`ShmError::Timeout`].
+    pub fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        self.auto.shared.send_timeout(message, timeout)
+    }
+
+    /// The slot that the server has given this client.
+    pub fn slot_id(&self) -> u32 {
+        self.slot
+    }
+
+    /// Whether the session lives, as far as the worker has noticed.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// Hands over what has arrived, leaves, and waits for the worker's end. No call to the handler comes afterwards.
+    /// From a handler's call it returns at once, and the worker ends after that call and `on_disconnect`.
+    pub fn stop(&self) {
+        self.auto.stop();
+    }
+}
+
+/// Waits until the server has told the slot.
+fn await_slot(session: &Session, deadline: Deadline) -> Result<u32> {
+    /// The event may be missed, since it also tells of the acceptance: a second lock.
+    const BOUND: Duration = Duration::from_millis(50);
+    let channel = &session.channel;
+    let told = || match channel.view.slot().load(Ordering::Acquire) {
+        0 => Ok(None),
+        NO_SLOT => Err(ShmError::NoFreeSlot),
+        word => u32::try_from(word - FIRST_SLOT).map(Some).map_err(|_| ShmError::Corrupted),
+    };
+    loop {
+        if let Some(slot) = told()? {
+            return Ok(slot);
+        }
+        if let Err(over) = session.check_process() {
+            // What was told last counts.
+            return told()?.ok_or(over);
+        }
+        if deadline.has_passed() {
+            return Err(ShmError::Timeout);
+        }
+        let mut objects = Vec::with_capacity(2);
+        objects.extend(channel.events.as_ref().map(|events| Waitable::Event(events.acknowledge())));
+        objects.extend(session.peer.process().map(Waitable::Process));
+        sys::wait_any(&objects, deadline.remaining(Some(BOUND)))?;
+    }
+}
+
+/// The one connection there is.
+struct Once(Option<(SendHalf, ReceiveHalf)>);
+
+impl Dial for Once {
+    fn side(&self) -> Side {
+        Side::Client
+    }
+
+    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
+        self.0.take().ok_or(ShmError::NotConnected)
+    }
+
+    // Dropping the halves is leaving.
+    fn hang_up(&mut self, _half: &ReceiveHalf) {}
+
+    fn expects_an_answer(&self) -> bool {
+        true
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+struct Adapter<H> {
+    handler: H,
+    slot: u32,
+    connected: Arc<AtomicBool>,
+    /// Dropped when `on_connect` has returned.
+    greeted: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+impl<H: MultiClientHandler> AutoHandler for Adapter<H> {
+    fn on_connect(&self) {
+        let greeted = self.greeted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.handler.on_connect(self.slot);
+        drop(greeted);
+    }
+
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        self.connected.store(false, Ordering::Release);
+        self.handler.on_disconnect_because(reason);
+    }
+
+    fn on_message(&self, _: ChannelKind, payload: &[u8]) {
+        self.handler.on_message(payload);
+    }
+
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        self.handler.on_overflow(direction, count);
+    }
+
+    fn on_space_available(&self, _: ChannelKind) {
+        self.handler.on_space_available();
+    }
+
+    fn on_error(&self, error: ShmError) {
+        self.handler.on_error(error);
+    }
+}

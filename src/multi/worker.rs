@@ -1,0 +1,226 @@
+//! A worker: hands over the messages of up to 30 clients, asleep in one kernel wait for all of them.
+
+use super::server::Core;
+use crate::auto::{worker::bound, DisconnectReason};
+use crate::error::{Result, ShmError};
+use crate::halves::ReceiveHalf;
+use crate::sync::spin_loop;
+use crate::sys::{self, Waitable};
+use crate::waiting::{Attention, Deadline, Interrupter};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, yield_now, JoinHandle};
+use std::time::Duration;
+
+/// As in `session.rs`: a thread that has spun in vain for so long lets others run in between.
+const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
+
+/// Rounds of looks between two at the clock.
+const SPINS: u32 = 64;
+
+/// A client, as its worker has it.
+pub(super) struct Member {
+    pub(super) slot: u32,
+    pub(super) half: ReceiveHalf,
+    /// The client will signal its next message.
+    armed: bool,
+    told_lost: u64,
+}
+
+impl Member {
+    pub(super) fn new(slot: u32, half: ReceiveHalf) -> Self {
+        Member { slot, half, armed: false, told_lost: 0 }
+    }
+
+    /// Whether there's something to do for this client.
+    fn is_ready(&self) -> bool {
+        self.half.consumer.looks_ready() || self.half.session.check().is_err()
+    }
+
+    /// Hands over up to so many messages. Whether there may be more.
+    fn hand_over(&mut self, core: &Core, buffer: &mut Vec<u8>, limit: usize) -> Result<bool> {
+        if std::mem::take(&mut self.armed) {
+            self.half.disarm()?;
+        }
+        for _ in 0..limit {
+            let received = self.half.try_receive(buffer);
+            self.tell_lost(core);
+            match received {
+                Ok(_) => core.call(Some(self.slot), |handler| handler.on_message(self.slot, buffer)),
+                Err(ShmError::QueueEmpty | ShmError::NotReady) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            if core.is_stopped_by_handler() {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    fn tell_lost(&mut self, core: &Core) {
+        let lost = self.half.consumer.lost();
+        if lost > self.told_lost {
+            let count = u32::try_from(lost - self.told_lost).unwrap_or(u32::MAX);
+            self.told_lost = lost;
+            core.call(Some(self.slot), |handler| handler.on_overflow(self.slot, count));
+        }
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) attention: Attention,
+    /// Clients that the worker doesn't have yet.
+    inbox: Mutex<Vec<Member>>,
+    /// Locked for as long as somebody waits for its end.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    pub(super) fn new() -> Result<Self> {
+        let attention = Attention::new(Interrupter::new()?);
+        Ok(Worker { attention, inbox: Mutex::default(), thread: Mutex::default() })
+    }
+
+    pub(super) fn hand(&self, member: Member) {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(member);
+        self.attention.ask();
+    }
+
+    /// The clients that the worker doesn't have yet.
+    pub(super) fn members(&self) -> Vec<Member> {
+        std::mem::take(&mut self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Starts the thread, if it doesn't run. Only the thread that accepts does this.
+    pub(super) fn start(self: &Arc<Self>, core: &Arc<Core>) -> Result<()> {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            let (worker, core) = (self.clone(), core.clone());
+            let builder = thread::Builder::new().name("xshm-multi".to_owned());
+            let spawned = builder.spawn(move || worker.run(&core));
+            *thread = Some(spawned.map_err(|error| sys::io_error(&error, "starting a worker"))?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn join(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
+            let _ = thread.join();
+        }
+    }
+
+    fn run(&self, core: &Core) {
+        core.register_thread();
+        let mut members: Vec<Member> = Vec::new();
+        let mut buffer = Vec::new();
+        loop {
+            self.attention.pay();
+            members.extend(self.members());
+            if core.is_stopping() {
+                break;
+            }
+            let mut busy = false;
+            let mut at = 0;
+            while at < members.len() && !core.is_stopping() {
+                let member = &mut members[at];
+                if !member.is_ready() {
+                    at += 1;
+                    continue;
+                }
+                match member.hand_over(core, &mut buffer, core.options.recv_batch.max(1)) {
+                    Ok(more) => {
+                        busy |= more;
+                        at += 1;
+                    }
+                    Err(error) => core.retire(members.swap_remove(at), &DisconnectReason::of(error)),
+                }
+            }
+            if busy || core.is_stopping() || self.spin(&members) || arm(&mut members) {
+                continue;
+            }
+            if let Err(error) = self.sleep(core, &members) {
+                core.call(None, |handler| handler.on_error(None, error));
+            }
+        }
+        // Who was handed over meanwhile: from now on the thread that accepts sees that it must finish them itself.
+        members.extend(self.members());
+        for member in members {
+            finish(core, member);
+        }
+    }
+
+    /// Looks again and again for a while. Whether that found something.
+    fn spin(&self, members: &[Member]) -> bool {
+        // The channels of one server have one and the same budget.
+        let budget = members.first().map_or(Duration::ZERO, |member| member.half.session.channel.tuning.spin);
+        if budget.is_zero() || members.iter().all(|member| member.armed) {
+            return false;
+        }
+        let end = Deadline::after(Some(budget));
+        let polite = Deadline::after(Some(SPIN_YIELD_AFTER));
+        while !end.has_passed() && !self.attention.interrupter.is_interrupted() {
+            if polite.has_passed() {
+                yield_now();
+            }
+            for _ in 0..SPINS {
+                spin_loop();
+                if members.iter().any(|member| member.half.consumer.looks_ready()) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Sleeps until a client has sent something, is gone, or somebody asks for attention.
+    fn sleep(&self, core: &Core, members: &[Member]) -> Result<()> {
+        let mut objects = Vec::with_capacity(1 + 2 * members.len());
+        objects.push(Waitable::Event(self.attention.event()));
+        let mut time = bound(core.options.poll_timeout);
+        // Ends first: where several are signalled, the first is told, and a busy client must not hide another's end.
+        let watched: Vec<&Member> =
+            members.iter().filter(|member| member.half.session.peer.process().is_some()).collect();
+        objects.extend(watched.iter().filter_map(|m| m.half.session.peer.process()).map(Waitable::Process));
+        for member in members {
+            let channel = &member.half.session.channel;
+            if let Some(events) = &channel.events {
+                objects.push(Waitable::Event(events.data(channel.side.receives())));
+            }
+            if member.half.session.peer.process().is_none() {
+                time = time.into_iter().chain(channel.tuning.check_interval).min();
+            }
+        }
+        match sys::wait_any(&objects, time)? {
+            // Noted by this: the next look finds the session over.
+            Some(index) if (1..=watched.len()).contains(&index) => {
+                let _ = watched[index - 1].half.session.check_process();
+            }
+            Some(_) => {}
+            None => members.iter().for_each(|member| drop(member.half.session.check_process())),
+        }
+        Ok(())
+    }
+}
+
+/// Asks every client to signal its next message. True: there's something to do already.
+fn arm(members: &mut [Member]) -> bool {
+    let mut ready = false;
+    for member in members.iter_mut().filter(|member| !member.armed) {
+        match member.half.arm() {
+            Ok(false) => member.armed = true,
+            // An error is found once more by who hands over.
+            Ok(true) | Err(_) => ready = true,
+        }
+    }
+    ready
+}
+
+/// The end of a client's session when the server stops: what has arrived is handed over first.
+pub(super) fn finish(core: &Core, mut member: Member) {
+    if !core.is_stopped_by_handler() {
+        let arrived = member.half.stats().receive_depth;
+        // That the client is gone meanwhile changes nothing.
+        let _ = member.hand_over(core, &mut Vec::new(), arrived);
+    }
+    core.retire(member, &DisconnectReason::Stopped);
+}
