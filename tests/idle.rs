@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use std::sync::Arc;
-use xshm::{AutoClient, AutoHandler, AutoOptions, AutoServer, SharedServer, ShmError};
+use xshm::*;
 
 #[test]
 fn peer_process() {
@@ -14,6 +14,7 @@ fn peer_process() {
 struct Silent;
 
 impl AutoHandler for Silent {}
+impl MultiHandler for Silent {}
 
 #[test]
 fn line_15_idle_endpoints_take_no_processor_time() {
@@ -25,7 +26,6 @@ fn line_15_idle_endpoints_take_no_processor_time() {
     peer.tell(&format!("connect {name} 10000"));
     connected.wait_for_client(seconds(10)).unwrap();
     peer.answer();
-    peer.tell(&format!("poll {}", idle + 5000));
     // Workers too: a pair that is connected, and a server that waits.
     let (auto, handler) = (unique("auto"), Arc::new(Silent));
     let server = AutoServer::start(&auto, handler.clone(), AutoOptions::default()).unwrap();
@@ -35,6 +35,11 @@ fn line_15_idle_endpoints_take_no_processor_time() {
         client.send(b"are we connected?").unwrap();
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
+    let (multi, quiet) = (unique("multi"), Arc::new(Silent));
+    let many = MultiServer::start(&multi, quiet, MultiOptions::default()).unwrap();
+    peer.must(&format!("join {multi} 20"));
+    many.broadcast(b"are you all there?").unwrap();
+    peer.tell(&format!("poll {}", idle + 5000));
     std::thread::scope(|scope| {
         scope.spawn(|| assert_eq!(alone.wait_for_client(millis(idle)), Err(ShmError::Timeout)));
         // The spinning is over by then.
@@ -47,6 +52,6 @@ fn line_15_idle_endpoints_take_no_processor_time() {
         assert!(matches!(woken, None | Some((0, 0))), "wakings of this process, of the peer: {woken:?}");
         // Two ticks of the coarsest clock that counts this: the threads begin to wait, and end.
         assert!(used <= 2 * 156_250, "{used} of 100 ns");
-        drop((peer, server, client, waiting));
+        drop((peer, server, client, waiting, many));
     });
 }

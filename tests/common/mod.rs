@@ -180,6 +180,27 @@ fn timeout(text: &str) -> Option<Duration> {
     (text != "-").then(|| Duration::from_millis(number(text)))
 }
 
+/// Marks a session's last message.
+pub const LAST: u64 = 1 << 19;
+
+/// One session of a storm: sends `count` messages and says so. Returns how many it sent.
+fn storm_session(name: &str, base: u64, count: u64) -> Result<u64, ShmError> {
+    struct Deaf;
+    impl MultiClientHandler for Deaf {}
+    let options = MultiClientOptions { lobby_timeout: Duration::from_secs(30), ..Default::default() };
+    let client = match MultiClient::connect(name, std::sync::Arc::new(Deaf), options) {
+        Ok(client) => client,
+        Err(ShmError::NoFreeSlot) => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    for sequence in 0..count {
+        client
+            .send_timeout(&message(base | sequence, 8 + sequence as usize), Some(Duration::from_secs(30)))?;
+    }
+    client.send_timeout(&message(base | LAST | count, 8), Some(Duration::from_secs(30)))?;
+    Ok(count + 1)
+}
+
 type Messages = std::sync::mpsc::Receiver<Option<Vec<u8>>>;
 
 /// Passes a client's messages on, and `None` at the end.
@@ -327,6 +348,28 @@ impl Actor {
                     Ok(None) => Ok("end".to_owned()),
                     Err(_) => Err(ShmError::Timeout),
                 }
+            }
+            // For so many seconds, so many threads connect, send, leave, and connect again. Says how many sessions and
+            // messages there were. Each session has a number; its messages are numbered on from that, and the last one
+            // says how many there were.
+            ["storm", name, time, threads, base] => {
+                let end = Instant::now() + Duration::from_secs(number(time));
+                let storm = |thread: u64| {
+                    let (mut sessions, mut messages) = (0, 0);
+                    while Instant::now() < end {
+                        let session = (number(base) + thread) << 12 | sessions;
+                        messages += storm_session(name, session << 20, (session * 37 + thread) % 200)?;
+                        sessions += 1;
+                    }
+                    Ok((sessions, messages))
+                };
+                let totals: Result<Vec<(u64, u64)>, ShmError> = std::thread::scope(|scope| {
+                    let threads: Vec<_> =
+                        (0..number(threads)).map(|thread| scope.spawn(move || storm(thread))).collect();
+                    threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+                });
+                let sum = totals?.into_iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+                Ok(format!("{} {}", sum.0, sum.1))
             }
             ["part", which] => {
                 self.members[number(which) as usize] = None;

@@ -181,6 +181,9 @@ mod windows {
         None
     }
 
+    /// Lets this process have more handles: it may have as many as it likes.
+    pub fn raise_limits() {}
+
     /// Sections that this process has mapped: the handles tell, here.
     pub fn mappings() -> usize {
         0
@@ -290,11 +293,13 @@ mod linux {
     extern "C" {
         fn close(descriptor: c_int) -> c_int;
         fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> c_int;
+        fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
         fn shutdown(socket: c_int, how: c_int) -> c_int;
         fn bind(socket: c_int, address: *const c_void, length: u32) -> c_int;
         fn clock_gettime(clock: c_int, time: *mut [c_long; 2]) -> c_int;
         fn getsockopt(socket: c_int, level: c_int, name: c_int, value: *mut c_int, length: *mut u32)
             -> c_int;
+        fn getrlimit(resource: c_int, limits: *mut [u64; 2]) -> c_int;
         fn getuid() -> u32;
         fn kill(pid: c_int, signal: c_int) -> c_int;
         fn mmap(
@@ -469,6 +474,17 @@ mod linux {
         std::thread::sleep(Duration::from_millis(millis - 100));
         let after = both();
         Some((after.0 - before.0, after.1 - before.1))
+    }
+
+    /// Lets this process have as many descriptors as it may.
+    pub fn raise_limits() {
+        let mut limits = [0_u64; 2];
+        // SAFETY: the place for the limits is valid. RLIMIT_NOFILE.
+        unsafe {
+            assert_eq!(getrlimit(7, &mut limits), 0);
+            limits[0] = limits[1];
+            assert_eq!(setrlimit(7, &limits), 0);
+        }
     }
 
     /// Mappings that this process has.

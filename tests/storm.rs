@@ -1,0 +1,146 @@
+//! Many clients of one server come, send, go and are killed. Handles are counted for the whole process, so this test
+//! has a program of its own.
+
+mod common;
+
+use common::*;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use xshm::*;
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+const PROCESSES: u64 = 8;
+
+#[derive(Default)]
+struct Account {
+    /// Each slot's session: its number, and how many messages of it have come; whether the last one has.
+    open: BTreeMap<u32, Option<(u64, u64, bool)>>,
+    left: u64,
+    died: u64,
+    messages: u64,
+    faults: Vec<String>,
+}
+
+#[derive(Default)]
+struct Book(Mutex<Account>);
+
+impl MultiHandler for Book {
+    fn on_client_connect(&self, client_id: u32) {
+        let mut account = self.0.lock().unwrap();
+        if account.open.insert(client_id, None).is_some() {
+            account.faults.push(format!("slot {client_id} was given twice"));
+        }
+    }
+
+    fn on_message(&self, client_id: u32, data: &[u8]) {
+        let number = check_message(data);
+        let (session, sequence) = (number >> 20, number & (LAST - 1));
+        let last = number & LAST != 0;
+        let mut account = self.0.lock().unwrap();
+        account.messages += 1;
+        let (of, next, over) = account.open[&client_id].unwrap_or((session, 0, false));
+        if of != session || sequence != next || over {
+            let fault = format!("{session}.{sequence} where {of}.{next} was expected ({over})");
+            account.faults.push(fault);
+        }
+        account.open.insert(client_id, Some((session, sequence + u64::from(!last), last)));
+    }
+
+    fn on_overflow(&self, client_id: u32, count: u32) {
+        self.0.lock().unwrap().faults.push(format!("{count} of slot {client_id} were lost"));
+    }
+
+    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
+        let mut account = self.0.lock().unwrap();
+        let session = account.open.remove(&client_id);
+        match (reason, session) {
+            (DisconnectReason::PeerLeft, Some(Some((_, _, true)))) => account.left += 1,
+            (DisconnectReason::PeerDied, Some(_)) => account.died += 1,
+            other => account.faults.push(format!("slot {client_id} ended as {other:?}")),
+        }
+    }
+
+    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
+        self.0.lock().unwrap().faults.push(format!("{client_id:?}: {error}"));
+    }
+}
+
+#[test]
+fn a_storm_of_clients_loses_no_message_and_no_slot() {
+    raw::raise_limits();
+    let (clients, seconds) = if long() { (200, 60) } else { (48, 4) };
+    let name = unique("storm");
+    let book = Arc::new(Book::default());
+    let options = MultiOptions { max_clients: clients as u32, ..MultiOptions::default() };
+    let server = ServerOptions::new()
+        .ring_size(16 * 1024)
+        .message_limit(64)
+        .start_multi(&name, book.clone(), options)
+        .unwrap();
+    // All workers are started once, and stay.
+    let mut fill = Peer::start();
+    fill.must(&format!("join {name} {clients}"));
+    let settled = |count| {
+        let start = Instant::now();
+        while server.client_count() != count {
+            assert!(start.elapsed() < Duration::from_secs(5), "{} clients", server.client_count());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    fill.kill();
+    drop(fill);
+    settled(0);
+    let (handles, mappings) = (raw::open_handles(), raw::mappings());
+
+    let mut base = 1;
+    let mut storm = |time: u64| {
+        let mut peer = Peer::start();
+        peer.tell(&format!("storm {name} {time} {} {base}", clients / PROCESSES));
+        base += clients;
+        peer
+    };
+    let end = Instant::now() + Duration::from_secs(seconds);
+    // Half of the processes go on to the end; the others are killed, wherever they are, and started anew.
+    let calm: Vec<Peer> = (0..PROCESSES / 2).map(|_| storm(seconds)).collect();
+    let mut wild: Vec<Peer> = (0..PROCESSES / 2).map(|_| storm(seconds + 60)).collect();
+    let mut round = 0_u64;
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20 + round * 7919 % 150));
+        let at = (round % (PROCESSES / 2)) as usize;
+        wild[at].kill();
+        wild[at] = storm(seconds + 60);
+        round += 1;
+    }
+    drop(wild);
+    let (mut sessions, mut sent) = (0, 0);
+    for mut peer in calm {
+        let answer = peer.answer();
+        let numbers: Vec<u64> =
+            answer.strip_prefix("ok ").expect(&answer).split(' ').map(|n| n.parse().unwrap()).collect();
+        sessions += numbers[0];
+        sent += numbers[1];
+    }
+    settled(0);
+    {
+        let account = book.0.lock().unwrap();
+        assert!(account.faults.is_empty(), "{:?}", &account.faults[..account.faults.len().min(10)]);
+        // Those of the calm processes all left properly, with all that they sent; the wild ones' come on top.
+        assert!(account.left > 0 && account.messages >= sent, "{} of {sent}", account.messages);
+        println!(
+            "{sessions} sessions of calm processes, {} left, {} died, {} messages, {round} kills",
+            account.left, account.died, account.messages
+        );
+    }
+    // The channel that is offered has handles too, as it had before.
+    assert!(raw::open_handles() <= handles + 8, "{} handles, {handles} before", raw::open_handles());
+    assert_eq!(raw::mappings(), mappings);
+    let mut fill = Peer::start();
+    let slots = fill.must(&format!("join {name} {clients}"));
+    let expected: Vec<String> = (0..clients).map(|slot| slot.to_string()).collect();
+    assert_eq!(slots, expected.join(" "));
+}
