@@ -21,14 +21,14 @@ esac
 if [ "$system" = windows ]; then
     target="${XSHM_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}"
     library_targets=("$target")
-    steps=(formatting clippy documentation minimum_rust dependencies tests doctests ping_pong send_file
+    steps=(formatting clippy documentation minimum_rust dependencies tests doctests examples ping_pong send_file
         static_libraries)
 else
     target=x86_64-pc-windows-gnu
     library_targets=(x86_64-pc-windows-gnu x86_64-pc-windows-msvc i686-pc-windows-gnu i686-pc-windows-msvc
         aarch64-pc-windows-msvc)
     steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
-        ping_pong send_file static_libraries)
+        examples ping_pong send_file static_libraries)
 fi
 
 # ------------------------------------------------------------------------------------------------------- the steps
@@ -74,6 +74,13 @@ models() { ci/models.sh; }
 tests() { windows_cargo test --lib --bins --tests --examples; }
 
 doctests() { windows_cargo test --doc; }
+
+# Those that check themselves.
+examples() {
+    [ "$system" = windows ] || { cargo run --locked --example async_receive; cargo run --locked --example chat -- check; }
+    windows_cargo run --example async_receive
+    windows_cargo run --example chat -- check
+}
 
 ping_pong() { windows_cargo run --release --example ping_pong -- --quick; }
 

@@ -98,10 +98,6 @@ impl SharedClient {
                     if let Some(client) = Self::knock(view, Some(events), user, ids, deadline, &options)? {
                         return Ok(client);
                     }
-                    if options.multi {
-                        // Another client was faster; a fresh channel is about to be there.
-                        pause = Pause::new();
-                    }
                 }
             }
             if deadline.has_passed() {

@@ -41,6 +41,8 @@
 //! - **Time or processor.** A call that waits looks again and again for 50 µs, and then sleeps in the kernel. More
 //!   ([`ServerOptions::spin`]) is quicker and burns more; zero burns nothing.
 //! - **Two threads.** An endpoint is one thread's. [`SharedServer::split`] gives a half to each of two.
+//! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again;
+//!   a [`MultiServer`] serves many clients. An event loop of your own waits by [`ReceiveHalf::arm`].
 //! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes, all of it committed when the server starts.
 //!   [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change it.
 //!
@@ -65,7 +67,7 @@
 //!
 //! # Limits
 //!
-//! - One server, one client, one machine. Several clients need several channels.
+//! - A channel has one server and one client; a [`MultiServer`] has a channel for each of many clients.
 //! - Windows and Linux. 32-bit and 64-bit processes may talk to each other.
 //! - Server and client run as the same user, or one of them as the system or an administrator, unless
 //!   [`ServerOptions::access`] and [`ClientOptions::trust`] say otherwise. A peer whose process can't be watched is
