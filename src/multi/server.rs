@@ -11,6 +11,7 @@ use crate::naming::ChannelName;
 use crate::options::ServerOptions;
 use crate::server::SharedServer;
 use crate::session::Session;
+use crate::sync::Arc as ChannelArc;
 use crate::sys::{self, Guard, Waitable};
 use crate::waiting::{Attention, Interrupter};
 use std::collections::BTreeSet;
@@ -48,7 +49,7 @@ struct Slot {
 
 struct Client {
     sender: SendHalf,
-    session: Arc<Session>,
+    session: ChannelArc<Session>,
     kicked: bool,
 }
 
@@ -125,7 +126,7 @@ impl Core {
 
     // ------------------------------------------------------------------------------------------- the thread that accepts
 
-    fn accept(self: &Arc<Self>, mut offered: Option<SharedServer>, guard: &Arc<Guard>) {
+    fn accept(self: &Arc<Self>, mut offered: Option<SharedServer>, guard: &ChannelArc<Guard>) {
         self.register_thread();
         loop {
             self.acceptor.pay();
