@@ -309,12 +309,12 @@ impl Session {
             self.wait_in_kernel(&[], deadline, Some(LOOK_INTERVAL))?;
             return Ok(Attempt::Nothing);
         };
-        let data = events.data(self.channel.side.receives());
-        let space = events.space(self.channel.side.sends());
-        let (bit, events): (_, &[&Event]) = match wish {
-            Wish::Data => (DATA, &[data]),
-            Wish::Space => (SPACE, &[space]),
-            Wish::Either => (DATA | SPACE, &[data, space]),
+        let side = self.channel.side;
+        let both = [events.data(side.receives()), events.space(side.sends())];
+        let (bit, events) = match wish {
+            Wish::Data => (DATA, &both[..1]),
+            Wish::Space => (SPACE, &both[1..]),
+            Wish::Either => (DATA | SPACE, &both[..]),
         };
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
         let found = attempt(look);
