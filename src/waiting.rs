@@ -48,7 +48,8 @@ pub struct Interrupter(pub(crate) Arc<Interrupt>);
 pub(crate) struct Interrupt {
     set: AtomicBool,
     event: Event,
-    /// Flag and event change together.
+    /// Flag and event change together, and what a caller changed before [`Interrupter::interrupt`] is seen by whoever
+    /// resets it after, also where the call found it set and had nothing to do.
     changing: Mutex<()>,
 }
 
@@ -79,15 +80,17 @@ impl Interrupter {
     /// [`ShmError::Interrupted`](crate::ShmError::Interrupted) instead, the ones that are waiting too. What doesn't need to wait goes on working.
     pub fn interrupt(&self) {
         let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.set.store(true, Ordering::Release);
-        self.0.event.set();
+        if !self.0.set.swap(true, Ordering::AcqRel) {
+            self.0.event.set();
+        }
     }
 
     /// Calls may wait again.
     pub fn reset(&self) {
         let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.event.reset();
-        self.0.set.store(false, Ordering::Release);
+        if self.0.set.swap(false, Ordering::AcqRel) {
+            self.0.event.reset();
+        }
     }
 
     /// Whether calls are being interrupted.
@@ -96,40 +99,42 @@ impl Interrupter {
     }
 }
 
-/// Asks a worker that may be asleep to look at what was changed.
-pub(crate) struct Attention {
-    asked: AtomicBool,
-    pub(crate) interrupter: Interrupter,
-}
-
-impl Attention {
-    pub(crate) fn new(interrupter: Interrupter) -> Self {
-        Attention { asked: AtomicBool::new(false), interrupter }
-    }
-
-    /// Has the worker look at what was changed before this call.
-    pub(crate) fn ask(&self) {
-        if !self.asked.swap(true, Ordering::AcqRel) {
-            self.interrupter.interrupt();
-        }
-    }
-
-    /// The worker, before it looks. Whoever asks between the two steps, and is reset, changed before what the worker
-    /// looks at after.
-    pub(crate) fn pay(&self) {
-        if self.asked.swap(false, Ordering::AcqRel) {
-            self.interrupter.reset();
-        }
-    }
-
-    /// What to wait for.
-    pub(crate) fn event(&self) -> &Event {
-        self.interrupter.0.event()
-    }
-}
-
 impl std::fmt::Debug for Interrupter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Interrupter").field("interrupted", &self.is_interrupted()).finish()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::{self, Waitable};
+    use std::sync::atomic::AtomicU64;
+
+    /// Whoever resets and then looks sees every change, or is woken again: none is slept over.
+    #[test]
+    fn a_change_before_an_interrupt_is_not_slept_over() {
+        const CHANGES: u64 = 20_000;
+        let interrupter = Interrupter::new().unwrap();
+        let changed = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..CHANGES {
+                        changed.fetch_add(1, Ordering::Relaxed);
+                        interrupter.interrupt();
+                    }
+                });
+            }
+            loop {
+                interrupter.reset();
+                if changed.load(Ordering::Relaxed) == 2 * CHANGES {
+                    break;
+                }
+                let woken =
+                    sys::wait_any(&[Waitable::Event(interrupter.0.event())], Some(Duration::from_secs(10)));
+                assert_eq!(woken.unwrap(), Some(0), "slept over a change");
+            }
+        });
     }
 }

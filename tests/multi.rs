@@ -55,7 +55,7 @@ impl Recorder {
         let start = Instant::now();
         let told = self.told.lock().unwrap();
         let few = |told: &mut Vec<Told>| told.iter().filter(|told| of(told)).count() < count;
-        let (told, out) = self.more.wait_timeout_while(told, Duration::from_secs(30), few).unwrap();
+        let (told, out) = self.more.wait_timeout_while(told, Duration::from_secs(10), few).unwrap();
         assert!(!out.timed_out(), "{what}: {told:?}");
         start.elapsed()
     }
@@ -399,6 +399,24 @@ fn line_21_and_23_a_handler_may_stop_the_server_and_may_panic() {
     recorder.wait("all are told", 2, is_disconnect);
     assert_eq!(peer.must("hear 0 5000"), "end");
     slot.get().unwrap().stop();
+}
+
+/// The sender moves on from the place where a sleeping worker expects its next message.
+#[test]
+fn line_18_a_burst_that_evicts_wakes_a_sleeping_worker() {
+    let recorder = Recorder::new();
+    let (name, _server) = start("multi-burst", &recorder, options(2));
+    let client = join(&name).unwrap();
+    for round in 1..if long() { 5000 } else { 300_u64 } {
+        // So that it sleeps, mostly.
+        std::thread::sleep(Duration::from_micros(round * 37 % 400));
+        for _ in 0..20 + round % 60 {
+            client.send(&message(0, 300 + round as usize % 1000)).unwrap();
+        }
+        client.send(&message(round, 64)).unwrap();
+        recorder.wait("the newest", 1, |told| *told == Told::Message(0, round));
+        recorder.told.lock().unwrap().clear();
+    }
 }
 
 #[test]

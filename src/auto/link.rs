@@ -116,7 +116,7 @@ impl Shared {
                 match session.wait_for(Wish::Space, deadline.remaining(None), Room(self)) {
                     Ok(()) | Err(ShmError::Timeout) => self.flush(&mut self.link()),
                     // What there is to tell waits for the handler's return.
-                    Err(ShmError::Interrupted) => self.attention.pay(),
+                    Err(ShmError::Interrupted) => self.attention.reset(),
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -175,7 +175,7 @@ impl Shared {
         if error == ShmError::QueueFull && link.sender.is_some() {
             let wanted = link.wanted.map_or(len, |wanted| wanted.min(len));
             if link.wanted.replace(wanted) != Some(wanted) {
-                self.attention.ask();
+                self.attention.interrupt();
             }
         }
         error
@@ -184,7 +184,7 @@ impl Shared {
     fn count_lost(&self, link: &mut Link, count: u32) {
         self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
         link.lost = link.lost.saturating_add(count);
-        self.attention.ask();
+        self.attention.interrupt();
     }
 
     /// From now on nothing is accepted.

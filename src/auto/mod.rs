@@ -19,7 +19,7 @@ use crate::error::{Result, ShmError};
 use crate::layout::Direction;
 use crate::options::{ClientOptions, ServerOptions};
 use crate::sys;
-use crate::waiting::{Attention, Interrupter};
+use crate::waiting::Interrupter;
 use link::Link;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -196,7 +196,7 @@ pub(crate) struct Shared {
     stopping: AtomicBool,
     /// Stopped by the handler: nothing more is handed over.
     stopped_by_handler: AtomicBool,
-    attention: Attention,
+    attention: Interrupter,
     worker: OnceLock<ThreadId>,
     home: sys::Home,
 }
@@ -259,7 +259,7 @@ impl Auto {
             receive_overflows: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             stopped_by_handler: AtomicBool::new(false),
-            attention: Attention::new(interrupter),
+            attention: interrupter,
             worker: OnceLock::new(),
             home: sys::Home::here()?,
         });
@@ -283,7 +283,7 @@ impl Auto {
         }
         shared.close();
         shared.stopping.store(true, Ordering::Release);
-        shared.attention.ask();
+        shared.attention.interrupt();
         if !shared.on_worker() {
             let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(worker) = worker.take() {

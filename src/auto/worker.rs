@@ -102,7 +102,7 @@ pub(crate) fn bound(timeout: Duration) -> Option<Duration> {
 pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
     shared.worker.set(thread::current().id()).expect("there is one worker");
     loop {
-        shared.attention.pay();
+        shared.attention.reset();
         if shared.is_stopping() {
             break;
         }
@@ -129,12 +129,12 @@ pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
 fn pause(shared: &Shared) {
     let deadline = crate::waiting::Deadline::after(Some(shared.options.reconnect_delay));
     while !deadline.has_passed() {
-        shared.attention.pay();
+        shared.attention.reset();
         if shared.is_stopping() {
             return;
         }
         tell_senders_news(shared);
-        let wanted = Waitable::Event(shared.attention.event());
+        let wanted = Waitable::Event(shared.attention.0.event());
         if let Err(error) = sys::wait_any(&[wanted], deadline.remaining(None)) {
             shared.call(|handler| handler.on_error(error));
             return;
@@ -184,7 +184,7 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
 fn talk(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) -> Result<()> {
     let mut buffer = Vec::new();
     loop {
-        shared.attention.pay();
+        shared.attention.reset();
         if shared.is_stopping() {
             return Ok(());
         }

@@ -13,7 +13,7 @@ use crate::server::SharedServer;
 use crate::session::Session;
 use crate::sync::Arc as ChannelArc;
 use crate::sys::{self, Guard, Waitable};
-use crate::waiting::{Attention, Interrupter};
+use crate::waiting::Interrupter;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +33,8 @@ pub(super) struct Core {
     free: Mutex<BTreeSet<u32>>,
     count: AtomicU32,
     workers: Vec<Arc<Worker>>,
-    acceptor: Attention,
+    /// Ends the waits of the thread of this name, which resets it and looks at what was changed before.
+    acceptor: Interrupter,
     stopping: AtomicBool,
     /// Stopped by the handler: nothing more is handed over.
     stopped_by_handler: AtomicBool,
@@ -105,7 +106,7 @@ impl Core {
         let outcome = send(&mut self.slot(slot)?.client.as_mut().ok_or(ShmError::NotConnected)?.sender);
         if matches!(outcome, Err(ShmError::Corrupted)) {
             // Found here, and the worker may sleep.
-            self.worker(slot).attention.ask();
+            self.worker(slot).attention.interrupt();
         }
         outcome
     }
@@ -129,7 +130,7 @@ impl Core {
     fn accept(self: &Arc<Self>, mut offered: Option<SharedServer>, guard: &ChannelArc<Guard>) {
         self.register_thread();
         loop {
-            self.acceptor.pay();
+            self.acceptor.reset();
             if self.is_stopping() {
                 return;
             }
@@ -138,7 +139,7 @@ impl Core {
                     Ok(server) => offered = Some(server),
                     Err(error) => {
                         self.call(None, |handler| handler.on_error(None, error));
-                        let _ = sys::wait_any(&[Waitable::Event(self.acceptor.event())], Some(OFFER_PAUSE));
+                        let _ = sys::wait_any(&[Waitable::Event(self.acceptor.0.event())], Some(OFFER_PAUSE));
                     }
                 }
                 continue;
@@ -160,7 +161,7 @@ impl Core {
                     continue;
                 }
             }
-            let mut objects = vec![Waitable::Event(self.acceptor.event())];
+            let mut objects = vec![Waitable::Event(self.acceptor.0.event())];
             objects.extend(server.knocks());
             if let Err(error) = sys::wait_any(&objects, bound(self.options.poll_timeout)) {
                 self.call(None, |handler| handler.on_error(None, error));
@@ -283,7 +284,7 @@ impl MultiServer {
             free: Mutex::new((0..slots).collect()),
             count: AtomicU32::new(0),
             workers,
-            acceptor: Attention::new(Interrupter::new()?),
+            acceptor: Interrupter::new()?,
             stopping: AtomicBool::new(false),
             stopped_by_handler: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -347,7 +348,7 @@ impl MultiServer {
             client.session.clone()
         };
         session.disconnect();
-        self.core.worker(client_id).attention.ask();
+        self.core.worker(client_id).attention.interrupt();
         Ok(())
     }
 
@@ -389,9 +390,9 @@ impl MultiServer {
             core.stopped_by_handler.store(true, Ordering::Release);
         }
         core.stopping.store(true, Ordering::Release);
-        core.acceptor.ask();
+        core.acceptor.interrupt();
         for worker in &core.workers {
-            worker.attention.ask();
+            worker.attention.interrupt();
         }
         if inside {
             return;

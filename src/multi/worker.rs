@@ -6,7 +6,7 @@ use crate::error::{Result, ShmError};
 use crate::halves::ReceiveHalf;
 use crate::sync::spin_loop;
 use crate::sys::{self, Waitable};
-use crate::waiting::{Attention, Deadline, Interrupter};
+use crate::waiting::{Deadline, Interrupter};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, yield_now, JoinHandle};
 use std::time::Duration;
@@ -23,21 +23,25 @@ pub(super) struct Member {
     pub(super) half: ReceiveHalf,
     /// The client will signal its next message.
     armed: bool,
+    /// It has signalled something. What it is, only an attempt to receive tells: a client that evicts moves on from the
+    /// place that we look at.
+    signalled: bool,
     told_lost: u64,
 }
 
 impl Member {
     pub(super) fn new(slot: u32, half: ReceiveHalf) -> Self {
-        Member { slot, half, armed: false, told_lost: 0 }
+        Member { slot, half, armed: false, signalled: true, told_lost: 0 }
     }
 
     /// Whether there's something to do for this client.
     fn is_ready(&self) -> bool {
-        self.half.consumer.looks_ready() || self.half.session.check().is_err()
+        self.signalled || self.half.consumer.looks_ready() || self.half.session.check().is_err()
     }
 
     /// Hands over up to so many messages. Whether there may be more.
     fn hand_over(&mut self, core: &Core, buffer: &mut Vec<u8>, limit: usize) -> Result<bool> {
+        self.signalled = false;
         if std::mem::take(&mut self.armed) {
             self.half.disarm()?;
         }
@@ -67,7 +71,7 @@ impl Member {
 }
 
 pub(super) struct Worker {
-    pub(super) attention: Attention,
+    pub(super) attention: Interrupter,
     /// Clients that the worker doesn't have yet.
     inbox: Mutex<Vec<Member>>,
     /// Locked for as long as somebody waits for its end.
@@ -76,13 +80,13 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new() -> Result<Self> {
-        let attention = Attention::new(Interrupter::new()?);
+        let attention = Interrupter::new()?;
         Ok(Worker { attention, inbox: Mutex::default(), thread: Mutex::default() })
     }
 
     pub(super) fn hand(&self, member: Member) {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(member);
-        self.attention.ask();
+        self.attention.interrupt();
     }
 
     /// The clients that the worker doesn't have yet.
@@ -114,7 +118,7 @@ impl Worker {
         let mut members: Vec<Member> = Vec::new();
         let mut buffer = Vec::new();
         loop {
-            self.attention.pay();
+            self.attention.reset();
             members.extend(self.members());
             if core.is_stopping() {
                 break;
@@ -138,7 +142,7 @@ impl Worker {
             if busy || core.is_stopping() || self.spin(&members) || arm(&mut members) {
                 continue;
             }
-            if let Err(error) = self.sleep(core, &members) {
+            if let Err(error) = self.sleep(core, &mut members) {
                 core.call(None, |handler| handler.on_error(None, error));
             }
         }
@@ -158,7 +162,7 @@ impl Worker {
         }
         let end = Deadline::after(Some(budget));
         let polite = Deadline::after(Some(SPIN_YIELD_AFTER));
-        while !end.has_passed() && !self.attention.interrupter.is_interrupted() {
+        while !end.has_passed() && !self.attention.is_interrupted() {
             if polite.has_passed() {
                 yield_now();
             }
@@ -173,30 +177,45 @@ impl Worker {
     }
 
     /// Sleeps until a client has sent something, is gone, or somebody asks for attention.
-    fn sleep(&self, core: &Core, members: &[Member]) -> Result<()> {
+    fn sleep(&self, core: &Core, members: &mut [Member]) -> Result<()> {
         let mut objects = Vec::with_capacity(1 + 2 * members.len());
-        objects.push(Waitable::Event(self.attention.event()));
+        let mut whose = Vec::with_capacity(1 + 2 * members.len());
+        objects.push(Waitable::Event(self.attention.0.event()));
+        whose.push(None);
         let mut time = bound(core.options.poll_timeout);
         // Ends first: where several are signalled, the first is told, and a busy client must not hide another's end.
-        let watched: Vec<&Member> =
-            members.iter().filter(|member| member.half.session.peer.process().is_some()).collect();
-        objects.extend(watched.iter().filter_map(|m| m.half.session.peer.process()).map(Waitable::Process));
-        for member in members {
+        for (at, member) in members.iter().enumerate() {
+            match member.half.session.peer.process() {
+                Some(process) => {
+                    objects.push(Waitable::Process(process));
+                    whose.push(Some(at));
+                }
+                None => {
+                    time = time.into_iter().chain(member.half.session.channel.tuning.check_interval).min()
+                }
+            }
+        }
+        let ends = objects.len();
+        for (at, member) in members.iter().enumerate() {
             let channel = &member.half.session.channel;
             if let Some(events) = &channel.events {
                 objects.push(Waitable::Event(events.data(channel.side.receives())));
-            }
-            if member.half.session.peer.process().is_none() {
-                time = time.into_iter().chain(channel.tuning.check_interval).min();
+                whose.push(Some(at));
             }
         }
-        match sys::wait_any(&objects, time)? {
-            // Noted by this: the next look finds the session over.
-            Some(index) if (1..=watched.len()).contains(&index) => {
-                let _ = watched[index - 1].half.session.check_process();
+        match sys::wait_any(&objects, time)?.map(|index| (whose[index], index < ends)) {
+            Some((Some(at), is_end)) => {
+                if is_end {
+                    // Noted by this; the next attempt finds the session over.
+                    let _ = members[at].half.session.check_process();
+                }
+                members[at].signalled = true;
             }
-            Some(_) => {}
-            None => members.iter().for_each(|member| drop(member.half.session.check_process())),
+            Some((None, _)) => {}
+            None => members.iter_mut().for_each(|member| {
+                let _ = member.half.session.check_process();
+                member.signalled = true;
+            }),
         }
         Ok(())
     }
