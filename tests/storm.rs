@@ -136,9 +136,16 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
             account.left, account.died, account.messages
         );
     }
-    // The channel that is offered has handles too, as it had before.
-    assert!(raw::open_handles() <= handles + 8, "{} handles, {handles} before", raw::open_handles());
-    assert_eq!(raw::mappings(), mappings);
+    // Whether a channel was on offer when they were counted is a matter of chance; one has about ten handles and a mapping.
+    let start = Instant::now();
+    while raw::open_handles() > handles + 12 || raw::mappings() > mappings + 1 {
+        let (handles_now, mappings_now) = (raw::open_handles(), raw::mappings());
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{handles_now} of {handles}, {mappings_now} of {mappings}"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let mut fill = Peer::start();
     let slots = fill.must(&format!("join {name} {clients}"));
     let expected: Vec<String> = (0..clients).map(|slot| slot.to_string()).collect();
