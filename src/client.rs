@@ -87,8 +87,12 @@ impl SharedClient {
         loop {
             let patience = deadline.remaining(None);
             let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
-            let found = sys::lookup(&name, &trusts, patience, interrupter.event());
-            if let Some(found) = found.map_err(|error| report(&options, error))? {
+            let found = match sys::lookup(&name, &trusts, patience, interrupter.event()) {
+                // More clients wait there than its queue holds. There may be fewer soon.
+                Err(ShmError::AlreadyConnected) if !deadline.has_passed() => None,
+                found => found.map_err(|error| report(&options, error))?,
+            };
+            if let Some(found) = found {
                 let ids = Ids { own: found.own_pid, server: found.server_pid };
                 let owner = found.section.owner();
                 // If this server is gone already, another may come.
