@@ -329,8 +329,8 @@ impl Prepared {
 }
 
 impl Guard {
-    pub(crate) fn knocks(&self) -> Option<&Event> {
-        None
+    pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
+        (None, None)
     }
 
     pub(crate) fn admit(&self) {}

@@ -128,11 +128,12 @@ impl SharedServer {
         self.endpoint.channel.shared_guard()
     }
 
-    /// What to wait for while nobody has knocked.
-    pub(crate) fn knocks(&self) -> impl Iterator<Item = Waitable<'_>> {
+    /// What to wait for while nobody has knocked, and for how long.
+    pub(crate) fn knocks(&self) -> (impl Iterator<Item = Waitable<'_>>, Option<Duration>) {
         let channel = &self.endpoint.channel;
         let request = channel.events.as_ref().map(|events| events.request());
-        request.into_iter().chain(channel.guard().and_then(|guard| guard.knocks())).map(Waitable::Event)
+        let (knocks, bound) = channel.guard().map_or((None, None), |guard| guard.knocks());
+        (request.into_iter().chain(knocks).map(Waitable::Event), bound)
     }
 
     pub(crate) fn start_anonymous_with(options: ServerOptions) -> Result<Self> {
@@ -299,7 +300,7 @@ impl SharedServer {
             objects.insert(0, Waitable::Event(events.request()));
             bound = None;
         }
-        objects.extend(channel.guard().and_then(|guard| guard.knocks()).map(Waitable::Event));
+        objects.extend(channel.guard().and_then(|guard| guard.knocks().0).map(Waitable::Event));
         if let Some(previous) = &self.previous {
             match previous.peer.process() {
                 Some(process) => objects.push(Waitable::Process(process)),

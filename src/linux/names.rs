@@ -32,7 +32,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Socket pairs of a channel; each carries two events, one in each direction.
 const PAIRS: usize = 4;
@@ -41,7 +41,14 @@ const PAIRS: usize = 4;
 const MOST_ADMITTED: usize = 1024;
 
 /// Clients that may wait to be taken in.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
+
+/// Clients that are taken in before the server looks after something else: somebody who knocks again and again keeps
+/// nobody here.
+const AT_ONCE: usize = 128;
+
+/// How long the one client that was let in to a channel may take for its hello, before others are let in too.
+const TURN: Duration = Duration::from_millis(20);
 
 /// The events of a channel as one side sees them, which waits at `own` and sets at `own` too. A server has the
 /// client's ends besides, to hand them out.
@@ -147,6 +154,7 @@ impl Announcement {
     /// Makes it what is found from now on.
     pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
         *guard.admission.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.admission);
+        *guard.turn() = None;
         Ok(())
     }
 
@@ -162,6 +170,7 @@ impl Announcement {
             busy_name: address(&self.name, BUSY)?,
             busy: Mutex::new(None),
             movable,
+            turn: Mutex::new(None),
             admission: Mutex::new(Arc::new(self.admission)),
             admitted: Mutex::new(Vec::new()),
         })
@@ -173,8 +182,11 @@ pub(crate) struct Guard {
     listener: Event,
     busy_name: SocketAddrUnix,
     busy: Mutex<Option<OwnedFd>>,
-    /// Nobody waits here for another client to leave.
+    /// Nobody waits here for another client to leave: one client at a time is let in, in the order of the socket's
+    /// queue, and each finds a channel of its own.
     movable: bool,
+    /// Since when a client may say hello. `None`: nobody was let in to this channel.
+    turn: Mutex<Option<Instant>>,
     admission: Mutex<Arc<Admission>>,
     admitted: Mutex<Vec<Admitted>>,
 }
@@ -186,23 +198,42 @@ struct Admitted {
 }
 
 impl Guard {
-    /// Readable when somebody knocks.
-    pub(crate) fn knocks(&self) -> Option<&Event> {
-        Some(&self.listener)
+    /// Readable when somebody knocks who may come in, if anybody may; else, how long nobody may.
+    pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
+        match self.taken() {
+            None => (Some(&self.listener), None),
+            left => (None, left),
+        }
+    }
+
+    /// For how long still it's one client's turn alone.
+    fn taken(&self) -> Option<Duration> {
+        let since = (*self.turn())?;
+        TURN.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets in whoever knocks and may come in.
     pub(crate) fn admit(&self) {
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // More than can wait at once don't come in at once: somebody who knocks again and again keeps nobody here.
-        for _ in 0..BACKLOG {
+        if self.taken().is_some() {
+            return;
+        }
+        let most = if self.movable && self.turn().is_none() { 1 } else { AT_ONCE };
+        for _ in 0..most {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let Ok(connection) = accept_with(self.listener.descriptor(), flags) else { return };
             // Who doesn't take what it asked for is gone.
-            let _ = match self.welcome(&connection, &admission) {
-                Ok(pid) => admission.hand_over(&connection, pid),
-                Err(reason) => refuse(&connection, reason),
-            };
+            match self.welcome(&connection, &admission) {
+                Ok(pid) if admission.hand_over(&connection, pid).is_ok() && self.movable => {
+                    self.turn().get_or_insert_with(Instant::now);
+                }
+                Ok(_) => {}
+                Err(reason) => drop(refuse(&connection, reason)),
+            }
         }
     }
 

@@ -162,8 +162,10 @@ impl Core {
                 }
             }
             let mut objects = vec![Waitable::Event(self.acceptor.0.event())];
-            objects.extend(server.knocks());
-            if let Err(error) = sys::wait_any(&objects, bound(self.options.poll_timeout)) {
+            let (knocks, patience) = server.knocks();
+            objects.extend(knocks);
+            let time = patience.into_iter().chain(bound(self.options.poll_timeout)).min();
+            if let Err(error) = sys::wait_any(&objects, time) {
                 self.call(None, |handler| handler.on_error(None, error));
             }
         }

@@ -92,8 +92,8 @@ impl Prepared {
 
 impl Guard {
     /// What to wait for besides the request event: nothing here.
-    pub(crate) fn knocks(&self) -> Option<&Event> {
-        None
+    pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
+        (None, None)
     }
 
     /// Lets in whoever knocks: who may open the names needs nobody for it here.
