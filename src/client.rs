@@ -84,35 +84,67 @@ impl SharedClient {
         let interrupter = options.tuning.interrupt()?;
         let options = options.interrupter(Interrupter(interrupter.clone()));
         let mut pause = Pause::new();
+        let mut turn = None;
         loop {
-            let patience = deadline.remaining(None);
-            let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
-            let found = match sys::lookup(&name, &trusts, patience, interrupter.event()) {
-                // More clients wait there than its queue holds. There may be fewer soon.
-                Err(ShmError::AlreadyConnected) if !deadline.has_passed() => None,
-                found => found.map_err(|error| report(&options, error))?,
-            };
-            if let Some(found) = found {
-                let ids = Ids { own: found.own_pid, server: found.server_pid };
-                let owner = found.section.owner();
-                // If this server is gone already, another may come.
-                let opened = open_channel(found, owner.as_ref()).map_err(|error| report(&options, error))?;
-                if let Some((view, events)) = opened {
-                    let user = owner.map(UserId);
-                    if let Some(client) = Self::knock(view, Some(events), user, ids, deadline, &options)? {
-                        return Ok(client);
-                    }
-                }
+            if let Some(client) = Self::look_for(&name, deadline, &options, interrupter.event(), &mut turn)? {
+                return Ok(client);
             }
             if deadline.has_passed() {
-                return Err(ShmError::Timeout);
+                return Err(if turn.is_some() { ShmError::AlreadyConnected } else { ShmError::Timeout });
             }
-            let interrupt = Waitable::Event(interrupter.event());
-            sys::wait_any(&[interrupt], Some(pause.next(deadline)))?;
+            match &turn {
+                Some(turn) => turn.wait(deadline, interrupter.event())?,
+                None => {
+                    let interrupt = Waitable::Event(interrupter.event());
+                    sys::wait_any(&[interrupt], Some(pause.next(deadline))).map(drop)?;
+                }
+            }
             if interrupter.is_set() {
                 return Err(ShmError::Interrupted);
             }
         }
+    }
+
+    /// Looks the name up once, and knocks where a server is, when it's our turn to. `None`: it isn't, or there's none.
+    fn look_for(
+        name: &ChannelName,
+        deadline: Deadline,
+        options: &ClientOptions,
+        interrupt: &sys::Event,
+        turn: &mut Option<Turn>,
+    ) -> Result<Option<Self>> {
+        let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
+        let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt) {
+            // More clients wait there than its queue holds. There may be fewer soon.
+            Err(ShmError::AlreadyConnected) if !deadline.has_passed() => None,
+            found => found.map_err(|error| report(options, error))?,
+        };
+        let Some(found) = found else {
+            *turn = None;
+            return Ok(None);
+        };
+        let ids = Ids { own: found.own_pid, server: found.server_pid };
+        let owner = found.section.owner();
+        let (section, opener) = found.into_parts();
+        let opened =
+            open_channel(section, &opener, owner.as_ref()).map_err(|error| report(options, error))?;
+        // If this server is gone already, another may come.
+        let Some((view, events)) = opened else { return Ok(None) };
+        let number = if view.is_multi() { view.turn().load(Ordering::Relaxed) } else { 0 };
+        if number == 0 {
+            *turn = None;
+        } else if turn.as_ref().map(|turn| turn.number) != Some(number) {
+            *turn = opener.turn(number, owner.as_ref())?.map(|event| Turn { number, event });
+            if !turn.as_ref().map_or(Ok(true), Turn::take)? {
+                return Ok(None);
+            }
+        }
+        let knocked = Self::knock(view, Some(events), owner.map(UserId), ids, deadline, options);
+        if let (Err(_), Some(turn)) = (&knocked, turn) {
+            // The next one's.
+            turn.event.set();
+        }
+        knocked
     }
 
     /// Gives both halves away.
@@ -213,9 +245,34 @@ fn is_trusted(trust: &Trust, owner: Option<&sys::User>) -> Result<()> {
     Err(ShmError::Refused { reason: format!("the server belongs to {whose}, who is not trusted") })
 }
 
+/// The event by which the clients of a many-client server look for a channel one after the other: for each channel that
+/// it offers, the server wakes one. Without it hundreds race for each, and the losers' attempts take all the time.
+struct Turn {
+    number: u64,
+    event: sys::Event,
+}
+
+impl Turn {
+    /// How long a client waits for its turn. Then it looks all the same: the one whose turn it was may have died.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// Whether it's our turn right now. If so, it is nobody else's.
+    fn take(&self) -> Result<bool> {
+        Ok(sys::wait_any(&[Waitable::Event(&self.event)], Some(Duration::ZERO))?.is_some())
+    }
+
+    fn wait(&self, deadline: Deadline, interrupt: &sys::Event) -> Result<()> {
+        let objects = [Waitable::Event(&self.event), Waitable::Event(interrupt)];
+        sys::wait_any(&objects, deadline.remaining(Some(Self::PATIENCE))).map(drop)
+    }
+}
+
 /// Checks what was found under a name. `None`: its server went away meanwhile.
-fn open_channel(found: sys::Found, owner: Option<&sys::User>) -> Result<Option<(SharedView, Events)>> {
-    let (section, opener) = found.into_parts();
+fn open_channel(
+    section: Section,
+    opener: &sys::EventOpener,
+    owner: Option<&sys::User>,
+) -> Result<Option<(SharedView, Events)>> {
     let view = SharedView::open(section)?;
     if !view.has_events() {
         return Err(ShmError::Incompatible {

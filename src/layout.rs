@@ -67,7 +67,10 @@ pub(crate) struct RingHeader {
     /// In the first ring of a multi-client server's channel: 0, [`NO_SLOT`], or the client's slot and
     /// [`FIRST_SLOT`]. Written by the server (release) once it knows the client, read by the client (acquire).
     pub(crate) slot: AtomicU64,
-    reserved: [AtomicU64; 3],
+    /// Beside it: the number in the name of the event by which clients take turns, or 0. Written before the channel can
+    /// be found.
+    pub(crate) turn: AtomicU64,
+    reserved: [AtomicU64; 2],
 }
 
 // A real section is made of zeros, and so are these; loom's atomics have to be constructed.
@@ -100,6 +103,7 @@ impl RingHeader {
             message_count: AtomicU64::new(0),
             drop_count: AtomicU64::new(0),
             slot: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
             reserved: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -127,6 +131,7 @@ const _: () = {
     assert!(offset_of!(RingHeader, message_count) == 16);
     assert!(offset_of!(RingHeader, drop_count) == 24);
     assert!(offset_of!(RingHeader, slot) == 32);
+    assert!(offset_of!(RingHeader, turn) == 40);
     assert!(Geometry::DEFAULT.header_offset(Direction::ServerToClient) == 64);
     assert!(Geometry::DEFAULT.ring_offset(Direction::ServerToClient) == 128);
     assert!(Geometry::DEFAULT.header_offset(Direction::ClientToServer) == 128 + 2 * 1024 * 1024);

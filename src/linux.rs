@@ -13,7 +13,7 @@
 #[path = "linux/names.rs"]
 mod names;
 
-pub(crate) use names::{lookup, Found, Guard, Prepared};
+pub(crate) use names::{lookup, EventOpener, Guard, Prepared};
 
 use super::{Unwatchable, Waitable};
 use crate::error::{Result, ShmError};

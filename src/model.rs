@@ -340,6 +340,10 @@ impl Guard {
     }
 
     pub(crate) fn set_busy(&self, _busy: bool) {}
+
+    pub(crate) fn instance(&self) -> u64 {
+        0
+    }
 }
 
 impl Announcement {
@@ -402,6 +406,10 @@ impl Found {
 impl EventOpener {
     pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
         Ok(Some(self.0.clone()))
+    }
+
+    pub(crate) fn turn(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<Event>> {
+        Ok(None)
     }
 }
 

@@ -113,6 +113,8 @@ impl SharedServer {
             Prepared::new(name, &options.access, geometry.section_size())?;
         let flags = FLAG_EVENTS | FLAG_MULTI | options.flags();
         let view = SharedView::create(section, geometry, flags, instance)?;
+        let turn = guard.as_ref().map_or(instance, |guard| guard.instance());
+        view.turn().store(turn, Ordering::Relaxed);
         let guard = match guard {
             None => Arc::new(announcement.announce_movable()?),
             Some(guard) => {

@@ -150,10 +150,18 @@ impl SharedView {
 
     /// Where a multi-client server tells its client the slot.
     pub(crate) fn slot(&self) -> &AtomicU64 {
+        &self.first_header().slot
+    }
+
+    /// Where it says which event its clients take turns by.
+    pub(crate) fn turn(&self) -> &AtomicU64 {
+        &self.first_header().turn
+    }
+
+    fn first_header(&self) -> &RingHeader {
         let header = self.geometry.header_offset(Direction::ServerToClient);
         // SAFETY: as in `ring`.
-        let header: &RingHeader = unsafe { &*self.mapping.base().as_ptr().add(header).cast() };
-        &header.slot
+        unsafe { &*self.mapping.base().as_ptr().add(header).cast() }
     }
 
     /// Whether both sides wait on events, or look again and again.

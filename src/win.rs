@@ -3,7 +3,7 @@
 #[path = "win/names.rs"]
 mod names;
 
-pub(crate) use names::{lookup, Found, Guard, Prepared};
+pub(crate) use names::{lookup, EventOpener, Guard, Prepared};
 
 use super::ntapi::*;
 use super::{Unwatchable, Waitable};

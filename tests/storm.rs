@@ -110,7 +110,9 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
     let mut wild: Vec<Peer> = (0..PROCESSES / 2).map(|_| storm(seconds + 60)).collect();
     let mut round = 0_u64;
     while Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(20 + round * 7919 % 150));
+        // Under Wine a process takes longer to come as far as to connect.
+        let pace = if cfg!(windows) { 4 } else { 1 };
+        std::thread::sleep(Duration::from_millis((20 + round * 7919 % 150) * pace));
         let at = (round % (PROCESSES / 2)) as usize;
         wild[at].kill();
         wild[at] = storm(seconds + 60);
@@ -130,7 +132,11 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
         let account = book.0.lock().unwrap();
         assert!(account.faults.is_empty(), "{:?}", &account.faults[..account.faults.len().min(10)]);
         // Those of the calm processes all left properly, with all that they sent; the wild ones' come on top.
-        assert!(account.left > 0 && account.messages >= sent, "{} of {sent}", account.messages);
+        assert!(
+            account.left > 0 && account.died >= clients + u64::from(long()) && account.messages >= sent,
+            "{} of {sent}",
+            account.messages
+        );
         println!(
             "{sessions} sessions of calm processes, {} left, {} died, {} messages, {round} kills",
             account.left, account.died, account.messages

@@ -267,6 +267,11 @@ impl Guard {
         known.process.duplicate()
     }
 
+    /// Clients take turns at the socket, and need no event for it.
+    pub(crate) fn instance(&self) -> u64 {
+        0
+    }
+
     /// Tells those who knock that they wait for another client to leave.
     pub(crate) fn set_busy(&self, busy: bool) {
         if self.movable {
@@ -429,6 +434,11 @@ impl EventOpener {
     pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
         let home = Home::here()?;
         Ok(Some(events(|pair, _| Event::shared(&self.0[pair], &self.0[pair], home))))
+    }
+
+    /// What clients take turns by: they do at the socket.
+    pub(crate) fn turn(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<Event>> {
+        Ok(None)
     }
 }
 

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Where one channel after the other stands behind a name (a multi-client server's), the link leads to a second one,
-//! `xshm.offer.<instance>.<name>`, which is made anew each time, and that to the section.
+//! `xshm.offer.<instance>.<name>`, which is made anew each time, and that to the section. Clients take turns at it by the
+//! event `xshm.turn.<instance>.<name>`. The instance is that of the first channel.
 //!
 //! The link has the name's bytes in hexadecimal: Windows compares the names of links without regard to case, those of
 //! sections and events with.
@@ -48,6 +49,7 @@ pub(crate) struct Prepared {
 pub(crate) struct Announcement {
     name: ChannelName,
     instance: u64,
+    event_security: Vec<u8>,
 }
 
 /// Makes a server findable, and keeps others from its name, until dropped or until the process ends.
@@ -61,6 +63,11 @@ pub(crate) struct Guard {
 struct Pointer {
     path: String,
     link: Mutex<Option<OwnedHandle>>,
+    /// The first channel's number, which is in the name of the event too.
+    instance: u64,
+    /// Set once for each channel, which wakes one of the clients that wait for their turn, in the order in which they
+    /// came.
+    turn: Event,
 }
 
 impl Prepared {
@@ -84,7 +91,7 @@ impl Prepared {
                 events.push(create_event(&attributes, SYNCHRONIZATION_EVENT).map_err(failed)?);
             }
             let Ok(events) = events.try_into() else { unreachable!("as many as were made") };
-            let announcement = Announcement { name: name.clone(), instance };
+            let announcement = Announcement { name: name.clone(), instance, event_security };
             return Ok(Prepared { section, events, instance, announcement });
         }
     }
@@ -106,6 +113,11 @@ impl Guard {
 
     /// Tells those who knock that they wait for another client: the section does here.
     pub(crate) fn set_busy(&self, _busy: bool) {}
+
+    /// The number of a movable name's first channel, by which its clients find the event to take turns by.
+    pub(crate) fn instance(&self) -> u64 {
+        self.pointer.as_ref().map_or(0, |pointer| pointer.instance)
+    }
 }
 
 impl Announcement {
@@ -121,7 +133,12 @@ impl Announcement {
         let directory = directory(&self.name)?;
         let path = format!("{directory}xshm.offer.{:016x}.{}", self.instance, self.name.base());
         let link = self.link(&link_path(&directory, &self.name), &path)?;
-        let guard = Guard { _link: link, pointer: Some(Pointer { path, link: Mutex::new(None) }) };
+        let turn = turn_path(&directory, &self.name, self.instance);
+        let attributes = Attributes::new(Some(&turn), Some(&self.event_security));
+        let turn = create_event(&attributes, SYNCHRONIZATION_EVENT)
+            .map_err(|status| creation_error(status, &self.name, "creating the channel's objects"))?;
+        let pointer = Pointer { path, link: Mutex::new(None), instance: self.instance, turn };
+        let guard = Guard { _link: link, pointer: Some(pointer) };
         self.replace(&guard)?;
         Ok(guard)
     }
@@ -134,6 +151,7 @@ impl Announcement {
         // The name is free when its one handle is closed.
         *link = None;
         *link = Some(self.link(&pointer.path, &target)?);
+        pointer.turn.set();
         Ok(())
     }
 
@@ -218,25 +236,36 @@ impl EventOpener {
         let directory = directory(&self.0)?;
         let mut events = Vec::with_capacity(EVENTS);
         for index in 0..EVENTS {
-            let path = event_path(&directory, &self.0, instance, index);
-            let attributes = Attributes::new(Some(&path), None);
-            let opened = attributes.with(|attributes| {
-                // SAFETY: the attributes and the place for the handle are valid.
-                handle_from(|handle| unsafe { NtOpenEvent(handle, EVENT_ACCESS, attributes) })
-            });
-            match opened {
-                Ok(handle) if object_owner(&handle).as_ref() == owner => events.push(Event(handle)),
-                // Somebody has put a name of ours to another's section.
-                Ok(_) => {
-                    let reason = format!("what is named {:?} belongs to several users", self.0.given());
-                    return Err(ShmError::Refused { reason });
-                }
-                Err(status) if is_missing(status) => return Ok(None),
-                Err(status) => return Err(opening_error(status, &self.0)),
+            match self.open(&event_path(&directory, &self.0, instance, index), owner)? {
+                Some(event) => events.push(event),
+                None => return Ok(None),
             }
         }
         let Ok(events) = events.try_into() else { unreachable!("as many as were opened") };
         Ok(Some(events))
+    }
+
+    /// The event that is set when it's the next client's turn to look for a channel. `None`: it is gone.
+    pub(crate) fn turn(&self, instance: u64, owner: Option<&User>) -> Result<Option<Event>> {
+        self.open(&turn_path(&directory(&self.0)?, &self.0, instance), owner)
+    }
+
+    fn open(&self, path: &str, owner: Option<&User>) -> Result<Option<Event>> {
+        let attributes = Attributes::new(Some(path), None);
+        let opened = attributes.with(|attributes| {
+            // SAFETY: the attributes and the place for the handle are valid.
+            handle_from(|handle| unsafe { NtOpenEvent(handle, EVENT_ACCESS, attributes) })
+        });
+        match opened {
+            Ok(handle) if object_owner(&handle).as_ref() == owner => Ok(Some(Event(handle))),
+            // Somebody has put a name of ours to another's section.
+            Ok(_) => {
+                let reason = format!("what is named {:?} belongs to several users", self.0.given());
+                Err(ShmError::Refused { reason })
+            }
+            Err(status) if is_missing(status) => Ok(None),
+            Err(status) => Err(opening_error(status, &self.0)),
+        }
     }
 }
 
@@ -251,6 +280,10 @@ fn section_path(directory: &str, name: &ChannelName, instance: u64) -> String {
 
 fn event_path(directory: &str, name: &ChannelName, instance: u64, index: usize) -> String {
     format!("{directory}xshm.event.{index}.{instance:016x}.{}", name.base())
+}
+
+fn turn_path(directory: &str, name: &ChannelName, instance: u64) -> String {
+    format!("{directory}xshm.turn.{instance:016x}.{}", name.base())
 }
 
 /// The object directory of a name's scope, with a backslash at its end.
