@@ -333,7 +333,9 @@ impl Guard {
         (None, None)
     }
 
-    pub(crate) fn admit(&self) {}
+    pub(crate) fn admit(&self) -> Result<()> {
+        Ok(())
+    }
 
     pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
         Process::open(pid)

@@ -207,7 +207,7 @@ impl SharedServer {
     /// As [`wait_for_client`](Self::wait_for_client), but for the time.
     pub(crate) fn accept_now(&mut self) -> Result<bool> {
         if let Some(guard) = self.endpoint.channel.guard() {
-            guard.admit();
+            guard.admit()?;
         }
         self.look()
     }

@@ -217,15 +217,23 @@ impl Guard {
     }
 
     /// Lets in whoever knocks and may come in.
-    pub(crate) fn admit(&self) {
+    ///
+    /// # Errors
+    /// This process can't: it has no descriptor left, say.
+    pub(crate) fn admit(&self) -> Result<()> {
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if self.taken().is_some() {
-            return;
+            return Ok(());
         }
         let most = if self.movable && self.turn().is_none() { 1 } else { AT_ONCE };
         for _ in 0..most {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let Ok(connection) = accept_with(self.listener.descriptor(), flags) else { return };
+            let connection = match accept_with(self.listener.descriptor(), flags) {
+                Ok(connection) => connection,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(errno) => return Err(error(errno, "letting a client in")),
+            };
             // Who doesn't take what it asked for is gone.
             match self.welcome(&connection, &admission) {
                 Ok(pid) if admission.hand_over(&connection, pid).is_ok() && self.movable => {
@@ -235,6 +243,7 @@ impl Guard {
                 Err(reason) => drop(refuse(&connection, reason)),
             }
         }
+        Ok(())
     }
 
     fn welcome(&self, connection: &OwnedFd, admission: &Admission) -> std::result::Result<u32, Reason> {

@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
-/// The pause before another attempt to make a channel, after one that failed.
-const OFFER_PAUSE: Duration = Duration::from_millis(100);
+/// The pause before another attempt to make a channel or to accept a client, after one that failed.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the threads of a server share.
 pub(super) struct Core {
@@ -137,10 +137,7 @@ impl Core {
             let Some(server) = &mut offered else {
                 match SharedServer::offer(&self.name, &self.channel_options, Some(guard.clone())) {
                     Ok(server) => offered = Some(server),
-                    Err(error) => {
-                        self.call(None, |handler| handler.on_error(None, error));
-                        let _ = sys::wait_any(&[Waitable::Event(self.acceptor.0.event())], Some(OFFER_PAUSE));
-                    }
+                    Err(error) => self.rest(error),
                 }
                 continue;
             };
@@ -157,7 +154,7 @@ impl Core {
                 }
                 Ok(false) => {}
                 Err(error) => {
-                    self.call(None, |handler| handler.on_error(None, error));
+                    self.rest(error);
                     continue;
                 }
             }
@@ -166,9 +163,15 @@ impl Core {
             objects.extend(knocks);
             let time = patience.into_iter().chain(bound(self.options.poll_timeout)).min();
             if let Err(error) = sys::wait_any(&objects, time) {
-                self.call(None, |handler| handler.on_error(None, error));
+                self.rest(error);
             }
         }
+    }
+
+    /// Tells of an error that may be there again at once.
+    fn rest(&self, error: ShmError) {
+        self.call(None, |handler| handler.on_error(None, error));
+        let _ = sys::wait_any(&[Waitable::Event(self.acceptor.0.event())], Some(ERROR_PAUSE));
     }
 
     /// Gives a client its slot, if there is one.
