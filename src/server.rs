@@ -155,6 +155,7 @@ impl SharedServer {
     /// # Errors
     /// - [`ShmError::Timeout`], [`ShmError::Interrupted`].
     /// - [`ShmError::AlreadyConnected`]: the present client lives. Nothing changed.
+    /// - [`ShmError::SystemError`]: a client came, and this process has no descriptor left for it (on Linux).
     /// - [`ShmError::Refused`]: a client came whose process can't be watched, and the options set no
     ///   [`check_interval`](crate::ServerOptions::check_interval). Others may come.
     pub fn wait_for_client(&mut self, timeout: Option<Duration>) -> Result<()> {
