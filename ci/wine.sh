@@ -4,7 +4,8 @@
 #   ci/wine.sh run --release --example ping_pong
 # Sets up first what is missing: Wine, MinGW, the Rust target, a private Wine prefix
 # (target/wine), and the one DLL that Rust's standard library needs and Wine 8 lacks.
-# `ci/wine.sh setup` does only that, `ci/wine.sh stop` ends what goes on running for a while after a program.
+# `ci/wine.sh setup` does only that, `ci/wine.sh stop` ends what goes on running for a while after a program;
+# `ci/wine.sh exec PROGRAM ...` runs a program that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -70,4 +71,5 @@ export CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER="wine"
 [ $# -gt 0 ] || { echo "usage: ci/wine.sh <cargo command> [arguments]" >&2; exit 2; }
 command=$1
 shift
+[ "$command" != exec ] || exec wine "$@"
 exec cargo "$command" --target "$target" "$@"

@@ -88,6 +88,8 @@ mod constants;
 mod endpoint;
 mod error;
 mod events;
+#[cfg(all(feature = "c-api", not(loom)))]
+mod ffi;
 mod halves;
 mod layout;
 pub mod multi;

@@ -126,6 +126,11 @@ impl SharedServer {
         Ok(Self::new(Channel::new(Side::Server, view, events, Some(guard), options.tuning.clone())?))
     }
 
+    #[cfg(feature = "c-api")]
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.endpoint.channel
+    }
+
     pub(crate) fn guard(&self) -> Option<Arc<Guard>> {
         self.endpoint.channel.shared_guard()
     }

@@ -12,6 +12,8 @@
 //! straight into the ring, under a lock that no callback runs under. The worker waits for messages, for room where a
 //! sender lacks it, for the peer's end and for the endpoint's own stop, all in one kernel wait, and polls nothing.
 
+#[cfg(all(feature = "c-api", not(loom)))]
+pub(crate) mod ffi;
 mod link;
 pub(crate) mod worker;
 

@@ -15,6 +15,8 @@
 //! asleep in one kernel wait for all of its clients.
 
 mod client;
+#[cfg(all(feature = "c-api", not(loom)))]
+pub(crate) mod ffi;
 mod server;
 mod worker;
 

@@ -5,6 +5,8 @@ use std::ffi::c_void;
 
 #[link(name = "ntdll")]
 extern "system" {
+    /// The number is a `LUID`: 64 bits.
+    pub(crate) fn NtAllocateLocallyUniqueId(luid: *mut u64) -> NtStatus;
     pub(crate) fn NtClose(handle: Handle) -> NtStatus;
     pub(crate) fn NtCreateEvent(
         handle: *mut Handle,

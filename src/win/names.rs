@@ -31,11 +31,11 @@ use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
 use crate::sys::ntapi::*;
 use crate::sys::{Unwatchable, EVENTS};
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::size_of;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a server has created under a name that nobody can find yet.
 pub(crate) struct Prepared {
@@ -77,7 +77,7 @@ impl Prepared {
         let section_security = security(access, SECTION_ACCESS)?;
         let event_security = security(access, EVENT_ACCESS)?;
         loop {
-            let instance = random();
+            let instance = fresh();
             let path = section_path(&directory, name, instance);
             let section = match create_section(Some(&path), &section_security, size) {
                 // Another instance of 2^64 has this number: draw again.
@@ -361,9 +361,16 @@ pub(super) fn security(access: &Access, rights: u32) -> Result<Vec<u8>> {
     Ok(descriptor(&user, &allowed, rights))
 }
 
-/// A number that others don't guess: the standard library's hash maps are seeded by the system's generator.
-fn random() -> u64 {
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+/// A number that no other instance has, and that others don't guess: what the system has handed out once only, with the time
+/// and the place of the stack. Not from the system's random generator: std's way to it imports bcryptprimitives.dll into
+/// every C program. Nothing but the work of drawing again hangs on it, since names are created exclusively.
+fn fresh() -> u64 {
+    let mut unique = 0_u64;
+    // SAFETY: the place for the number is valid. (It can't fail; a zero would be drawn again at the collision.)
+    unsafe { NtAllocateLocallyUniqueId(&mut unique) };
+    let mut hasher = DefaultHasher::new();
+    (unique, std::process::id(), Instant::now(), ptr::from_ref(&unique) as usize).hash(&mut hasher);
+    hasher.finish().max(1)
 }
 
 #[cfg(test)]

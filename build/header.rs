@@ -1,0 +1,42 @@
+//! Writes `xshm.h` into the build's own folder. The one in `include/` is a copy, which `ci/headers.sh` makes and a test
+//! compares.
+
+use std::env;
+use std::path::PathBuf;
+
+/// The files that the C interface is made of.
+const SOURCES: [&str; 7] = [
+    "src/ffi.rs",
+    "src/ffi/options.rs",
+    "src/ffi/ends.rs",
+    "src/ffi/server.rs",
+    "src/ffi/client.rs",
+    "src/auto/ffi.rs",
+    "src/multi/ffi.rs",
+];
+
+pub fn generate() {
+    let variable = |name: &str| env::var(name).expect("cargo sets it");
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is right");
+    let part = |name: &str| variable(&format!("CARGO_PKG_VERSION_{name}"));
+    let version = format!(
+        "/** The version that this header belongs to; xshm_version says the library's. */\n\
+         #define XSHM_VERSION_MAJOR {}\n#define XSHM_VERSION_MINOR {}\n#define XSHM_VERSION_PATCH {}\n\
+         #define XSHM_VERSION \\\n    \
+         ((XSHM_VERSION_MAJOR << 16) | (XSHM_VERSION_MINOR << 8) | XSHM_VERSION_PATCH)\n",
+        part("MAJOR"),
+        part("MINOR"),
+        part("PATCH"),
+    );
+    config.after_includes = Some(version);
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for source in SOURCES {
+        println!("cargo:rerun-if-changed={source}");
+        builder = builder.with_src(root.join(source));
+    }
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=cbindgen.toml");
+    let header = builder.generate().expect("the C interface can be said in C");
+    header.write_to_file(PathBuf::from(variable("OUT_DIR")).join("xshm.h"));
+}

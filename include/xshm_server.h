@@ -1,0 +1,65 @@
+/*
+ * xshm: helpers for servers. Included by xshm.h; including this alone is the same.
+ */
+#ifndef XSHM_SERVER_H
+#define XSHM_SERVER_H
+
+#include "xshm.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A configuration of that name, with the default size. The name must stay good until it is used. */
+static inline shm_endpoint_config_t xshm_server_config(const char *name)
+{
+    shm_endpoint_config_t config;
+    config.name = name;
+    config.buffer_bytes = 0;
+    return config;
+}
+
+/** No callbacks: all are NULL. */
+static inline shm_callbacks_t xshm_server_callbacks_default(void)
+{
+    shm_callbacks_t callbacks;
+    callbacks.on_connect = 0;
+    callbacks.on_disconnect = 0;
+    callbacks.on_data_available = 0;
+    callbacks.on_space_available = 0;
+    callbacks.on_error = 0;
+    callbacks.user_data = 0;
+    callbacks.on_message = 0;
+    callbacks.on_overflow = 0;
+    return callbacks;
+}
+
+/** As shm_auto_options_default. */
+static inline shm_auto_options_t xshm_server_auto_options_default(void)
+{
+    return shm_auto_options_default();
+}
+
+/** As shm_auto_options_default. */
+static inline shm_auto_options_t shm_server_auto_options_default(void)
+{
+    return shm_auto_options_default();
+}
+
+/** As shm_multi_options_default. */
+static inline shm_multi_options_t xshm_multi_options_default(void)
+{
+    return shm_multi_options_default();
+}
+
+/** As shm_multi_callbacks_default. */
+static inline shm_multi_callbacks_t xshm_multi_callbacks_default(void)
+{
+    return shm_multi_callbacks_default();
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* XSHM_SERVER_H */

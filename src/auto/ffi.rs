@@ -1,0 +1,345 @@
+//! The auto endpoints of C.
+
+// What C may do and not, the text of each function says, and the rules at the top of the header.
+#![allow(clippy::missing_safety_doc)]
+#![allow(non_camel_case_types)] // The names are C's.
+
+use super::{
+    AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
+};
+use crate::error::ShmError;
+use crate::ffi::ends::shm_callbacks_t;
+use crate::ffi::options::{self, *};
+use crate::ffi::*;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How an auto endpoint behaves. Get one from shm_auto_options_default, and change it.
+#[repr(C)]
+pub struct shm_auto_options_t {
+    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. 0: none.
+    pub wait_timeout_ms: u32,
+    /// The pause before the next attempt to connect: 100.
+    pub reconnect_delay_ms: u32,
+    /// How long a client's attempt to connect lasts: 5000.
+    pub connect_timeout_ms: u32,
+    /// Messages that wait for a connection at most: 256. The oldest are dropped for the newest. 0: none wait.
+    pub max_send_queue: u32,
+    /// Messages that are handed over before the worker looks after anything else: 64. 0 counts as 1.
+    pub recv_batch: u32,
+}
+
+impl shm_auto_options_t {
+    /// # Safety
+    /// NULL, or options.
+    unsafe fn read(options: *const Self) -> AutoOptions {
+        // SAFETY: by the caller.
+        let Some(options) = (unsafe { options.as_ref() }) else { return AutoOptions::default() };
+        AutoOptions {
+            // Zero has no bound there, as "for ever" has none.
+            wait_timeout: timeout(options.wait_timeout_ms).unwrap_or(Duration::ZERO),
+            reconnect_delay: duration(options.reconnect_delay_ms),
+            connect_timeout: duration(options.connect_timeout_ms),
+            max_send_queue: options.max_send_queue as usize,
+            recv_batch: options.recv_batch as usize,
+        }
+    }
+}
+
+/// The defaults. Any thread.
+#[no_mangle]
+pub extern "C" fn shm_auto_options_default() -> shm_auto_options_t {
+    let options = AutoOptions::default();
+    let milliseconds = |time: Duration| time.as_millis() as u32;
+    shm_auto_options_t {
+        wait_timeout_ms: milliseconds(options.wait_timeout),
+        reconnect_delay_ms: milliseconds(options.reconnect_delay),
+        connect_timeout_ms: milliseconds(options.connect_timeout),
+        max_send_queue: options.max_send_queue as u32,
+        recv_batch: options.recv_batch as u32,
+    }
+}
+
+/// What an auto endpoint has done since it was made, over all its connections.
+#[repr(C)]
+pub struct shm_auto_stats_t {
+    /// Messages that were put into a ring.
+    pub sent_messages: u64,
+    /// Messages to send that were lost: dropped from the full queue, evicted, or left in the ring when the peer was gone.
+    pub send_overflows: u64,
+    /// Messages that were received.
+    pub received_messages: u64,
+    /// Messages that the peer evicted before they could be received.
+    pub receive_overflows: u64,
+}
+
+impl From<AutoStatsSnapshot> for shm_auto_stats_t {
+    fn from(stats: AutoStatsSnapshot) -> Self {
+        shm_auto_stats_t {
+            sent_messages: stats.sent_messages,
+            send_overflows: stats.send_overflows,
+            received_messages: stats.received_messages,
+            receive_overflows: stats.receive_overflows,
+        }
+    }
+}
+
+/// A server for one client that works in the background.
+pub struct AutoServerHandle(AutoServer);
+
+/// A client of a server for one client that works in the background.
+pub struct AutoClientHandle(AutoClient);
+
+// SAFETY of the calls below: C says that its callbacks may be called on the worker.
+impl AutoHandler for shm_callbacks_t {
+    fn on_connect(&self) {
+        if let Some(call) = self.on_connect {
+            // SAFETY: as above.
+            unsafe { call(self.user_data) }
+        }
+    }
+
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        note_reason(reason);
+        if let Some(call) = self.on_disconnect {
+            // SAFETY: as above.
+            unsafe { call(self.user_data) }
+        }
+    }
+
+    fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
+        if let Some(call) = self.on_data_available {
+            // SAFETY: as above.
+            unsafe { call(self.user_data) }
+        }
+        if let Some(call) = self.on_message {
+            // SAFETY: as above.
+            unsafe { call(direction.into(), payload.as_ptr().cast(), payload.len() as u32, self.user_data) }
+        }
+    }
+
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        if let Some(call) = self.on_overflow {
+            // SAFETY: as above.
+            unsafe { call(direction.into(), count, self.user_data) }
+        }
+    }
+
+    fn on_space_available(&self, _: ChannelKind) {
+        if let Some(call) = self.on_space_available {
+            // SAFETY: as above.
+            unsafe { call(self.user_data) }
+        }
+    }
+
+    fn on_error(&self, error: ShmError) {
+        let code = note(error.into());
+        if let Some(call) = self.on_error {
+            // SAFETY: as above.
+            unsafe { call(code, self.user_data) }
+        }
+    }
+}
+
+/// Starts a server that works in the background: it takes clients, one after the other, and hands over what they send to
+/// on_message, all on a worker thread of its own. Returns at once. `callbacks` and `options` may be NULL.
+///
+/// NULL on failure; shm_last_error says why, as after shm_server_start. The handle is the caller's, to be given back to
+/// shm_server_stop_auto. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_start_auto(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_callbacks_t,
+    options: *const shm_auto_options_t,
+) -> *mut AutoServerHandle {
+    // SAFETY: by the caller.
+    unsafe { shm_server_start_auto_with_options(config, callbacks, options, ptr::null()) }
+}
+
+/// As shm_server_start_auto, with options of the channel, which may be NULL.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_start_auto_with_options(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_callbacks_t,
+    options: *const shm_auto_options_t,
+    channel_options: *const shm_options_t,
+) -> *mut AutoServerHandle {
+    // SAFETY: by the caller.
+    returning_handle(|| unsafe {
+        let (name, ring_size) = options::config(config)?;
+        let handler = Arc::new(shm_callbacks_t::read(callbacks));
+        let channel = server_options(ring_size, channel_options)?;
+        Ok(AutoServerHandle(channel.start_auto(name, handler, shm_auto_options_t::read(options))?))
+    })
+}
+
+/// Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
+/// one it waits in the send queue. What is lost is told to on_overflow. Never waits.
+///
+/// SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
+/// _FULL where the server's options reject, _INVALID_PARAM. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_send_auto(
+    handle: *mut AutoServerHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.send(bytes(data, size)?)) })
+}
+
+/// As shm_server_send_auto, if there is room: nothing is evicted or dropped for it. SHM_ERROR_FULL: there is none; when there
+/// is again, on_space_available is called.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_try_send_auto(
+    handle: *mut AutoServerHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
+}
+
+/// As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
+/// inside a callback of this handle, where nobody would make room.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_send_timeout_auto(
+    handle: *mut AutoServerHandle,
+    data: *const c_void,
+    size: u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms))) })
+}
+
+/// The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_stats_auto(
+    handle: *const AutoServerHandle,
+    out: *mut shm_auto_stats_t,
+) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe {
+        put(enter(handle)?.0.stats().into(), out, "the place for the figures")?;
+        Ok(true)
+    })
+}
+
+/// Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
+/// frees the handle, which must not be used afterwards. No callback is called after it returns. NULL does nothing.
+///
+/// From inside a callback of this handle it returns at once, and the worker ends after that callback.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_stop_auto(handle: *mut AutoServerHandle) {
+    // SAFETY: by the caller.
+    unsafe {
+        close(handle, |handle| {
+            handle.0.stop();
+            0
+        })
+    }
+}
+
+/// Connects in the background, and again whenever the connection is lost, and hands over what the server sends to
+/// on_message, all on a worker thread of its own. Returns at once: on_connect says when there is a connection. `callbacks`
+/// and `options` may be NULL.
+///
+/// NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the
+/// caller's, to be given back to shm_client_disconnect_auto. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_connect_auto(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_callbacks_t,
+    options: *const shm_auto_options_t,
+) -> *mut AutoClientHandle {
+    // SAFETY: by the caller.
+    unsafe { shm_client_connect_auto_with_options(config, callbacks, options, ptr::null()) }
+}
+
+/// As shm_client_connect_auto, with options of the channel, which may be NULL.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_connect_auto_with_options(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_callbacks_t,
+    options: *const shm_auto_options_t,
+    channel_options: *const shm_options_t,
+) -> *mut AutoClientHandle {
+    // SAFETY: by the caller.
+    returning_handle(|| unsafe {
+        let (name, ring_size) = options::config(config)?;
+        let handler = Arc::new(shm_callbacks_t::read(callbacks));
+        let channel = client_options(ring_size, channel_options)?;
+        Ok(AutoClientHandle(channel.connect_auto(name, handler, shm_auto_options_t::read(options))?))
+    })
+}
+
+/// Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
+/// one it waits in the send queue. What is lost is told to on_overflow. Never waits.
+///
+/// SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
+/// _FULL where the server's options reject, _INVALID_PARAM. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_send_auto(
+    handle: *mut AutoClientHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.send(bytes(data, size)?)) })
+}
+
+/// As shm_client_send_auto, if there is room: nothing is evicted or dropped for it. SHM_ERROR_FULL: there is none; when there
+/// is again, on_space_available is called.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_try_send_auto(
+    handle: *mut AutoClientHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
+}
+
+/// As shm_client_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
+/// inside a callback of this handle, where nobody would make room.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_send_timeout_auto(
+    handle: *mut AutoClientHandle,
+    data: *const c_void,
+    size: u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms))) })
+}
+
+/// The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_stats_auto(
+    handle: *const AutoClientHandle,
+    out: *mut shm_auto_stats_t,
+) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe {
+        put(enter(handle)?.0.stats().into(), out, "the place for the figures")?;
+        Ok(true)
+    })
+}
+
+/// Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
+/// frees the handle, which must not be used afterwards. No callback is called after it returns. NULL does nothing.
+///
+/// From inside a callback of this handle it returns at once, and the worker ends after that callback.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_disconnect_auto(handle: *mut AutoClientHandle) {
+    // SAFETY: by the caller.
+    unsafe {
+        close(handle, |handle| {
+            handle.0.stop();
+            0
+        })
+    }
+}

@@ -1,0 +1,456 @@
+//! The C interface: what all of it shares. `include/xshm.h` is generated from the functions and types of this module,
+//! of `ffi/`, `auto/ffi.rs` and `multi/ffi.rs`.
+//!
+//! A handle is an [`Arc`] that C holds as a pointer. Each call borrows it for as long as it runs ([`Inside`]), and
+//! [`close`] waits until no other thread's call holds it: so a handle may be stopped while other threads are inside
+//! calls on it, which end first. Callbacks run inside calls; one that stops its own endpoint doesn't wait for itself.
+//!
+//! No panic leaves this module: [`guarded`] turns one into [`shm_error_t::SHM_ERROR_INTERNAL`].
+
+#![allow(non_camel_case_types)]
+// The names are C's.
+// What C may do and not, the text of each function says, and the rules at the top of the header.
+#![allow(clippy::missing_safety_doc)]
+
+mod client;
+pub(crate) mod ends;
+pub(crate) mod options;
+mod server;
+
+use crate::auto::{ChannelKind, DisconnectReason};
+use crate::error::{Result, ShmError};
+use std::cell::RefCell;
+use std::ffi::{c_char, c_void, CStr};
+use std::ops::Deref;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr;
+use std::sync::atomic::{fence, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+/// What a function returns, and what shm_last_error says. 0 is success, the rest is negative. New codes are only ever
+/// appended.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum shm_error_t {
+    /// Done.
+    SHM_SUCCESS = 0,
+    /// An argument is NULL that must not be, or an option has a value that it can't have.
+    SHM_ERROR_INVALID_PARAM = -1,
+    /// The system has no memory for it.
+    SHM_ERROR_MEMORY = -2,
+    /// The time given was up before it happened.
+    SHM_ERROR_TIMEOUT = -3,
+    /// No message is queued.
+    SHM_ERROR_EMPTY = -4,
+    /// A running server, or something else, has the name.
+    SHM_ERROR_EXISTS = -5,
+    /// The slot has no client.
+    SHM_ERROR_NOT_FOUND = -6,
+    /// A privilege is missing (for a name that begins with "Global\").
+    SHM_ERROR_ACCESS = -7,
+    /// The peer overwrites faster than messages can be taken, or a callback used what its own call uses. Try again.
+    SHM_ERROR_NOT_READY = -8,
+    /// The peer wrote what the protocol does not allow. The session is over.
+    SHM_ERROR_PROTOCOL = -9,
+    /// No room for the message. The queue is as it was.
+    SHM_ERROR_FULL = -10,
+    /// The server has no free slot.
+    SHM_ERROR_NO_SLOT = -11,
+    /// A defect of this library; or memory that it was given was not what it should be.
+    SHM_ERROR_INTERNAL = -12,
+    /// No peer yet, or it has left. All that it sent was received.
+    SHM_ERROR_NOT_CONNECTED = -13,
+    /// The peer's process ended without leaving. All that it sent was received.
+    SHM_ERROR_PEER_DIED = -14,
+    /// The channel has a client, who lives.
+    SHM_ERROR_ALREADY_CONNECTED = -15,
+    /// The buffer is too small; the size that is needed was stored. The message stays in the queue.
+    SHM_ERROR_BUFFER_TOO_SMALL = -16,
+    /// A message has at least 2 bytes.
+    SHM_ERROR_MESSAGE_TOO_SMALL = -17,
+    /// A message has at most 65,535 bytes, and half the ring less 8.
+    SHM_ERROR_MESSAGE_TOO_LARGE = -18,
+    /// The call was ended by shm_server_interrupt, shm_client_interrupt, or by stopping the handle.
+    SHM_ERROR_INTERRUPTED = -19,
+    /// A name has 1 to 80 bytes of UTF-8, and no backslash. A user is a SID or a number.
+    SHM_ERROR_INVALID_NAME = -20,
+    /// One side does not want, or is not allowed, to talk to the other.
+    SHM_ERROR_REFUSED = -21,
+    /// The peer is of another make or version, or has other sizes than were asked for.
+    SHM_ERROR_INCOMPATIBLE = -22,
+    /// A call of the operating system failed.
+    SHM_ERROR_SYSTEM = -23,
+    /// The handle belongs to the process that made it, not to a fork of that.
+    SHM_ERROR_FORKED = -24,
+}
+
+use shm_error_t::*;
+
+/// One of a channel's two directions.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum shm_direction_t {
+    /// What the server sends.
+    SHM_DIR_SERVER_TO_CLIENT = 0,
+    /// What the client sends.
+    SHM_DIR_CLIENT_TO_SERVER = 1,
+}
+
+impl From<ChannelKind> for shm_direction_t {
+    fn from(kind: ChannelKind) -> Self {
+        match kind {
+            ChannelKind::ServerToClient => shm_direction_t::SHM_DIR_SERVER_TO_CLIENT,
+            ChannelKind::ClientToServer => shm_direction_t::SHM_DIR_CLIENT_TO_SERVER,
+        }
+    }
+}
+
+pub(crate) fn code(error: &ShmError) -> shm_error_t {
+    match error {
+        ShmError::NotConnected => SHM_ERROR_NOT_CONNECTED,
+        ShmError::NotReady => SHM_ERROR_NOT_READY,
+        ShmError::AlreadyConnected => SHM_ERROR_ALREADY_CONNECTED,
+        ShmError::Timeout => SHM_ERROR_TIMEOUT,
+        ShmError::QueueEmpty => SHM_ERROR_EMPTY,
+        ShmError::QueueFull => SHM_ERROR_FULL,
+        ShmError::MessageTooSmall => SHM_ERROR_MESSAGE_TOO_SMALL,
+        ShmError::MessageTooLarge => SHM_ERROR_MESSAGE_TOO_LARGE,
+        ShmError::Corrupted | ShmError::HandshakeFailed => SHM_ERROR_PROTOCOL,
+        // STATUS_NO_MEMORY, STATUS_INSUFFICIENT_RESOURCES, STATUS_COMMITMENT_LIMIT.
+        ShmError::WindowsError { code: 0xC000_0017 | 0xC000_009A | 0xC000_012D, .. } => SHM_ERROR_MEMORY,
+        // ENOMEM.
+        ShmError::SystemError { code: 12, .. } => SHM_ERROR_MEMORY,
+        ShmError::WindowsError { .. } | ShmError::SystemError { .. } => SHM_ERROR_SYSTEM,
+        ShmError::NoFreeSlot => SHM_ERROR_NO_SLOT,
+        ShmError::AlreadyExists { .. } => SHM_ERROR_EXISTS,
+        ShmError::PeerDied { .. } => SHM_ERROR_PEER_DIED,
+        ShmError::Interrupted => SHM_ERROR_INTERRUPTED,
+        ShmError::InvalidName { .. } => SHM_ERROR_INVALID_NAME,
+        ShmError::InvalidOption { .. } => SHM_ERROR_INVALID_PARAM,
+        ShmError::Refused { .. } => SHM_ERROR_REFUSED,
+        ShmError::Incompatible { .. } => SHM_ERROR_INCOMPATIBLE,
+        ShmError::BufferTooSmall { .. } => SHM_ERROR_BUFFER_TOO_SMALL,
+        ShmError::PrivilegeNotHeld { .. } => SHM_ERROR_ACCESS,
+        ShmError::HandlerPanicked { .. } => SHM_ERROR_INTERNAL,
+        ShmError::Forked => SHM_ERROR_FORKED,
+    }
+}
+
+/// A failure of a C call: the library's own error, or one that only C callers can make.
+pub(crate) enum Failure {
+    Library(ShmError),
+    /// Which argument is NULL, or no text.
+    Argument(&'static str),
+    NoClient,
+    Panic,
+}
+
+impl From<ShmError> for Failure {
+    fn from(error: ShmError) -> Self {
+        Failure::Library(error)
+    }
+}
+
+impl Failure {
+    fn code(&self) -> shm_error_t {
+        match self {
+            Failure::Library(error) => code(error),
+            Failure::Argument(_) => SHM_ERROR_INVALID_PARAM,
+            Failure::NoClient => SHM_ERROR_NOT_FOUND,
+            Failure::Panic => SHM_ERROR_INTERNAL,
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Failure::Library(error) => error.to_string(),
+            Failure::Argument(what) => format!("{what} is missing or no text"),
+            Failure::NoClient => "the slot has no client".to_owned(),
+            Failure::Panic => "a defect of the library: it panicked".to_owned(),
+        }
+    }
+}
+
+/// What a C call comes to.
+pub(crate) type Outcome<T = ()> = std::result::Result<T, Failure>;
+
+thread_local! {
+    /// Why this thread's last call that failed did.
+    static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+}
+
+pub(crate) fn note(failure: Failure) -> shm_error_t {
+    let code = failure.code();
+    // A thread that is ending has no place for it any more.
+    let _ = LAST.try_with(|last| last.replace(Some(failure)));
+    code
+}
+
+/// Tells a callback why its connection ended, by shm_last_error.
+pub(crate) fn note_reason(reason: &DisconnectReason) {
+    let error = match reason {
+        DisconnectReason::PeerLeft => ShmError::NotConnected,
+        DisconnectReason::PeerDied => ShmError::PeerDied { pid: 0 },
+        DisconnectReason::Stopped | DisconnectReason::Kicked => ShmError::Interrupted,
+        DisconnectReason::Failed(error) => error.clone(),
+    };
+    note(error.into());
+}
+
+/// Runs a call; a panic stays here.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Failure::Panic))
+}
+
+/// Runs a call that returns a code.
+pub(crate) fn returning_code(call: impl FnOnce() -> Outcome) -> shm_error_t {
+    match guarded(call) {
+        Ok(()) => SHM_SUCCESS,
+        Err(failure) => note(failure),
+    }
+}
+
+/// Runs a call that returns a handle, or NULL.
+pub(crate) fn returning_handle<T>(call: impl FnOnce() -> Outcome<T>) -> *mut T {
+    match guarded(call) {
+        Ok(handle) => Arc::into_raw(Arc::new(handle)).cast_mut(),
+        Err(failure) => {
+            note(failure);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// Runs a call that returns something, or `otherwise`.
+pub(crate) fn returning<T>(otherwise: T, call: impl FnOnce() -> Outcome<T>) -> T {
+    guarded(call).unwrap_or_else(|failure| {
+        note(failure);
+        otherwise
+    })
+}
+
+/// Calls of [`close`] that are under way, in the whole library.
+static CLOSING: AtomicUsize = AtomicUsize::new(0);
+
+/// What a call of [`close`] waits for.
+static LEFT: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+
+/// Which thread is inside a callback of which handle, as often as it is.
+static IN_CALLBACKS: Mutex<Vec<(usize, ThreadId)>> = Mutex::new(Vec::new());
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A call's hold on its handle.
+pub(crate) struct Inside<T> {
+    handle: Option<Arc<T>>,
+}
+
+impl<T> Deref for Inside<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.handle.as_deref().expect("it's there until dropped")
+    }
+}
+
+impl<T> Drop for Inside<T> {
+    fn drop(&mut self) {
+        drop(self.handle.take());
+        // Pairs with the fence in `close`: either we see that somebody waits, or it sees that we left.
+        fence(Ordering::SeqCst);
+        if CLOSING.load(Ordering::Relaxed) != 0 {
+            let _lock = locked(&LEFT.0);
+            LEFT.1.notify_all();
+        }
+    }
+}
+
+/// Begins a call on a handle.
+///
+/// # Safety
+/// The handle is NULL, or came from [`returning_handle`] and was not closed.
+pub(crate) unsafe fn enter<T>(handle: *const T) -> Outcome<Inside<T>> {
+    if handle.is_null() {
+        return Err(Failure::Argument("the handle"));
+    }
+    // SAFETY: by the caller, C's own count is still there.
+    unsafe {
+        Arc::increment_strong_count(handle);
+        Ok(Inside { handle: Some(Arc::from_raw(handle)) })
+    }
+}
+
+/// Runs a callback that belongs to a handle, so that it may close it.
+pub(crate) fn in_callback<T>(handle: &T, call: impl FnOnce()) {
+    let entry = (ptr::from_ref(handle) as usize, thread::current().id());
+    locked(&IN_CALLBACKS).push(entry);
+    call();
+    let mut entries = locked(&IN_CALLBACKS);
+    if let Some(at) = entries.iter().rposition(|other| *other == entry) {
+        entries.swap_remove(at);
+    }
+}
+
+/// How many of this thread's calls on a handle are inside its callbacks.
+pub(crate) fn own_callbacks<T>(handle: &T) -> usize {
+    let entry = (ptr::from_ref(handle) as usize, thread::current().id());
+    locked(&IN_CALLBACKS).iter().filter(|other| **other == entry).count()
+}
+
+/// Ends a handle: `end` makes the calls of other threads return, and this waits until they have. `end` says how many
+/// calls of this thread's own have the handle, since we are in their callbacks: the last one to return frees it.
+///
+/// # Safety
+/// As [`enter`]. The handle is not used afterwards.
+pub(crate) unsafe fn close<T>(handle: *mut T, end: impl FnOnce(&T) -> usize) {
+    if handle.is_null() {
+        return;
+    }
+    let closed = guarded(|| {
+        // SAFETY: C's own count is ours now, by the caller.
+        let handle = unsafe { Arc::from_raw(handle.cast_const()) };
+        let own = end(&handle);
+        CLOSING.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the fence in `Inside`.
+        fence(Ordering::SeqCst);
+        let mut lock = locked(&LEFT.0);
+        while Arc::strong_count(&handle) > 1 + own {
+            lock = LEFT.1.wait(lock).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(lock);
+        CLOSING.fetch_sub(1, Ordering::Relaxed);
+        drop(handle);
+        Ok(())
+    });
+    if let Err(failure) = closed {
+        note(failure);
+    }
+}
+
+/// Milliseconds: `UINT32_MAX` is for ever.
+pub(crate) fn timeout(milliseconds: u32) -> Option<Duration> {
+    (milliseconds != u32::MAX).then(|| Duration::from_millis(milliseconds.into()))
+}
+
+pub(crate) fn duration(milliseconds: u32) -> Duration {
+    timeout(milliseconds).unwrap_or(Duration::MAX)
+}
+
+/// # Safety
+/// NULL, or a string that ends with a NUL and lives for `'a`.
+pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Outcome<&'a str> {
+    if text.is_null() {
+        return Err(Failure::Argument(what));
+    }
+    // SAFETY: by the caller.
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| Failure::Argument(what))
+}
+
+/// # Safety
+/// NULL, or `size` bytes that can be read and that nobody writes for `'a`.
+pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u8]> {
+    match (data.is_null(), size) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(Failure::Argument("the message")),
+        // SAFETY: by the caller.
+        (false, _) => Ok(unsafe { std::slice::from_raw_parts(data.cast(), size as usize) }),
+    }
+}
+
+/// # Safety
+/// NULL, or a place for a `T` that is there for `'a` and that nobody else uses.
+pub(crate) unsafe fn place<'a, T>(place: *mut T, what: &'static str) -> Outcome<&'a mut T> {
+    // SAFETY: by the caller.
+    unsafe { place.as_mut() }.ok_or(Failure::Argument(what))
+}
+
+/// Copies a text and a NUL, cut off where the buffer ends, and returns its whole length without the NUL.
+///
+/// # Safety
+/// NULL, or a buffer of that size.
+pub(crate) unsafe fn put_text(text: &str, buffer: *mut c_char, size: u32) -> u32 {
+    if !buffer.is_null() && size > 0 {
+        let mut length = text.len().min(size as usize - 1);
+        while !text.is_char_boundary(length) {
+            length -= 1;
+        }
+        // SAFETY: by the caller; the text and a NUL fit.
+        unsafe {
+            ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), length);
+            buffer.add(length).write(0);
+        }
+    }
+    text.len() as u32
+}
+
+/// Why this thread's last call that failed did. SHM_SUCCESS: none has. A call that succeeds doesn't change it. In
+/// on_disconnect and on_client_disconnect: how the connection ended: SHM_ERROR_NOT_CONNECTED, the peer left;
+/// SHM_ERROR_PEER_DIED; SHM_ERROR_INTERRUPTED, this side ended it; or another error. Any thread.
+#[no_mangle]
+pub extern "C" fn shm_last_error() -> shm_error_t {
+    LAST.try_with(|last| last.borrow().as_ref().map_or(SHM_SUCCESS, Failure::code)).unwrap_or(SHM_SUCCESS)
+}
+
+/// As shm_last_error, in words that say what was wrong with what, in English.
+///
+/// Copies at most `size` bytes into `buffer`, a NUL included; returns the length of the whole text without the NUL, 0
+/// when no call has failed. `buffer` may be NULL. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_last_error_message(buffer: *mut c_char, size: u32) -> u32 {
+    let text = LAST.try_with(|last| last.borrow().as_ref().map(Failure::message));
+    let text = text.ok().flatten().unwrap_or_default();
+    // SAFETY: by the caller.
+    unsafe { put_text(&text, buffer, size) }
+}
+
+/// What a code means, in English. Never NULL; the text is the library's and lives for ever. Any thread. Takes any
+/// number.
+#[no_mangle]
+pub extern "C" fn shm_error_string(code: i32) -> *const c_char {
+    let text: &CStr = match code {
+        0 => c"success",
+        -1 => c"an argument is missing or impossible",
+        -2 => c"no memory",
+        -3 => c"timed out",
+        -4 => c"no message is queued",
+        -5 => c"the name is taken by a running server",
+        -6 => c"the slot has no client",
+        -7 => c"a privilege is missing",
+        -8 => c"not ready; try again",
+        -9 => c"the peer wrote what the protocol does not allow",
+        -10 => c"the queue is full",
+        -11 => c"the server has no free slot",
+        -12 => c"a defect of the library",
+        -13 => c"no peer is connected",
+        -14 => c"the peer died",
+        -15 => c"the channel already has a client",
+        -16 => c"the buffer is too small for the next message",
+        -17 => c"the message is too short",
+        -18 => c"the message is too long",
+        -19 => c"interrupted",
+        -20 => c"no possible name",
+        -21 => c"refused",
+        -22 => c"incompatible peer",
+        -23 => c"the operating system failed",
+        -24 => c"the handle belongs to another process",
+        _ => c"no code of this library",
+    };
+    text.as_ptr()
+}
+
+/// The library's version, as XSHM_VERSION has it: 65536 * major + 256 * minor + patch. Any thread.
+#[no_mangle]
+pub extern "C" fn xshm_version() -> u32 {
+    let part = |text: &str| text.parse::<u32>().unwrap_or(0);
+    let (major, minor) = (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")));
+    major << 16 | minor << 8 | part(env!("CARGO_PKG_VERSION_PATCH"))
+}
+
+/// The same on a library's `Result`.
+pub(crate) fn done<T>(result: Result<T>) -> Outcome<T> {
+    result.map_err(Failure::from)
+}

@@ -1,0 +1,334 @@
+//! The synchronous endpoints of C: one [`Ends`] serves servers and clients.
+//!
+//! A C handle may send on one thread and receive on another, so its halves stand apart, each behind a lock of its own;
+//! a server's accepting is behind a third. The functions themselves are in `server.rs` and `client.rs`.
+
+#![allow(non_camel_case_types)] // The names are C's.
+
+use super::*;
+use crate::channel::{Channel, Side};
+use crate::client::SharedClient;
+use crate::halves::{ReceiveHalf, SendHalf};
+use crate::layout::Direction;
+use crate::server::SharedServer;
+use crate::session::Session;
+use crate::waiting::Interrupter;
+use options::*;
+use std::sync::atomic::AtomicBool;
+
+/// What an endpoint calls. Any of them may be NULL.
+///
+/// Of a synchronous endpoint (shm_server_..., shm_client_...) they run inside the call that notices, on its thread:
+/// on_connect in the call that connects; on_disconnect once, in the first call that finds the connection over;
+/// on_data_available in a poll that finds a message; on_space_available in a shm_..._send_timeout that had to wait for
+/// room and got it; on_overflow in the call that evicts messages, or that finds that the peer has; on_error when the
+/// peer broke the protocol. on_message is never called.
+///
+/// Of an auto endpoint they run on its worker thread, one at a time; on_data_available comes before each on_message.
+///
+/// Any of them may call any function of this library, also with its own handle, and may stop it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct shm_callbacks_t {
+    /// A connection began.
+    pub on_connect: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// It is over; shm_last_error says how it ended.
+    pub on_disconnect: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// A message is there.
+    pub on_data_available: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// There is room again.
+    pub on_space_available: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// Something failed; shm_last_error_message says what.
+    pub on_error: Option<unsafe extern "C" fn(error: shm_error_t, user_data: *mut c_void)>,
+    /// Handed to each of them. Must be good for their threads.
+    pub user_data: *mut c_void,
+    /// A message; `data` is good until the callback returns.
+    pub on_message: Option<
+        unsafe extern "C" fn(
+            direction: shm_direction_t,
+            data: *const c_void,
+            size: u32,
+            user_data: *mut c_void,
+        ),
+    >,
+    /// So many messages of that direction were lost: evicted by newer ones.
+    pub on_overflow:
+        Option<unsafe extern "C" fn(direction: shm_direction_t, count: u32, user_data: *mut c_void)>,
+}
+
+// SAFETY: C is told on which threads they run.
+unsafe impl Send for shm_callbacks_t {}
+// SAFETY: as above.
+unsafe impl Sync for shm_callbacks_t {}
+
+impl shm_callbacks_t {
+    const NONE: Self = shm_callbacks_t {
+        on_connect: None,
+        on_disconnect: None,
+        on_data_available: None,
+        on_space_available: None,
+        on_error: None,
+        user_data: ptr::null_mut(),
+        on_message: None,
+        on_overflow: None,
+    };
+
+    /// # Safety
+    /// NULL, or callbacks.
+    pub(crate) unsafe fn read(callbacks: *const Self) -> Self {
+        // SAFETY: by the caller.
+        unsafe { callbacks.as_ref() }.copied().unwrap_or(Self::NONE)
+    }
+}
+
+/// What both kinds of handles hold.
+pub(super) struct Ends {
+    side: Side,
+    pub(super) channel: crate::sync::Arc<Channel>,
+    callbacks: shm_callbacks_t,
+    /// A server's.
+    pub(super) server: Mutex<Option<SharedServer>>,
+    sender: Mutex<Option<SendHalf>>,
+    receiver: Mutex<Option<Receiver>>,
+    session: Mutex<Option<crate::sync::Arc<Session>>>,
+    /// Whether a connection began whose end was not told.
+    connected: AtomicBool,
+}
+
+struct Receiver {
+    half: ReceiveHalf,
+    /// Messages whose loss was told.
+    told: u64,
+}
+
+/// A server for one client.
+pub struct ServerHandle(pub(super) Ends);
+
+/// A client of a server for one client.
+pub struct ClientHandle(pub(super) Ends);
+
+impl Ends {
+    pub(super) fn server(server: SharedServer, callbacks: shm_callbacks_t) -> Self {
+        let channel = server.channel().clone();
+        Ends::new(Side::Server, channel, Some(server), callbacks)
+    }
+
+    pub(super) fn client(client: SharedClient, callbacks: shm_callbacks_t) -> Outcome<Self> {
+        let (sender, receiver) = client.take().ok_or(ShmError::NotConnected)?;
+        let ends = Ends::new(Side::Client, sender.session.channel.clone(), None, callbacks);
+        ends.begin(sender, receiver);
+        Ok(ends)
+    }
+
+    fn new(
+        side: Side,
+        channel: crate::sync::Arc<Channel>,
+        server: Option<SharedServer>,
+        callbacks: shm_callbacks_t,
+    ) -> Self {
+        Ends {
+            side,
+            channel,
+            callbacks,
+            server: Mutex::new(server),
+            sender: Mutex::new(None),
+            receiver: Mutex::new(None),
+            session: Mutex::new(None),
+            connected: AtomicBool::new(false),
+        }
+    }
+
+    fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
+        *locked(&self.session) = Some(half.session.clone());
+        // Calls on the session before have ended with it.
+        *locked(&self.sender) = Some(sender);
+        *locked(&self.receiver) = Some(Receiver { half, told: 0 });
+        self.connected.store(true, Ordering::Release);
+        // SAFETY: C says that its callbacks may be called.
+        self.call(|all| all.on_connect, |call, user| unsafe { call(user) });
+    }
+
+    /// Calls a callback, if there is one. No lock is held.
+    fn call<F>(&self, which: impl FnOnce(&shm_callbacks_t) -> Option<F>, call: impl FnOnce(F, *mut c_void)) {
+        if let Some(callback) = which(&self.callbacks) {
+            in_callback(self, || call(callback, self.callbacks.user_data));
+        }
+    }
+
+    pub(super) fn session(&self) -> Outcome<crate::sync::Arc<Session>> {
+        Ok(locked(&self.session).clone().ok_or(ShmError::NotConnected)?)
+    }
+
+    pub(super) fn interrupter(&self) -> Interrupter {
+        Interrupter(self.channel.interrupt.clone())
+    }
+
+    /// Tells what a call's outcome says about the connection.
+    fn tell<T>(&self, outcome: Result<T>) -> Outcome<T> {
+        if let Err(error) = &outcome {
+            let over =
+                matches!(error, ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted);
+            if over && self.connected.swap(false, Ordering::AcqRel) {
+                let code = note(error.clone().into());
+                if *error == ShmError::Corrupted {
+                    // SAFETY: C says that its callbacks may be called.
+                    self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
+                    note(error.clone().into());
+                }
+                // SAFETY: as above.
+                self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
+            }
+        }
+        done(outcome)
+    }
+
+    fn overflow(&self, direction: Direction, count: u64) {
+        if count > 0 {
+            let direction = ChannelKind::from(direction).into();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            // SAFETY: C says that its callbacks may be called.
+            self.call(|all| all.on_overflow, |call, user| unsafe { call(direction, count, user) });
+        }
+    }
+
+    pub(super) fn sending<T>(&self, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Outcome<T> {
+        let sent = match locked(&self.sender).as_mut() {
+            Some(sender) => send(sender),
+            None => Err(ShmError::NotConnected),
+        };
+        self.tell(sent)
+    }
+
+    pub(super) fn send(&self, message: &[u8]) -> Outcome {
+        let outcome = self.sending(|sender| sender.send(message))?;
+        self.overflow(self.side.sends(), outcome.overwritten.into());
+        Ok(())
+    }
+
+    pub(super) fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Outcome {
+        let mut waited = false;
+        self.sending(|sender| match sender.try_send(message) {
+            Err(ShmError::QueueFull) => {
+                waited = true;
+                sender.send_timeout(message, timeout)
+            }
+            other => other,
+        })?;
+        if waited {
+            // SAFETY: C says that its callbacks may be called.
+            self.call(|all| all.on_space_available, |call, user| unsafe { call(user) });
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `size` is NULL or says how many bytes `buffer` has, unless that is NULL.
+    pub(super) unsafe fn receive(
+        &self,
+        buffer: *mut c_void,
+        size: *mut u32,
+        receive: impl FnOnce(&mut ReceiveHalf, &mut [u8]) -> Result<usize>,
+    ) -> Outcome {
+        // SAFETY: by the caller.
+        let size = unsafe { place(size, "the buffer's size") }?;
+        let buffer: &mut [u8] = match (buffer.is_null(), *size) {
+            (_, 0) => &mut [],
+            (true, _) => return Err(Failure::Argument("the buffer")),
+            // SAFETY: by the caller. The bytes may be uninitialised; they are only written.
+            (false, size) => unsafe { std::slice::from_raw_parts_mut(buffer.cast(), size as usize) },
+        };
+        let mut lost = 0;
+        let received = match locked(&self.receiver).as_mut() {
+            Some(receiver) => {
+                let received = receive(&mut receiver.half, buffer);
+                let known = receiver.half.consumer.lost();
+                lost = known - std::mem::replace(&mut receiver.told, known);
+                received
+            }
+            None => Err(ShmError::NotConnected),
+        };
+        match &received {
+            Ok(length) => *size = *length as u32,
+            Err(ShmError::BufferTooSmall { needed }) => *size = *needed as u32,
+            Err(_) => {}
+        }
+        self.overflow(self.side.receives(), lost);
+        self.tell(received).map(drop)
+    }
+
+    pub(super) fn poll(&self, milliseconds: u32) -> Outcome {
+        let found = match locked(&self.receiver).as_mut() {
+            Some(receiver) => receiver.half.poll(timeout(milliseconds)),
+            None => Err(ShmError::NotConnected),
+        };
+        if self.tell(found)? {
+            // SAFETY: C says that its callbacks may be called.
+            self.call(|all| all.on_data_available, |call, user| unsafe { call(user) });
+            return Ok(());
+        }
+        Err(if milliseconds == 0 { ShmError::QueueEmpty } else { ShmError::Timeout }.into())
+    }
+
+    pub(super) fn accept(&self, accept: impl FnOnce(&mut SharedServer) -> Result<()>) -> Outcome {
+        let halves = {
+            let mut server = locked(&self.server);
+            let server = server.as_mut().ok_or(ShmError::NotConnected)?;
+            if self.session().is_ok_and(|session| session.check_process().is_ok()) {
+                return Err(ShmError::AlreadyConnected.into());
+            }
+            accept(server)?;
+            server.take().ok_or(ShmError::NotConnected)?
+        };
+        // Whoever had not looked since the session before ended is told of that first.
+        let _ = self.tell::<()>(Err(ShmError::NotConnected));
+        self.begin(halves.0, halves.1);
+        Ok(())
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.session().is_ok_and(|session| session.check_process().is_ok())
+    }
+
+    /// Ends the session, and what is being waited for. Returns how many of this thread's calls are inside callbacks.
+    pub(super) fn end(&self) -> usize {
+        self.interrupter().interrupt();
+        if let (Side::Server, Ok(session)) = (self.side, self.session()) {
+            session.disconnect();
+        }
+        own_callbacks(self)
+    }
+
+    pub(super) fn stats(&self) -> Outcome<shm_stats_t> {
+        let mut sender = locked(&self.sender);
+        let sending = sender.as_mut().ok_or(ShmError::NotConnected)?.stats()?;
+        drop(sender);
+        let receiver = locked(&self.receiver);
+        let receiving = receiver.as_ref().ok_or(ShmError::NotConnected)?.half.stats();
+        Ok(shm_stats_t {
+            generation: receiving.generation,
+            send_depth: sending.send_depth as u32,
+            receive_depth: receiving.receive_depth as u32,
+            reserved: 0,
+            sent: sending.sent,
+            send_dropped: sending.send_dropped,
+            received: receiving.received,
+            receive_dropped: receiving.receive_dropped,
+            signals: receiving.signals,
+            sleeps: receiving.sleeps,
+        })
+    }
+
+    /// # Safety
+    /// Each is NULL or good for what it says.
+    pub(super) unsafe fn peer(&self, process_id: *mut u32, user: *mut c_char, size: u32) -> Outcome {
+        let peer = self.session()?.peer.identity();
+        // SAFETY: by the caller.
+        unsafe {
+            if !process_id.is_null() {
+                process_id.write(peer.process_id);
+            }
+            put_text(&peer.user.map_or(String::new(), |user| user.to_string()), user, size);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,296 @@
+//! Options, as C has them.
+
+#![allow(non_camel_case_types)] // The names are C's.
+
+use super::{duration, text, timeout, Failure, Outcome};
+use crate::access::{Access, UserId};
+use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
+use crate::error::ShmError;
+use crate::options::{ClientOptions, ServerOptions, Trust};
+use std::ffi::{c_char, c_void};
+use std::mem::size_of;
+use std::time::Duration;
+
+/// A channel's name and size.
+#[repr(C)]
+pub struct shm_endpoint_config_t {
+    /// 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. "Global\" in front of it makes it the whole
+    /// machine's. Read during the call only.
+    pub name: *const c_char,
+    /// Bytes in each direction's ring: a power of two from 4,096 to 2^30. 0: 2 MiB, or what the server has. A client
+    /// with another number refuses a server that differs.
+    pub buffer_bytes: u32,
+}
+
+/// shm_options_t.access: the server's user, the system and the administrators.
+pub const SHM_ACCESS_OWNER: u32 = 0;
+/// shm_options_t.access: every user of the machine.
+pub const SHM_ACCESS_EVERYONE: u32 = 1;
+/// shm_options_t.access: those of SHM_ACCESS_OWNER, and `users`.
+pub const SHM_ACCESS_USERS: u32 = 2;
+/// shm_options_t.access: as `security_descriptor` says. Windows only.
+pub const SHM_ACCESS_SECURITY_DESCRIPTOR: u32 = 3;
+
+/// shm_options_t.trust: servers of the client's own user, of the system and of administrators.
+pub const SHM_TRUST_OWNER: u32 = 0;
+/// shm_options_t.trust: servers of `users`.
+pub const SHM_TRUST_USERS: u32 = 1;
+/// shm_options_t.trust: any server that has the name.
+pub const SHM_TRUST_ANYONE: u32 = 2;
+
+/// A timeout that never passes.
+pub const SHM_FOREVER: u32 = u32::MAX;
+/// shm_options_t.spin_us: as long as the library thinks best.
+pub const SHM_SPIN_DEFAULT: u32 = u32::MAX;
+
+/// What else an endpoint may choose. Get one from shm_options_default, and change it. Read during the call only.
+#[repr(C)]
+pub struct shm_options_t {
+    /// sizeof (shm_options_t), so that a newer library knows which fields there are.
+    pub struct_size: u32,
+    /// Servers: messages that each direction queues at most. 0: 250. Clients: 0, or refuse a server that differs.
+    pub message_limit: u32,
+    /// How long a call that waits looks again and again before it sleeps, in microseconds. 0: not at all.
+    /// SHM_SPIN_DEFAULT: 50, and 0 on a machine with one processor.
+    pub spin_us: u32,
+    /// How long shm_..._receive waits: SHM_FOREVER unless changed. 0: not at all (SHM_ERROR_EMPTY).
+    pub receive_timeout_ms: u32,
+    /// 0: refuse a peer whose process can't be watched. Else accept it, and look this often whether it still runs.
+    pub check_interval_ms: u32,
+    /// Servers: not 0 makes both sides' shm_..._send return SHM_ERROR_FULL where they would evict the oldest messages.
+    pub reject_when_full: u32,
+    /// Servers: who may connect, one of SHM_ACCESS_...
+    pub access: u32,
+    /// Clients: whose servers to talk to, one of SHM_TRUST_...
+    pub trust: u32,
+    /// For SHM_ACCESS_USERS and SHM_TRUST_USERS: SIDs as text ("S-1-5-32-545"), on Linux user ids ("1000").
+    pub users: *const *const c_char,
+    /// How many they are.
+    pub user_count: u32,
+    /// For SHM_ACCESS_SECURITY_DESCRIPTOR: the size of `security_descriptor` in bytes.
+    pub security_descriptor_size: u32,
+    /// A security descriptor in self-relative form.
+    pub security_descriptor: *const c_void,
+    /// Servers for many clients: how many share a worker thread, from 1 to 30. 0: 30.
+    pub clients_per_worker: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+impl Default for shm_options_t {
+    fn default() -> Self {
+        shm_options_t {
+            struct_size: size_of::<shm_options_t>() as u32,
+            message_limit: 0,
+            spin_us: SHM_SPIN_DEFAULT,
+            receive_timeout_ms: SHM_FOREVER,
+            check_interval_ms: 0,
+            reject_when_full: 0,
+            access: SHM_ACCESS_OWNER,
+            trust: SHM_TRUST_OWNER,
+            users: std::ptr::null(),
+            user_count: 0,
+            security_descriptor_size: 0,
+            security_descriptor: std::ptr::null(),
+            clients_per_worker: 0,
+            reserved: 0,
+        }
+    }
+}
+
+/// The defaults. Any thread.
+#[no_mangle]
+pub extern "C" fn shm_options_default() -> shm_options_t {
+    shm_options_t::default()
+}
+
+/// The name of a configuration, and the size of its rings, if it says one.
+///
+/// # Safety
+/// NULL, or a configuration whose name is NULL or a string, for `'a`.
+pub(crate) unsafe fn config<'a>(config: *const shm_endpoint_config_t) -> Outcome<(&'a str, Option<usize>)> {
+    // SAFETY: by the caller.
+    unsafe {
+        let config = config.as_ref().ok_or(Failure::Argument("the configuration"))?;
+        let size = (config.buffer_bytes != 0).then_some(config.buffer_bytes as usize);
+        Ok((text(config.name, "the name")?, size))
+    }
+}
+
+fn impossible(option: &'static str, value: u32, reason: &str) -> Failure {
+    ShmError::InvalidOption { option, value: value.into(), reason: reason.to_owned() }.into()
+}
+
+impl shm_options_t {
+    /// # Safety
+    /// NULL, or options whose pointers are good for `'a`.
+    pub(crate) unsafe fn read<'a>(options: *const Self) -> Outcome<Option<&'a Self>> {
+        // SAFETY: by the caller.
+        let Some(options) = (unsafe { options.as_ref() }) else { return Ok(None) };
+        // Fields that a newer header has are behind ours.
+        if (options.struct_size as usize) < size_of::<Self>() {
+            let reason = "it is the size of shm_options_t; begin with shm_options_default()";
+            return Err(impossible("struct_size", options.struct_size, reason));
+        }
+        Ok(Some(options))
+    }
+
+    /// # Safety
+    /// `users` is NULL or has `user_count` strings.
+    unsafe fn users(&self) -> Outcome<Vec<UserId>> {
+        if self.users.is_null() && self.user_count != 0 {
+            return Err(Failure::Argument("the list of users"));
+        }
+        (0..self.user_count as usize)
+            // SAFETY: by the caller.
+            .map(|at| Ok(unsafe { text(*self.users.add(at), "a user")? }.parse::<UserId>()?))
+            .collect()
+    }
+
+    /// # Safety
+    /// `security_descriptor` is NULL or has `security_descriptor_size` bytes.
+    unsafe fn access(&self) -> Outcome<Access> {
+        Ok(match self.access {
+            SHM_ACCESS_OWNER => Access::Owner,
+            SHM_ACCESS_EVERYONE => Access::Everyone,
+            // SAFETY: by the caller.
+            SHM_ACCESS_USERS => Access::Users(unsafe { self.users() }?),
+            SHM_ACCESS_SECURITY_DESCRIPTOR => {
+                // SAFETY: by the caller.
+                let bytes = unsafe { super::bytes(self.security_descriptor, self.security_descriptor_size) }?;
+                Access::SecurityDescriptor(bytes.to_vec())
+            }
+            other => return Err(impossible("access", other, "it is one of SHM_ACCESS_...")),
+        })
+    }
+
+    fn spin(&self) -> Option<Duration> {
+        (self.spin_us != SHM_SPIN_DEFAULT).then(|| Duration::from_micros(self.spin_us.into()))
+    }
+
+    fn check_interval(&self) -> Option<Duration> {
+        (self.check_interval_ms != 0).then(|| duration(self.check_interval_ms))
+    }
+}
+
+/// # Safety
+/// As [`shm_options_t::read`].
+pub(crate) unsafe fn server_options(
+    ring_size: Option<usize>,
+    options: *const shm_options_t,
+) -> Outcome<ServerOptions> {
+    let ring_size = ring_size.unwrap_or(RING_CAPACITY);
+    // A small ring that says nothing else queues what fits.
+    let most = (ring_size / 64).saturating_sub(1).max(1);
+    let mut chosen = ServerOptions::new().ring_size(ring_size).message_limit(MAX_MESSAGES.min(most));
+    // SAFETY: by the caller.
+    if let Some(options) = unsafe { shm_options_t::read(options) }? {
+        if options.message_limit != 0 {
+            chosen = chosen.message_limit(options.message_limit as usize);
+        }
+        if options.reject_when_full != 0 {
+            chosen = chosen.reject_when_full();
+        }
+        if let Some(bound) = timeout(options.receive_timeout_ms) {
+            chosen = chosen.receive_timeout(bound);
+        }
+        if let Some(budget) = options.spin() {
+            chosen = chosen.spin(budget);
+        }
+        if let Some(interval) = options.check_interval() {
+            chosen = chosen.check_interval(interval);
+        }
+        // SAFETY: by the caller.
+        chosen = chosen.access(unsafe { options.access() }?);
+    }
+    Ok(chosen)
+}
+
+/// # Safety
+/// As [`shm_options_t::read`].
+pub(crate) unsafe fn client_options(
+    ring_size: Option<usize>,
+    options: *const shm_options_t,
+) -> Outcome<ClientOptions> {
+    let mut chosen = ClientOptions::new();
+    if let Some(bytes) = ring_size {
+        chosen = chosen.ring_size(bytes);
+    }
+    // SAFETY: by the caller.
+    if let Some(options) = unsafe { shm_options_t::read(options) }? {
+        if options.message_limit != 0 {
+            chosen = chosen.message_limit(options.message_limit as usize);
+        }
+        if let Some(bound) = timeout(options.receive_timeout_ms) {
+            chosen = chosen.receive_timeout(bound);
+        }
+        if let Some(budget) = options.spin() {
+            chosen = chosen.spin(budget);
+        }
+        if let Some(interval) = options.check_interval() {
+            chosen = chosen.check_interval(interval);
+        }
+        chosen = chosen.trust(match options.trust {
+            SHM_TRUST_OWNER => Trust::Owner,
+            // SAFETY: by the caller.
+            SHM_TRUST_USERS => Trust::Users(unsafe { options.users() }?),
+            SHM_TRUST_ANYONE => Trust::Anyone,
+            other => return Err(impossible("trust", other, "it is one of SHM_TRUST_...")),
+        });
+    }
+    Ok(chosen)
+}
+
+/// # Safety
+/// As [`shm_options_t::read`].
+pub(crate) unsafe fn clients_per_worker(options: *const shm_options_t) -> Outcome<Option<u32>> {
+    // SAFETY: by the caller.
+    let options = unsafe { shm_options_t::read(options) }?;
+    Ok(options.map(|options| options.clients_per_worker).filter(|&clients| clients != 0))
+}
+
+/// The data events of a channel, for native waiters and drivers: handles on Windows, descriptors on Linux. They stay
+/// the library's.
+#[repr(C)]
+pub struct shm_event_handles_t {
+    /// Set when the server has sent a message.
+    pub s2c_data: isize,
+    /// Set when the client has sent a message.
+    pub c2s_data: isize,
+}
+
+/// A channel's figures, of the current session.
+#[repr(C)]
+pub struct shm_stats_t {
+    /// Which connection of this channel it is: a number that grows.
+    pub generation: u32,
+    /// Messages sent that the peer has not taken yet.
+    pub send_depth: u32,
+    /// Messages that wait to be received.
+    pub receive_depth: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Messages sent.
+    pub sent: u64,
+    /// Of these, messages evicted before the peer took them.
+    pub send_dropped: u64,
+    /// Messages received.
+    pub received: u64,
+    /// Messages that the peer evicted before we took them, as known from those received since.
+    pub receive_dropped: u64,
+    /// Kernel signals sent.
+    pub signals: u64,
+    /// Kernel waits begun.
+    pub sleeps: u64,
+}
+
+/// # Safety
+/// NULL, or a place for a `T` that nobody else uses.
+pub(crate) unsafe fn put<T>(value: T, to: *mut T, what: &'static str) -> Outcome {
+    if to.is_null() {
+        return Err(Failure::Argument(what));
+    }
+    // SAFETY: by the caller. What was there needs no drop: C put it there.
+    unsafe { to.write(value) };
+    Ok(())
+}

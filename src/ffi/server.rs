@@ -1,0 +1,274 @@
+//! The functions of a server for one client.
+
+// What C may do and not, the text of each function says, and the rules at the top of the header.
+#![allow(clippy::missing_safety_doc)]
+
+use super::ends::*;
+use super::options::*;
+use super::*;
+
+/// Starts a server under a name. `callbacks` may be NULL; they are copied.
+///
+/// NULL on failure; shm_last_error says why: SHM_ERROR_EXISTS, _INVALID_NAME, _INVALID_PARAM, _ACCESS, _MEMORY, _SYSTEM.
+/// The handle is the caller's, to be given back to shm_server_stop. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_start(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_callbacks_t,
+) -> *mut ServerHandle {
+    // SAFETY: by the caller.
+    unsafe { shm_server_start_with_options(config, callbacks, ptr::null()) }
+}
+
+/// As shm_server_start, with options, which may be NULL.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_start_with_options(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_callbacks_t,
+    options: *const shm_options_t,
+) -> *mut ServerHandle {
+    // SAFETY: by the caller.
+    returning_handle(|| unsafe {
+        let (name, ring_size) = options::config(config)?;
+        let server = server_options(ring_size, options)?.start(name)?;
+        Ok(ServerHandle(Ends::server(server, shm_callbacks_t::read(callbacks))))
+    })
+}
+
+/// Starts a server without a name, whose section the client gets in some other way, duplicated into its process, for
+/// shm_client_attach. It has no events: whoever waits looks every millisecond. `buffer_bytes` as in
+/// shm_endpoint_config_t; `callbacks` and `options` may be NULL.
+///
+/// NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_PARAM, _MEMORY, _SYSTEM. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_start_anonymous(
+    buffer_bytes: u32,
+    callbacks: *const shm_callbacks_t,
+    options: *const shm_options_t,
+) -> *mut ServerHandle {
+    // SAFETY: by the caller.
+    returning_handle(|| unsafe {
+        let ring_size = (buffer_bytes != 0).then_some(buffer_bytes as usize);
+        let server = server_options(ring_size, options)?.start_anonymous()?;
+        Ok(ServerHandle(Ends::server(server, shm_callbacks_t::read(callbacks))))
+    })
+}
+
+/// Waits for a client, at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with empty
+/// queues: what an earlier one left unread is discarded.
+///
+/// SHM_ERROR_TIMEOUT, _INTERRUPTED, _ALREADY_CONNECTED (the present client lives), _REFUSED, _SYSTEM, _INVALID_PARAM. Any
+/// thread; callers wait for each other.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_wait_for_client(
+    handle: *mut ServerHandle,
+    timeout_ms: u32,
+) -> shm_error_t {
+    let time = timeout(timeout_ms);
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.accept(|server| server.wait_for_client(time)) })
+}
+
+/// As shm_server_wait_for_client, for a client that doesn't signal its request: looks into the section every
+/// millisecond.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
+    handle: *mut ServerHandle,
+    timeout_ms: u32,
+) -> shm_error_t {
+    let time = timeout(timeout_ms);
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.accept(|server| server.wait_for_client_noevent(time)) })
+}
+
+/// Ends the session with the present client, which learns of it at once, and receives first what was sent.
+/// SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_disconnect_client(handle: *mut ServerHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.session()?.disconnect();
+        Ok(())
+    })
+}
+
+/// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, which on_overflow is told.
+///
+/// SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
+/// server's options reject. Any thread, also while another one receives; senders wait for each other.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_send(
+    handle: *mut ServerHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.send(bytes(data, size)?) })
+}
+
+/// As shm_server_send, if there is room; evicts nothing. SHM_ERROR_FULL: there is none, and the queue is as it was.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_try_send(
+    handle: *mut ServerHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let message = bytes(data, size)?;
+        enter(handle)?.0.sending(|sender| sender.try_send(message))
+    })
+}
+
+/// As shm_server_send, waiting for room: at most so many milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
+/// SHM_ERROR_TIMEOUT, _INTERRUPTED.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_send_timeout(
+    handle: *mut ServerHandle,
+    data: *const c_void,
+    size: u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms)) })
+}
+
+/// Waits for a message and copies it into `buffer`. `*size` is the buffer's size before and the message's after.
+///
+/// SHM_ERROR_BUFFER_TOO_SMALL: `*size` is what is needed, and the message stays in the queue. _NOT_CONNECTED,
+/// _PEER_DIED: the peer is gone, and all that it sent was received. _INTERRUPTED, _PROTOCOL, _INVALID_PARAM; _TIMEOUT or
+/// _EMPTY where the options bound the wait. Any thread, also while another one sends; receivers wait for each other.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_receive(
+    handle: *mut ServerHandle,
+    buffer: *mut c_void,
+    size: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.receive_into(to)) })
+}
+
+/// As shm_server_receive, without waiting. SHM_ERROR_EMPTY: there is no message.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_try_receive(
+    handle: *mut ServerHandle,
+    buffer: *mut c_void,
+    size: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
+}
+
+/// As shm_server_receive, waiting at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once.
+/// SHM_ERROR_TIMEOUT.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_receive_timeout(
+    handle: *mut ServerHandle,
+    buffer: *mut c_void,
+    size: *mut u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    let time = timeout(timeout_ms);
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.receive(buffer, size, |half, to| half.receive_timeout_into(to, time))
+    })
+}
+
+/// Waits until a message is there, and leaves it there: SHM_SUCCESS. None came in time: SHM_ERROR_TIMEOUT, and
+/// SHM_ERROR_EMPTY where the time is 0. SHM_FOREVER waits for ever. Else as shm_server_receive.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_poll(handle: *mut ServerHandle, timeout_ms: u32) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.poll(timeout_ms) })
+}
+
+/// Whether the peer is there: asks the system whether its process still runs. NULL: false. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_is_connected(handle: *const ServerHandle) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
+}
+
+/// Who the peer is: its process id, which is what it says itself, and its user: a SID as text, on Linux a number. A
+/// client's peer is the owner of the section, which is proof of who made it; empty where the system doesn't say.
+///
+/// `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
+/// always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_peer(
+    handle: *const ServerHandle,
+    process_id: *mut u32,
+    user: *mut c_char,
+    user_size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.peer(process_id, user, user_size) })
+}
+
+/// The session's figures. Waits while another thread waits in a call to send or to receive. SHM_ERROR_NOT_CONNECTED: there
+/// was no session yet.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_stats(handle: *const ServerHandle, out: *mut shm_stats_t) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { put(enter(handle)?.0.stats()?, out, "the place for the figures") })
+}
+
+/// Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until shm_server_resume. What doesn't need to
+/// wait goes on working. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_interrupt(handle: *const ServerHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.interrupter().interrupt();
+        Ok(())
+    })
+}
+
+/// Calls may wait again. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_resume(handle: *const ServerHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.interrupter().reset();
+        Ok(())
+    })
+}
+
+/// The channel's data events, for native waiters and drivers. They stay the library's: duplicate them to hand them on. From
+/// this call on every message is signalled. False: `handle` or `out` is NULL, or the server has no name and thus no
+/// events. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_get_event_handles(
+    handle: *mut ServerHandle,
+    out: *mut shm_event_handles_t,
+) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe {
+        let inside = enter(handle)?;
+        let session = inside.0.session().ok();
+        let Some(handles) = inside.0.channel.export(session.as_deref()) else { return Ok(false) };
+        let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
+        put(handles, out, "the place for the handles")?;
+        Ok(true)
+    })
+}
+
+/// The section's handle, on Linux its descriptor, to be duplicated into a client's process or handed to a driver. It stays
+/// the library's. 0: `handle` is NULL. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) -> isize {
+    // SAFETY: by the caller.
+    returning(0, || unsafe { Ok(enter(handle)?.0.channel.view.section().as_raw()) })
+}
+
+/// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
+///
+/// The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
+/// SHM_ERROR_INTERRUPTED first. No callback is called. From inside a callback of this handle it returns at once, and the
+/// handle is freed when the call that the callback is in returns.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_stop(handle: *mut ServerHandle) {
+    // SAFETY: by the caller.
+    unsafe { close(handle, |handle| handle.0.end()) }
+}

@@ -1,0 +1,511 @@
+//! The many-client endpoints of C.
+
+// What C may do and not, the text of each function says, and the rules at the top of the header.
+#![allow(clippy::missing_safety_doc)]
+#![allow(non_camel_case_types)] // The names are C's.
+
+use super::{MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer};
+use crate::auto::DisconnectReason;
+use crate::error::ShmError;
+use crate::ffi::options::{self, *};
+use crate::ffi::*;
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What on_error of shm_multi_callbacks_t gets where no client is meant.
+pub const SHM_NO_CLIENT: u32 = u32::MAX;
+
+/// How a server for many clients behaves. Get one from shm_multi_options_default, and change it.
+#[repr(C)]
+pub struct shm_multi_options_t {
+    /// Slots: 20.
+    pub max_clients: u32,
+    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. 0: none.
+    pub poll_timeout_ms: u32,
+    /// Messages of one client that are handed over before its worker looks at the next: 64. 0 counts as 1.
+    pub recv_batch: u32,
+}
+
+/// What a server for many clients calls. Any of them may be NULL. Of one client they run on one worker thread, one at a time
+/// (on_client_connect on the thread that accepts); those of clients on other workers at the same time. Any of them may call
+/// any function of this library, and may stop the server.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct shm_multi_callbacks_t {
+    /// A client has a slot. Before its first message.
+    pub on_client_connect: Option<unsafe extern "C" fn(client_id: u32, user_data: *mut c_void)>,
+    /// It is gone; shm_last_error says how it ended. After its last message.
+    pub on_client_disconnect: Option<unsafe extern "C" fn(client_id: u32, user_data: *mut c_void)>,
+    /// A message; `data` is good until the callback returns.
+    pub on_message:
+        Option<unsafe extern "C" fn(client_id: u32, data: *const c_void, size: u32, user_data: *mut c_void)>,
+    /// Something failed; shm_last_error_message says what. SHM_NO_CLIENT: it concerns no client.
+    pub on_error: Option<unsafe extern "C" fn(client_id: u32, error: shm_error_t, user_data: *mut c_void)>,
+    /// Handed to each of them. Must be good for their threads.
+    pub user_data: *mut c_void,
+}
+
+/// How a client of a server for many clients behaves. Get one from shm_multi_client_options_default, and change it.
+#[repr(C)]
+pub struct shm_multi_client_options_t {
+    /// How long connecting waits for the server, and to be accepted: 5000.
+    pub lobby_timeout_ms: u32,
+    /// How long it waits then until the server has called on_client_connect: 5000.
+    pub slot_timeout_ms: u32,
+    /// An upper bound of one kernel wait. 0: none.
+    pub poll_timeout_ms: u32,
+    /// Messages that are handed over before the worker looks after anything else: 64. 0 counts as 1.
+    pub recv_batch: u32,
+}
+
+/// What a client of a server for many clients calls, on its worker thread, one at a time. Any of them may be NULL, may call
+/// any function of this library, and may end the client.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct shm_multi_client_callbacks_t {
+    /// Connected, with that slot.
+    pub on_connect: Option<unsafe extern "C" fn(slot_id: u32, user_data: *mut c_void)>,
+    /// It is over; shm_last_error says how it ended.
+    pub on_disconnect: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
+    /// A message; `data` is good until the callback returns.
+    pub on_message: Option<unsafe extern "C" fn(data: *const c_void, size: u32, user_data: *mut c_void)>,
+    /// Something failed; shm_last_error_message says what.
+    pub on_error: Option<unsafe extern "C" fn(error: shm_error_t, user_data: *mut c_void)>,
+    /// Handed to each of them. Must be good for their threads.
+    pub user_data: *mut c_void,
+}
+
+// SAFETY: C is told on which threads its callbacks run, and that user_data must be good for them.
+unsafe impl Send for shm_multi_callbacks_t {}
+// SAFETY: as above.
+unsafe impl Sync for shm_multi_callbacks_t {}
+// SAFETY: as above.
+unsafe impl Send for shm_multi_client_callbacks_t {}
+// SAFETY: as above.
+unsafe impl Sync for shm_multi_client_callbacks_t {}
+
+/// A server for many clients.
+pub struct MultiServerHandle(MultiServer);
+
+/// A client of a server for many clients.
+pub struct MultiClientHandle(MultiClient);
+
+fn bound(milliseconds: u32) -> Duration {
+    // Zero has no bound there, as "for ever" has none.
+    timeout(milliseconds).unwrap_or(Duration::ZERO)
+}
+
+impl MultiHandler for shm_multi_callbacks_t {
+    fn on_client_connect(&self, client_id: u32) {
+        if let Some(call) = self.on_client_connect {
+            // SAFETY: C says that its callbacks may be called on the server's threads.
+            unsafe { call(client_id, self.user_data) }
+        }
+    }
+
+    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
+        note_reason(reason);
+        if let Some(call) = self.on_client_disconnect {
+            // SAFETY: as above.
+            unsafe { call(client_id, self.user_data) }
+        }
+    }
+
+    fn on_message(&self, client_id: u32, data: &[u8]) {
+        if let Some(call) = self.on_message {
+            // SAFETY: as above.
+            unsafe { call(client_id, data.as_ptr().cast(), data.len() as u32, self.user_data) }
+        }
+    }
+
+    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
+        let code = note(error.into());
+        if let Some(call) = self.on_error {
+            // SAFETY: as above.
+            unsafe { call(client_id.unwrap_or(SHM_NO_CLIENT), code, self.user_data) }
+        }
+    }
+}
+
+impl MultiClientHandler for shm_multi_client_callbacks_t {
+    fn on_connect(&self, slot_id: u32) {
+        if let Some(call) = self.on_connect {
+            // SAFETY: C says that its callbacks may be called on the worker.
+            unsafe { call(slot_id, self.user_data) }
+        }
+    }
+
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        note_reason(reason);
+        if let Some(call) = self.on_disconnect {
+            // SAFETY: as above.
+            unsafe { call(self.user_data) }
+        }
+    }
+
+    fn on_message(&self, data: &[u8]) {
+        if let Some(call) = self.on_message {
+            // SAFETY: as above.
+            unsafe { call(data.as_ptr().cast(), data.len() as u32, self.user_data) }
+        }
+    }
+
+    fn on_error(&self, error: ShmError) {
+        let code = note(error.into());
+        if let Some(call) = self.on_error {
+            // SAFETY: as above.
+            unsafe { call(code, self.user_data) }
+        }
+    }
+}
+
+/// The defaults. Any thread.
+#[no_mangle]
+pub extern "C" fn shm_multi_options_default() -> shm_multi_options_t {
+    let options = MultiOptions::default();
+    shm_multi_options_t {
+        max_clients: options.max_clients,
+        poll_timeout_ms: options.poll_timeout.as_millis() as u32,
+        recv_batch: options.recv_batch as u32,
+    }
+}
+
+/// No callbacks: all are NULL. Any thread.
+#[no_mangle]
+pub extern "C" fn shm_multi_callbacks_default() -> shm_multi_callbacks_t {
+    shm_multi_callbacks_t {
+        on_client_connect: None,
+        on_client_disconnect: None,
+        on_message: None,
+        on_error: None,
+        user_data: ptr::null_mut(),
+    }
+}
+
+/// Starts a server for many clients under a name. It works on threads of its own. `callbacks` and `options` may be NULL.
+///
+/// NULL on failure; shm_last_error says why, as after shm_server_start. The handle is the caller's, to be given back to
+/// shm_multi_server_stop. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_start(
+    name: *const c_char,
+    callbacks: *const shm_multi_callbacks_t,
+    options: *const shm_multi_options_t,
+) -> *mut MultiServerHandle {
+    // SAFETY: by the caller.
+    unsafe {
+        let config = shm_endpoint_config_t { name, buffer_bytes: 0 };
+        shm_multi_server_start_with_options(&config, callbacks, options, ptr::null())
+    }
+}
+
+/// As shm_multi_server_start, with the size of each client's rings, and options of each client's channel, which may be NULL.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_start_with_options(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_multi_callbacks_t,
+    options: *const shm_multi_options_t,
+    channel_options: *const shm_options_t,
+) -> *mut MultiServerHandle {
+    // SAFETY: by the caller.
+    returning_handle(|| unsafe {
+        let (name, ring_size) = options::config(config)?;
+        let callbacks = callbacks.as_ref().copied().unwrap_or(shm_multi_callbacks_default());
+        let mut chosen = MultiOptions::default();
+        if let Some(options) = options.as_ref() {
+            chosen.max_clients = options.max_clients;
+            chosen.poll_timeout = bound(options.poll_timeout_ms);
+            chosen.recv_batch = options.recv_batch as usize;
+        }
+        if let Some(clients) = clients_per_worker(channel_options)? {
+            chosen.clients_per_worker = clients;
+        }
+        let channel = server_options(ring_size, channel_options)?;
+        Ok(MultiServerHandle(channel.start_multi(name, Arc::new(callbacks), chosen)?))
+    })
+}
+
+/// Sends a message to a client. Never waits: a full queue evicts its oldest messages.
+///
+/// SHM_ERROR_NOT_FOUND: the slot has no client. _NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE,
+/// _PROTOCOL, _FULL where the options reject. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_send_to(
+    handle: *mut MultiServerHandle,
+    client_id: u32,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        of_client(&inside.0, client_id, inside.0.send_to(client_id, bytes(data, size)?).map(drop))
+    })
+}
+
+/// As shm_multi_server_send_to, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_try_send_to(
+    handle: *mut MultiServerHandle,
+    client_id: u32,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        of_client(&inside.0, client_id, inside.0.try_send_to(client_id, bytes(data, size)?))
+    })
+}
+
+/// Tells a slot without a client from a client that is gone.
+fn of_client<T>(server: &MultiServer, client_id: u32, result: crate::error::Result<T>) -> Outcome<T> {
+    match result {
+        Err(ShmError::NotConnected) if !server.is_client_connected(client_id) => Err(Failure::NoClient),
+        result => done(result),
+    }
+}
+
+/// Sends a message to every client; to how many is stored in `*sent`, which may be NULL. One that fails costs the others
+/// nothing. SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_broadcast(
+    handle: *mut MultiServerHandle,
+    data: *const c_void,
+    size: u32,
+    sent: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let count = enter(handle)?.0.broadcast(bytes(data, size)?)?;
+        if !sent.is_null() {
+            sent.write(count);
+        }
+        Ok(())
+    })
+}
+
+/// Ends a client's session. It receives first what it was sent, on_message what it has sent. SHM_ERROR_NOT_FOUND: the slot
+/// has no client. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_disconnect_client(
+    handle: *mut MultiServerHandle,
+    client_id: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        of_client(&inside.0, client_id, inside.0.disconnect_client(client_id))
+    })
+}
+
+/// How many clients there are. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_client_count(handle: *const MultiServerHandle) -> u32 {
+    // SAFETY: by the caller.
+    returning(0, || unsafe { Ok(enter(handle)?.0.client_count()) })
+}
+
+/// Whether a slot has a client. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_is_client_connected(
+    handle: *const MultiServerHandle,
+    client_id: u32,
+) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe { Ok(enter(handle)?.0.is_client_connected(client_id)) })
+}
+
+/// Stores the slots that have a client into `ids`, at most `max` of them, in order, and how many there are into `*actual`,
+/// which may be more. `ids` may be NULL where `max` is 0, `actual` always. SHM_ERROR_BUFFER_TOO_SMALL: there are more than
+/// `max`, of which the first were stored. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_get_clients(
+    handle: *const MultiServerHandle,
+    ids: *mut u32,
+    max: u32,
+    actual: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let clients = enter(handle)?.0.connected_clients();
+        if ids.is_null() && max != 0 {
+            return Err(Failure::Argument("the list of slots"));
+        }
+        for (at, client) in clients.iter().take(max as usize).enumerate() {
+            ids.add(at).write(*client);
+        }
+        if !actual.is_null() {
+            actual.write(clients.len() as u32);
+        }
+        if clients.len() > max as usize {
+            return Err(ShmError::BufferTooSmall { needed: clients.len() }.into());
+        }
+        Ok(())
+    })
+}
+
+/// What to call a slot's channel in a log. Copies at most `size` bytes into `buffer`, a NUL included; returns the length of
+/// the whole text without the NUL, 0 when there is no such slot. `buffer` may be NULL. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_channel_name(
+    handle: *const MultiServerHandle,
+    slot: u32,
+    buffer: *mut c_char,
+    size: u32,
+) -> u32 {
+    // SAFETY: by the caller.
+    returning(0, || unsafe {
+        let name = enter(handle)?.0.channel_name(slot).ok_or(Failure::NoClient)?;
+        Ok(put_text(&name, buffer, size))
+    })
+}
+
+/// Hands over what has arrived, ends all sessions, waits for the server's threads and frees the handle, which must not be used
+/// afterwards. No callback is called after it returns. NULL does nothing.
+///
+/// From inside a callback of this handle it returns at once, and the threads end after it.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
+    // SAFETY: by the caller.
+    unsafe {
+        close(handle, |handle| {
+            handle.0.stop();
+            0
+        })
+    }
+}
+
+/// The defaults. Any thread.
+#[no_mangle]
+pub extern "C" fn shm_multi_client_options_default() -> shm_multi_client_options_t {
+    let options = MultiClientOptions::default();
+    shm_multi_client_options_t {
+        lobby_timeout_ms: options.lobby_timeout.as_millis() as u32,
+        slot_timeout_ms: options.slot_timeout.as_millis() as u32,
+        poll_timeout_ms: options.poll_timeout.as_millis() as u32,
+        recv_batch: options.recv_batch as u32,
+    }
+}
+
+/// No callbacks: all are NULL. Any thread.
+#[no_mangle]
+pub extern "C" fn shm_multi_client_callbacks_default() -> shm_multi_client_callbacks_t {
+    shm_multi_client_callbacks_t {
+        on_connect: None,
+        on_disconnect: None,
+        on_message: None,
+        on_error: None,
+        user_data: ptr::null_mut(),
+    }
+}
+
+/// Connects to a server for many clients, and returns when that has given it a slot. From then on it works on a thread of its
+/// own. It doesn't connect again by itself. `callbacks` and `options` may be NULL.
+///
+/// NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _NO_SLOT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE,
+/// _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to
+/// shm_multi_client_disconnect. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_connect(
+    name: *const c_char,
+    callbacks: *const shm_multi_client_callbacks_t,
+    options: *const shm_multi_client_options_t,
+) -> *mut MultiClientHandle {
+    // SAFETY: by the caller.
+    unsafe {
+        let config = shm_endpoint_config_t { name, buffer_bytes: 0 };
+        shm_multi_client_connect_with_options(&config, callbacks, options, ptr::null())
+    }
+}
+
+/// As shm_multi_client_connect, with a size of the rings to demand, and options of the channel, which may be NULL.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_connect_with_options(
+    config: *const shm_endpoint_config_t,
+    callbacks: *const shm_multi_client_callbacks_t,
+    options: *const shm_multi_client_options_t,
+    channel_options: *const shm_options_t,
+) -> *mut MultiClientHandle {
+    // SAFETY: by the caller.
+    returning_handle(|| unsafe {
+        let (name, ring_size) = options::config(config)?;
+        let callbacks = callbacks.as_ref().copied().unwrap_or(shm_multi_client_callbacks_default());
+        let mut chosen = MultiClientOptions::default();
+        if let Some(options) = options.as_ref() {
+            chosen.lobby_timeout = duration(options.lobby_timeout_ms);
+            chosen.slot_timeout = duration(options.slot_timeout_ms);
+            chosen.poll_timeout = bound(options.poll_timeout_ms);
+            chosen.recv_batch = options.recv_batch as usize;
+        }
+        let channel = client_options(ring_size, channel_options)?;
+        Ok(MultiClientHandle(channel.connect_multi(name, Arc::new(callbacks), chosen)?))
+    })
+}
+
+/// Sends a message. Never waits: a full queue evicts its oldest messages. SHM_ERROR_NOT_CONNECTED, _MESSAGE_TOO_SMALL,
+/// _MESSAGE_TOO_LARGE, _FULL where the server's options reject. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_send(
+    handle: *mut MultiClientHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.send(bytes(data, size)?)) })
+}
+
+/// As shm_multi_client_send, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_try_send(
+    handle: *mut MultiClientHandle,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
+}
+
+/// As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
+/// inside a callback of this handle, where nobody would make room.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_send_timeout(
+    handle: *mut MultiClientHandle,
+    data: *const c_void,
+    size: u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms))) })
+}
+
+/// The client's slot at the server. NULL: SHM_NO_CLIENT. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_slot_id(handle: *const MultiClientHandle) -> u32 {
+    // SAFETY: by the caller.
+    returning(SHM_NO_CLIENT, || unsafe { Ok(enter(handle)?.0.slot_id()) })
+}
+
+/// Whether the client is connected still. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_is_connected(handle: *const MultiClientHandle) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
+}
+
+/// Hands over what has arrived, leaves the server, waits for the worker's end and frees the handle, which must not be used
+/// afterwards. No callback is called after it returns. NULL does nothing.
+///
+/// From inside a callback of this handle it returns at once, and the worker ends after that callback.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_disconnect(handle: *mut MultiClientHandle) {
+    // SAFETY: by the caller.
+    unsafe {
+        close(handle, |handle| {
+            handle.0.stop();
+            0
+        })
+    }
+}
