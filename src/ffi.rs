@@ -18,6 +18,7 @@ pub(crate) mod options;
 mod server;
 
 use crate::auto::{ChannelKind, DisconnectReason};
+use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void, CStr};
@@ -356,6 +357,8 @@ pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u
     match (data.is_null(), size) {
         (_, 0) => Ok(&[]),
         (true, _) => Err(Failure::Argument("the message")),
+        // Nothing of it is looked at: such a size is rather a mistake.
+        (false, size) if size as usize > MAX_MESSAGE_SIZE => Err(ShmError::MessageTooLarge.into()),
         // SAFETY: by the caller.
         (false, _) => Ok(unsafe { std::slice::from_raw_parts(data.cast(), size as usize) }),
     }

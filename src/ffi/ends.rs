@@ -235,7 +235,9 @@ impl Ends {
             (_, 0) => &mut [],
             (true, _) => return Err(Failure::Argument("the buffer")),
             // SAFETY: by the caller. The bytes may be uninitialised; they are only written.
-            (false, size) => unsafe { std::slice::from_raw_parts_mut(buffer.cast(), size as usize) },
+            (false, size) => unsafe {
+                std::slice::from_raw_parts_mut(buffer.cast(), (size as usize).min(MAX_MESSAGE_SIZE))
+            },
         };
         let mut lost = 0;
         let received = match locked(&self.receiver).as_mut() {

@@ -156,6 +156,10 @@ impl shm_options_t {
             // SAFETY: by the caller.
             SHM_ACCESS_USERS => Access::Users(unsafe { self.users() }?),
             SHM_ACCESS_SECURITY_DESCRIPTOR => {
+                if self.security_descriptor_size > u16::MAX.into() {
+                    let size = self.security_descriptor_size;
+                    return Err(impossible("security_descriptor_size", size, "at most 65535"));
+                }
                 // SAFETY: by the caller.
                 let bytes = unsafe { super::bytes(self.security_descriptor, self.security_descriptor_size) }?;
                 Access::SecurityDescriptor(bytes.to_vec())

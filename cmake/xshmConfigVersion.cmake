@@ -1,0 +1,18 @@
+# The version is in the header. Before 1.0, versions with another second number are not compatible.
+foreach(_xshm_up ".." "../../..")
+    if(EXISTS "${CMAKE_CURRENT_LIST_DIR}/${_xshm_up}/include/xshm.h")
+        file(STRINGS "${CMAKE_CURRENT_LIST_DIR}/${_xshm_up}/include/xshm.h" _xshm_lines REGEX "define XSHM_VERSION_(MAJOR|MINOR|PATCH)")
+        break()
+    endif()
+endforeach()
+string(REGEX MATCHALL "[0-9]+" _xshm_numbers "${_xshm_lines}")
+string(REPLACE ";" "." PACKAGE_VERSION "${_xshm_numbers}")
+string(REGEX MATCH "^[0-9]+\\.[0-9]+" _xshm_own "${PACKAGE_VERSION}")
+string(REGEX MATCH "^[0-9]+\\.[0-9]+" _xshm_wanted "${PACKAGE_FIND_VERSION}")
+if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
+    set(PACKAGE_VERSION_EXACT TRUE)
+endif()
+if(NOT PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION
+   AND (_xshm_wanted STREQUAL "" OR _xshm_wanted STREQUAL _xshm_own))
+    set(PACKAGE_VERSION_COMPATIBLE TRUE)
+endif()

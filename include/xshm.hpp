@@ -1,0 +1,782 @@
+// xshm for C++17: a layer over xshm.h, of headers alone.
+//
+//     xshm::server server("name");                                    // throws xshm::error
+//     if (auto error = server.wait_for_client(5s)) return fail(error); // a std::error_code
+//     server.send("ping");
+//     std::string answer;
+//     server.receive(answer);
+//
+// - Handles move and don't copy; a destructor stops.
+// - Constructors throw xshm::error, a std::system_error. Everything else returns a std::error_code, whose category is
+//   xshm::category() and whose values are those of shm_error_t: `error == SHM_ERROR_TIMEOUT`.
+// - Messages are given as xshm::view, which strings, vectors and arrays of bytes turn into by themselves, and received into a
+//   std::string or a std::vector of bytes, which grows as needed.
+// - Times are std::chrono durations; xshm::forever waits for ever.
+// - Callbacks are std::functions. They run where xshm.h says. What one throws is caught and goes to on_error. An object must
+//   not be destroyed, moved or stopped inside its own callbacks.
+// - Threads: as xshm.h says; an object may be used by several threads, and must not be moved meanwhile.
+#ifndef XSHM_HPP
+#define XSHM_HPP
+
+#include "xshm.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+static_assert(XSHM_VERSION >= 0x000300, "xshm.hpp belongs to a newer xshm.h");
+
+template <>
+struct std::is_error_code_enum<shm_error_t> : std::true_type {};
+
+namespace xshm {
+
+/// The category of shm_error_t.
+inline const std::error_category &category() noexcept
+{
+    struct category_t final : std::error_category {
+        const char *name() const noexcept override { return "xshm"; }
+        std::string message(int code) const override { return shm_error_string(code); }
+        std::error_condition default_error_condition(int code) const noexcept override
+        {
+            switch (code) {
+            case SHM_ERROR_TIMEOUT: return std::errc::timed_out;
+            case SHM_ERROR_INVALID_PARAM: return std::errc::invalid_argument;
+            case SHM_ERROR_MEMORY: return std::errc::not_enough_memory;
+            case SHM_ERROR_EMPTY: return std::errc::resource_unavailable_try_again;
+            case SHM_ERROR_NOT_CONNECTED: return std::errc::not_connected;
+            case SHM_ERROR_INTERRUPTED: return std::errc::interrupted;
+            case SHM_ERROR_MESSAGE_TOO_LARGE: return std::errc::message_size;
+            default: return {code, *this};
+            }
+        }
+    };
+    static const category_t one;
+    return one;
+}
+
+} // namespace xshm
+
+/// So that `std::error_code error = SHM_ERROR_TIMEOUT;` works. It is found where shm_error_t is: outside the namespace.
+inline std::error_code make_error_code(shm_error_t code) noexcept { return {static_cast<int>(code), xshm::category()}; }
+
+namespace xshm {
+
+/// What constructors throw. `what()` says what was wrong with what.
+class error : public std::system_error {
+public:
+    explicit error(const std::string &what) : std::system_error(make_error_code(shm_last_error()), what) {}
+};
+
+/// Why this thread's last call that failed did, in words.
+inline std::string last_error_message()
+{
+    std::string text(shm_last_error_message(nullptr, 0) + 1, '\0');
+    shm_last_error_message(text.data(), static_cast<std::uint32_t>(text.size()));
+    text.pop_back();
+    return text;
+}
+
+/// Waits for ever.
+inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_byte =
+    std::is_same_v<T, char> || std::is_same_v<T, unsigned char> || std::is_same_v<T, std::byte>;
+
+/// Rounds up, so that a wait is never shorter than was asked for; what is too long is for ever.
+template <class Rep, class Period>
+std::uint32_t milliseconds(std::chrono::duration<Rep, Period> time)
+{
+    using wide = std::chrono::duration<long double, std::milli>;
+    const wide exact = time;
+    if (exact.count() <= 0) return 0;
+    if (exact.count() >= 4294967295.0L) return SHM_FOREVER;
+    auto whole = static_cast<std::uint32_t>(exact.count());
+    return static_cast<long double>(whole) < exact.count() ? whole + 1 : whole;
+}
+
+template <class Handle>
+Handle *checked(Handle *handle, const char *doing, std::string_view name)
+{
+    if (handle) return handle;
+    std::string what = doing;
+    if (!name.empty()) what.append(" \"").append(name).append("\"");
+    throw error(what.append(": ").append(last_error_message()));
+}
+
+} // namespace detail
+
+/// Bytes that somebody else owns: a message. Like std::string_view, it must not outlive them.
+class view {
+public:
+    constexpr view() noexcept = default;
+    constexpr view(const void *data, std::size_t size) noexcept : data_(data), size_(size) {}
+    /// A text, without the NUL at its end.
+    view(const char *text) noexcept : view(std::string_view(text)) {}
+    /// A string, a vector or an array of bytes: whatever has data() and size().
+    template <class C, class = std::enable_if_t<detail::is_byte<
+                           std::remove_cv_t<std::remove_pointer_t<decltype(std::declval<const C &>().data())>>>>>
+    constexpr view(const C &bytes) noexcept : view(bytes.data(), bytes.size())
+    {
+    }
+
+    constexpr const void *data() const noexcept { return data_; }
+    constexpr std::size_t size() const noexcept { return size_; }
+    const std::byte *begin() const noexcept { return static_cast<const std::byte *>(data_); }
+    const std::byte *end() const noexcept { return begin() + size_; }
+    std::string_view text() const noexcept { return {static_cast<const char *>(data_), size_}; }
+
+    /// For the C functions; no message is longer than 32 bits can say, so a longer view is refused as one that is too long.
+    std::uint32_t size32() const noexcept { return size_ > UINT32_MAX ? UINT32_MAX : static_cast<std::uint32_t>(size_); }
+
+private:
+    const void *data_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+enum class direction { server_to_client = SHM_DIR_SERVER_TO_CLIENT, client_to_server = SHM_DIR_CLIENT_TO_SERVER };
+
+enum class access { owner = SHM_ACCESS_OWNER, everyone = SHM_ACCESS_EVERYONE, users = SHM_ACCESS_USERS };
+
+enum class trust { owner = SHM_TRUST_OWNER, users = SHM_TRUST_USERS, anyone = SHM_TRUST_ANYONE };
+
+/// What an endpoint may choose; the fields are shm_options_t's.
+struct options {
+    /// Bytes in each ring. 0: 2 MiB, or what the server has.
+    std::uint32_t ring_bytes = 0;
+    std::uint32_t message_limit = 0;
+    /// Negative: as long as the library thinks best.
+    std::chrono::microseconds spin{-1};
+    std::chrono::milliseconds receive_timeout = forever;
+    std::chrono::milliseconds check_interval{0};
+    bool reject_when_full = false;
+    xshm::access access = xshm::access::owner;
+    xshm::trust trust = xshm::trust::owner;
+    std::vector<std::string> users;
+    /// A self-relative security descriptor, in place of `access`. Windows only.
+    std::vector<unsigned char> security_descriptor;
+    std::uint32_t clients_per_worker = 0;
+};
+
+namespace detail {
+
+/// Options as C wants them, with what they point to.
+class c_options {
+public:
+    explicit c_options(const options &from) : c(shm_options_default())
+    {
+        c.message_limit = from.message_limit;
+        if (from.spin.count() >= 0) {
+            // The largest number means the default.
+            c.spin_us = from.spin.count() >= SHM_SPIN_DEFAULT ? SHM_SPIN_DEFAULT - 1
+                                                              : static_cast<std::uint32_t>(from.spin.count());
+        }
+        c.receive_timeout_ms = milliseconds(from.receive_timeout);
+        c.check_interval_ms = milliseconds(from.check_interval);
+        c.reject_when_full = from.reject_when_full;
+        c.access = static_cast<std::uint32_t>(from.access);
+        c.trust = static_cast<std::uint32_t>(from.trust);
+        for (const auto &user : from.users) users_.push_back(user.c_str());
+        c.users = users_.data();
+        c.user_count = static_cast<std::uint32_t>(users_.size());
+        if (!from.security_descriptor.empty()) {
+            c.access = SHM_ACCESS_SECURITY_DESCRIPTOR;
+            c.security_descriptor = from.security_descriptor.data();
+            c.security_descriptor_size = static_cast<std::uint32_t>(from.security_descriptor.size());
+        }
+        c.clients_per_worker = from.clients_per_worker;
+    }
+
+    c_options(const c_options &) = delete;
+    c_options &operator=(const c_options &) = delete;
+
+    shm_options_t c;
+
+private:
+    std::vector<const char *> users_;
+};
+
+/// Runs a callback; what it throws goes to `failed`.
+template <class Call, class Failed>
+void shielded(const Call &call, const Failed &failed) noexcept
+{
+    try {
+        call();
+    } catch (...) {
+        try {
+            failed();
+        } catch (...) {
+            // It had its chance.
+        }
+    }
+}
+
+} // namespace detail
+
+/// What an endpoint for two calls; see shm_callbacks_t. Leave out what you don't need.
+struct callbacks {
+    std::function<void()> on_connect;
+    std::function<void()> on_disconnect;
+    std::function<void()> on_data_available;
+    std::function<void()> on_space_available;
+    std::function<void(std::error_code)> on_error;
+    std::function<void(direction, view)> on_message;
+    std::function<void(direction, std::uint32_t)> on_overflow;
+
+    /// These as C wants them. Good for as long as this object lives and stays where it is.
+    shm_callbacks_t c()
+    {
+        auto c = xshm_server_callbacks_default();
+        c.user_data = this;
+        // clang-format off
+        if (on_connect) c.on_connect = [](void *all) { self(all).call([&] { self(all).on_connect(); }); };
+        if (on_disconnect) c.on_disconnect = [](void *all) { self(all).call([&] { self(all).on_disconnect(); }); };
+        if (on_data_available) c.on_data_available = [](void *all) { self(all).call([&] { self(all).on_data_available(); }); };
+        if (on_space_available) c.on_space_available = [](void *all) { self(all).call([&] { self(all).on_space_available(); }); };
+        // clang-format on
+        if (on_error) {
+            c.on_error = [](shm_error_t code, void *all) {
+                self(all).call([&] { self(all).on_error(make_error_code(code)); });
+            };
+        }
+        if (on_message) {
+            c.on_message = [](shm_direction_t way, const void *data, std::uint32_t size, void *all) {
+                self(all).call([&] { self(all).on_message(static_cast<direction>(way), view(data, size)); });
+            };
+        }
+        if (on_overflow) {
+            c.on_overflow = [](shm_direction_t way, std::uint32_t count, void *all) {
+                self(all).call([&] { self(all).on_overflow(static_cast<direction>(way), count); });
+            };
+        }
+        return c;
+    }
+
+private:
+    static callbacks &self(void *all) { return *static_cast<callbacks *>(all); }
+
+    template <class Call>
+    void call(const Call &call) noexcept
+    {
+        detail::shielded(call, [&] {
+            if (on_error) on_error(make_error_code(SHM_ERROR_INTERNAL));
+        });
+    }
+};
+
+/// Who is at the other end.
+struct peer_identity {
+    std::uint32_t process_id = 0;
+    /// A SID as text, on Linux a number; empty where the system doesn't say.
+    std::string user;
+};
+
+namespace detail {
+
+/// The functions of one kind of endpoint.
+struct server_functions {
+    using handle = ServerHandle;
+    static constexpr auto stop = shm_server_stop;
+    static constexpr auto send = shm_server_send;
+    static constexpr auto try_send = shm_server_try_send;
+    static constexpr auto send_timeout = shm_server_send_timeout;
+    static constexpr auto receive = shm_server_receive;
+    static constexpr auto try_receive = shm_server_try_receive;
+    static constexpr auto receive_timeout = shm_server_receive_timeout;
+    static constexpr auto poll = shm_server_poll;
+    static constexpr auto is_connected = shm_server_is_connected;
+    static constexpr auto peer = shm_server_peer;
+    static constexpr auto stats = shm_server_stats;
+    static constexpr auto interrupt = shm_server_interrupt;
+    static constexpr auto resume = shm_server_resume;
+};
+
+struct client_functions {
+    using handle = ClientHandle;
+    static constexpr auto stop = shm_client_disconnect;
+    static constexpr auto send = shm_client_send;
+    static constexpr auto try_send = shm_client_try_send;
+    static constexpr auto send_timeout = shm_client_send_timeout;
+    static constexpr auto receive = shm_client_receive;
+    static constexpr auto try_receive = shm_client_try_receive;
+    static constexpr auto receive_timeout = shm_client_receive_timeout;
+    static constexpr auto poll = shm_client_poll;
+    static constexpr auto is_connected = shm_client_is_connected;
+    static constexpr auto peer = shm_client_peer;
+    static constexpr auto stats = shm_client_stats;
+    static constexpr auto interrupt = shm_client_interrupt;
+    static constexpr auto resume = shm_client_resume;
+};
+
+/// A handle and its callbacks; the handle goes first.
+template <class Handle, void (*Stop)(Handle *), class Callbacks>
+class owner {
+public:
+    owner(owner &&other) noexcept
+        : handle_(std::exchange(other.handle_, nullptr)), callbacks_(std::move(other.callbacks_))
+    {
+    }
+
+    owner &operator=(owner &&other) noexcept
+    {
+        if (this != &other) {
+            stop();
+            handle_ = std::exchange(other.handle_, nullptr);
+            callbacks_ = std::move(other.callbacks_);
+        }
+        return *this;
+    }
+
+    ~owner() { stop(); }
+
+    /// Stops and frees the handle, as the destructor does. Nothing can be done with the object afterwards.
+    void stop() noexcept { Stop(std::exchange(handle_, nullptr)); }
+
+    /// For the C functions. Stays this object's.
+    Handle *get() const noexcept { return handle_; }
+
+    explicit operator bool() const noexcept { return handle_ != nullptr; }
+
+protected:
+    explicit owner(Callbacks callbacks) : callbacks_(std::make_unique<Callbacks>(std::move(callbacks))) {}
+
+    Handle *handle_ = nullptr;
+    std::unique_ptr<Callbacks> callbacks_;
+};
+
+/// What a server and a client have alike.
+template <class F>
+class endpoint : public owner<typename F::handle, F::stop, callbacks> {
+    using base = owner<typename F::handle, F::stop, callbacks>;
+
+public:
+    /// Never waits: a full queue evicts its oldest messages.
+    [[nodiscard]] std::error_code send(view message) { return F::send(this->handle_, message.data(), message.size32()); }
+
+    /// SHM_ERROR_FULL: there's no room, and the queue is as it was.
+    [[nodiscard]] std::error_code try_send(view message)
+    {
+        return F::try_send(this->handle_, message.data(), message.size32());
+    }
+
+    /// Waits for room. SHM_ERROR_TIMEOUT.
+    template <class Rep, class Period>
+    [[nodiscard]] std::error_code send(view message, std::chrono::duration<Rep, Period> timeout)
+    {
+        return F::send_timeout(this->handle_, message.data(), message.size32(), milliseconds(timeout));
+    }
+
+    /// Waits for a message, as long as the options say.
+    template <class Buffer>
+    [[nodiscard]] std::error_code receive(Buffer &buffer)
+    {
+        return receive_with(buffer, [&](void *to, std::uint32_t *size) { return F::receive(this->handle_, to, size); });
+    }
+
+    /// Waits a while. SHM_ERROR_TIMEOUT.
+    template <class Buffer, class Rep, class Period>
+    [[nodiscard]] std::error_code receive(Buffer &buffer, std::chrono::duration<Rep, Period> timeout)
+    {
+        return receive_with(buffer, [&](void *to, std::uint32_t *size) {
+            return F::receive_timeout(this->handle_, to, size, milliseconds(timeout));
+        });
+    }
+
+    /// SHM_ERROR_EMPTY: there's no message.
+    template <class Buffer>
+    [[nodiscard]] std::error_code try_receive(Buffer &buffer)
+    {
+        return receive_with(buffer, [&](void *to, std::uint32_t *size) { return F::try_receive(this->handle_, to, size); });
+    }
+
+    /// Waits until a message is there, and leaves it there. SHM_ERROR_TIMEOUT, or SHM_ERROR_EMPTY where the time is 0.
+    template <class Rep, class Period>
+    [[nodiscard]] std::error_code poll(std::chrono::duration<Rep, Period> timeout)
+    {
+        return F::poll(this->handle_, milliseconds(timeout));
+    }
+
+    bool is_connected() const noexcept { return F::is_connected(this->handle_); }
+
+    [[nodiscard]] std::error_code peer(peer_identity &out) const
+    {
+        char user[256] = "";
+        const std::error_code error = F::peer(this->handle_, &out.process_id, user, sizeof user);
+        if (!error) out.user = user;
+        return error;
+    }
+
+    [[nodiscard]] std::error_code stats(shm_stats_t &out) const { return F::stats(this->handle_, &out); }
+
+    /// Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until resume().
+    void interrupt() noexcept { F::interrupt(this->handle_); }
+    void resume() noexcept { F::resume(this->handle_); }
+
+protected:
+    using base::base;
+
+private:
+    template <class Buffer, class Receive>
+    static std::error_code receive_with(Buffer &buffer, const Receive &receive)
+    {
+        static_assert(is_byte<typename Buffer::value_type>, "messages are received into bytes");
+        if (buffer.size() < 256) buffer.resize(buffer.capacity() < 256 ? 256 : buffer.capacity());
+        for (;;) {
+            auto size = static_cast<std::uint32_t>(buffer.size());
+            const shm_error_t code = receive(buffer.data(), &size);
+            if (code == SHM_SUCCESS) buffer.resize(size);
+            if (code != SHM_ERROR_BUFFER_TOO_SMALL) return code;
+            buffer.resize(size);
+        }
+    }
+};
+
+} // namespace detail
+
+/// A server for one client.
+class server : public detail::endpoint<detail::server_functions> {
+public:
+    explicit server(const std::string &name, callbacks calls = {}, const xshm::options &options = {})
+        : endpoint(std::move(calls))
+    {
+        const detail::c_options chosen(options);
+        const shm_endpoint_config_t config{name.c_str(), options.ring_bytes};
+        const auto c = callbacks_->c();
+        handle_ = detail::checked(shm_server_start_with_options(&config, &c, &chosen.c), "starting the server", name);
+    }
+
+    /// One without a name, for clients that are given section_handle() in some other way.
+    static server anonymous(callbacks calls = {}, const xshm::options &options = {})
+    {
+        return server(std::move(calls), options);
+    }
+
+    template <class Rep, class Period>
+    [[nodiscard]] std::error_code wait_for_client(std::chrono::duration<Rep, Period> timeout)
+    {
+        return shm_server_wait_for_client(handle_, detail::milliseconds(timeout));
+    }
+
+    template <class Rep, class Period>
+    [[nodiscard]] std::error_code wait_for_client_noevent(std::chrono::duration<Rep, Period> timeout)
+    {
+        return shm_server_wait_for_client_noevent(handle_, detail::milliseconds(timeout));
+    }
+
+    [[nodiscard]] std::error_code disconnect_client() { return shm_server_disconnect_client(handle_); }
+
+    /// False: an anonymous server has no events.
+    bool get_event_handles(shm_event_handles_t &out) { return shm_server_get_event_handles(handle_, &out); }
+
+    std::intptr_t section_handle() const noexcept { return shm_server_section_handle(handle_); }
+
+private:
+    server(callbacks calls, const xshm::options &options) : endpoint(std::move(calls))
+    {
+        const detail::c_options chosen(options);
+        const auto c = callbacks_->c();
+        handle_ = detail::checked(shm_server_start_anonymous(options.ring_bytes, &c, &chosen.c), "starting a server", {});
+    }
+};
+
+/// A client of such a server.
+class client : public detail::endpoint<detail::client_functions> {
+public:
+    /// Connects: waits for the server so long.
+    template <class Rep, class Period>
+    client(const std::string &name, std::chrono::duration<Rep, Period> timeout, callbacks calls = {},
+           const xshm::options &options = {})
+        : endpoint(std::move(calls))
+    {
+        const detail::c_options chosen(options);
+        const shm_endpoint_config_t config{name.c_str(), options.ring_bytes};
+        const auto c = callbacks_->c();
+        handle_ = detail::checked(
+            shm_client_connect_with_options(&config, &c, &chosen.c, detail::milliseconds(timeout)), "connecting to", name);
+    }
+
+    /// Connects to an anonymous server by a handle to its section, which stays the caller's.
+    template <class Rep, class Period>
+    static client attach(std::intptr_t section, std::chrono::duration<Rep, Period> timeout, callbacks calls = {},
+                         const xshm::options &options = {})
+    {
+        return client(section, detail::milliseconds(timeout), std::move(calls), options);
+    }
+
+private:
+    client(std::intptr_t section, std::uint32_t timeout, callbacks calls, const xshm::options &options)
+        : endpoint(std::move(calls))
+    {
+        const detail::c_options chosen(options);
+        const auto c = callbacks_->c();
+        handle_ = detail::checked(shm_client_attach(section, &c, &chosen.c, timeout), "attaching to a section", {});
+    }
+};
+
+/// How an auto endpoint behaves; see shm_auto_options_t.
+using auto_options = shm_auto_options_t;
+
+namespace detail {
+
+struct auto_server_functions {
+    using handle = AutoServerHandle;
+    static constexpr auto start = shm_server_start_auto_with_options;
+    static constexpr auto stop = shm_server_stop_auto;
+    static constexpr auto send = shm_server_send_auto;
+    static constexpr auto try_send = shm_server_try_send_auto;
+    static constexpr auto send_timeout = shm_server_send_timeout_auto;
+    static constexpr auto stats = shm_server_stats_auto;
+};
+
+struct auto_client_functions {
+    using handle = AutoClientHandle;
+    static constexpr auto start = shm_client_connect_auto_with_options;
+    static constexpr auto stop = shm_client_disconnect_auto;
+    static constexpr auto send = shm_client_send_auto;
+    static constexpr auto try_send = shm_client_try_send_auto;
+    static constexpr auto send_timeout = shm_client_send_timeout_auto;
+    static constexpr auto stats = shm_client_stats_auto;
+};
+
+} // namespace detail
+
+/// An endpoint that works in the background: connects, receives, and connects again, on a worker thread of its own.
+template <class F>
+class auto_endpoint : public detail::owner<typename F::handle, F::stop, callbacks> {
+    using base = detail::owner<typename F::handle, F::stop, callbacks>;
+
+public:
+    explicit auto_endpoint(const std::string &name, callbacks calls = {},
+                           const auto_options &behaviour = shm_auto_options_default(), const xshm::options &options = {})
+        : base(std::move(calls))
+    {
+        const detail::c_options chosen(options);
+        const shm_endpoint_config_t config{name.c_str(), options.ring_bytes};
+        const auto c = this->callbacks_->c();
+        this->handle_ = detail::checked(F::start(&config, &c, &behaviour, &chosen.c), "starting in the background", name);
+    }
+
+    [[nodiscard]] std::error_code send(view message) { return F::send(this->handle_, message.data(), message.size32()); }
+
+    [[nodiscard]] std::error_code try_send(view message)
+    {
+        return F::try_send(this->handle_, message.data(), message.size32());
+    }
+
+    template <class Rep, class Period>
+    [[nodiscard]] std::error_code send(view message, std::chrono::duration<Rep, Period> timeout)
+    {
+        return F::send_timeout(this->handle_, message.data(), message.size32(), detail::milliseconds(timeout));
+    }
+
+    shm_auto_stats_t stats() const noexcept
+    {
+        shm_auto_stats_t stats{};
+        F::stats(this->handle_, &stats);
+        return stats;
+    }
+};
+
+using auto_server = auto_endpoint<detail::auto_server_functions>;
+using auto_client = auto_endpoint<detail::auto_client_functions>;
+
+/// What a server for many clients calls; see shm_multi_callbacks_t.
+struct multi_callbacks {
+    std::function<void(std::uint32_t)> on_client_connect;
+    std::function<void(std::uint32_t)> on_client_disconnect;
+    std::function<void(std::uint32_t, view)> on_message;
+    /// SHM_NO_CLIENT: it concerns no client.
+    std::function<void(std::uint32_t, std::error_code)> on_error;
+
+    shm_multi_callbacks_t c()
+    {
+        auto c = shm_multi_callbacks_default();
+        c.user_data = this;
+        if (on_client_connect) {
+            c.on_client_connect = [](std::uint32_t id, void *all) {
+                self(all).call(id, [&] { self(all).on_client_connect(id); });
+            };
+        }
+        if (on_client_disconnect) {
+            c.on_client_disconnect = [](std::uint32_t id, void *all) {
+                self(all).call(id, [&] { self(all).on_client_disconnect(id); });
+            };
+        }
+        if (on_message) {
+            c.on_message = [](std::uint32_t id, const void *data, std::uint32_t size, void *all) {
+                self(all).call(id, [&] { self(all).on_message(id, view(data, size)); });
+            };
+        }
+        if (on_error) {
+            c.on_error = [](std::uint32_t id, shm_error_t code, void *all) {
+                self(all).call(id, [&] { self(all).on_error(id, make_error_code(code)); });
+            };
+        }
+        return c;
+    }
+
+private:
+    static multi_callbacks &self(void *all) { return *static_cast<multi_callbacks *>(all); }
+
+    template <class Call>
+    void call(std::uint32_t id, const Call &call) noexcept
+    {
+        detail::shielded(call, [&] {
+            if (on_error) on_error(id, make_error_code(SHM_ERROR_INTERNAL));
+        });
+    }
+};
+
+/// A server for many clients, on threads of its own.
+class multi_server : public detail::owner<MultiServerHandle, shm_multi_server_stop, multi_callbacks> {
+public:
+    explicit multi_server(const std::string &name, multi_callbacks calls = {},
+                          const shm_multi_options_t &behaviour = shm_multi_options_default(),
+                          const xshm::options &options = {})
+        : owner(std::move(calls))
+    {
+        const detail::c_options chosen(options);
+        const shm_endpoint_config_t config{name.c_str(), options.ring_bytes};
+        const auto c = callbacks_->c();
+        handle_ = detail::checked(shm_multi_server_start_with_options(&config, &c, &behaviour, &chosen.c),
+                                  "starting the server", name);
+    }
+
+    [[nodiscard]] std::error_code send_to(std::uint32_t id, view message)
+    {
+        return shm_multi_server_send_to(handle_, id, message.data(), message.size32());
+    }
+
+    [[nodiscard]] std::error_code try_send_to(std::uint32_t id, view message)
+    {
+        return shm_multi_server_try_send_to(handle_, id, message.data(), message.size32());
+    }
+
+    /// To how many is stored in `sent`.
+    [[nodiscard]] std::error_code broadcast(view message, std::uint32_t *sent = nullptr)
+    {
+        return shm_multi_server_broadcast(handle_, message.data(), message.size32(), sent);
+    }
+
+    [[nodiscard]] std::error_code disconnect_client(std::uint32_t id)
+    {
+        return shm_multi_server_disconnect_client(handle_, id);
+    }
+
+    std::uint32_t client_count() const noexcept { return shm_multi_server_client_count(handle_); }
+
+    bool is_client_connected(std::uint32_t id) const noexcept { return shm_multi_server_is_client_connected(handle_, id); }
+
+    std::vector<std::uint32_t> clients() const
+    {
+        std::vector<std::uint32_t> ids(client_count());
+        std::uint32_t actual = 0;
+        // Some may come in between.
+        while (shm_multi_server_get_clients(handle_, ids.data(), static_cast<std::uint32_t>(ids.size()), &actual)
+               == SHM_ERROR_BUFFER_TOO_SMALL) {
+            ids.resize(actual);
+        }
+        ids.resize(actual);
+        return ids;
+    }
+
+    /// Empty: there's no such slot.
+    std::string channel_name(std::uint32_t slot) const
+    {
+        std::string name(shm_multi_server_channel_name(handle_, slot, nullptr, 0) + 1, '\0');
+        shm_multi_server_channel_name(handle_, slot, name.data(), static_cast<std::uint32_t>(name.size()));
+        name.pop_back();
+        return name;
+    }
+};
+
+/// What a client of such a server calls; see shm_multi_client_callbacks_t.
+struct multi_client_callbacks {
+    std::function<void(std::uint32_t)> on_connect;
+    std::function<void()> on_disconnect;
+    std::function<void(view)> on_message;
+    std::function<void(std::error_code)> on_error;
+
+    shm_multi_client_callbacks_t c()
+    {
+        auto c = shm_multi_client_callbacks_default();
+        c.user_data = this;
+        if (on_connect) {
+            c.on_connect = [](std::uint32_t slot, void *all) { self(all).call([&] { self(all).on_connect(slot); }); };
+        }
+        if (on_disconnect) c.on_disconnect = [](void *all) { self(all).call([&] { self(all).on_disconnect(); }); };
+        if (on_message) {
+            c.on_message = [](const void *data, std::uint32_t size, void *all) {
+                self(all).call([&] { self(all).on_message(view(data, size)); });
+            };
+        }
+        if (on_error) {
+            c.on_error = [](shm_error_t code, void *all) {
+                self(all).call([&] { self(all).on_error(make_error_code(code)); });
+            };
+        }
+        return c;
+    }
+
+private:
+    static multi_client_callbacks &self(void *all) { return *static_cast<multi_client_callbacks *>(all); }
+
+    template <class Call>
+    void call(const Call &call) noexcept
+    {
+        detail::shielded(call, [&] {
+            if (on_error) on_error(make_error_code(SHM_ERROR_INTERNAL));
+        });
+    }
+};
+
+/// A client of a server for many clients, with a worker thread of its own.
+class multi_client : public detail::owner<MultiClientHandle, shm_multi_client_disconnect, multi_client_callbacks> {
+public:
+    explicit multi_client(const std::string &name, multi_client_callbacks calls = {},
+                          const shm_multi_client_options_t &behaviour = shm_multi_client_options_default(),
+                          const xshm::options &options = {})
+        : owner(std::move(calls))
+    {
+        const detail::c_options chosen(options);
+        const shm_endpoint_config_t config{name.c_str(), options.ring_bytes};
+        const auto c = callbacks_->c();
+        handle_ = detail::checked(shm_multi_client_connect_with_options(&config, &c, &behaviour, &chosen.c),
+                                  "connecting to", name);
+    }
+
+    [[nodiscard]] std::error_code send(view message)
+    {
+        return shm_multi_client_send(handle_, message.data(), message.size32());
+    }
+
+    [[nodiscard]] std::error_code try_send(view message)
+    {
+        return shm_multi_client_try_send(handle_, message.data(), message.size32());
+    }
+
+    template <class Rep, class Period>
+    [[nodiscard]] std::error_code send(view message, std::chrono::duration<Rep, Period> timeout)
+    {
+        return shm_multi_client_send_timeout(handle_, message.data(), message.size32(), detail::milliseconds(timeout));
+    }
+
+    std::uint32_t slot_id() const noexcept { return shm_multi_client_slot_id(handle_); }
+
+    bool is_connected() const noexcept { return shm_multi_client_is_connected(handle_); }
+};
+
+} // namespace xshm
+
+#endif // XSHM_HPP

@@ -1,0 +1,836 @@
+/*
+ * Calls every function of xshm.h, with good and with bad arguments. Exits 0, or says which check failed.
+ *
+ * One process: the other ends are threads. That real processes reach each other is shown with examples/c/echo.c.
+ */
+#include "xshm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#include <windows.h>
+typedef HANDLE thread_t;
+#define THREAD DWORD WINAPI
+#define THREAD_END 0
+static void begin(thread_t *thread, LPTHREAD_START_ROUTINE run, void *with) { *thread = CreateThread(0, 0, run, with, 0, 0); }
+static void join(thread_t thread) { WaitForSingleObject(thread, INFINITE); CloseHandle(thread); }
+static void pause_ms(unsigned ms) { Sleep(ms); }
+static unsigned own_pid(void) { return GetCurrentProcessId(); }
+#else
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+typedef pthread_t thread_t;
+#define THREAD void *
+#define THREAD_END NULL
+static void begin(thread_t *thread, void *(*run)(void *), void *with) { pthread_create(thread, NULL, run, with); }
+static void join(thread_t thread) { pthread_join(thread, NULL); }
+static void pause_ms(unsigned ms) { usleep(1000 * ms); }
+static unsigned own_pid(void) { return (unsigned)getpid(); }
+#endif
+
+static unsigned checks;
+
+#define CHECK(condition)                                                                                             \
+    do {                                                                                                             \
+        char why_[256] = "";                                                                                         \
+        checks++;                                                                                                    \
+        if (!(condition)) {                                                                                          \
+            shm_last_error_message(why_, sizeof why_);                                                               \
+            fprintf(stderr, "%s:%d: %s; last error %d: %s\n", __FILE__, __LINE__, #condition, shm_last_error(), why_); \
+            exit(1);                                                                                                 \
+        }                                                                                                            \
+    } while (0)
+
+/* Callbacks run on several threads. */
+#define ADD(count) __sync_fetch_and_add(&(count), 1)
+
+static char name_[64];
+
+/* A name that no other run and no other test has. */
+static const char *name_for(const char *test)
+{
+    sprintf(name_, "xshm.api.%u.%.20s", own_pid(), test);
+    return name_;
+}
+
+/* Waits until something that another thread counts has come about. The count is only looked at. */
+static int comes(volatile unsigned *count, unsigned at_least)
+{
+    unsigned waited;
+    for (waited = 0; waited < 10000 && *count < at_least; waited += 5) pause_ms(5);
+    return *count >= at_least;
+}
+
+/* ------------------------------------------------------------------------------------------------ a connected pair */
+
+struct opener {
+    shm_endpoint_config_t config;
+    const shm_callbacks_t *callbacks;
+    const shm_options_t *options;
+    ClientHandle *client;
+};
+
+static THREAD open_client(void *with)
+{
+    struct opener *opener = with;
+    opener->client = shm_client_connect_with_options(&opener->config, opener->callbacks, opener->options, 10000);
+    return THREAD_END;
+}
+
+static void connect_pair(const char *test, const shm_callbacks_t *server_calls, const shm_callbacks_t *client_calls,
+                         const shm_options_t *server_options, ServerHandle **server, ClientHandle **client)
+{
+    struct opener opener;
+    thread_t thread;
+    opener.config = xshm_client_config(name_for(test));
+    opener.callbacks = client_calls;
+    opener.options = NULL;
+    opener.client = NULL;
+    *server = shm_server_start_with_options(&opener.config, server_calls, server_options);
+    CHECK(*server);
+    begin(&thread, open_client, &opener);
+    CHECK(shm_server_wait_for_client(*server, 10000) == SHM_SUCCESS);
+    join(thread);
+    *client = opener.client;
+    CHECK(*client);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the checks */
+
+static void null_everywhere(void)
+{
+    uint8_t byte = 0;
+    uint32_t size = 1;
+    const shm_error_t bad = SHM_ERROR_INVALID_PARAM;
+    shm_endpoint_config_t nameless = {NULL, 0};
+
+    CHECK(!shm_server_start(NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_server_start(&nameless, NULL) && shm_last_error() == bad);
+    CHECK(!shm_server_start_with_options(NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_client_connect(NULL, NULL, 0) && shm_last_error() == bad);
+    CHECK(!shm_client_connect(&nameless, NULL, 0) && shm_last_error() == bad);
+    CHECK(!shm_client_connect_with_options(NULL, NULL, NULL, 0) && shm_last_error() == bad);
+    CHECK(!shm_server_start_auto(NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_server_start_auto_with_options(NULL, NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_client_connect_auto(NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_client_connect_auto_with_options(NULL, NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_multi_server_start(NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_multi_server_start_with_options(NULL, NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_multi_client_connect(NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_multi_client_connect_with_options(NULL, NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_client_attach(0, NULL, NULL, 0));
+    CHECK(!shm_client_attach(-1, NULL, NULL, 0));
+
+    CHECK(shm_server_wait_for_client(NULL, 0) == bad);
+    CHECK(shm_server_wait_for_client_noevent(NULL, 0) == bad);
+    CHECK(shm_server_disconnect_client(NULL) == bad);
+    CHECK(shm_server_send(NULL, &byte, 1) == bad);
+    CHECK(shm_server_try_send(NULL, &byte, 1) == bad);
+    CHECK(shm_server_send_timeout(NULL, &byte, 1, 0) == bad);
+    CHECK(shm_server_receive(NULL, &byte, &size) == bad);
+    CHECK(shm_server_try_receive(NULL, &byte, &size) == bad);
+    CHECK(shm_server_receive_timeout(NULL, &byte, &size, 0) == bad);
+    CHECK(shm_server_poll(NULL, 0) == bad);
+    CHECK(!shm_server_is_connected(NULL));
+    CHECK(shm_server_peer(NULL, NULL, NULL, 0) == bad);
+    CHECK(shm_server_stats(NULL, NULL) == bad);
+    CHECK(shm_server_interrupt(NULL) == bad);
+    CHECK(shm_server_resume(NULL) == bad);
+    CHECK(!shm_server_get_event_handles(NULL, NULL));
+    CHECK(shm_server_section_handle(NULL) == 0);
+    shm_server_stop(NULL);
+
+    CHECK(shm_client_send(NULL, &byte, 1) == bad);
+    CHECK(shm_client_try_send(NULL, &byte, 1) == bad);
+    CHECK(shm_client_send_timeout(NULL, &byte, 1, 0) == bad);
+    CHECK(shm_client_receive(NULL, &byte, &size) == bad);
+    CHECK(shm_client_try_receive(NULL, &byte, &size) == bad);
+    CHECK(shm_client_receive_timeout(NULL, &byte, &size, 0) == bad);
+    CHECK(shm_client_poll(NULL, 0) == bad);
+    CHECK(!shm_client_is_connected(NULL));
+    CHECK(shm_client_peer(NULL, NULL, NULL, 0) == bad);
+    CHECK(shm_client_stats(NULL, NULL) == bad);
+    CHECK(shm_client_interrupt(NULL) == bad);
+    CHECK(shm_client_resume(NULL) == bad);
+    shm_client_disconnect(NULL);
+
+    CHECK(shm_server_send_auto(NULL, &byte, 1) == bad);
+    CHECK(shm_server_try_send_auto(NULL, &byte, 1) == bad);
+    CHECK(shm_server_send_timeout_auto(NULL, &byte, 1, 0) == bad);
+    CHECK(!shm_server_stats_auto(NULL, NULL));
+    shm_server_stop_auto(NULL);
+    CHECK(shm_client_send_auto(NULL, &byte, 1) == bad);
+    CHECK(shm_client_try_send_auto(NULL, &byte, 1) == bad);
+    CHECK(shm_client_send_timeout_auto(NULL, &byte, 1, 0) == bad);
+    CHECK(!shm_client_stats_auto(NULL, NULL));
+    shm_client_disconnect_auto(NULL);
+
+    CHECK(shm_multi_server_send_to(NULL, 0, &byte, 1) == bad);
+    CHECK(shm_multi_server_try_send_to(NULL, 0, &byte, 1) == bad);
+    CHECK(shm_multi_server_broadcast(NULL, &byte, 1, NULL) == bad);
+    CHECK(shm_multi_server_disconnect_client(NULL, 0) == bad);
+    CHECK(shm_multi_server_client_count(NULL) == 0);
+    CHECK(!shm_multi_server_is_client_connected(NULL, 0));
+    CHECK(shm_multi_server_get_clients(NULL, NULL, 0, NULL) == bad);
+    CHECK(shm_multi_server_channel_name(NULL, 0, NULL, 0) == 0);
+    shm_multi_server_stop(NULL);
+    CHECK(shm_multi_client_send(NULL, &byte, 1) == bad);
+    CHECK(shm_multi_client_try_send(NULL, &byte, 1) == bad);
+    CHECK(shm_multi_client_send_timeout(NULL, &byte, 1, 0) == bad);
+    CHECK(shm_multi_client_slot_id(NULL) == SHM_NO_CLIENT);
+    CHECK(!shm_multi_client_is_connected(NULL));
+    shm_multi_client_disconnect(NULL);
+}
+
+static void codes_and_versions(void)
+{
+    int code;
+    char text[8];
+    CHECK(xshm_version() == XSHM_VERSION);
+    for (code = 0; code >= SHM_ERROR_FORKED; code--) {
+        CHECK(strlen(shm_error_string(code)) > 0);
+        CHECK(strcmp(shm_error_string(code), shm_error_string(12345)) != 0);
+    }
+    CHECK(strcmp(shm_error_string(1), shm_error_string(-25)) == 0);
+    CHECK(strcmp(shm_error_string(INT32_MIN), shm_error_string(INT32_MAX)) == 0);
+    /* The text is cut off where the buffer ends. */
+    CHECK(!shm_server_start(NULL, NULL));
+    CHECK(shm_last_error_message(NULL, 0) > sizeof text);
+    CHECK(shm_last_error_message(NULL, 100) > sizeof text);
+    memset(text, 'x', sizeof text);
+    CHECK(shm_last_error_message(text, 0) > sizeof text && text[0] == 'x');
+    CHECK(shm_last_error_message(text, sizeof text) > sizeof text && strlen(text) == sizeof text - 1);
+    CHECK(shm_last_error_message(text, 1) > sizeof text && text[0] == 0);
+}
+
+static THREAD no_error_yet(void *with)
+{
+    *(int *)with = shm_last_error() == SHM_SUCCESS && shm_last_error_message(NULL, 0) == 0;
+    return THREAD_END;
+}
+
+static void the_last_error_is_the_threads(void)
+{
+    thread_t thread;
+    int none = 0;
+    CHECK(!shm_server_start(NULL, NULL));
+    begin(&thread, no_error_yet, &none);
+    join(thread);
+    CHECK(none);
+}
+
+static void bad_names_and_options(void)
+{
+    shm_endpoint_config_t config = xshm_server_config("");
+    shm_options_t options = shm_options_default();
+    const char *nobody[1] = {"nobody at all"};
+    char longest[82];
+    ServerHandle *server;
+
+    CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    config.name = "back\\slash";
+    CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    CHECK(!shm_client_connect(&config, NULL, 0) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    memset(longest, 'n', 81);
+    longest[81] = 0;
+    config.name = longest;
+    CHECK(!shm_server_start_auto(&config, NULL, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    CHECK(!shm_client_connect_auto(&config, NULL, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    CHECK(!shm_multi_server_start(longest, NULL, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    CHECK(!shm_multi_client_connect(longest, NULL, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    config.name = "\xff\xfe";
+    CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+
+    config.name = name_for("options");
+    config.buffer_bytes = 100000;
+    CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    config.buffer_bytes = 4096;
+    server = shm_server_start(&config, NULL);
+    CHECK(server);
+    CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
+    CHECK(!shm_server_start_auto(&config, NULL, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
+    CHECK(!shm_multi_server_start(config.name, NULL, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
+    /* Nobody waits for the client: its time runs out. */
+    CHECK(!shm_client_connect(&config, NULL, 50) && shm_last_error() == SHM_ERROR_TIMEOUT);
+    shm_server_stop(server);
+    CHECK(!shm_client_connect(&config, NULL, 0) && shm_last_error() == SHM_ERROR_TIMEOUT);
+    CHECK(!shm_multi_client_connect_with_options(&config, NULL, &(shm_multi_client_options_t){0, 0, 0, 0}, NULL));
+    CHECK(shm_last_error() == SHM_ERROR_TIMEOUT);
+
+    options.struct_size = 8;
+    CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    options = shm_options_default();
+    options.access = 17;
+    CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    options.access = SHM_ACCESS_USERS;
+    options.user_count = 1;
+    CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    options.users = nobody;
+    CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    options.access = SHM_ACCESS_SECURITY_DESCRIPTOR;
+    options.security_descriptor = "no descriptor";
+    options.security_descriptor_size = 13;
+    CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    options.security_descriptor_size = 70000;
+    CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    options = shm_options_default();
+    options.trust = 17;
+    CHECK(!shm_client_connect_with_options(&config, NULL, &options, 0) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    options = shm_options_default();
+    options.message_limit = 1000000;
+    CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    CHECK(!shm_server_start_anonymous(3, NULL, NULL) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    {
+        shm_multi_options_t multi = shm_multi_options_default();
+        CHECK(multi.max_clients == 20);
+        multi.max_clients = 0;
+        CHECK(!shm_multi_server_start(name_for("none"), NULL, &multi) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    }
+}
+
+static struct {
+    volatile unsigned connects, disconnects, data, space, errors, messages, overflows, lost;
+    volatile shm_error_t how;
+} seen;
+
+static void on_connect(void *user) { CHECK(user == &seen); ADD(seen.connects); }
+static void on_disconnect(void *user) { CHECK(user == &seen); seen.how = shm_last_error(); ADD(seen.disconnects); }
+static void on_data(void *user) { CHECK(user == &seen); ADD(seen.data); }
+static void on_space(void *user) { CHECK(user == &seen); ADD(seen.space); }
+static void on_error(shm_error_t code, void *user) { CHECK(user == &seen && code < 0); ADD(seen.errors); }
+static void on_message(shm_direction_t way, const void *data, uint32_t size, void *user)
+{
+    CHECK(user == &seen && data && size >= 2 && way == SHM_DIR_CLIENT_TO_SERVER);
+    ADD(seen.messages);
+}
+static void on_overflow(shm_direction_t way, uint32_t count, void *user)
+{
+    CHECK(user == &seen && count > 0);
+    CHECK(way == SHM_DIR_SERVER_TO_CLIENT || way == SHM_DIR_CLIENT_TO_SERVER);
+    ADD(seen.overflows);
+    seen.lost += count;
+}
+
+static shm_callbacks_t all_callbacks(void)
+{
+    shm_callbacks_t calls = xshm_server_callbacks_default();
+    memset(&seen, 0, sizeof seen);
+    calls.on_connect = on_connect;
+    calls.on_disconnect = on_disconnect;
+    calls.on_data_available = on_data;
+    calls.on_space_available = on_space;
+    calls.on_error = on_error;
+    calls.on_message = on_message;
+    calls.on_overflow = on_overflow;
+    calls.user_data = &seen;
+    return calls;
+}
+
+static void messages_and_their_sizes(void)
+{
+    static uint8_t longest[70000], buffer[70000];
+    ServerHandle *server;
+    ClientHandle *client;
+    uint32_t size = 0, pid = 0;
+    char user[256] = "?";
+    shm_stats_t stats;
+    shm_event_handles_t events = {0, 0};
+
+    connect_pair("messages", NULL, NULL, NULL, &server, &client);
+    CHECK(shm_server_is_connected(server) && shm_client_is_connected(client));
+    CHECK(shm_server_wait_for_client(server, 0) == SHM_ERROR_ALREADY_CONNECTED);
+    CHECK(shm_server_wait_for_client_noevent(server, 0) == SHM_ERROR_ALREADY_CONNECTED);
+
+    CHECK(shm_server_send(server, "x", 1) == SHM_ERROR_MESSAGE_TOO_SMALL);
+    CHECK(shm_server_send(server, NULL, 0) == SHM_ERROR_MESSAGE_TOO_SMALL);
+    CHECK(shm_server_send(server, NULL, 5) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_server_send(server, longest, 65536) == SHM_ERROR_MESSAGE_TOO_LARGE);
+    CHECK(shm_server_send(server, longest, UINT32_MAX) == SHM_ERROR_MESSAGE_TOO_LARGE);
+    CHECK(shm_client_poll(client, 0) == SHM_ERROR_EMPTY);
+    CHECK(shm_client_poll(client, 1) == SHM_ERROR_TIMEOUT);
+    size = sizeof buffer;
+    CHECK(shm_client_try_receive(client, buffer, &size) == SHM_ERROR_EMPTY && size == sizeof buffer);
+    CHECK(shm_client_receive_timeout(client, buffer, &size, 1) == SHM_ERROR_TIMEOUT);
+
+    memset(longest, 0xa5, sizeof longest);
+    CHECK(shm_server_send(server, longest, 65535) == SHM_SUCCESS);
+    CHECK(shm_client_poll(client, SHM_FOREVER) == SHM_SUCCESS);
+    CHECK(shm_client_receive(client, buffer, NULL) == SHM_ERROR_INVALID_PARAM);
+    size = 10;
+    CHECK(shm_client_receive(client, NULL, &size) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_client_receive(client, buffer, &size) == SHM_ERROR_BUFFER_TOO_SMALL && size == 65535);
+    size = 0;
+    CHECK(shm_client_try_receive(client, NULL, &size) == SHM_ERROR_BUFFER_TOO_SMALL && size == 65535);
+    size = sizeof buffer;
+    CHECK(shm_client_receive(client, buffer, &size) == SHM_SUCCESS && size == 65535);
+    CHECK(memcmp(longest, buffer, 65535) == 0);
+
+    CHECK(shm_client_try_send(client, "ab", 2) == SHM_SUCCESS);
+    CHECK(shm_client_send_timeout(client, "cd", 2, UINT32_MAX - 1) == SHM_SUCCESS);
+    size = UINT32_MAX;
+    CHECK(shm_server_receive_timeout(server, buffer, &size, SHM_FOREVER) == SHM_SUCCESS && size == 2 && buffer[0] == 'a');
+    size = sizeof buffer;
+    CHECK(shm_server_receive(server, buffer, &size) == SHM_SUCCESS && size == 2 && buffer[0] == 'c');
+
+    CHECK(shm_server_peer(server, &pid, user, sizeof user) == SHM_SUCCESS && pid == own_pid());
+    CHECK(shm_client_peer(client, NULL, NULL, 0) == SHM_SUCCESS);
+    CHECK(shm_client_peer(client, &pid, user, sizeof user) == SHM_SUCCESS && pid == own_pid() && strlen(user) > 0);
+    CHECK(shm_server_stats(server, NULL) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_server_stats(server, &stats) == SHM_SUCCESS && stats.sent == 1 && stats.received == 2);
+    CHECK(shm_client_stats(client, &stats) == SHM_SUCCESS && stats.sent == 2 && stats.received == 1);
+    CHECK(!shm_server_get_event_handles(server, NULL));
+    CHECK(shm_server_get_event_handles(server, &events) && events.s2c_data != events.c2s_data);
+    CHECK(shm_server_section_handle(server) != 0);
+
+    /* The client goes; what it sent stays to be received. */
+    CHECK(shm_client_send(client, "bye", 3) == SHM_SUCCESS);
+    shm_client_disconnect(client);
+    size = sizeof buffer;
+    CHECK(shm_server_receive(server, buffer, &size) == SHM_SUCCESS && size == 3);
+    CHECK(shm_server_receive(server, buffer, &size) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_send(server, "bye", 3) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(!shm_server_is_connected(server));
+    CHECK(shm_server_wait_for_client(server, 0) == SHM_ERROR_TIMEOUT);
+    CHECK(shm_server_wait_for_client_noevent(server, 1) == SHM_ERROR_TIMEOUT);
+    shm_server_stop(server);
+}
+
+static void before_the_first_connection(void)
+{
+    shm_endpoint_config_t config = xshm_server_config(name_for("first"));
+    ServerHandle *server = shm_server_start(&config, NULL);
+    shm_stats_t stats;
+    uint8_t buffer[4];
+    uint32_t size = sizeof buffer;
+    CHECK(server);
+    CHECK(shm_server_send(server, "ab", 2) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_try_send(server, "ab", 2) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_send_timeout(server, "ab", 2, SHM_FOREVER) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_receive(server, buffer, &size) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_poll(server, SHM_FOREVER) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_peer(server, NULL, NULL, 0) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_stats(server, &stats) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_disconnect_client(server) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(!shm_server_is_connected(server));
+    shm_server_stop(server);
+}
+
+static void callbacks_inside_the_calls(void)
+{
+    ServerHandle *server;
+    ClientHandle *client;
+    shm_callbacks_t calls = all_callbacks();
+    shm_options_t options = shm_options_default();
+    uint8_t buffer[16];
+    uint32_t size, sent;
+
+    options.message_limit = 4;
+    connect_pair("callbacks", &calls, NULL, &options, &server, &client);
+    CHECK(seen.connects == 1 && seen.disconnects == 0);
+    for (sent = 0; sent < 7; sent++) CHECK(shm_server_send(server, "ab", 2) == SHM_SUCCESS);
+    CHECK(seen.overflows == 3 && seen.lost == 3);
+    CHECK(shm_server_try_send(server, "ab", 2) == SHM_ERROR_FULL);
+    CHECK(shm_server_send_timeout(server, "ab", 2, 1) == SHM_ERROR_TIMEOUT && seen.space == 0);
+    CHECK(shm_client_send(client, "ab", 2) == SHM_SUCCESS);
+    CHECK(shm_server_poll(server, 1000) == SHM_SUCCESS && seen.data == 1);
+    /* The client overwrites its own: the server learns of it when it receives. */
+    for (sent = 0; sent < 5; sent++) CHECK(shm_client_send(client, "ab", 2) == SHM_SUCCESS);
+    size = sizeof buffer;
+    CHECK(shm_server_receive(server, buffer, &size) == SHM_SUCCESS && seen.lost == 5);
+    shm_client_disconnect(client);
+    for (sent = 0; sent < 4; sent++) {
+        size = sizeof buffer;
+        if (shm_server_receive(server, buffer, &size) != SHM_SUCCESS) break;
+    }
+    CHECK(sent == 3 && seen.disconnects == 1 && seen.how == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_receive(server, buffer, &size) == SHM_ERROR_NOT_CONNECTED && seen.disconnects == 1);
+    CHECK(seen.errors == 0 && seen.messages == 0);
+    shm_server_stop(server);
+    CHECK(seen.disconnects == 1);
+}
+
+static void a_channel_that_rejects(void)
+{
+    ServerHandle *server;
+    ClientHandle *client;
+    shm_options_t options = shm_options_default();
+    options.message_limit = 1;
+    options.reject_when_full = 1;
+    options.spin_us = 0;
+    options.receive_timeout_ms = 0;
+    options.check_interval_ms = 100;
+    options.access = SHM_ACCESS_EVERYONE;
+    connect_pair("rejects", NULL, NULL, &options, &server, &client);
+    CHECK(shm_client_send(client, "ab", 2) == SHM_SUCCESS);
+    CHECK(shm_client_send(client, "ab", 2) == SHM_ERROR_FULL);
+    {
+        uint8_t buffer[2];
+        uint32_t size = 2;
+        CHECK(shm_server_receive(server, buffer, &size) == SHM_SUCCESS);
+        CHECK(shm_server_receive(server, buffer, &size) == SHM_ERROR_EMPTY);
+    }
+    CHECK(shm_server_disconnect_client(server) == SHM_SUCCESS);
+    CHECK(shm_client_poll(client, SHM_FOREVER) == SHM_ERROR_NOT_CONNECTED);
+    shm_client_disconnect(client);
+    shm_server_stop(server);
+}
+
+struct waiter {
+    ServerHandle *server;
+    shm_error_t result;
+    volatile unsigned inside;
+};
+
+static THREAD wait_for_message(void *with)
+{
+    struct waiter *waiter = with;
+    uint8_t buffer[16];
+    uint32_t size = sizeof buffer;
+    waiter->inside = 1;
+    waiter->result = shm_server_receive(waiter->server, buffer, &size);
+    return THREAD_END;
+}
+
+static THREAD wait_for_client(void *with)
+{
+    struct waiter *waiter = with;
+    waiter->inside = 1;
+    waiter->result = shm_server_wait_for_client(waiter->server, SHM_FOREVER);
+    return THREAD_END;
+}
+
+static void calls_are_ended_from_other_threads(void)
+{
+    ServerHandle *server;
+    ClientHandle *client;
+    struct waiter waiter;
+    thread_t thread;
+    unsigned round;
+
+    connect_pair("ended", NULL, NULL, NULL, &server, &client);
+    waiter.server = server;
+    waiter.inside = 0;
+    begin(&thread, wait_for_message, &waiter);
+    CHECK(comes(&waiter.inside, 1));
+    CHECK(shm_server_interrupt(server) == SHM_SUCCESS);
+    join(thread);
+    CHECK(waiter.result == SHM_ERROR_INTERRUPTED);
+    CHECK(shm_server_poll(server, 10) == SHM_ERROR_INTERRUPTED);
+    CHECK(shm_server_resume(server) == SHM_SUCCESS);
+    CHECK(shm_server_poll(server, 10) == SHM_ERROR_TIMEOUT);
+    CHECK(shm_client_interrupt(client) == SHM_SUCCESS);
+    CHECK(shm_client_poll(client, SHM_FOREVER) == SHM_ERROR_INTERRUPTED);
+    CHECK(shm_client_resume(client) == SHM_SUCCESS);
+
+    /* Stopping ends the call of the other thread first. Sometimes it sleeps by then, sometimes it has hardly begun. */
+    waiter.inside = 0;
+    begin(&thread, wait_for_message, &waiter);
+    CHECK(comes(&waiter.inside, 1));
+    pause_ms(20);
+    shm_server_stop(server);
+    join(thread);
+    CHECK(waiter.result == SHM_ERROR_INTERRUPTED || waiter.result == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_client_poll(client, SHM_FOREVER) == SHM_ERROR_NOT_CONNECTED);
+    shm_client_disconnect(client);
+    for (round = 0; round < 20; round++) {
+        shm_endpoint_config_t config = xshm_server_config(name_for("stopped"));
+        CHECK(waiter.server = shm_server_start(&config, NULL));
+        waiter.inside = 0;
+        begin(&thread, wait_for_client, &waiter);
+        CHECK(comes(&waiter.inside, 1));
+        pause_ms(5 + round % 3);
+        shm_server_stop(waiter.server);
+        join(thread);
+        CHECK(waiter.result == SHM_ERROR_INTERRUPTED);
+    }
+}
+
+static ServerHandle *stopped_inside;
+
+static void stop_inside(void *user)
+{
+    ServerHandle *server = stopped_inside;
+    (void)user;
+    CHECK(shm_server_send(server, "xx", 2) == SHM_ERROR_NOT_CONNECTED);
+    stopped_inside = NULL;
+    shm_server_stop(server);
+}
+
+static void a_callback_stops_its_own_handle(void)
+{
+    ClientHandle *client;
+    shm_callbacks_t calls = xshm_server_callbacks_default();
+    uint8_t buffer[4];
+    uint32_t size = sizeof buffer;
+    calls.on_disconnect = stop_inside;
+    connect_pair("inside", &calls, NULL, NULL, &stopped_inside, &client);
+    shm_client_disconnect(client);
+    CHECK(shm_server_receive(stopped_inside, buffer, &size) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(stopped_inside == NULL);
+}
+
+struct attached {
+    intptr_t section;
+    ClientHandle *client;
+};
+
+static THREAD attach(void *with)
+{
+    struct attached *attached = with;
+    attached->client = shm_client_attach(attached->section, NULL, NULL, 10000);
+    return THREAD_END;
+}
+
+static void anonymous_servers(void)
+{
+    shm_event_handles_t events;
+    struct attached attached;
+    thread_t thread;
+    uint8_t buffer[8];
+    uint32_t size = sizeof buffer;
+    ServerHandle *server = shm_server_start_anonymous(65536, NULL, NULL);
+    CHECK(server);
+    CHECK(!shm_server_get_event_handles(server, &events));
+    attached.section = shm_server_section_handle(server);
+    begin(&thread, attach, &attached);
+    CHECK(shm_server_wait_for_client_noevent(server, 10000) == SHM_SUCCESS);
+    join(thread);
+    CHECK(attached.client);
+    CHECK(shm_server_send(server, "hidden", 6) == SHM_SUCCESS);
+    CHECK(shm_client_receive(attached.client, buffer, &size) == SHM_SUCCESS && size == 6);
+    shm_client_disconnect(attached.client);
+    shm_server_stop(server);
+}
+
+static void auto_endpoints(void)
+{
+    shm_callbacks_t calls = all_callbacks();
+    shm_auto_options_t options = shm_auto_options_default();
+    shm_auto_stats_t stats;
+    shm_endpoint_config_t config = xshm_server_config(name_for("auto"));
+    AutoServerHandle *server;
+    AutoClientHandle *client;
+
+    CHECK(options.wait_timeout_ms == 0 && options.max_send_queue > 0 && options.recv_batch > 0);
+    options.reconnect_delay_ms = 1;
+    server = shm_server_start_auto(&config, &calls, &options);
+    CHECK(server);
+    client = shm_client_connect_auto(&config, NULL, NULL);
+    CHECK(client);
+    CHECK(comes(&seen.connects, 1));
+    CHECK(shm_client_send_auto(client, "one", 3) == SHM_SUCCESS);
+    CHECK(shm_client_try_send_auto(client, "two", 3) == SHM_SUCCESS);
+    CHECK(shm_client_send_timeout_auto(client, "three", 5, 1000) == SHM_SUCCESS);
+    CHECK(shm_client_send_auto(client, NULL, 3) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_client_send_auto(client, "x", 1) == SHM_ERROR_MESSAGE_TOO_SMALL);
+    CHECK(comes(&seen.messages, 3) && seen.data == 3);
+    CHECK(shm_server_send_auto(server, "ab", 2) == SHM_SUCCESS);
+    CHECK(shm_server_try_send_auto(server, "ab", 2) == SHM_SUCCESS);
+    CHECK(shm_server_send_timeout_auto(server, "ab", 2, 1000) == SHM_SUCCESS);
+    CHECK(!shm_server_stats_auto(server, NULL));
+    CHECK(shm_server_stats_auto(server, &stats) && stats.sent_messages == 3 && stats.received_messages == 3);
+    CHECK(shm_client_stats_auto(client, &stats) && stats.sent_messages == 3);
+    shm_client_disconnect_auto(client);
+    CHECK(comes(&seen.disconnects, 1) && seen.how == SHM_ERROR_NOT_CONNECTED);
+    /* Another one comes, and this time the server ends it. */
+    client = shm_client_connect_auto_with_options(&config, NULL, NULL, NULL);
+    CHECK(client && comes(&seen.connects, 2));
+    shm_server_stop_auto(server);
+    CHECK(seen.disconnects == 2 && seen.how == SHM_ERROR_INTERRUPTED && seen.errors == 0);
+    shm_client_disconnect_auto(client);
+}
+
+static AutoClientHandle *auto_inside;
+static volatile unsigned auto_stopped;
+
+static void stop_auto_inside(void *user)
+{
+    (void)user;
+    shm_client_disconnect_auto(auto_inside);
+    ADD(auto_stopped);
+}
+
+static void a_callback_stops_its_own_auto_handle(void)
+{
+    shm_callbacks_t calls = xshm_client_callbacks_default();
+    shm_endpoint_config_t config = xshm_server_config(name_for("auto.in"));
+    AutoServerHandle *server = shm_server_start_auto_with_options(&config, NULL, NULL, NULL);
+    CHECK(server);
+    calls.on_disconnect = stop_auto_inside;
+    auto_inside = shm_client_connect_auto(&config, &calls, NULL);
+    CHECK(auto_inside);
+    /* The client's queue empties when it has connected. */
+    CHECK(shm_client_send_timeout_auto(auto_inside, "ab", 2, 10000) == SHM_SUCCESS);
+    {
+        shm_auto_stats_t stats = {0, 0, 0, 0};
+        unsigned waited;
+        for (waited = 0; waited < 2000 && stats.received_messages == 0; waited++) {
+            CHECK(shm_server_stats_auto(server, &stats));
+            pause_ms(5);
+        }
+        CHECK(stats.received_messages == 1);
+    }
+    shm_server_stop_auto(server);
+    CHECK(comes(&auto_stopped, 1));
+}
+
+static struct {
+    volatile unsigned connects, disconnects, messages, errors;
+    volatile shm_error_t how;
+} many;
+
+static void on_client(uint32_t id, void *user) { CHECK(user == &many && id < 2); ADD(many.connects); }
+static void on_client_gone(uint32_t id, void *user)
+{
+    CHECK(user == &many && id < 2);
+    many.how = shm_last_error();
+    ADD(many.disconnects);
+}
+static void on_client_message(uint32_t id, const void *data, uint32_t size, void *user)
+{
+    CHECK(user == &many && id < 2 && size == 5 && memcmp(data, "hello", 5) == 0);
+    ADD(many.messages);
+}
+static void on_client_error(uint32_t id, shm_error_t code, void *user)
+{
+    (void)id, (void)code;
+    CHECK(user == &many);
+    ADD(many.errors);
+}
+
+static struct {
+    volatile unsigned connects, disconnects, messages, errors;
+    volatile shm_error_t how;
+} one;
+
+static void on_slot(uint32_t slot, void *user) { CHECK(user == &one && slot == 0); ADD(one.connects); }
+static void on_over(void *user) { CHECK(user == &one); one.how = shm_last_error(); ADD(one.disconnects); }
+static void on_text(const void *data, uint32_t size, void *user)
+{
+    CHECK(user == &one && size >= 2 && data);
+    ADD(one.messages);
+}
+static void on_fault(shm_error_t code, void *user)
+{
+    CHECK(user == &one && code < 0);
+    ADD(one.errors);
+}
+
+static void many_clients(void)
+{
+    shm_multi_callbacks_t calls = xshm_multi_callbacks_default();
+    shm_multi_client_callbacks_t client_calls = xshm_multi_client_callbacks_default();
+    shm_multi_options_t options = xshm_multi_options_default();
+    shm_multi_client_options_t client_options = xshm_multi_client_options_default();
+    shm_options_t channel = shm_options_default();
+    shm_endpoint_config_t config;
+    MultiServerHandle *server;
+    MultiClientHandle *first, *second;
+    char text[128], short_text[5];
+    uint32_t ids[4] = {9, 9, 9, 9}, actual = 0, sent = 0;
+
+    calls.on_client_connect = on_client;
+    calls.on_client_disconnect = on_client_gone;
+    calls.on_message = on_client_message;
+    calls.on_error = on_client_error;
+    calls.user_data = &many;
+    client_calls.on_connect = on_slot;
+    client_calls.on_disconnect = on_over;
+    client_calls.on_message = on_text;
+    client_calls.on_error = on_fault;
+    client_calls.user_data = &one;
+    options.max_clients = 2;
+    channel.clients_per_worker = 1;
+    config.name = name_for("multi");
+    config.buffer_bytes = 65536;
+    server = shm_multi_server_start_with_options(&config, &calls, &options, &channel);
+    CHECK(server);
+    CHECK(shm_multi_server_send_to(server, 0, "hello", 5) == SHM_ERROR_NOT_FOUND);
+    CHECK(shm_multi_server_try_send_to(server, 77, "hello", 5) == SHM_ERROR_NOT_FOUND);
+    CHECK(shm_multi_server_disconnect_client(server, 0) == SHM_ERROR_NOT_FOUND);
+    first = shm_multi_client_connect(config.name, &client_calls, &client_options);
+    CHECK(first && shm_multi_client_slot_id(first) == 0 && many.connects == 1 && one.connects == 1);
+    second = shm_multi_client_connect_with_options(&config, NULL, NULL, NULL);
+    CHECK(second && shm_multi_client_slot_id(second) == 1 && many.connects == 2);
+    CHECK(!shm_multi_client_connect(config.name, NULL, NULL) && shm_last_error() == SHM_ERROR_NO_SLOT);
+    CHECK(shm_multi_server_client_count(server) == 2);
+    CHECK(shm_multi_server_is_client_connected(server, 1) && !shm_multi_server_is_client_connected(server, 2));
+    CHECK(shm_multi_server_get_clients(server, ids, 4, &actual) == SHM_SUCCESS);
+    CHECK(actual == 2 && ids[0] == 0 && ids[1] == 1 && ids[2] == 9);
+    CHECK(shm_multi_server_get_clients(server, NULL, 4, &actual) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_multi_server_get_clients(server, NULL, 0, &actual) == SHM_ERROR_BUFFER_TOO_SMALL && actual == 2);
+    CHECK(shm_multi_server_get_clients(server, ids, 4, NULL) == SHM_SUCCESS);
+    CHECK(shm_multi_server_channel_name(server, 1, text, sizeof text) == strlen(text) && strlen(text) > 0);
+    CHECK(shm_multi_server_channel_name(server, 1, short_text, sizeof short_text) == strlen(text));
+    CHECK(memcmp(short_text, text, 4) == 0 && short_text[4] == 0);
+    CHECK(shm_multi_server_channel_name(server, 2, text, sizeof text) == 0);
+
+    CHECK(shm_multi_server_send_to(server, 0, "hello", 5) == SHM_SUCCESS);
+    CHECK(shm_multi_server_try_send_to(server, 0, "hello", 5) == SHM_SUCCESS);
+    CHECK(shm_multi_server_send_to(server, 0, "x", 1) == SHM_ERROR_MESSAGE_TOO_SMALL);
+    CHECK(shm_multi_server_broadcast(server, "all", 3, &sent) == SHM_SUCCESS && sent == 2);
+    CHECK(shm_multi_server_broadcast(server, "all", 3, NULL) == SHM_SUCCESS);
+    CHECK(shm_multi_server_broadcast(server, "x", 1, &sent) == SHM_ERROR_MESSAGE_TOO_SMALL);
+    CHECK(comes(&one.messages, 4));
+    CHECK(shm_multi_client_send(first, "hello", 5) == SHM_SUCCESS);
+    CHECK(shm_multi_client_try_send(second, "hello", 5) == SHM_SUCCESS);
+    CHECK(shm_multi_client_send_timeout(second, "hello", 5, 1000) == SHM_SUCCESS);
+    CHECK(shm_multi_client_send(first, NULL, 5) == SHM_ERROR_INVALID_PARAM);
+    CHECK(comes(&many.messages, 3));
+
+    CHECK(shm_multi_client_is_connected(first));
+    CHECK(shm_multi_server_disconnect_client(server, 0) == SHM_SUCCESS);
+    CHECK(comes(&one.disconnects, 1) && one.how == SHM_ERROR_NOT_CONNECTED && one.errors == 0);
+    CHECK(comes(&many.disconnects, 1) && many.how == SHM_ERROR_INTERRUPTED);
+    CHECK(!shm_multi_client_is_connected(first));
+    CHECK(shm_multi_client_send(first, "hello", 5) == SHM_ERROR_NOT_CONNECTED);
+    shm_multi_client_disconnect(first);
+    shm_multi_client_disconnect(second);
+    CHECK(comes(&many.disconnects, 2) && many.how == SHM_ERROR_NOT_CONNECTED && many.errors == 0);
+    shm_multi_server_stop(server);
+    server = shm_multi_server_start(config.name, NULL, NULL);
+    CHECK(server);
+    shm_multi_server_stop(server);
+}
+
+static void the_helpers(void)
+{
+    shm_endpoint_config_t config = xshm_client_config("name");
+    shm_callbacks_t calls = xshm_client_callbacks_default();
+    CHECK(strcmp(config.name, "name") == 0 && config.buffer_bytes == 0);
+    CHECK(!calls.on_connect && !calls.on_message && !calls.user_data);
+    CHECK(xshm_server_auto_options_default().recv_batch == shm_auto_options_default().recv_batch);
+    CHECK(shm_server_auto_options_default().recv_batch == shm_auto_options_default().recv_batch);
+    CHECK(xshm_client_auto_options_default().recv_batch == shm_auto_options_default().recv_batch);
+    CHECK(shm_client_auto_options_default().recv_batch == shm_auto_options_default().recv_batch);
+    CHECK(xshm_multi_client_options_default().lobby_timeout_ms == shm_multi_client_options_default().lobby_timeout_ms);
+    CHECK(!shm_multi_client_callbacks_default().on_message && !shm_multi_callbacks_default().on_message);
+    CHECK(shm_options_default().struct_size == sizeof(shm_options_t));
+}
+
+/* With the argument "alone": only what needs no peer. */
+int main(int argc, char **argv)
+{
+    the_last_error_is_the_threads();
+    null_everywhere();
+    codes_and_versions();
+    bad_names_and_options();
+    before_the_first_connection();
+    the_helpers();
+    if (argc < 2 || strcmp(argv[1], "alone") != 0) {
+        messages_and_their_sizes();
+        callbacks_inside_the_calls();
+        a_channel_that_rejects();
+        calls_are_ended_from_other_threads();
+        a_callback_stops_its_own_handle();
+        anonymous_servers();
+        auto_endpoints();
+        a_callback_stops_its_own_auto_handle();
+        many_clients();
+    }
+    printf("%u checks passed\n", checks);
+    return 0;
+}
