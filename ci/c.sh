@@ -1,0 +1,276 @@
+#!/usr/bin/env bash
+# The C interface, with real compilers: natively, for Windows under Wine, and the libraries for MSVC by inspection. On Debian and
+# Ubuntu it installs what is missing.
+#   ci/c.sh             all steps
+#   ci/c.sh headers     only some of: headers native windows windows_x86 msvc packages
+#   ci/c.sh bless       writes tests/c/symbols.txt and tests/c/layout-*.txt anew, after a change that is meant
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+target_dir="${CARGO_TARGET_DIR:-target}"
+out="$target_dir/c"
+mkdir -p "$out"
+host=x86_64-unknown-linux-gnu
+gnu=x86_64-pc-windows-gnu
+warnings=(-Wall -Wextra -Wpedantic -Werror -Iinclude)
+linux_libraries=(-lpthread -ldl -lm)
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+need() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    echo "ci/c.sh: installing ${missing[*]}" >&2
+    as_root apt-get update -qq >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+need gcc g++ clang cmake make valgrind pkg-config
+ci/wine.sh setup
+
+llvm() {
+    local tool
+    tool="$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-$1"
+    [ -x "$tool" ] || rustup component add llvm-tools >&2
+    "$tool" "${@:2}"
+}
+
+library() { # $1: target
+    [ ! -e "$target_dir/$1/c-library/xshm.lib" ] || { echo "$target_dir/$1/c-library/xshm.lib"; return; }
+    echo "$target_dir/$1/c-library/libxshm.a"
+}
+
+build() { # $1: target
+    case "$(rustup target list --installed)" in
+    *"$1"*) ;;
+    *) rustup target add "$1" >&2 ;;
+    esac
+    cargo c-library --target "$1"
+}
+
+wine() { ci/wine.sh exec "$@"; }
+
+# Starts "$1 serve" and "$2 answer" (commands, by word splitting) and waits for both.
+pair() {
+    local name="ci.c.$$.$RANDOM" server
+    timeout 120 $1 serve "$name" "$3" >"$out/pair.log" 2>&1 &
+    server=$!
+    timeout 120 $2 answer "$name" "$3" || { cat "$out/pair.log" >&2; return 1; }
+    wait "$server" || { cat "$out/pair.log" >&2; return 1; }
+    grep -q "$3 messages came back" "$out/pair.log"
+}
+
+pairs() { # the commands of C, C++ and Rust, and how many messages
+    local server client
+    for server in "${@:1:3}"; do
+        for client in "${@:1:3}"; do
+            pair "$server" "$client" "$4" || { echo "$server and $client failed" >&2; return 1; }
+        done
+    done
+    echo "9 pairs of C, C++ and Rust"
+}
+
+# The functions that a library gives to C.
+symbols() { # $1: library
+    llvm nm --defined-only --extern-only "$1" 2>/dev/null | awk '$2 == "T" { print $3 }' | sed 's/^_//' |
+        grep -E '^(shm|xshm)_' | sort -u
+}
+
+# ------------------------------------------------------------------------------------------------------- the steps
+
+headers() {
+    local header standard compiler
+    for header in xshm.h xshm_server.h xshm_client.h; do
+        printf '#include "%s"\n#include "%s"\nint main(void) { return 0; }\n' "$header" "$header" >"$out/twice.c"
+        for compiler in gcc clang x86_64-w64-mingw32-gcc i686-w64-mingw32-gcc; do
+            for standard in c99 c11 c17; do
+                "$compiler" -std=$standard "${warnings[@]}" -fsyntax-only "$out/twice.c"
+            done
+        done
+        for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do
+            for standard in c++17 c++20; do
+                "$compiler" -std=$standard "${warnings[@]}" -fsyntax-only -x c++ "$out/twice.c"
+            done
+        done
+    done
+    printf '#include "xshm.hpp"\n#include "xshm.hpp"\nint main() { return 0; }\n' >"$out/twice.cpp"
+    for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do
+        for standard in c++17 c++20; do
+            "$compiler" -std=$standard "${warnings[@]}" -fsyntax-only "$out/twice.cpp"
+        done
+    done
+    cargo test --locked --test headers
+}
+
+native() {
+    local lib
+    build "$host"
+    lib=$(library "$host")
+    symbols "$lib" | diff tests/c/symbols.txt - || { echo "the functions changed; if that is meant: ci/c.sh bless" >&2; return 1; }
+    gcc -std=c11 "${warnings[@]}" tests/c/layout.c "$lib" "${linux_libraries[@]}" -o "$out/layout"
+    "$out/layout" | diff tests/c/layout-64.txt - || { echo "structures changed; if that is meant: ci/c.sh bless" >&2; return 1; }
+
+    gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/api.c "$lib" "${linux_libraries[@]}" -o "$out/api"
+    timeout 120 "$out/api"
+    # Leaks count as errors here, the library's own too.
+    clang -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+        tests/c/api.c "$lib" "${linux_libraries[@]}" -o "$out/api_sanitized"
+    timeout 120 "$out/api_sanitized"
+    # Before 3.22 or so, valgrind doesn't know pidfd_open, without which nobody can connect.
+    local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=
+    if valgrind "$out/api" 2>&1 | grep -q "unhandled .* syscall: 434"; then
+        echo "SKIPPED under valgrind: what needs a peer; this valgrind knows no pidfd_open"
+        how=alone
+    fi
+    timeout 300 "${grind[@]}" "$out/api" $how
+
+    gcc -std=c99 "${warnings[@]}" examples/c/echo.c "$lib" "${linux_libraries[@]}" -o "$out/echo_c"
+    g++ -std=c++17 "${warnings[@]}" examples/cpp/echo.cpp "$lib" "${linux_libraries[@]}" -o "$out/echo_cpp"
+    cargo build --locked --release --example echo
+    pairs "$out/echo_c" "$out/echo_cpp" "$target_dir/release/examples/echo" 2000
+    readme_programs cc "$lib" "" "${linux_libraries[@]}"
+}
+
+# The README's C programs, as they stand there: a server and a client that talk to each other.
+readme_programs() { # $1: compiler; $2: library; $3: how to run; the rest: libraries
+    local compiler=$1 lib=$2 run=$3 server
+    shift 3
+    rm -f "$out"/readme_*
+    awk -v out="$out/readme_" '/^```c$/ { n++; inside = 1; next } /^```/ { inside = 0 } inside { print > (out n ".c") }' README.md
+    for program in 1 2; do
+        "$compiler" -Iinclude "$out/readme_$program.c" "$lib" "$@" -o "$out/readme_$program.exe"
+    done
+    timeout 60 $run "$out/readme_1.exe" >"$out/readme_1.log" 2>&1 &
+    server=$!
+    timeout 60 $run "$out/readme_2.exe" >"$out/readme_2.log" 2>&1 || { cat "$out"/readme_?.log >&2; return 1; }
+    wait "$server" || { cat "$out"/readme_?.log >&2; return 1; }
+    grep -q "pong" "$out/readme_1.log" && grep -q "ping" "$out/readme_2.log"
+    echo "the README's C programs talk to each other"
+}
+
+windows() {
+    local lib imports
+    build "$gnu"
+    lib=$(library "$gnu")
+    # Nothing but this on the line.
+    x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/api.c "$lib" -lntdll -o "$out/api.exe"
+    timeout 120 ci/wine.sh exec "$out/api.exe"
+    imports=$(x86_64-w64-mingw32-objdump -p "$out/api.exe" | sed -n 's/.*DLL Name: //p' | tr 'A-Z' 'a-z' | sort | tr '\n' ' ')
+    # The second is how std's locks wait; msvcrt is MinGW's C runtime.
+    [ "$imports" = "api-ms-win-core-synch-l1-2-0.dll kernel32.dll msvcrt.dll ntdll.dll " ] || {
+        echo "the program imports $imports" >&2
+        return 1
+    }
+    x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/layout.c "$lib" -lntdll -o "$out/layout.exe"
+    ci/wine.sh exec "$out/layout.exe" | tr -d '\r' | diff tests/c/layout-64.txt -
+    x86_64-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_c.exe"
+    x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp.exe"
+    ci/wine.sh build --locked --release --example echo
+    local exec="ci/wine.sh exec"
+    pairs "$exec $out/echo_c.exe" "$exec $out/echo_cpp.exe" "$exec $target_dir/$gnu/release/examples/echo.exe" 200
+    readme_programs x86_64-w64-mingw32-gcc "$lib" "$exec" -lntdll
+}
+
+# 32-bit programs: built, and run where Wine runs them.
+windows_x86() {
+    local lib
+    build i686-pc-windows-gnu
+    lib=$(library i686-pc-windows-gnu)
+    for program in api layout; do
+        i686-w64-mingw32-gcc "${warnings[@]}" "tests/c/$program.c" "$lib" -lntdll -o "$out/${program}_x86.exe"
+    done
+    i686-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_x86.exe"
+    symbols "$lib" | diff tests/c/symbols.txt -
+    # Sizes and offsets are constants of the compiler: they can be read without running the program.
+    if timeout 60 ci/wine.sh exec "$out/layout_x86.exe" >"$out/layout_x86.txt" 2>/dev/null; then
+        tr -d '\r' <"$out/layout_x86.txt" | diff tests/c/layout-32.txt -
+        timeout 120 ci/wine.sh exec "$out/api_x86.exe"
+        pair "ci/wine.sh exec $out/echo_x86.exe" "ci/wine.sh exec $out/echo_c.exe" 200
+    else
+        echo "SKIPPED: 32-bit programs don't run under this Wine; they were built and linked"
+    fi
+}
+
+# Whether a program that links these with ntdll.lib, kernel32.lib and its C runtime would find everything.
+msvc() {
+    local target lib machine undefined known
+    for target in x86_64 i686 aarch64; do
+        build "$target-pc-windows-msvc"
+        lib=$(library "$target-pc-windows-msvc")
+        case "$target" in
+        x86_64) machine=IMAGE_FILE_MACHINE_AMD64 ;;
+        i686) machine=IMAGE_FILE_MACHINE_I386 ;;
+        aarch64) machine=IMAGE_FILE_MACHINE_ARM64 ;;
+        esac
+        # Import stubs say their machine in another field.
+        llvm readobj --file-headers "$lib" 2>/dev/null | sed -n 's/^ *Machine: \([A-Z0-9_]*\).*/\1/p' | sort -u >"$out/machines"
+        [ "$(cat "$out/machines")" = "$machine" ] || { echo "$lib is for $(cat "$out/machines")" >&2; return 1; }
+        symbols "$lib" | diff tests/c/symbols.txt -
+        # On x86 a C name has an underscore before it, and a system call's @ and the bytes of its arguments behind.
+        plain() { sed -E 's/^__imp_//; s/^_?([A-Za-z_][A-Za-z0-9_]*)@[0-9]+$/\1/' | if [ "$target" = i686 ]; then sed -E 's/^_//'; else cat; fi; }
+        llvm nm --undefined-only "$lib" 2>/dev/null | awk 'NF == 2 { print $2 }' | plain | sort -u >"$out/undefined"
+        llvm nm --defined-only "$lib" 2>/dev/null | awk 'NF == 3 { print $3 }' | plain | sort -u >"$out/defined"
+        undefined=$(comm -23 "$out/undefined" "$out/defined")
+        for import in ntdll kernel32; do
+            x86_64-w64-mingw32-nm --defined-only "/usr/x86_64-w64-mingw32/lib/lib$import.a" 2>/dev/null | awk 'NF == 3 { print $3 }'
+        done | sed 's/^__imp_//' | cat - tests/c/msvc-runtime.txt | sort -u >"$out/known"
+        known=$(comm -23 <(sort -u <<<"$undefined") "$out/known")
+        [ -z "${known//[[:space:]]/}" ] || { echo "$lib: nobody gives $known" >&2; return 1; }
+        echo "$lib: $machine, $(symbols "$lib" | wc -l) functions, every import is ntdll's, kernel32's or the C runtime's"
+    done
+}
+
+packages() {
+    local prefix="$PWD/$out/prefix" builds="$PWD/$out/cmake" version
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+    rm -rf "$prefix" "$builds"
+    ci/package.sh --prefix "$prefix" "$host"
+    # From an installed tree, and from this one.
+    for from in "$prefix/lib/cmake/xshm" "$PWD/cmake"; do
+        rm -rf "$builds"
+        cmake -S tests/c/find_package -B "$builds" -Dxshm_DIR="$from" >/dev/null
+        cmake --build "$builds" >/dev/null
+        pair "$builds/echo_c" "$builds/echo_cpp" 100
+    done
+    ! cmake -S tests/c/find_package -B "$builds/none" -DCMAKE_PREFIX_PATH=/nonexistent >/dev/null 2>&1
+    export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
+    [ "$(pkg-config --modversion xshm)" = "$version" ]
+    gcc examples/c/echo.c $(pkg-config --cflags --libs xshm) -o "$out/echo_pc"
+    pair "$out/echo_pc" "$out/echo_pc" 100
+    # An archive is enough to go on with, also for Windows.
+    ci/package.sh "$gnu"
+    rm -rf "$out/archive"
+    mkdir -p "$out/archive"
+    tar -C "$out/archive" -xzf "$target_dir/dist/xshm-$version-$gnu.tar.gz" --strip-components 1
+    rm -rf "$builds"
+    cmake -S tests/c/find_package -B "$builds" -Dxshm_DIR="$PWD/$out/archive/cmake" -DCMAKE_SYSTEM_NAME=Windows \
+        -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc -DCMAKE_CXX_COMPILER=x86_64-w64-mingw32-g++ \
+        -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_SYSTEM_PROCESSOR=x86_64 >/dev/null
+    cmake --build "$builds" >/dev/null
+    pair "ci/wine.sh exec $builds/echo_c.exe" "ci/wine.sh exec $builds/echo_cpp.exe" 100
+    echo "CMake from an installed tree, a build tree and an archive; pkg-config"
+}
+
+bless() {
+    build "$host"
+    symbols "$(library "$host")" >tests/c/symbols.txt
+    gcc tests/c/layout.c -Iinclude -o "$out/layout" && "$out/layout" >tests/c/layout-64.txt
+    # A 32-bit structure's layout, from the compiler's constants alone: the object's text has the numbers.
+    gcc -m32 tests/c/layout.c -Iinclude -o "$out/layout" 2>/dev/null && "$out/layout" >tests/c/layout-32.txt || true
+}
+
+steps=(headers native windows windows_x86 msvc packages)
+for each in "$@"; do
+    case " ${steps[*]} bless " in
+    *" $each "*) ;;
+    *) echo "ci/c.sh: there is no step $each; the steps are: ${steps[*]}" >&2; exit 2 ;;
+    esac
+done
+[ $# -eq 0 ] || steps=("$@")
+for each in "${steps[@]}"; do
+    echo "== c: $each"
+    started=$SECONDS
+    "$each"
+    echo "-- c: $each: $((SECONDS - started)) s"
+done

@@ -1,0 +1,88 @@
+/* Prints the size of every structure of xshm.h and where its fields are: a change breaks callers that are compiled already. */
+#include "xshm.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#define SIZE(type) printf(#type " %u\n", (unsigned)sizeof(type))
+#define FIELD(type, field) printf(#type "." #field " %u\n", (unsigned)offsetof(type, field))
+
+int main(void)
+{
+    SIZE(shm_error_t);
+    SIZE(shm_direction_t);
+    SIZE(shm_endpoint_config_t);
+    FIELD(shm_endpoint_config_t, name);
+    FIELD(shm_endpoint_config_t, buffer_bytes);
+    SIZE(shm_callbacks_t);
+    FIELD(shm_callbacks_t, on_connect);
+    FIELD(shm_callbacks_t, on_disconnect);
+    FIELD(shm_callbacks_t, on_data_available);
+    FIELD(shm_callbacks_t, on_space_available);
+    FIELD(shm_callbacks_t, on_error);
+    FIELD(shm_callbacks_t, user_data);
+    FIELD(shm_callbacks_t, on_message);
+    FIELD(shm_callbacks_t, on_overflow);
+    SIZE(shm_options_t);
+    FIELD(shm_options_t, struct_size);
+    FIELD(shm_options_t, message_limit);
+    FIELD(shm_options_t, spin_us);
+    FIELD(shm_options_t, receive_timeout_ms);
+    FIELD(shm_options_t, check_interval_ms);
+    FIELD(shm_options_t, reject_when_full);
+    FIELD(shm_options_t, access);
+    FIELD(shm_options_t, trust);
+    FIELD(shm_options_t, users);
+    FIELD(shm_options_t, user_count);
+    FIELD(shm_options_t, security_descriptor_size);
+    FIELD(shm_options_t, security_descriptor);
+    FIELD(shm_options_t, clients_per_worker);
+    FIELD(shm_options_t, reserved);
+    SIZE(shm_event_handles_t);
+    FIELD(shm_event_handles_t, s2c_data);
+    FIELD(shm_event_handles_t, c2s_data);
+    SIZE(shm_stats_t);
+    FIELD(shm_stats_t, generation);
+    FIELD(shm_stats_t, send_depth);
+    FIELD(shm_stats_t, receive_depth);
+    FIELD(shm_stats_t, reserved);
+    FIELD(shm_stats_t, sent);
+    FIELD(shm_stats_t, send_dropped);
+    FIELD(shm_stats_t, received);
+    FIELD(shm_stats_t, receive_dropped);
+    FIELD(shm_stats_t, signals);
+    FIELD(shm_stats_t, sleeps);
+    SIZE(shm_auto_options_t);
+    FIELD(shm_auto_options_t, wait_timeout_ms);
+    FIELD(shm_auto_options_t, reconnect_delay_ms);
+    FIELD(shm_auto_options_t, connect_timeout_ms);
+    FIELD(shm_auto_options_t, max_send_queue);
+    FIELD(shm_auto_options_t, recv_batch);
+    SIZE(shm_auto_stats_t);
+    FIELD(shm_auto_stats_t, sent_messages);
+    FIELD(shm_auto_stats_t, send_overflows);
+    FIELD(shm_auto_stats_t, received_messages);
+    FIELD(shm_auto_stats_t, receive_overflows);
+    SIZE(shm_multi_options_t);
+    FIELD(shm_multi_options_t, max_clients);
+    FIELD(shm_multi_options_t, poll_timeout_ms);
+    FIELD(shm_multi_options_t, recv_batch);
+    SIZE(shm_multi_callbacks_t);
+    FIELD(shm_multi_callbacks_t, on_client_connect);
+    FIELD(shm_multi_callbacks_t, on_client_disconnect);
+    FIELD(shm_multi_callbacks_t, on_message);
+    FIELD(shm_multi_callbacks_t, on_error);
+    FIELD(shm_multi_callbacks_t, user_data);
+    SIZE(shm_multi_client_options_t);
+    FIELD(shm_multi_client_options_t, lobby_timeout_ms);
+    FIELD(shm_multi_client_options_t, slot_timeout_ms);
+    FIELD(shm_multi_client_options_t, poll_timeout_ms);
+    FIELD(shm_multi_client_options_t, recv_batch);
+    SIZE(shm_multi_client_callbacks_t);
+    FIELD(shm_multi_client_callbacks_t, on_connect);
+    FIELD(shm_multi_client_callbacks_t, on_disconnect);
+    FIELD(shm_multi_client_callbacks_t, on_message);
+    FIELD(shm_multi_client_callbacks_t, on_error);
+    FIELD(shm_multi_client_callbacks_t, user_data);
+    return 0;
+}
