@@ -20,15 +20,12 @@ esac
 
 if [ "$system" = windows ]; then
     target="${XSHM_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}"
-    library_targets=("$target")
     steps=(formatting clippy documentation minimum_rust dependencies tests doctests examples ping_pong send_file
-        static_libraries)
+        c_interface)
 else
     target=x86_64-pc-windows-gnu
-    library_targets=(x86_64-pc-windows-gnu x86_64-pc-windows-msvc i686-pc-windows-gnu i686-pc-windows-msvc
-        aarch64-pc-windows-msvc)
     steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
-        examples ping_pong send_file static_libraries)
+        examples ping_pong send_file c_interface)
 fi
 
 # ------------------------------------------------------------------------------------------------------- the steps
@@ -37,6 +34,7 @@ formatting() { cargo fmt --check; }
 
 clippy_linux() {
     cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --lib --tests --no-default-features -- -D warnings
     cargo check --locked --lib --target aarch64-unknown-linux-gnu
 }
 
@@ -54,13 +52,16 @@ minimum_rust() {
     [ "$system" = windows ] || cargo "+$minimum_rust" check --locked
 }
 
-# What a user's program is linked with: xshm and thiserror. The rest of the list runs in the compiler only.
+# What a user's program is linked with: xshm and thiserror. The rest of the list runs in the compiler only. Without the C
+# interface nothing more is built either.
 dependencies() {
-    local expected="proc-macro2 quote syn thiserror thiserror-impl unicode-ident xshm" found
-    found=$(cargo tree --locked -e normal --target x86_64-pc-windows-msvc --prefix none --format '{p}' |
-        cut -d' ' -f1 | LC_ALL=C sort -u | xargs)
-    echo "$found"
-    [ "$found" = "$expected" ] || { echo "ci/test.sh: expected: $expected" >&2; return 1; }
+    local expected="proc-macro2 quote syn thiserror thiserror-impl unicode-ident xshm" found edges
+    for edges in "normal" "normal,build --no-default-features"; do
+        found=$(cargo tree --locked -e $edges --target x86_64-pc-windows-msvc --prefix none --format '{p}' |
+            cut -d' ' -f1 | LC_ALL=C sort -u | xargs)
+        echo "$found"
+        [ "$found" = "$expected" ] || { echo "ci/test.sh: expected: $expected" >&2; return 1; }
+    done
 }
 
 # Everything once more, natively.
@@ -94,18 +95,7 @@ send_file() {
     rm -f "$sent" "$received"
 }
 
-static_libraries() {
-    local each file
-    for each in "${library_targets[@]}"; do
-        cargo build --locked --release --lib --target "$each"
-        case "$each" in
-        *-msvc) file="$target_dir/$each/release/xshm.lib" ;;
-        *) file="$target_dir/$each/release/libxshm.a" ;;
-        esac
-        [ -s "$file" ] || { echo "ci/test.sh: $file was not made" >&2; return 1; }
-        echo "$file: $(wc -c <"$file") bytes"
-    done
-}
+c_interface() { ci/c.sh; }
 
 # ---------------------------------------------------------------------------------------------------- what they share
 
@@ -140,7 +130,7 @@ prepare() {
     case "$installed" in *clippy*) ;; *) rustup component add clippy ;; esac
     installed=$(rustup target list --installed)
     local each
-    local wanted=("$target" "${library_targets[@]}")
+    local wanted=("$target")
     [ "$system" = windows ] || wanted+=(aarch64-unknown-linux-gnu)
     for each in "${wanted[@]}"; do
         case "$installed" in *"$each"*) ;; *) rustup target add "$each" ;; esac

@@ -43,6 +43,7 @@
 //! - **Two threads.** An endpoint is one thread's. [`SharedServer::split`] gives a half to each of two.
 //! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again;
 //!   a [`MultiServer`] serves many clients. An event loop of your own waits by [`ReceiveHalf::arm`].
+//! - **Another language.** The feature `c-api`, on by default, is the C interface; its headers are in `include/`.
 //! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes, all of it committed when the server starts.
 //!   [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change it.
 //!

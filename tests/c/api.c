@@ -45,7 +45,11 @@ static unsigned checks;
     } while (0)
 
 /* Callbacks run on several threads. */
+#ifdef _MSC_VER
+#define ADD(count) InterlockedIncrement((volatile LONG *)&(count))
+#else
 #define ADD(count) __sync_fetch_and_add(&(count), 1)
+#endif
 
 static char name_[64];
 
