@@ -77,7 +77,8 @@ mutant no-fence-after-publication '        fence(SeqCst);
 ' '' models::a_sleeper models::each_sleep
 mutant acquire-look-of-the-taker '        look_barrier();
 ' '' models::who
-mutant acquire-look-of-the-sleeper '        fence(Ordering::SeqCst);
+mutant acquire-look-of-the-sleeper '        // Between (a) and (b).
+        fence(Ordering::SeqCst);
 ' '' models::a_sleeper models::each_sleep models::who
 mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     'let before = bits; self.word.store(u64::from(self.generation) << 32 | u64::from(bits & !bit), Ordering::SeqCst);' \

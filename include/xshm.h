@@ -290,9 +290,9 @@ typedef struct shm_options_t {
      */
     uint32_t clients_per_worker;
     /**
-     * 0.
+     * Servers without a name: not 0 gives them events, which the client gets by shm_server_client_handles.
      */
-    uint32_t reserved;
+    uint32_t anonymous_events;
 } shm_options_t;
 
 /**
@@ -419,6 +419,45 @@ typedef struct shm_event_handles_t {
      */
     intptr_t c2s_data;
 } shm_event_handles_t;
+
+/**
+ * All that the client's end of a channel needs, for a driver or another process: handles on Windows, descriptors on
+ * Linux, where an event to wait for and one to set may be the same descriptor.
+ */
+typedef struct shm_client_handles_t {
+    /**
+     * The section.
+     */
+    intptr_t section;
+    /**
+     * The server has sent a message: the client waits for it. -1, as all that follow: the channel has no events.
+     */
+    intptr_t s2c_data;
+    /**
+     * The client has sent a message: it sets it.
+     */
+    intptr_t c2s_data;
+    /**
+     * The client has taken a message: it sets it.
+     */
+    intptr_t s2c_space;
+    /**
+     * The server has taken a message: the client waits for it.
+     */
+    intptr_t c2s_space;
+    /**
+     * The client asks to be accepted: it sets it.
+     */
+    intptr_t request;
+    /**
+     * The server has answered: the client waits for it.
+     */
+    intptr_t acknowledge;
+    /**
+     * Either side has left: the client sets it, and may wait for it.
+     */
+    intptr_t disconnect;
+} shm_client_handles_t;
 
 /**
  * How an auto endpoint behaves. Get one from shm_auto_options_default, and change it.
@@ -616,8 +655,9 @@ struct ServerHandle *shm_server_start_with_options(const struct shm_endpoint_con
 
 /**
  * Starts a server without a name, whose section the client gets in some other way, duplicated into its process, for
- * shm_client_attach. It has no events: whoever waits looks every millisecond. `buffer_bytes` as in
- * shm_endpoint_config_t; `callbacks` and `options` may be NULL.
+ * shm_client_attach. It has no events, so that whoever waits looks every millisecond, unless shm_options_t.anonymous_events
+ * asks for some; then the client gets them too, see shm_server_client_handles. `buffer_bytes` as in shm_endpoint_config_t;
+ * `callbacks` and `options` may be NULL.
  *
  * NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_PARAM, _MEMORY, _SYSTEM. Any thread.
  */
@@ -737,11 +777,21 @@ enum shm_error_t shm_server_resume(const struct ServerHandle *handle);
 
 /**
  * The channel's data events, for native waiters and drivers. They stay the library's: duplicate them to hand them on. From
- * this call on every message is signalled. False: `handle` or `out` is NULL, or the server has no name and thus no
- * events. Any thread.
+ * this call on every message is signalled. False: `handle` or `out` is NULL, or the server has no name and no events. Any
+ * thread.
  */
 bool shm_server_get_event_handles(struct ServerHandle *handle,
                                   struct shm_event_handles_t *out);
+
+/**
+ * All that the client's end of this channel needs, for a driver or another process that connects without the name
+ * (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs, and no others. They stay
+ * the library's, and open as long as the server: duplicate them into the other process.
+ *
+ * SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles). Any thread.
+ */
+enum shm_error_t shm_server_client_handles(const struct ServerHandle *handle,
+                                           struct shm_client_handles_t *out);
 
 /**
  * The section's handle, on Linux its descriptor, to be duplicated into a client's process or handed to a driver. It stays
@@ -785,6 +835,15 @@ struct ClientHandle *shm_client_attach(intptr_t section_handle,
                                        const struct shm_callbacks_t *callbacks,
                                        const struct shm_options_t *options,
                                        uint32_t timeout_ms);
+
+/**
+ * Connects to a server by what its shm_server_client_handles gave out, duplicated into this process. The handles are
+ * duplicated once more, and stay the caller's. Else as shm_client_attach.
+ */
+struct ClientHandle *shm_client_attach_handles(const struct shm_client_handles_t *handles,
+                                               const struct shm_callbacks_t *callbacks,
+                                               const struct shm_options_t *options,
+                                               uint32_t timeout_ms);
 
 /**
  * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, which on_overflow is told.

@@ -161,6 +161,7 @@ struct options {
     std::chrono::milliseconds receive_timeout = forever;
     std::chrono::milliseconds check_interval{0};
     bool reject_when_full = false;
+    bool anonymous_events = false;
     xshm::access access = xshm::access::owner;
     xshm::trust trust = xshm::trust::owner;
     std::vector<std::string> users;
@@ -185,6 +186,7 @@ public:
         c.receive_timeout_ms = milliseconds(from.receive_timeout);
         c.check_interval_ms = milliseconds(from.check_interval);
         c.reject_when_full = from.reject_when_full;
+        c.anonymous_events = from.anonymous_events;
         c.access = static_cast<std::uint32_t>(from.access);
         c.trust = static_cast<std::uint32_t>(from.trust);
         for (const auto &user : from.users) users_.push_back(user.c_str());
@@ -476,8 +478,14 @@ public:
 
     [[nodiscard]] std::error_code disconnect_client() { return shm_server_disconnect_client(handle_); }
 
-    /// False: an anonymous server has no events.
+    /// False: an anonymous server has no events, unless its options ask for some.
     bool get_event_handles(shm_event_handles_t &out) { return shm_server_get_event_handles(handle_, &out); }
+
+    /// What the client's end needs: see shm_server_client_handles.
+    [[nodiscard]] std::error_code client_handles(shm_client_handles_t &out) const
+    {
+        return shm_server_client_handles(handle_, &out);
+    }
 
     std::intptr_t section_handle() const noexcept { return shm_server_section_handle(handle_); }
 
@@ -511,16 +519,25 @@ public:
     static client attach(std::intptr_t section, std::chrono::duration<Rep, Period> timeout, callbacks calls = {},
                          const xshm::options &options = {})
     {
-        return client(section, detail::milliseconds(timeout), std::move(calls), options);
+        const shm_client_handles_t handles{section, -1, -1, -1, -1, -1, -1, -1};
+        return attach(handles, timeout, std::move(calls), options);
+    }
+
+    /// Connects to a server by all that its client_handles gave out, which stay the caller's.
+    template <class Rep, class Period>
+    static client attach(const shm_client_handles_t &handles, std::chrono::duration<Rep, Period> timeout,
+                         callbacks calls = {}, const xshm::options &options = {})
+    {
+        return client(handles, detail::milliseconds(timeout), std::move(calls), options);
     }
 
 private:
-    client(std::intptr_t section, std::uint32_t timeout, callbacks calls, const xshm::options &options)
+    client(const shm_client_handles_t &handles, std::uint32_t timeout, callbacks calls, const xshm::options &options)
         : endpoint(std::move(calls))
     {
         const detail::c_options chosen(options);
         const auto c = callbacks_->c();
-        handle_ = detail::checked(shm_client_attach(section, &c, &chosen.c, timeout), "attaching to a section", {});
+        handle_ = detail::checked(shm_client_attach_handles(&handles, &c, &chosen.c, timeout), "attaching to a section", {});
     }
 };
 

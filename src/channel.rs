@@ -2,13 +2,13 @@
 
 use crate::access::{PeerIdentity, UserId};
 use crate::error::{Result, ShmError};
-use crate::events::{EventHandles, Events};
+use crate::events::{ClientHandles, EventHandles, Events};
 use crate::layout::{ClientWord, Direction, SERVER_GONE};
 use crate::options::Tuning;
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, AtomicBool, Ordering};
-use crate::sys::{Guard, Home, Process, Unwatchable};
+use crate::sys::{Guard, Handout, Home, Process, Unwatchable};
 use crate::waiting::Interrupt;
 use crate::wake::ALWAYS_DATA;
 
@@ -43,7 +43,11 @@ pub(crate) struct Channel {
     pub(crate) interrupt: Arc<Interrupt>,
     pub(crate) tuning: Tuning,
     exported: AtomicBool,
+    /// Whether a client may have come by handles that we gave out.
+    handed_out: AtomicBool,
     home: Home,
+    /// What a server's client is given of the events.
+    handout: Option<Handout>,
     /// The server's name, which the channels of a multi-client server share. The last field: it comes free when all else is gone.
     guard: Option<Arc<Guard>>,
 }
@@ -57,8 +61,26 @@ impl Channel {
         tuning: Tuning,
     ) -> Result<Self> {
         let interrupt = tuning.interrupt()?;
-        let (exported, home) = (AtomicBool::new(false), Home::here()?);
-        Ok(Channel { side, view, events, interrupt, tuning, exported, home, guard })
+        let (exported, handed_out) = (AtomicBool::new(false), AtomicBool::new(false));
+        let home = Home::here()?;
+        Ok(Channel {
+            side,
+            view,
+            events,
+            interrupt,
+            tuning,
+            exported,
+            handed_out,
+            home,
+            handout: None,
+            guard,
+        })
+    }
+
+    /// With what its client is given of the events.
+    pub(crate) fn with_handout(mut self, handout: Handout) -> Self {
+        self.handout = Some(handout);
+        self
     }
 
     /// Whether this is the channel of this process, and not the copy that a fork has.
@@ -112,6 +134,28 @@ impl Channel {
         self.signal_exported();
         let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));
         Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })
+    }
+
+    /// The process of a hello.
+    pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+        match self.guard() {
+            Some(guard) => match guard.open_client(pid) {
+                // It did not come by the name.
+                Err(_) if self.handed_out.load(Ordering::Acquire) => Process::open(pid),
+                opened => opened,
+            },
+            None => Process::open(pid),
+        }
+    }
+
+    /// What the client's end needs, of this process.
+    pub(crate) fn client_handles(&self) -> Result<ClientHandles> {
+        self.check_home()?;
+        self.handed_out.store(true, Ordering::Release);
+        match (&self.handout, &self.events) {
+            (Some(handout), Some(events)) => handout.handles(self.view.section(), &events.all),
+            _ => Ok(ClientHandles { section: self.view.section().as_raw(), events: None }),
+        }
     }
 
     /// Announces what may have been published before a native waiter's wish to be signalled was known.

@@ -9,7 +9,7 @@ use crate::access::{PeerIdentity, UserId};
 use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
-use crate::events::Events;
+use crate::events::{ClientHandles, Events};
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 use crate::layout::{ClientWord, SERVER_UP};
 use crate::naming::ChannelName;
@@ -72,10 +72,36 @@ impl SharedClient {
     /// duplicated and stays the caller's.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect); whose server it is, is not asked. [`ShmError::Refused`] too when the section is
-    /// a named server's: those have events, which are found by name only.
+    /// As [`connect`](Self::connect); whose server it is, is not asked. [`ShmError::Refused`] too when the channel has
+    /// events: then [`attach_handles`](Self::attach_handles) takes the section together with them.
     pub fn attach(section_handle: isize, timeout: Duration) -> Result<Self> {
         Self::attach_with(section_handle, timeout, ClientOptions::default())
+    }
+
+    /// Connects to a server by all that it gave out as its [`client_handles`](crate::SharedServer::client_handles),
+    /// duplicated into this process. They are duplicated once more, and stay the caller's.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach); [`ShmError::Refused`] when the handles have events and the channel has none, or the
+    /// other way round.
+    ///
+    /// ```
+    /// use std::{thread, time::Duration};
+    /// use xshm::{ServerOptions, SharedClient};
+    ///
+    /// let mut server = ServerOptions::new().anonymous_events().start_anonymous()?;
+    /// // Another process would get duplicates of these.
+    /// let handles = server.client_handles()?;
+    /// let client = thread::spawn(move || SharedClient::attach_handles(&handles, Duration::from_secs(5)));
+    /// server.wait_for_client(Some(Duration::from_secs(5)))?;
+    /// server.send_to_client(b"hello")?;
+    /// let mut message = Vec::new();
+    /// client.join().unwrap()?.receive_from_server(&mut message)?;
+    /// assert_eq!(message, b"hello");
+    /// # Ok::<(), xshm::ShmError>(())
+    /// ```
+    pub fn attach_handles(handles: &ClientHandles, timeout: Duration) -> Result<Self> {
+        Self::attach_handles_with(handles, timeout, ClientOptions::default())
     }
 
     pub(crate) fn connect_with(name: &str, timeout: Duration, options: ClientOptions) -> Result<Self> {
@@ -153,16 +179,28 @@ impl SharedClient {
     }
 
     pub(crate) fn attach_with(handle: isize, timeout: Duration, options: ClientOptions) -> Result<Self> {
+        Self::attach_handles_with(&ClientHandles { section: handle, events: None }, timeout, options)
+    }
+
+    pub(crate) fn attach_handles_with(
+        handles: &ClientHandles,
+        timeout: Duration,
+        options: ClientOptions,
+    ) -> Result<Self> {
         let deadline = Deadline::after(Some(timeout));
-        let section = Section::duplicate(handle)?;
+        let section = Section::duplicate(handles.section)?;
         let user = section.owner().map(UserId);
         let view = SharedView::open(section)?;
-        if view.has_events() {
-            let reason = "the section is a named server's: connect by its name".to_owned();
-            return Err(report(&options, ShmError::Refused { reason }));
+        if view.has_events() != handles.events.is_some() {
+            let reason = match handles.events {
+                None => "the channel has events: connect by the server's name, or take them too",
+                Some(_) => "the channel has no events",
+            };
+            return Err(report(&options, ShmError::Refused { reason: reason.to_owned() }));
         }
+        let events = handles.events.as_ref().map(sys::client_events).transpose()?.map(Events::new);
         let ids = Ids { own: sys::process_id(), server: None };
-        Self::knock(view, None, user, ids, deadline, &options)?.ok_or(ShmError::NotConnected)
+        Self::knock(view, events, user, ids, deadline, &options)?.ok_or(ShmError::NotConnected)
     }
 
     /// Asks the server of a section for a session. `None`: the server is gone.

@@ -120,7 +120,7 @@ pub use auto::{
 pub use client::SharedClient;
 pub use constants::*;
 pub use error::{Result, ShmError};
-pub use events::EventHandles;
+pub use events::{ClientEvents, ClientHandles, EventHandles};
 pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 pub use multi::{
     MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,

@@ -10,9 +10,12 @@
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
 
+#[path = "linux/ends.rs"]
+mod ends;
 #[path = "linux/names.rs"]
 mod names;
 
+pub(crate) use ends::{client_events, Handout};
 pub(crate) use names::{lookup, EventOpener, Guard, Prepared};
 
 use super::{Unwatchable, Waitable};

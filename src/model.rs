@@ -8,6 +8,7 @@
 use super::{Unwatchable, Waitable, EVENTS};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
+use crate::events::{ClientEvents, ClientHandles};
 use crate::naming::ChannelName;
 use std::alloc::Layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -303,10 +304,38 @@ fn names() -> std::sync::MutexGuard<'static, BTreeMap<String, Named>> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a client takes to be handed over.
+pub(crate) struct Handout;
+
+static HANDED_OUT: StdMutex<BTreeMap<isize, Event>> = StdMutex::new(BTreeMap::new());
+
+impl Handout {
+    pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
+        Ok((std::array::from_fn(|_| Event::auto_reset()), Handout))
+    }
+
+    pub(crate) fn handles(&self, section: &Section, events: &[Event; EVENTS]) -> Result<ClientHandles> {
+        let mut known = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(events.iter().map(|event| (event.as_raw(), event.clone())));
+        let list = std::array::from_fn(|at| events[at].as_raw());
+        Ok(ClientHandles { section: section.as_raw(), events: Some(ClientEvents::from_list(list)) })
+    }
+}
+
+pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
+    let known = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    let list = events.list().map(|raw| known.get(&raw).cloned());
+    match list.iter().all(Option::is_some) {
+        true => Ok(list.map(|event| event.expect("all are known"))),
+        false => Err(ShmError::HandshakeFailed),
+    }
+}
+
 pub(crate) struct Prepared {
     pub(crate) section: Section,
     pub(crate) events: [Event; EVENTS],
     pub(crate) instance: u64,
+    pub(crate) handout: Handout,
     pub(crate) announcement: Announcement,
 }
 
@@ -321,10 +350,10 @@ pub(crate) struct Guard(String);
 impl Prepared {
     pub(crate) fn new(name: &ChannelName, _access: &Access, size: usize) -> Result<Self> {
         let section = Section::create(size)?;
-        let events: [Event; EVENTS] = std::array::from_fn(|_| Event::auto_reset());
+        let (events, handout) = Handout::create()?;
         let named = Named { section: section.0.clone(), events: events.clone() };
         let announcement = Announcement { name: name.clone(), named };
-        Ok(Prepared { section, events, instance: 1, announcement })
+        Ok(Prepared { section, events, instance: 1, handout, announcement })
     }
 }
 

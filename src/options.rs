@@ -5,6 +5,7 @@ use crate::auto::{AutoClient, AutoHandler, AutoOptions, AutoServer};
 use crate::client::SharedClient;
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::{Result, ShmError};
+use crate::events::ClientHandles;
 use crate::layout::Geometry;
 use crate::multi::{
     MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
@@ -136,6 +137,7 @@ pub struct ServerOptions {
     ring_size: usize,
     message_limit: usize,
     pub(crate) reject_when_full: bool,
+    pub(crate) anonymous_events: bool,
     pub(crate) access: Access,
     pub(crate) tuning: Tuning,
 }
@@ -146,6 +148,7 @@ impl Default for ServerOptions {
             ring_size: RING_CAPACITY,
             message_limit: MAX_MESSAGES,
             reject_when_full: false,
+            anonymous_events: false,
             access: Access::default(),
             tuning: Tuning::default(),
         }
@@ -182,6 +185,13 @@ impl ServerOptions {
     /// Who may connect: [`Access::Owner`] unless changed.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// Give an [anonymous server](Self::start_anonymous) events, so that nobody has to look every millisecond. Its client
+    /// gets them together with the section: see [`SharedServer::client_handles`]. Changes nothing else.
+    pub fn anonymous_events(mut self) -> Self {
+        self.anonymous_events = true;
         self
     }
 
@@ -310,6 +320,15 @@ impl ClientOptions {
     /// demanded.
     pub fn attach(self, section_handle: isize, timeout: Duration) -> Result<SharedClient> {
         SharedClient::attach_with(section_handle, timeout, self)
+    }
+
+    /// Connects to a server by the handles that it gave out, see [`SharedClient::attach_handles`].
+    ///
+    /// # Errors
+    /// Those of [`SharedClient::attach_handles`], and [`ShmError::Incompatible`] for a server that differs from what
+    /// was demanded.
+    pub fn attach_handles(self, handles: &ClientHandles, timeout: Duration) -> Result<SharedClient> {
+        SharedClient::attach_handles_with(handles, timeout, self)
     }
 
     /// Connects in the background, see [`AutoClient::connect`]. An [`interrupter`](Self::interrupter) of these options

@@ -8,7 +8,7 @@ use crate::access::{PeerIdentity, UserId};
 use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
-use crate::events::{EventHandles, Events};
+use crate::events::{ClientHandles, EventHandles, Events};
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 use crate::layout::{ClientWord, Direction, FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT};
 use crate::naming::ChannelName;
@@ -16,7 +16,7 @@ use crate::options::{ChannelEvent, ServerOptions};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Guard, Prepared, Process, Section, Unwatchable, Waitable};
+use crate::sys::{self, Guard, Handout, Prepared, Process, Section, Unwatchable, Waitable};
 use crate::waiting::{Deadline, Interrupter};
 use crate::wake::WakeWord;
 use std::time::Duration;
@@ -75,7 +75,9 @@ impl SharedServer {
     /// Starts a server without a name. Its client gets the [`section_handle`](Self::section_handle) in some other
     /// way, duplicated into its process, and [attaches](crate::SharedClient::attach).
     ///
-    /// There are no events then: who waits looks every millisecond.
+    /// There are no events then: who waits looks every millisecond. With
+    /// [`ServerOptions::anonymous_events`] there are some, without names, which the client gets like the section:
+    /// [`client_handles`](Self::client_handles) tells all of them.
     ///
     /// # Errors
     /// [`ShmError::WindowsError`].
@@ -87,19 +89,14 @@ impl SharedServer {
         let name = ChannelName::parse(name)?;
         let geometry = options.geometry()?;
         let size = geometry.section_size();
-        let Prepared { section, events, instance, announcement } =
+        let Prepared { section, events, instance, handout, announcement } =
             Prepared::new(&name, &options.access, size)?;
         let flags = FLAG_EVENTS | options.flags();
         let view = SharedView::create(section, geometry, flags, instance)?;
         let guard = announcement.announce()?;
-        let channel = Channel::new(
-            Side::Server,
-            view,
-            Some(Events::new(events)),
-            Some(Arc::new(guard)),
-            options.tuning,
-        )?;
-        Ok(Self::new(channel))
+        let guard = Some(Arc::new(guard));
+        let channel = Channel::new(Side::Server, view, Some(Events::new(events)), guard, options.tuning)?;
+        Ok(Self::new(channel.with_handout(handout)))
     }
 
     /// Puts a fresh channel behind a multi-client server's name: the first, where there's no guard yet.
@@ -109,7 +106,7 @@ impl SharedServer {
         guard: Option<Arc<Guard>>,
     ) -> Result<Self> {
         let geometry = options.geometry()?;
-        let Prepared { section, events, instance, announcement } =
+        let Prepared { section, events, instance, announcement, .. } =
             Prepared::new(name, &options.access, geometry.section_size())?;
         let flags = FLAG_EVENTS | FLAG_MULTI | options.flags();
         let view = SharedView::create(section, geometry, flags, instance)?;
@@ -146,8 +143,14 @@ impl SharedServer {
     pub(crate) fn start_anonymous_with(options: ServerOptions) -> Result<Self> {
         let geometry = options.geometry()?;
         let section = Section::create(geometry.section_size())?;
-        let view = SharedView::create(section, geometry, options.flags(), 0)?;
-        Ok(Self::new(Channel::new(Side::Server, view, None, None, options.tuning)?))
+        if !options.anonymous_events {
+            let view = SharedView::create(section, geometry, options.flags(), 0)?;
+            return Ok(Self::new(Channel::new(Side::Server, view, None, None, options.tuning)?));
+        }
+        let view = SharedView::create(section, geometry, FLAG_EVENTS | options.flags(), 0)?;
+        let (events, handout) = Handout::create()?;
+        let channel = Channel::new(Side::Server, view, Some(Events::new(events)), None, options.tuning)?;
+        Ok(Self::new(channel.with_handout(handout)))
     }
 
     pub(crate) fn new(channel: Channel) -> Self {
@@ -244,11 +247,7 @@ impl SharedServer {
     /// Answers a hello. Whether a session began by that.
     fn answer(&mut self, hello: ClientWord) -> Result<bool> {
         let channel = self.endpoint.channel.clone();
-        let opened = match channel.guard() {
-            Some(guard) => guard.open_client(hello.pid()),
-            None => Process::open(hello.pid()),
-        };
-        let process = match opened {
+        let process = match channel.open_client(hello.pid()) {
             Ok(process) => Some(process),
             Err(Unwatchable::Gone) => {
                 channel.swap_word(hello, ClientWord::IDLE);
@@ -337,7 +336,26 @@ impl SharedServer {
         self.endpoint.channel.view.section().as_raw()
     }
 
-    /// The channel's data events, for native waiters and drivers. `None` for an anonymous server.
+    /// All that the client's end of this channel needs, for a driver or another process that connects without the
+    /// name: handles of this process on Windows, with the rights that a client needs and no others; descriptors on
+    /// Linux. They stay the library's, and open as long as the server: duplicate them into the other process, where
+    /// [`SharedClient::attach_handles`](crate::SharedClient::attach_handles) takes them, or hand them to a driver that
+    /// does. The channel has events unless the server is anonymous and did not ask for
+    /// [some](ServerOptions::anonymous_events).
+    ///
+    /// Unlike [`get_event_handles`](Self::get_event_handles), this changes nothing in how messages are signalled: who
+    /// takes the client's part says itself when it sleeps, by the rules of `docs/protocol.md`.
+    ///
+    /// From this call on, a named server on Linux takes the word of whoever holds the section for which process it is,
+    /// as Windows always does; before it, the kernel said so of each client.
+    ///
+    /// # Errors
+    /// [`ShmError::WindowsError`] when the process can have no more handles; [`ShmError::Forked`].
+    pub fn client_handles(&self) -> Result<ClientHandles> {
+        self.endpoint.channel.client_handles()
+    }
+
+    /// The channel's data events, for native waiters and drivers. `None` for an anonymous server without events.
     ///
     /// From this call on, every message in either direction is signalled, since a native waiter doesn't tell when it
     /// sleeps: a kernel call each. Both events are signalled once at the call, and at each connection. A native waiter

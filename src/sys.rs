@@ -9,6 +9,8 @@
 //! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
 //! | `wait_any` | waits for the first of several `Waitable`s |
 //! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable: `announce`; or `announce_movable`, and `replace` when something else is to be found |
+//! | `Handout` | what a client is given of a channel's events: `create` makes events without a name and it, `handles` tells them |
+//! | `client_events` | a client's events, from such handles |
 //! | `Guard` | keeps it findable, and others from the name, until dropped |
 //! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |

@@ -1,8 +1,11 @@
 //! Windows: sections, events, waits and processes, on [`ntapi`](super::ntapi).
 
+#[path = "win/handout.rs"]
+mod handout;
 #[path = "win/names.rs"]
 mod names;
 
+pub(crate) use handout::{client_events, Handout};
 pub(crate) use names::{lookup, EventOpener, Guard, Prepared};
 
 use super::ntapi::*;

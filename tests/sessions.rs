@@ -4,7 +4,8 @@ mod common;
 
 use common::*;
 use std::time::Duration;
-use xshm::{ChannelEvent, ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
+use xshm::{ChannelEvent, ClientEvents, ClientHandles, ClientOptions};
+use xshm::{ServerOptions, SharedClient, SharedServer, ShmError};
 
 #[test]
 fn peer_process() {
@@ -351,6 +352,77 @@ fn an_anonymous_server_serves_who_has_its_section() {
     peer.tell(&format!("attach {handle} 10000"));
     server.wait_for_client_noevent(seconds(10)).unwrap();
     assert_eq!(peer.answer(), "ok");
+}
+
+/// All that a client gets in place of a name, and a peer that has it.
+fn peer_with_handles(server: &SharedServer) -> (Peer, String) {
+    let ClientHandles { section, events } = server.client_handles().unwrap();
+    let events = events.unwrap();
+    let all = [
+        section,
+        events.s2c_data,
+        events.c2s_data,
+        events.s2c_space,
+        events.c2s_space,
+        events.request,
+        events.acknowledge,
+        events.disconnect,
+    ];
+    let peer = raw::inherited(&all, Peer::start);
+    let given = all.map(|handle| raw::give_handle(peer.id(), handle)).join(" ");
+    (peer, format!("attach_handles {given} 10000"))
+}
+
+#[test]
+fn a_server_serves_who_has_its_handles() {
+    let anonymous = ServerOptions::new().anonymous_events().start_anonymous().unwrap();
+    assert!(anonymous.is_anonymous() && anonymous.get_event_handles().is_some());
+    for mut server in [anonymous, SharedServer::start(&unique("handles")).unwrap()] {
+        assert_eq!(server.client_handles(), server.client_handles());
+        for round in 0..2 {
+            let (mut peer, order) = peer_with_handles(&server);
+            peer.tell(&order);
+            // By the request event: nothing looks.
+            server.wait_for_client(seconds(10)).unwrap();
+            assert_eq!(peer.answer(), "ok");
+            peer.tell("echo");
+            let mut buffer = Vec::new();
+            for sequence in 0..100 {
+                if sequence % 10 == 0 {
+                    // So that both sides sleep, and are woken by these events.
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                server.send_to_client(&message(sequence, 1000)).unwrap();
+                server.receive_from_client(&mut buffer).unwrap();
+                assert_eq!(check_message(&buffer), sequence);
+            }
+            if round == 0 {
+                peer.kill();
+                let (result, took) = timed(|| server.receive_from_client(&mut buffer));
+                assert_eq!(result, Err(ShmError::PeerDied { pid: peer.id() }));
+                assert!(took < Duration::from_millis(500), "{took:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn handles_must_be_a_channels() {
+    let named = SharedServer::start(&unique("others")).unwrap();
+    let plain = SharedServer::start_anonymous().unwrap();
+    let handles = named.client_handles().unwrap();
+    let section = plain.client_handles().unwrap().section;
+    assert_eq!(plain.client_handles().unwrap().events, None);
+    let refused = |handles: &ClientHandles| match SharedClient::attach_handles(handles, Duration::ZERO) {
+        Err(ShmError::Refused { reason }) => reason,
+        other => panic!("{:?}", other.err()),
+    };
+    assert!(refused(&ClientHandles { section, ..handles }).contains("no events"));
+    assert!(refused(&ClientHandles { events: None, ..handles }).contains("has events"));
+    let events = handles.events.map(|events| ClientEvents { request: -1, ..events });
+    assert!(SharedClient::attach_handles(&ClientHandles { events, ..handles }, Duration::ZERO).is_err());
+    // Nobody is there to accept it.
+    assert_eq!(SharedClient::attach_handles(&handles, Duration::ZERO).err(), Some(ShmError::Timeout));
 }
 
 #[test]

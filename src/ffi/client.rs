@@ -54,6 +54,23 @@ pub unsafe extern "C" fn shm_client_attach(
     })
 }
 
+/// Connects to a server by what its shm_server_client_handles gave out, duplicated into this process. The handles are
+/// duplicated once more, and stay the caller's. Else as shm_client_attach.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_attach_handles(
+    handles: *const shm_client_handles_t,
+    callbacks: *const shm_callbacks_t,
+    options: *const shm_options_t,
+    timeout_ms: u32,
+) -> *mut ClientHandle {
+    // SAFETY: by the caller.
+    returning_handle(|| unsafe {
+        let handles = handles.as_ref().ok_or(Failure::Argument("the handles"))?.into();
+        let client = client_options(None, options)?.attach_handles(&handles, duration(timeout_ms))?;
+        Ok(ClientHandle(Ends::client(client, shm_callbacks_t::read(callbacks))?))
+    })
+}
+
 /// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, which on_overflow is told.
 ///
 /// SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the

@@ -6,7 +6,9 @@ use super::{duration, text, timeout, Failure, Outcome};
 use crate::access::{Access, UserId};
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::ShmError;
+use crate::events::{ClientEvents, ClientHandles};
 use crate::options::{ClientOptions, ServerOptions, Trust};
+use crate::sys::EVENTS;
 use std::ffi::{c_char, c_void};
 use std::mem::size_of;
 use std::time::Duration;
@@ -73,8 +75,8 @@ pub struct shm_options_t {
     pub security_descriptor: *const c_void,
     /// Servers for many clients: how many share a worker thread, from 1 to 30. 0: 30.
     pub clients_per_worker: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Servers without a name: not 0 gives them events, which the client gets by shm_server_client_handles.
+    pub anonymous_events: u32,
 }
 
 impl Default for shm_options_t {
@@ -93,7 +95,7 @@ impl Default for shm_options_t {
             security_descriptor_size: 0,
             security_descriptor: std::ptr::null(),
             clients_per_worker: 0,
-            reserved: 0,
+            anonymous_events: 0,
         }
     }
 }
@@ -195,6 +197,9 @@ pub(crate) unsafe fn server_options(
         if options.reject_when_full != 0 {
             chosen = chosen.reject_when_full();
         }
+        if options.anonymous_events != 0 {
+            chosen = chosen.anonymous_events();
+        }
         if let Some(bound) = timeout(options.receive_timeout_ms) {
             chosen = chosen.receive_timeout(bound);
         }
@@ -261,6 +266,54 @@ pub struct shm_event_handles_t {
     pub s2c_data: isize,
     /// Set when the client has sent a message.
     pub c2s_data: isize,
+}
+
+/// All that the client's end of a channel needs, for a driver or another process: handles on Windows, descriptors on
+/// Linux, where an event to wait for and one to set may be the same descriptor.
+#[repr(C)]
+pub struct shm_client_handles_t {
+    /// The section.
+    pub section: isize,
+    /// The server has sent a message: the client waits for it. -1, as all that follow: the channel has no events.
+    pub s2c_data: isize,
+    /// The client has sent a message: it sets it.
+    pub c2s_data: isize,
+    /// The client has taken a message: it sets it.
+    pub s2c_space: isize,
+    /// The server has taken a message: the client waits for it.
+    pub c2s_space: isize,
+    /// The client asks to be accepted: it sets it.
+    pub request: isize,
+    /// The server has answered: the client waits for it.
+    pub acknowledge: isize,
+    /// Either side has left: the client sets it, and may wait for it.
+    pub disconnect: isize,
+}
+
+impl From<ClientHandles> for shm_client_handles_t {
+    fn from(handles: ClientHandles) -> Self {
+        let list = handles.events.as_ref().map_or([-1; EVENTS], ClientEvents::list);
+        let [s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect] = list;
+        let section = handles.section;
+        Self { section, s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect }
+    }
+}
+
+impl From<&shm_client_handles_t> for ClientHandles {
+    fn from(handles: &shm_client_handles_t) -> Self {
+        let shm_client_handles_t {
+            section,
+            s2c_data,
+            c2s_data,
+            s2c_space,
+            c2s_space,
+            request,
+            acknowledge,
+            disconnect,
+        } = *handles;
+        let list = [s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect];
+        ClientHandles { section, events: (s2c_data != -1).then(|| ClientEvents::from_list(list)) }
+    }
 }
 
 /// A channel's figures, of the current session.

@@ -36,8 +36,9 @@ pub unsafe extern "C" fn shm_server_start_with_options(
 }
 
 /// Starts a server without a name, whose section the client gets in some other way, duplicated into its process, for
-/// shm_client_attach. It has no events: whoever waits looks every millisecond. `buffer_bytes` as in
-/// shm_endpoint_config_t; `callbacks` and `options` may be NULL.
+/// shm_client_attach. It has no events, so that whoever waits looks every millisecond, unless shm_options_t.anonymous_events
+/// asks for some; then the client gets them too, see shm_server_client_handles. `buffer_bytes` as in shm_endpoint_config_t;
+/// `callbacks` and `options` may be NULL.
 ///
 /// NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_PARAM, _MEMORY, _SYSTEM. Any thread.
 #[no_mangle]
@@ -236,8 +237,8 @@ pub unsafe extern "C" fn shm_server_resume(handle: *const ServerHandle) -> shm_e
 }
 
 /// The channel's data events, for native waiters and drivers. They stay the library's: duplicate them to hand them on. From
-/// this call on every message is signalled. False: `handle` or `out` is NULL, or the server has no name and thus no
-/// events. Any thread.
+/// this call on every message is signalled. False: `handle` or `out` is NULL, or the server has no name and no events. Any
+/// thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_get_event_handles(
     handle: *mut ServerHandle,
@@ -251,6 +252,23 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
         let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
         put(handles, out, "the place for the handles")?;
         Ok(true)
+    })
+}
+
+/// All that the client's end of this channel needs, for a driver or another process that connects without the name
+/// (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs, and no others. They stay
+/// the library's, and open as long as the server: duplicate them into the other process.
+///
+/// SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles). Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_client_handles(
+    handle: *const ServerHandle,
+    out: *mut shm_client_handles_t,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let handles = enter(handle)?.0.channel.client_handles()?;
+        put(handles.into(), out, "the place for the handles")
     })
 }
 

@@ -17,25 +17,23 @@
 //! Process ids are as the kernel translates them for each side. A process that is in no namespace of ours has id 0,
 //! can't be watched, and is refused.
 
-use super::{error, Event, Home, Process, Section, User};
+use super::ends::{self, Handout, PAIRS};
+use super::{error, Event, Process, Section, User};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
 use crate::sys::{wait_any, Unwatchable, Waitable, EVENTS};
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::net::{
-    accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, socketpair, AddressFamily,
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    accept_with, bind, connect, listen, recvmsg, sendmsg, socket_with, AddressFamily, RecvAncillaryBuffer,
+    RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Socket pairs of a channel; each carries two events, one in each direction.
-const PAIRS: usize = 4;
 
 /// Processes that hold a channel's descriptors, at most.
 const MOST_ADMITTED: usize = 1024;
@@ -50,35 +48,12 @@ const AT_ONCE: usize = 128;
 /// How long the one client that was let in to a channel may take for its hello, before others are let in too.
 const TURN: Duration = Duration::from_millis(20);
 
-/// The events of a channel as one side sees them, which waits at `own` and sets at `own` too. A server has the
-/// client's ends besides, to hand them out.
-///
-/// The list is that of `Events`: data, space (each server to client, then client to server), request, acknowledgement,
-/// disconnect.
-fn events(ends: impl Fn(usize, Towards) -> Event) -> [Event; EVENTS] {
-    [
-        ends(0, Towards::Client),
-        ends(0, Towards::Server),
-        // Space is signalled against the messages' direction.
-        ends(1, Towards::Server),
-        ends(1, Towards::Client),
-        ends(2, Towards::Server),
-        ends(2, Towards::Client),
-        ends(3, Towards::Client),
-    ]
-}
-
-/// Who waits for an event.
-enum Towards {
-    Server,
-    Client,
-}
-
 /// What a server has created under a name that nobody can find yet.
 pub(crate) struct Prepared {
     pub(crate) section: Section,
     pub(crate) events: [Event; EVENTS],
     pub(crate) instance: u64,
+    pub(crate) handout: Handout,
     pub(crate) announcement: Announcement,
 }
 
@@ -119,24 +94,11 @@ impl Prepared {
         };
         let context = "creating the channel's objects";
         let section = Section::named(&format!("xshm:{}", name.base()), size)?;
-        let mut servers = Vec::with_capacity(PAIRS);
-        let mut clients = Vec::with_capacity(PAIRS);
-        for _ in 0..PAIRS {
-            let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-            let (server, client) = pair.map_err(|errno| error(errno, context))?;
-            servers.push(Arc::new(server));
-            clients.push(Arc::new(client));
-        }
-        let home = Home::here()?;
-        let events = events(|pair, towards| match towards {
-            Towards::Server => Event::shared(&clients[pair], &servers[pair], home),
-            Towards::Client => Event::shared(&servers[pair], &clients[pair], home),
-        });
+        let (events, handout) = Handout::create()?;
         let copy = fcntl_dupfd_cloexec(&section.file, 3).map_err(|errno| error(errno, context))?;
-        let Ok(ends) = clients.try_into() else { unreachable!("as many as were made") };
-        let admission = Admission { users, section: copy, ends };
+        let admission = Admission { users, section: copy, ends: handout.0.clone() };
         let announcement = Announcement { name: name.clone(), admission };
-        Ok(Prepared { section, events, instance: 0, announcement })
+        Ok(Prepared { section, events, instance: 0, handout, announcement })
     }
 }
 
@@ -360,7 +322,7 @@ pub(crate) struct Found {
 }
 
 /// Has the events that came with a section.
-pub(crate) struct EventOpener([Arc<OwnedFd>; PAIRS]);
+pub(crate) struct EventOpener(Handout);
 
 /// Looks a name up, asks whether whoever has it is trusted, and waits to be let in. `None`: no server has it, or it
 /// went away.
@@ -419,6 +381,8 @@ pub(crate) fn lookup(
     else {
         return Err(refused("what has the name is something else than a channel".to_owned()));
     };
+    let ends = Handout(ends);
+    ends.0.iter().try_for_each(|end| ends::check(end))?;
     let section = Section::from_file(section)?;
     if section.owner() != Some(User(server.uid)) {
         return Err(refused("the section is not of the user who runs the server".to_owned()));
@@ -441,8 +405,7 @@ impl Found {
 impl EventOpener {
     /// The events: they came with the section, from the same server.
     pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
-        let home = Home::here()?;
-        Ok(Some(events(|pair, _| Event::shared(&self.0[pair], &self.0[pair], home))))
+        Ok(Some(self.0.events()?))
     }
 
     /// What clients take turns by: they do at the socket.

@@ -24,7 +24,8 @@
 //! (`Global\`, `\BaseNamedObjects` of session 0) Windows asks for "Create global objects", for sections and links
 //! alike. Tried with Wine 8, which asks for nothing.
 
-use super::{create_event, create_section, object_owner, section_size, Event, Process, Section, User};
+use super::{create_event, create_section, object_owner, section_size};
+use super::{Event, Handout, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
@@ -42,6 +43,7 @@ pub(crate) struct Prepared {
     pub(crate) section: Section,
     pub(crate) events: [Event; EVENTS],
     pub(crate) instance: u64,
+    pub(crate) handout: Handout,
     pub(crate) announcement: Announcement,
 }
 
@@ -92,7 +94,7 @@ impl Prepared {
             }
             let Ok(events) = events.try_into() else { unreachable!("as many as were made") };
             let announcement = Announcement { name: name.clone(), instance, event_security };
-            return Ok(Prepared { section, events, instance, announcement });
+            return Ok(Prepared { section, events, instance, handout: Handout::new(), announcement });
         }
     }
 }

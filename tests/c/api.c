@@ -127,6 +127,8 @@ static void null_everywhere(void)
     CHECK(!shm_multi_client_connect_with_options(NULL, NULL, NULL, NULL) && shm_last_error() == bad);
     CHECK(!shm_client_attach(0, NULL, NULL, 0));
     CHECK(!shm_client_attach(-1, NULL, NULL, 0));
+    CHECK(!shm_client_attach_handles(NULL, NULL, NULL, 0) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_server_client_handles(NULL, NULL) == SHM_ERROR_INVALID_PARAM);
 
     CHECK(shm_server_wait_for_client(NULL, 0) == bad);
     CHECK(shm_server_wait_for_client_noevent(NULL, 0) == bad);
@@ -577,36 +579,48 @@ static void a_callback_stops_its_own_handle(void)
 }
 
 struct attached {
-    intptr_t section;
+    shm_client_handles_t handles;
     ClientHandle *client;
 };
 
 static THREAD attach(void *with)
 {
     struct attached *attached = with;
-    attached->client = shm_client_attach(attached->section, NULL, NULL, 10000);
+    attached->client = attached->handles.s2c_data == -1
+                           ? shm_client_attach(attached->handles.section, NULL, NULL, 10000)
+                           : shm_client_attach_handles(&attached->handles, NULL, NULL, 10000);
     return THREAD_END;
 }
 
 static void anonymous_servers(void)
 {
+    shm_options_t options = shm_options_default();
     shm_event_handles_t events;
     struct attached attached;
     thread_t thread;
     uint8_t buffer[8];
-    uint32_t size = sizeof buffer;
-    ServerHandle *server = shm_server_start_anonymous(65536, NULL, NULL);
-    CHECK(server);
-    CHECK(!shm_server_get_event_handles(server, &events));
-    attached.section = shm_server_section_handle(server);
-    begin(&thread, attach, &attached);
-    CHECK(shm_server_wait_for_client_noevent(server, 10000) == SHM_SUCCESS);
-    join(thread);
-    CHECK(attached.client);
-    CHECK(shm_server_send(server, "hidden", 6) == SHM_SUCCESS);
-    CHECK(shm_client_receive(attached.client, buffer, &size) == SHM_SUCCESS && size == 6);
-    shm_client_disconnect(attached.client);
-    shm_server_stop(server);
+    for (options.anonymous_events = 0; options.anonymous_events < 2; options.anonymous_events++) {
+        uint32_t size = sizeof buffer;
+        ServerHandle *server = shm_server_start_anonymous(65536, NULL, &options);
+        CHECK(server);
+        CHECK(shm_server_client_handles(server, NULL) == SHM_ERROR_INVALID_PARAM);
+        CHECK(shm_server_client_handles(server, &attached.handles) == SHM_SUCCESS);
+        CHECK((attached.handles.disconnect == -1) == !options.anonymous_events);
+        CHECK(shm_server_get_event_handles(server, &events) == (options.anonymous_events != 0));
+        begin(&thread, attach, &attached);
+        CHECK(options.anonymous_events ? shm_server_wait_for_client(server, 10000) == SHM_SUCCESS
+                                       : shm_server_wait_for_client_noevent(server, 10000) == SHM_SUCCESS);
+        join(thread);
+        CHECK(attached.client);
+        CHECK(shm_server_send(server, "hidden", 6) == SHM_SUCCESS);
+        CHECK(shm_client_receive(attached.client, buffer, &size) == SHM_SUCCESS && size == 6);
+        shm_client_disconnect(attached.client);
+        if (options.anonymous_events) {
+            /* The section alone is not enough then. */
+            CHECK(!shm_client_attach(attached.handles.section, NULL, NULL, 0) && shm_last_error() == SHM_ERROR_REFUSED);
+        }
+        shm_server_stop(server);
+    }
 }
 
 static void auto_endpoints(void)

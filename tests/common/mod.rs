@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use xshm::{ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
+use xshm::{ClientEvents, ClientHandles, ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
 use xshm::{ServerOptions, SharedClient, SharedServer, ShmError};
 
 /// Marks the peer's answers among what the test harness prints.
@@ -242,6 +242,23 @@ impl Actor {
                 // The library has one of its own.
                 raw::close_handle(handle);
                 self.client = Some(client?);
+                Ok(String::new())
+            }
+            ["attach_handles", section, data, back, space, room, request, answer, disconnect, wait] => {
+                let events = [data, back, space, room, request, answer, disconnect].map(raw::take_handle);
+                let [s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect] = events;
+                let events = ClientEvents {
+                    s2c_data,
+                    c2s_data,
+                    s2c_space,
+                    c2s_space,
+                    request,
+                    acknowledge,
+                    disconnect,
+                };
+                let handles = ClientHandles { section: raw::take_handle(section), events: Some(events) };
+                let wait = timeout(wait).unwrap_or(Duration::MAX);
+                self.client = Some(SharedClient::attach_handles(&handles, wait)?);
                 Ok(String::new())
             }
             // Tries to connect over and over, giving up at once; says how often it was accepted.

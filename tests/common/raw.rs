@@ -242,6 +242,11 @@ mod windows {
         given.parse().unwrap()
     }
 
+    /// Makes handles of ours other processes' too: they are given to them once they run.
+    pub fn inherited<R>(_handles: &[isize], start: impl FnOnce() -> R) -> R {
+        start()
+    }
+
     pub fn close_handle(handle: isize) {
         // SAFETY: given to us, and closed once.
         unsafe { CloseHandle(handle as Handle) };
@@ -426,9 +431,25 @@ mod linux {
         format!("/proc/{}/fd/{handle}", std::process::id())
     }
 
-    /// Opens what another process gave.
+    /// Opens what another process gave. Nobody can open a socket: what is one was inherited, under the same number.
     pub fn take_handle(given: &str) -> isize {
-        fs::File::options().read(true).write(true).open(given).unwrap().into_raw_fd() as isize
+        let opened = fs::File::options().read(true).write(true).open(given);
+        let number = || given.rsplit('/').next().unwrap().parse().unwrap();
+        opened.map_or_else(|_| number(), |file| file.into_raw_fd() as isize)
+    }
+
+    /// Makes handles of ours other processes': those that are started meanwhile.
+    pub fn inherited<R>(handles: &[isize], start: impl FnOnce() -> R) -> R {
+        let inherit = |flags: c_int| {
+            for &handle in handles {
+                // SAFETY: F_SETFD of a descriptor of ours, with FD_CLOEXEC or without.
+                assert_eq!(unsafe { fcntl(handle as c_int, 2, flags) }, 0);
+            }
+        };
+        inherit(0);
+        let started = start();
+        inherit(1);
+        started
     }
 
     pub fn close_handle(handle: isize) {

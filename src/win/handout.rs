@@ -1,0 +1,75 @@
+//! Handles of a channel for its client: to be duplicated into another process, or handed to a driver.
+
+use super::{Event, Section};
+use crate::error::Result;
+use crate::events::{ClientEvents, ClientHandles};
+use crate::sys::ntapi::*;
+use crate::sys::EVENTS;
+use std::sync::{Mutex, PoisonError};
+
+/// What a client does with each event, and no more: it waits for some, sets others, and both with the last.
+const RIGHTS: [u32; EVENTS] = [
+    SYNCHRONIZE,
+    EVENT_MODIFY_STATE,
+    EVENT_MODIFY_STATE,
+    SYNCHRONIZE,
+    EVENT_MODIFY_STATE,
+    SYNCHRONIZE,
+    SYNCHRONIZE | EVENT_MODIFY_STATE,
+];
+
+const SECTION_RIGHTS: u32 = SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY;
+
+/// Second handles to the section and the events, with the client's rights alone. Made when they are asked for.
+pub(crate) struct Handout(Mutex<Option<(OwnedHandle, Vec<OwnedHandle>)>>);
+
+impl Handout {
+    pub(super) fn new() -> Self {
+        Handout(Mutex::new(None))
+    }
+
+    /// Events without a name, and what their client is given.
+    pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
+        let attributes = Attributes::new(None, None);
+        let mut events = Vec::with_capacity(EVENTS);
+        for _ in 0..EVENTS {
+            let event = super::create_event(&attributes, SYNCHRONIZATION_EVENT);
+            events.push(event.map_err(|status| error(status, "creating the channel's events"))?);
+        }
+        let Ok(events) = events.try_into() else { unreachable!("as many as were made") };
+        Ok((events, Self::new()))
+    }
+
+    /// The handles. They stay open as long as `self` lives.
+    pub(crate) fn handles(&self, section: &Section, events: &[Event; EVENTS]) -> Result<ClientHandles> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.is_none() {
+            let section = duplicate(section.as_raw(), SECTION_RIGHTS)?;
+            let events = events.iter().zip(RIGHTS).map(|(event, rights)| duplicate(event.as_raw(), rights));
+            *made = Some((section, events.collect::<Result<Vec<_>>>()?));
+        }
+        let (section, events) = made.as_ref().expect("they were just made");
+        let list = std::array::from_fn(|at| events[at].as_raw() as isize);
+        let events = Some(ClientEvents::from_list(list));
+        Ok(ClientHandles { section: section.as_raw() as isize, events })
+    }
+}
+
+/// A client's events, from handles of this process, which stay the caller's.
+pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
+    let mut list = Vec::with_capacity(EVENTS);
+    for (raw, rights) in events.list().into_iter().zip(RIGHTS) {
+        list.push(Event(duplicate(raw, rights)?));
+    }
+    let Ok(list) = list.try_into() else { unreachable!("as many as were listed") };
+    Ok(list)
+}
+
+/// Another handle of this process to the same object, with these rights.
+fn duplicate(raw: isize, rights: u32) -> Result<OwnedHandle> {
+    // SAFETY: the kernel checks the source handle, whatever it is; the place for the result is valid.
+    let handle = handle_from(|handle| unsafe {
+        NtDuplicateObject(CURRENT_PROCESS, raw as Handle, CURRENT_PROCESS, handle, rights, 0, 0)
+    });
+    handle.map_err(|status| error(status, "duplicating a channel's handle"))
+}
