@@ -2,8 +2,8 @@
 # The C interface, with real compilers: natively, for Windows under Wine, and the libraries for MSVC by inspection. On Debian and
 # Ubuntu it installs what is missing. On Windows, in Git's bash, it builds and runs with MSVC what XSHM_TARGET says.
 #   ci/c.sh             all steps
-#   ci/c.sh headers     only some of: headers native windows windows_x86 msvc packages
-#   ci/c.sh bless       writes tests/c/symbols.txt and tests/c/layout-*.txt anew, after a change that is meant
+#   ci/c.sh headers     only some of: headers native windows windows_x86 driver_header msvc packages
+#   ci/c.sh bless       writes tests/c/symbols.txt, layout-*.txt and golden.txt anew, after a change that is meant
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C
@@ -32,7 +32,7 @@ MINGW* | MSYS* | CYGWIN*)
     steps=(msvc_native)
     ;;
 *)
-    steps=(headers native windows windows_x86 msvc packages)
+    steps=(headers native windows windows_x86 driver_header msvc packages)
     need gcc g++ clang cmake make valgrind pkg-config
     ci/wine.sh setup
     ;;
@@ -93,7 +93,7 @@ layout() { # $1: compiler
 
 headers() {
     local header standard compiler target
-    for header in xshm.h xshm_server.h xshm_client.h; do
+    for header in xshm.h xshm_server.h xshm_client.h xshm_driver.h; do
         printf '#include "%s"\n#include "%s"\nint main(void) { return 0; }\n' "$header" "$header" >"$out/twice.c"
         for compiler in gcc clang x86_64-w64-mingw32-gcc i686-w64-mingw32-gcc; do
             for standard in c99 c11 c17; do
@@ -209,6 +209,30 @@ windows_x86() {
     fi
 }
 
+# The second implementation of the protocol, xshm_driver.h, against the library. XSHM_LONG=1 has them talk for longer.
+driver_header() {
+    local lib program
+    local exchange=300000 mutants=3000
+    [ -z "${XSHM_LONG:-}" ] || { exchange=5000000; mutants=200000; }
+    build "$host"
+    build "$gnu"
+    lib=$(library "$host")
+    gcc -std=c11 -O2 "${warnings[@]}" tests/c/driver.c "$lib" "${linux_libraries[@]}" -o "$out/driver"
+    gcc -std=c11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all "${warnings[@]}" tests/c/driver.c "$lib" \
+        "${linux_libraries[@]}" -o "$out/driver_sanitized"
+    x86_64-w64-mingw32-gcc -O2 "${warnings[@]}" tests/c/driver.c "$(library "$gnu")" -lntdll -o "$out/driver.exe"
+    # 32-bit Windows: whether it links, which calls for no helper of the compiler's.
+    build i686-pc-windows-gnu
+    i686-w64-mingw32-gcc -O2 "${warnings[@]}" tests/c/driver.c "$(library i686-pc-windows-gnu)" -lntdll -o "$out/driver_x86.exe"
+    for program in "$out/driver" "$out/driver_sanitized" "ci/wine.sh exec $out/driver.exe"; do
+        timeout 60 $program golden | tr -d '\r' >"$out/golden.txt"
+        diff tests/c/golden.txt "$out/golden.txt" || { echo "the bytes changed; if that is meant: ci/c.sh bless" >&2; return 1; }
+        timeout 1800 $program exchange $exchange
+        timeout 1800 $program mutated $mutants
+        timeout 1800 $program control $mutants
+    done
+}
+
 # Whether a program that links these with ntdll.lib, kernel32.lib and its C runtime would find everything.
 msvc() {
     local target lib machine undefined known
@@ -292,6 +316,8 @@ msvc_native() {
 bless() {
     build "$host"
     symbols "$(library "$host")" >tests/c/symbols.txt
+    gcc -std=c11 "${warnings[@]}" tests/c/driver.c "$(library "$host")" "${linux_libraries[@]}" -o "$out/driver"
+    "$out/driver" golden >tests/c/golden.txt
     layout gcc >tests/c/layout-64.txt
     layout i686-w64-mingw32-gcc >tests/c/layout-32.txt
 }

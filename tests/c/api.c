@@ -9,27 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef _WIN32
-#include <windows.h>
-typedef HANDLE thread_t;
-#define THREAD DWORD WINAPI
-#define THREAD_END 0
-static void begin(thread_t *thread, LPTHREAD_START_ROUTINE run, void *with) { *thread = CreateThread(0, 0, run, with, 0, 0); }
-static void join(thread_t thread) { WaitForSingleObject(thread, INFINITE); CloseHandle(thread); }
-static void pause_ms(unsigned ms) { Sleep(ms); }
-static unsigned own_pid(void) { return GetCurrentProcessId(); }
-#else
-#include <pthread.h>
-#include <time.h>
-#include <unistd.h>
-typedef pthread_t thread_t;
-#define THREAD void *
-#define THREAD_END NULL
-static void begin(thread_t *thread, void *(*run)(void *), void *with) { pthread_create(thread, NULL, run, with); }
-static void join(thread_t thread) { pthread_join(thread, NULL); }
-static void pause_ms(unsigned ms) { usleep(1000 * ms); }
-static unsigned own_pid(void) { return (unsigned)getpid(); }
-#endif
+#include "platform.h"
 
 static unsigned checks;
 
@@ -43,13 +23,6 @@ static unsigned checks;
             exit(1);                                                                                                 \
         }                                                                                                            \
     } while (0)
-
-/* Callbacks run on several threads. */
-#ifdef _MSC_VER
-#define ADD(count) InterlockedIncrement((volatile LONG *)&(count))
-#else
-#define ADD(count) __sync_fetch_and_add(&(count), 1)
-#endif
 
 static char name_[64];
 
