@@ -106,10 +106,14 @@ headers() {
             done
         done
     done
-    # As close to MSVC as can be had without its SDK.
-    printf '#include "xshm.h"\n#include "xshm.h"\nint main(void) { return 0; }\n' >"$out/twice.c"
-    for target in x86_64 i686 aarch64; do
-        clang --target=$target-pc-windows-msvc -std=c11 -ffreestanding "${warnings[@]}" -fsyntax-only "$out/twice.c"
+    # As close to MSVC as can be had without its SDK. The last has the driver's header take MSVC's way.
+    for header in xshm.h xshm_driver.h; do
+        printf '#include "%s"\n#include "%s"\nint main(void) { return 0; }\n' "$header" "$header" >"$out/twice.c"
+        for target in x86_64 i686 aarch64; do
+            clang --target=$target-pc-windows-msvc -std=c11 -ffreestanding "${warnings[@]}" -fsyntax-only "$out/twice.c"
+            clang --target=$target-pc-windows-msvc -std=c11 -ffreestanding -fms-extensions -fms-compatibility -U__clang__ \
+                -Wall -Wextra -Werror -Iinclude -fsyntax-only "$out/twice.c"
+        done
     done
     printf '#include "xshm.hpp"\n#include "xshm.hpp"\nint main() { return 0; }\n' >"$out/twice.cpp"
     for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do

@@ -52,7 +52,7 @@ for target in "$@"; do
     mkdir -p "$folder/lib/pkgconfig"
     cp -r include cmake docs README.md CHANGELOG.md LICENSE "$folder/"
     mkdir -p "$folder/examples"
-    cp -r examples/c examples/cpp "$folder/examples/"
+    cp -r examples/c examples/cpp examples/driver "$folder/examples/"
     cp "$library" "$folder/lib/"
     pc_file "$target" "$folder/lib/pkgconfig/xshm.pc"
     tar -C "$target_dir/dist" -czf "$target_dir/dist/$name.tar.gz" "$name"

@@ -25,7 +25,7 @@ if [ "$system" = windows ]; then
 else
     target=x86_64-pc-windows-gnu
     steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
-        examples ping_pong send_file c_interface)
+        examples ping_pong send_file c_interface driver)
 fi
 
 # ------------------------------------------------------------------------------------------------------- the steps
@@ -96,6 +96,8 @@ send_file() {
 }
 
 c_interface() { ci/c.sh; }
+
+driver() { ci/driver.sh; }
 
 # ---------------------------------------------------------------------------------------------------- what they share
 

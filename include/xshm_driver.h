@@ -217,7 +217,7 @@ static __inline void xshm_driver_store64(volatile void *at, xshm_driver_u64 valu
 #endif
 }
 
-#elif defined(__GNUC__)
+#elif defined(__GNUC__) || defined(__clang__)
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "xshm_driver.h: little-endian processors only"

@@ -138,3 +138,7 @@ struct ReadmeExamples;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/migration.md")]
 struct MigrationExamples;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/driver.md")]
+struct DriverExamples;
