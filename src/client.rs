@@ -110,19 +110,20 @@ impl SharedClient {
         let interrupter = options.tuning.interrupt()?;
         let options = options.interrupter(Interrupter(interrupter.clone()));
         let mut pause = Pause::new();
-        let mut turn = None;
+        let mut search = Search { turn: None, spoiled: 0, misses: 0 };
         loop {
-            if let Some(client) = Self::look_for(&name, deadline, &options, interrupter.event(), &mut turn)? {
+            let interrupt = interrupter.event();
+            if let Some(client) = Self::look_for(&name, deadline, &options, interrupt, &mut search)? {
                 return Ok(client);
             }
             if deadline.has_passed() {
-                return Err(if turn.is_some() { ShmError::AlreadyConnected } else { ShmError::Timeout });
+                let taken = search.turn.is_some();
+                return Err(if taken { ShmError::AlreadyConnected } else { ShmError::Timeout });
             }
-            match &turn {
-                Some(turn) => turn.wait(deadline, interrupter.event())?,
+            match &search.turn {
+                Some(turn) => turn.wait(deadline, interrupt)?,
                 None => {
-                    let interrupt = Waitable::Event(interrupter.event());
-                    sys::wait_any(&[interrupt], Some(pause.next(deadline))).map(drop)?;
+                    sys::wait_any(&[Waitable::Event(interrupt)], Some(pause.next(deadline))).map(drop)?;
                 }
             }
             if interrupter.is_set() {
@@ -137,7 +138,7 @@ impl SharedClient {
         deadline: Deadline,
         options: &ClientOptions,
         interrupt: &sys::Event,
-        turn: &mut Option<Turn>,
+        search: &mut Search,
     ) -> Result<Option<Self>> {
         let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
         let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt) {
@@ -146,27 +147,42 @@ impl SharedClient {
             found => found.map_err(|error| report(options, error))?,
         };
         let Some(found) = found else {
-            *turn = None;
+            (search.turn, search.misses) = (None, 0);
             return Ok(None);
         };
         let ids = Ids { own: found.own_pid, server: found.server_pid };
         let owner = found.section.owner();
         let (section, opener) = found.into_parts();
+        if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
+            // Of another make; or a client of its has spoiled it. A server that is told puts it right.
+            search.spoiled += 1;
+            if search.spoiled > Search::MOST_SPOILED || deadline.has_passed() {
+                return Err(report(options, error));
+            }
+            opener.complain(&section, owner.as_ref())?;
+            search.turn = None;
+            return Ok(None);
+        }
+        if search.misses >= Search::PATIENCE {
+            // A channel that seems to be left or taken, again and again: perhaps it is but spoiled.
+            opener.complain(&section, owner.as_ref())?;
+        }
+        search.misses += 1;
         let opened =
             open_channel(section, &opener, owner.as_ref()).map_err(|error| report(options, error))?;
         // If this server is gone already, another may come.
         let Some((view, events)) = opened else { return Ok(None) };
         let number = if view.is_multi() { view.turn().load(Ordering::Relaxed) } else { 0 };
         if number == 0 {
-            *turn = None;
-        } else if turn.as_ref().map(|turn| turn.number) != Some(number) {
-            *turn = opener.turn(number, owner.as_ref())?.map(|event| Turn { number, event });
-            if !turn.as_ref().map_or(Ok(true), Turn::take)? {
+            search.turn = None;
+        } else if search.turn.as_ref().map(|turn| turn.number) != Some(number) {
+            search.turn = opener.turn(number, owner.as_ref())?.map(|event| Turn { number, event });
+            if !search.turn.as_ref().map_or(Ok(true), Turn::take)? {
                 return Ok(None);
             }
         }
         let knocked = Self::knock(view, Some(events), owner.map(UserId), ids, deadline, options);
-        if let (Err(_), Some(turn)) = (&knocked, turn) {
+        if let (Err(_), Some(turn)) = (&knocked, &search.turn) {
             // The next one's.
             turn.event.set();
         }
@@ -260,6 +276,22 @@ impl SharedClient {
     );
 }
 
+/// What a client that looks for a channel has found so far.
+struct Search {
+    turn: Option<Turn>,
+    /// Times that what has the name was no channel.
+    spoiled: u32,
+    /// Times in a row that it was one, and nobody answered.
+    misses: u32,
+}
+
+impl Search {
+    /// So often a channel may be none before that is believed.
+    const MOST_SPOILED: u32 = 3;
+    /// So many misses in a row are nothing unusual.
+    const PATIENCE: u32 = 1;
+}
+
 /// Tells the log of a refusal.
 fn report(options: &ClientOptions, error: ShmError) -> ShmError {
     if matches!(error, ShmError::Refused { .. } | ShmError::Incompatible { .. }) {
@@ -350,9 +382,9 @@ fn handshake(channel: Arc<Channel>, peer: Peer, own_pid: u32, deadline: Deadline
             // It is another client's for good; the next one is offered under the name.
             return Ok(Knock::ServerGone);
         }
-        if let (ClientWord::HELLO, Some(events)) = (state, &channel.events) {
-            // Whose hello this is may have died before it could signal: then the server doesn't know yet that there's
-            // something to clear away. A signal too many changes nothing.
+        if let (false, Some(events)) = (channel.word().is_free(), &channel.events) {
+            // Whose hello this is may have died before it could signal, and what looks like a session may be garbage:
+            // then the server doesn't know yet that there's something to clear away. A signal too many changes nothing.
             events.request().set();
         }
         if deadline.has_passed() {

@@ -130,6 +130,13 @@ pub use readiness::WaitHandles;
 pub use server::SharedServer;
 pub use waiting::Interrupter;
 
+/// What the fuzzers of `fuzz/` need.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::sync::hostile::on_each_step;
+}
+
 // The examples of these pages run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -358,6 +358,10 @@ impl Prepared {
 }
 
 impl Guard {
+    pub(crate) fn is_overdue(&self) -> bool {
+        false
+    }
+
     pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
         (None, None)
     }
@@ -437,6 +441,10 @@ impl Found {
 impl EventOpener {
     pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
         Ok(Some(self.0.clone()))
+    }
+
+    pub(crate) fn complain(&self, _section: &Section, _owner: Option<&User>) -> Result<()> {
+        Ok(())
     }
 
     pub(crate) fn turn(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<Event>> {

@@ -215,6 +215,8 @@ impl SharedServer {
     /// # Errors
     /// As [`wait_for_client`](Self::wait_for_client), but for the time.
     pub(crate) fn accept_now(&mut self) -> Result<bool> {
+        // What a client spoiled shall not keep the next one out.
+        self.endpoint.channel.view.restore();
         if let Some(guard) = self.endpoint.channel.guard() {
             guard.admit()?;
         }
@@ -262,6 +264,9 @@ impl SharedServer {
             // SAFETY: the ring is dropped at once. It has neither producer nor consumer: ours ended with the last
             // session, and its client has let go (`look`).
             unsafe { channel.view.ring(direction) }.reset(generation);
+        }
+        if channel.view.is_multi() {
+            channel.view.slot().store(0, Ordering::Relaxed);
         }
         WakeWord::reset(&control.server_wake, generation, channel.standing_bits());
         WakeWord::reset(&control.client_wake, generation, 0);

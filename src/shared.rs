@@ -6,7 +6,7 @@ use crate::layout::{
     ControlBlock, Direction, Geometry, RingHeader, FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT, SERVER_UP,
 };
 use crate::ring::Ring;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::{Mapping, Section};
 use std::mem::size_of;
 
@@ -17,6 +17,15 @@ use std::mem::size_of;
 pub(crate) struct SharedView {
     mapping: Mapping,
     section: Section,
+    geometry: Geometry,
+    flags: u32,
+    instance: u64,
+    server_pid: u32,
+}
+
+/// What was read of a section, once.
+pub(crate) struct Checked {
+    mapping: Mapping,
     geometry: Geometry,
     flags: u32,
     instance: u64,
@@ -34,27 +43,47 @@ impl SharedView {
         unsafe {
             view.construct()
         };
-        let control = view.control();
-        control.capacity.store(geometry.capacity() as u32, Ordering::Relaxed);
-        control.message_limit.store(geometry.message_limit() as u32, Ordering::Relaxed);
-        control.flags.store(flags, Ordering::Relaxed);
-        control.server_pid.store(view.server_pid, Ordering::Relaxed);
-        control.instance.store(instance, Ordering::Relaxed);
-        control.server_state.store(SERVER_UP, Ordering::Relaxed);
-        control.version.store(PROTOCOL_VERSION, Ordering::Relaxed);
-        // Whoever is handed the section in some other way than by name sees all of the above once it sees the magic.
-        control.magic.store(MAGIC, Ordering::Release);
+        view.restore();
         Ok(view)
+    }
+
+    /// The server writes what never changes in a section, where something else stands: at first, and when a client has
+    /// spoiled it.
+    pub(crate) fn restore(&self) {
+        let control = self.control();
+        // A line that both sides only read is not taken away from them without need.
+        let put = |field: &AtomicU32, value: u32, order: Ordering| {
+            if field.load(Ordering::Relaxed) != value {
+                field.store(value, order);
+            }
+        };
+        put(&control.capacity, self.geometry.capacity() as u32, Ordering::Relaxed);
+        put(&control.message_limit, self.geometry.message_limit() as u32, Ordering::Relaxed);
+        put(&control.flags, self.flags, Ordering::Relaxed);
+        put(&control.server_pid, self.server_pid, Ordering::Relaxed);
+        if control.instance.load(Ordering::Relaxed) != self.instance {
+            control.instance.store(self.instance, Ordering::Relaxed);
+        }
+        put(&control.server_state, SERVER_UP, Ordering::Relaxed);
+        put(&control.version, PROTOCOL_VERSION, Ordering::Relaxed);
+        // Whoever is handed the section in some other way than by name sees all of the above once it sees the magic.
+        put(&control.magic, MAGIC, Ordering::Release);
     }
 
     /// Maps and checks a section that a server made, or that pretends to be.
     pub(crate) fn open(section: Section) -> Result<Self> {
+        let Checked { mapping, geometry, flags, instance, server_pid } = Self::check(&section)?;
+        Ok(SharedView { mapping, section, geometry, flags, instance, server_pid })
+    }
+
+    /// Whether a section is a channel's.
+    pub(crate) fn check(section: &Section) -> Result<Checked> {
         let size = section.size();
         if size < size_of::<ControlBlock>() {
             let expected = Geometry::DEFAULT.section_size() as u64;
             return Err(ShmError::Incompatible { what: "section size", found: size as u64, expected });
         }
-        let mapping = Mapping::map(&section)?;
+        let mapping = Mapping::map(section)?;
         // SAFETY: the section is at least as large as a control block, which consists of atomics; a mapping starts
         // at a page.
         let control = unsafe { mapping.base().cast::<ControlBlock>().as_ref() };
@@ -84,7 +113,7 @@ impl SharedView {
         )?;
         let instance = control.instance.load(Ordering::Relaxed);
         let server_pid = control.server_pid.load(Ordering::Relaxed);
-        Ok(SharedView { mapping, section, geometry, flags, instance, server_pid })
+        Ok(Checked { mapping, geometry, flags, instance, server_pid })
     }
 
     /// Puts loom's atomics where a real section has zeros.

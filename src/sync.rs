@@ -1,5 +1,5 @@
-//! Every atomic of the crate comes from here: the standard library's, or loom's where the crate is model-checked
-//! (`--cfg loom`).
+//! Every atomic of the crate comes from here: the standard library's; loom's where the crate is model-checked
+//! (`--cfg loom`); or ones that let a fuzzer act between any two accesses (`--cfg fuzzing`).
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -9,14 +9,22 @@ pub(crate) use loom::{
         Arc,
     },
 };
+#[cfg(not(any(loom, fuzzing)))]
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(not(loom))]
 pub(crate) use std::{
     hint::spin_loop,
     sync::{
-        atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{fence, AtomicBool, Ordering},
         Arc,
     },
 };
+
+#[cfg(fuzzing)]
+pub(crate) use hostile::{AtomicU32, AtomicU64};
+#[cfg(fuzzing)]
+#[path = "hostile.rs"]
+pub mod hostile;
 
 #[cfg(loom)]
 pub(crate) use clock::{pass_time, Instant};

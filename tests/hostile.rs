@@ -6,7 +6,8 @@ use common::*;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use xshm::{
-    Access, ClientOptions, PeerIdentity, ServerOptions, SharedClient, SharedServer, ShmError, Trust, UserId,
+    Access, ClientOptions, MultiServer, PeerIdentity, ServerOptions, SharedClient, SharedServer, ShmError,
+    Trust, UserId,
 };
 
 #[test]
@@ -160,6 +161,60 @@ fn line_26_a_session_ends_with_corrupted_and_the_next_one_is_whole() {
     peer.must("send over 5 1 64");
     server.receive_from_client(&mut buffer).unwrap();
     assert_eq!(check_message(&buffer), 5);
+}
+
+#[test]
+fn line_26_what_was_spoiled_keeps_nobody_out() {
+    let name = unique("spoiled");
+    let mut server = SharedServer::start(&name).unwrap();
+    let (mut vandal, mut peer) = (Peer::start(), Peer::start());
+    vandal.tell(&format!("map {name}"));
+    assert_eq!(server.wait_for_client(millis(200)), Err(ShmError::Timeout));
+    assert_eq!(vandal.answer(), "ok");
+    for offset in (0..64).step_by(4) {
+        // While nobody waits, and while the server waits.
+        for waiting in [false, true] {
+            if !waiting {
+                vandal.must(&format!("poke {offset} 3735928559"));
+            }
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    if waiting {
+                        vandal.must(&format!("poke {offset} 3735928559"));
+                    }
+                    peer.tell(&format!("connect {name} 10000"));
+                });
+                server.wait_for_client(seconds(10)).unwrap();
+            });
+            assert_eq!(peer.answer(), "ok", "field {offset}");
+            peer.must("send over 1 1 64");
+            server.receive_from_client(&mut Vec::new()).unwrap();
+            peer.must("leave");
+        }
+    }
+}
+
+#[test]
+fn line_24_what_a_visitor_spoiled_keeps_nobody_out() {
+    struct Quiet;
+    impl xshm::MultiHandler for Quiet {}
+    impl xshm::MultiClientHandler for Quiet {}
+    let name = unique("visitors");
+    let options = xshm::MultiOptions::default();
+    let server = MultiServer::start(&name, std::sync::Arc::new(Quiet), options).unwrap();
+    let mut vandal = Peer::start();
+    for offset in [0, 4, 8, 12, 16, 20, 24, 32, 40, 44, 48, 52, 56, 60, 72, 96, 104] {
+        // It has the section of the channel that the next client would get, and says no hello.
+        vandal.must(&format!("map {name}"));
+        vandal.must(&format!("poke {offset} 3735928559"));
+        let (client, took) = timed(|| {
+            let options = xshm::MultiClientOptions::default();
+            xshm::MultiClient::connect(&name, std::sync::Arc::new(Quiet), options)
+        });
+        let client = client.unwrap_or_else(|error| panic!("field {offset}: {error}"));
+        assert!(took < Duration::from_secs(5), "field {offset}: {took:?}");
+        assert!(server.is_client_connected(client.slot_id()), "field {offset}: slot {}", client.slot_id());
+    }
 }
 
 #[test]

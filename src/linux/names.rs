@@ -45,8 +45,11 @@ const BACKLOG: i32 = 1024;
 /// nobody here.
 const AT_ONCE: usize = 128;
 
-/// How long the one client that was let in to a channel may take for its hello, before others are let in too.
+/// How long the one client that was let in to a movable name's channel may take for its hello. Then that channel is
+/// given up, since whoever holds it can spoil it for the next one. Where machines are slow, the time doubles until a
+/// client keeps it, up to the second.
 const TURN: Duration = Duration::from_millis(20);
+const LONGEST_TURN: Duration = Duration::from_millis(320);
 
 /// What a server has created under a name that nobody can find yet.
 pub(crate) struct Prepared {
@@ -116,7 +119,12 @@ impl Announcement {
     /// Makes it what is found from now on.
     pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
         *guard.admission.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.admission);
-        *guard.turn() = None;
+        let mut turn = guard.turn();
+        turn.length = match turn.left() {
+            Some(Duration::ZERO) => (turn.length * 2).min(LONGEST_TURN),
+            _ => TURN,
+        };
+        turn.since = None;
         Ok(())
     }
 
@@ -132,7 +140,7 @@ impl Announcement {
             busy_name: address(&self.name, BUSY)?,
             busy: Mutex::new(None),
             movable,
-            turn: Mutex::new(None),
+            turn: Mutex::new(Turn { since: None, length: TURN }),
             admission: Mutex::new(Arc::new(self.admission)),
             admitted: Mutex::new(Vec::new()),
         })
@@ -147,10 +155,23 @@ pub(crate) struct Guard {
     /// Nobody waits here for another client to leave: one client at a time is let in, in the order of the socket's
     /// queue, and each finds a channel of its own.
     movable: bool,
-    /// Since when a client may say hello. `None`: nobody was let in to this channel.
-    turn: Mutex<Option<Instant>>,
+    turn: Mutex<Turn>,
     admission: Mutex<Arc<Admission>>,
     admitted: Mutex<Vec<Admitted>>,
+}
+
+/// Whose turn it is to say hello, behind a movable name.
+struct Turn {
+    /// `None`: nobody was let in to this channel.
+    since: Option<Instant>,
+    length: Duration,
+}
+
+impl Turn {
+    /// How long still it's that client's. Zero: it took too long.
+    fn left(&self) -> Option<Duration> {
+        Some(self.length.saturating_sub(self.since?.elapsed()))
+    }
 }
 
 /// A process that holds the channel's descriptors. The id can't come to mean another while its pidfd is held.
@@ -162,19 +183,18 @@ struct Admitted {
 impl Guard {
     /// Readable when somebody knocks who may come in, if anybody may; else, how long nobody may.
     pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
-        match self.taken() {
+        match self.turn().left() {
             None => (Some(&self.listener), None),
             left => (None, left),
         }
     }
 
-    /// For how long still it's one client's turn alone.
-    fn taken(&self) -> Option<Duration> {
-        let since = (*self.turn())?;
-        TURN.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+    /// Whether a client was let in to this channel that has not said hello in its time: the channel is to be replaced.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.turn().left().is_some_and(|left| left.is_zero())
     }
 
-    fn turn(&self) -> MutexGuard<'_, Option<Instant>> {
+    fn turn(&self) -> MutexGuard<'_, Turn> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -184,10 +204,10 @@ impl Guard {
     /// This process can't: it has no descriptor left, say.
     pub(crate) fn admit(&self) -> Result<()> {
         let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if self.taken().is_some() {
+        if self.turn().since.is_some() {
             return Ok(());
         }
-        let most = if self.movable && self.turn().is_none() { 1 } else { AT_ONCE };
+        let most = if self.movable { 1 } else { AT_ONCE };
         for _ in 0..most {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let connection = match accept_with(self.listener.descriptor(), flags) {
@@ -199,7 +219,7 @@ impl Guard {
             // Who doesn't take what it asked for is gone.
             match self.welcome(&connection, &admission) {
                 Ok(pid) if admission.hand_over(&connection, pid).is_ok() && self.movable => {
-                    self.turn().get_or_insert_with(Instant::now);
+                    self.turn().since = Some(Instant::now());
                 }
                 Ok(_) => {}
                 Err(reason) => drop(refuse(&connection, reason)),
@@ -406,6 +426,11 @@ impl EventOpener {
     /// The events: they came with the section, from the same server.
     pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
         Ok(Some(self.0.events()?))
+    }
+
+    /// Has the server put a spoiled section right: it does whenever somebody knocks.
+    pub(crate) fn complain(&self, _section: &Section, _owner: Option<&User>) -> Result<()> {
+        Ok(())
     }
 
     /// What clients take turns by: they do at the socket.

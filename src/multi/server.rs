@@ -152,6 +152,15 @@ impl Core {
                     }
                     continue;
                 }
+                Ok(false) if guard.is_overdue() => {
+                    // It may still spoil the channel, and must not do so for the next one. If it is but slow, it learns
+                    // that this one is gone, and comes again.
+                    let late = offered.take();
+                    offered =
+                        SharedServer::offer(&self.name, &self.channel_options, Some(guard.clone())).ok();
+                    drop(late);
+                    continue;
+                }
                 Ok(false) => {}
                 Err(error) => {
                     self.rest(error);

@@ -82,6 +82,13 @@ extern "system" {
         length: u32,
         returned: *mut u32,
     ) -> NtStatus;
+    pub(crate) fn NtQueryObject(
+        handle: Handle,
+        class: u32,
+        information: *mut c_void,
+        length: u32,
+        returned: *mut u32,
+    ) -> NtStatus;
     pub(crate) fn NtQuerySection(
         section: Handle,
         class: u32,

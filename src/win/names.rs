@@ -24,7 +24,7 @@
 //! (`Global\`, `\BaseNamedObjects` of session 0) Windows asks for "Create global objects", for sections and links
 //! alike. Tried with Wine 8, which asks for nothing.
 
-use super::{create_event, create_section, object_owner, section_size};
+use super::{bytes_of, create_event, create_section, object_owner, section_size};
 use super::{Event, Handout, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::access::Access;
@@ -37,6 +37,9 @@ use std::mem::size_of;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// The request event's place in a channel's list.
+const REQUEST: usize = 4;
 
 /// What a server has created under a name that nobody can find yet.
 pub(crate) struct Prepared {
@@ -103,6 +106,11 @@ impl Guard {
     /// What to wait for besides the request event: nothing here.
     pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
         (None, None)
+    }
+
+    /// Whether the channel is to be replaced, since a client has it that doesn't use it: nobody is handed anything here.
+    pub(crate) fn is_overdue(&self) -> bool {
+        false
     }
 
     /// Lets in whoever knocks: who may open the names needs nobody for it here.
@@ -249,6 +257,17 @@ impl EventOpener {
         Ok(Some(events))
     }
 
+    /// Has the server look at a section that is spoiled, and put it right. Which server's it is, its name says: that
+    /// can't be spoiled.
+    pub(crate) fn complain(&self, section: &Section, owner: Option<&User>) -> Result<()> {
+        let Some(instance) = section_instance(section) else { return Ok(()) };
+        let request = self.open(&event_path(&directory(&self.0)?, &self.0, instance, REQUEST), owner)?;
+        if let Some(request) = request {
+            request.set();
+        }
+        Ok(())
+    }
+
     /// The event that is set when it's the next client's turn to look for a channel. `None`: it is gone.
     pub(crate) fn turn(&self, instance: u64, owner: Option<&User>) -> Result<Option<Event>> {
         self.open(&turn_path(&directory(&self.0)?, &self.0, instance), owner)
@@ -271,6 +290,34 @@ impl EventOpener {
             Err(status) => Err(opening_error(status, &self.0)),
         }
     }
+}
+
+/// The number in a section's name.
+fn section_instance(section: &Section) -> Option<u64> {
+    // A name of ours has at most some 150 units of 16 bits.
+    let mut buffer = [0_u64; 128];
+    let mut length = 0;
+    // SAFETY: the buffer is writable and as long as said.
+    let status = unsafe {
+        NtQueryObject(
+            section.handle.as_raw(),
+            OBJECT_NAME_INFORMATION,
+            buffer.as_mut_ptr().cast(),
+            size_of::<[u64; 128]>() as u32,
+            &mut length,
+        )
+    };
+    if status < 0 {
+        return None;
+    }
+    // SAFETY: the information begins with this structure, and the buffer is aligned for it.
+    let name = unsafe { buffer.as_ptr().cast::<UnicodeString>().read() };
+    let at = (name.buffer as usize).wrapping_sub(buffer.as_ptr() as usize);
+    let bytes = bytes_of(&buffer);
+    let units = bytes.get(at..)?.get(..name.length.into())?.chunks_exact(2);
+    let text: String = units.map(|unit| char::from(unit[0])).collect();
+    let digits = text.split("xshm.section.").nth(1)?.get(..16)?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 fn link_path(directory: &str, name: &ChannelName) -> String {

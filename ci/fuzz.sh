@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Fuzzes with libFuzzer and AddressSanitizer: a server and a client against a hostile peer that writes anything anywhere between any
+# two steps, a server for many clients against hostile visitors, and the C functions. Linux; needs rustup, and fetches the rest.
+#   ci/fuzz.sh                    each for 20 seconds
+#   ci/fuzz.sh SECONDS TARGET ... these, each for so long: server client lobby c_abi
+# What is found stands in fuzz/artifacts; what was tried, in fuzz/corpus.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+target_dir="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)"
+seconds="${1:-20}"
+shift || true
+[ $# -gt 0 ] || set -- server client lobby c_abi
+
+if ! cargo +nightly --version >/dev/null 2>&1; then
+    rustup toolchain install nightly --profile minimal --no-self-update
+fi
+command -v c++ >/dev/null || { echo "ci/fuzz.sh: needs a C++ compiler (c++)" >&2; exit 1; }
+export PATH="$target_dir/tools/bin:$PATH"
+command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz --version "^0.13" --root "$target_dir/tools"
+
+for target in "$@"; do
+    echo "== fuzz: $target"
+    # A long input says little more than a short one.
+    CARGO_TARGET_DIR="$target_dir/fuzz" cargo +nightly fuzz run "$target" -- \
+        -max_total_time="$seconds" -max_len=2000 -timeout=30 -rss_limit_mb=4096 -print_final_stats=1 2>"$target_dir/fuzz-$target.log" || {
+        tail -60 "$target_dir/fuzz-$target.log" >&2
+        exit 1
+    }
+    grep -E "^stat::(number_of_executed_units|average_exec_per_sec)|^Done" "$target_dir/fuzz-$target.log"
+done

@@ -1,0 +1,234 @@
+//! The C functions with arguments of all sorts: NULL, sizes that don't fit, wrong order, while a connection lives or not.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use libfuzzer_sys::fuzz_target;
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::thread;
+
+// The rlib has them; this makes sure that it is linked.
+use xshm as _;
+
+type Handle = *mut c_void;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Config {
+    name: *const c_char,
+    bytes: u32,
+}
+
+extern "C" {
+    fn shm_last_error() -> i32;
+    fn shm_last_error_message(buffer: *mut c_char, size: u32) -> u32;
+    fn shm_error_string(code: i32) -> *const c_char;
+    fn shm_server_start(config: *const Config, callbacks: *const c_void) -> Handle;
+    fn shm_server_start_anonymous(bytes: u32, callbacks: *const c_void, options: *const c_void) -> Handle;
+    fn shm_server_wait_for_client(handle: Handle, ms: u32) -> i32;
+    fn shm_server_disconnect_client(handle: Handle) -> i32;
+    fn shm_server_send(handle: Handle, data: *const c_void, size: u32) -> i32;
+    fn shm_server_try_send(handle: Handle, data: *const c_void, size: u32) -> i32;
+    fn shm_server_send_timeout(handle: Handle, data: *const c_void, size: u32, ms: u32) -> i32;
+    fn shm_server_try_receive(handle: Handle, buffer: *mut c_void, size: *mut u32) -> i32;
+    fn shm_server_receive_timeout(handle: Handle, buffer: *mut c_void, size: *mut u32, ms: u32) -> i32;
+    fn shm_server_poll(handle: Handle, ms: u32) -> i32;
+    fn shm_server_is_connected(handle: Handle) -> bool;
+    fn shm_server_stats(handle: Handle, out: *mut c_void) -> i32;
+    fn shm_server_get_event_handles(handle: Handle, out: *mut c_void) -> bool;
+    fn shm_server_client_handles(handle: Handle, out: *mut c_void) -> i32;
+    fn shm_server_section_handle(handle: Handle) -> isize;
+    fn shm_server_stop(handle: Handle);
+    fn shm_client_connect(config: *const Config, callbacks: *const c_void, ms: u32) -> Handle;
+    fn shm_client_attach(section: isize, callbacks: *const c_void, options: *const c_void, ms: u32) -> Handle;
+    fn shm_client_send(handle: Handle, data: *const c_void, size: u32) -> i32;
+    fn shm_client_try_send(handle: Handle, data: *const c_void, size: u32) -> i32;
+    fn shm_client_send_timeout(handle: Handle, data: *const c_void, size: u32, ms: u32) -> i32;
+    fn shm_client_try_receive(handle: Handle, buffer: *mut c_void, size: *mut u32) -> i32;
+    fn shm_client_receive_timeout(handle: Handle, buffer: *mut c_void, size: *mut u32, ms: u32) -> i32;
+    fn shm_client_poll(handle: Handle, ms: u32) -> i32;
+    fn shm_client_is_connected(handle: Handle) -> bool;
+    fn shm_client_stats(handle: Handle, out: *mut c_void) -> i32;
+    fn shm_client_disconnect(handle: Handle);
+    fn shm_multi_server_start(name: *const c_char, callbacks: *const c_void, options: *const c_void) -> Handle;
+    fn shm_multi_server_stop(handle: Handle);
+}
+
+/// What a buffer of a caller's has at most.
+const SPACE: usize = 70_000;
+
+#[derive(Debug, Arbitrary)]
+enum Call {
+    Send { server: bool, how: u8, null: bool, size: u32 },
+    Receive { server: bool, waits: bool, null: bool, no_size: bool, size: u32 },
+    Poll { server: bool },
+    Figures { server: bool, null: bool },
+    Handles { null: bool },
+    WaitForClient,
+    DisconnectClient,
+    DisconnectSelf,
+    Reconnect,
+    Start { name: Vec<u8>, no_name: bool, bytes: u32, anonymous: bool },
+    StartMany { name: Vec<u8>, no_name: bool },
+    Connect { name: Vec<u8>, no_name: bool, bytes: u32 },
+    Attach(i32),
+    Errors { size: u16, null: bool, code: i32 },
+    Null(u8),
+}
+
+struct Pair {
+    server: Handle,
+    client: Handle,
+}
+
+// Handles are good for any thread.
+struct Sendable(Handle);
+// SAFETY: as the header says.
+unsafe impl Send for Sendable {}
+
+impl Pair {
+    fn connect(&mut self) {
+        let server = Sendable(self.server);
+        // SAFETY: both handles are open while the threads run.
+        unsafe {
+            let section = shm_server_section_handle(self.server);
+            let waiter = thread::spawn(move || {
+                let server = server;
+                shm_server_wait_for_client(server.0, 5000)
+            });
+            self.client = shm_client_attach(section, ptr::null(), ptr::null(), 5000);
+            assert_eq!(waiter.join().unwrap(), 0);
+        }
+        assert!(!self.client.is_null());
+    }
+}
+
+/// A name as C has it; with a NUL inside it is a shorter one.
+fn text(name: &[u8], none: bool) -> (Vec<u8>, bool) {
+    let mut bytes = name.to_vec();
+    bytes.push(0);
+    (bytes, none)
+}
+
+fuzz_target!(|calls: Vec<Call>| {
+    let mut space = vec![0xa5_u8; SPACE + 8];
+    let message = vec![0x5a_u8; SPACE];
+    // SAFETY: every pointer is NULL or to as many bytes as are said to be there; handles are open, or NULL.
+    unsafe {
+        let mut pair =
+            Pair { server: shm_server_start_anonymous(4096, ptr::null(), ptr::null()), client: ptr::null_mut() };
+        assert!(!pair.server.is_null());
+        pair.connect();
+        for call in calls.iter().take(100) {
+            let fits = |size: u32| if size as usize > SPACE { size | 0x8000_0000 } else { size };
+            match call {
+                Call::Send { server, how, null, size } => {
+                    let data = if *null { ptr::null() } else { message.as_ptr().cast() };
+                    let size = fits(*size);
+                    match (server, how % 3) {
+                        (true, 0) => shm_server_send(pair.server, data, size),
+                        (true, 1) => shm_server_try_send(pair.server, data, size),
+                        (true, _) => shm_server_send_timeout(pair.server, data, size, 0),
+                        (false, 0) => shm_client_send(pair.client, data, size),
+                        (false, 1) => shm_client_try_send(pair.client, data, size),
+                        (false, _) => shm_client_send_timeout(pair.client, data, size, 0),
+                    };
+                }
+                Call::Receive { server, waits, null, no_size, size } => {
+                    let room = (*size as usize).min(SPACE);
+                    let mut length = room as u32;
+                    let buffer = if *null { ptr::null_mut() } else { space.as_mut_ptr().cast() };
+                    let place = if *no_size { ptr::null_mut() } else { &mut length as *mut u32 };
+                    let code = match (server, waits) {
+                        (true, false) => shm_server_try_receive(pair.server, buffer, place),
+                        (true, true) => shm_server_receive_timeout(pair.server, buffer, place, 0),
+                        (false, false) => shm_client_try_receive(pair.client, buffer, place),
+                        (false, true) => shm_client_receive_timeout(pair.client, buffer, place, 0),
+                    };
+                    if code == 0 {
+                        assert!(!null && !no_size && length as usize <= room && length >= 2);
+                        assert!(space[..length as usize].iter().all(|&byte| byte == 0x5a));
+                        assert!(space[length as usize..].iter().all(|&byte| byte == 0xa5), "more was written");
+                        space[..length as usize].fill(0xa5);
+                    }
+                }
+                Call::Poll { server: true } => drop(shm_server_poll(pair.server, 0)),
+                Call::Poll { server: false } => drop(shm_client_poll(pair.client, 0)),
+                Call::Figures { server, null } => {
+                    let mut figures = [0_u64; 8];
+                    let place = if *null { ptr::null_mut() } else { figures.as_mut_ptr().cast() };
+                    if *server {
+                        shm_server_stats(pair.server, place);
+                        shm_server_is_connected(pair.server);
+                    } else {
+                        shm_client_stats(pair.client, place);
+                        shm_client_is_connected(pair.client);
+                    }
+                }
+                Call::Handles { null } => {
+                    let mut handles = [0_u64; 8];
+                    let place = if *null { ptr::null_mut() } else { handles.as_mut_ptr().cast() };
+                    shm_server_get_event_handles(pair.server, place);
+                    assert_eq!(shm_server_client_handles(pair.server, place) == 0, !null);
+                }
+                Call::WaitForClient => drop(shm_server_wait_for_client(pair.server, 0)),
+                Call::DisconnectClient => drop(shm_server_disconnect_client(pair.server)),
+                Call::DisconnectSelf => {
+                    shm_client_disconnect(pair.client);
+                    pair.client = ptr::null_mut();
+                }
+                Call::Reconnect => {
+                    shm_client_disconnect(pair.client);
+                    pair.connect();
+                }
+                Call::Start { name, no_name, bytes, anonymous } => {
+                    // No memory for rings of a gigabyte here.
+                    let bytes = bytes % 100_000;
+                    let (name, none) = text(name, *no_name);
+                    let name = if none { ptr::null() } else { name.as_ptr().cast() };
+                    let started = if *anonymous {
+                        shm_server_start_anonymous(bytes, ptr::null(), ptr::null())
+                    } else {
+                        shm_server_start(&Config { name, bytes }, ptr::null())
+                    };
+                    assert!(!started.is_null() || shm_last_error() != 0);
+                    shm_server_stop(started);
+                }
+                Call::StartMany { name, no_name } => {
+                    let (name, none) = text(name, *no_name);
+                    let name = if none { ptr::null() } else { name.as_ptr().cast() };
+                    shm_multi_server_stop(shm_multi_server_start(name, ptr::null(), ptr::null()));
+                }
+                Call::Connect { name, no_name, bytes } => {
+                    let (name, none) = text(name, *no_name);
+                    let name = if none { ptr::null() } else { name.as_ptr().cast() };
+                    let client = shm_client_connect(&Config { name, bytes: *bytes }, ptr::null(), 0);
+                    assert!(client.is_null() && shm_last_error() != 0);
+                }
+                Call::Attach(section) => {
+                    // Descriptors of this process that are no sections; those that are, are this test's own.
+                    let section = if *section > 2 { -1 } else { *section as isize };
+                    let client = shm_client_attach(section, ptr::null(), ptr::null(), 0);
+                    assert!(client.is_null() && shm_last_error() != 0);
+                }
+                Call::Errors { size, null, code } => {
+                    let size = usize::from(*size).min(1000);
+                    let mut buffer = vec![0x7f as c_char; size + 1];
+                    let place = if *null { ptr::null_mut() } else { buffer.as_mut_ptr() };
+                    shm_last_error_message(place, size as u32);
+                    assert_eq!(buffer[size], 0x7f);
+                    assert!(!shm_error_string(*code).is_null());
+                }
+                Call::Null(which) => match which % 5 {
+                    0 => drop(shm_server_send(ptr::null_mut(), message.as_ptr().cast(), 10)),
+                    1 => drop(shm_client_try_receive(ptr::null_mut(), space.as_mut_ptr().cast(), &mut 10)),
+                    2 => shm_server_stop(ptr::null_mut()),
+                    3 => assert!(shm_server_start(ptr::null(), ptr::null()).is_null()),
+                    _ => assert!(shm_client_connect(ptr::null(), ptr::null(), 0).is_null()),
+                },
+            }
+        }
+        shm_client_disconnect(pair.client);
+        shm_server_stop(pair.server);
+    }
+});

@@ -1,0 +1,256 @@
+//! A hostile peer: it has the section mapped, and writes what the fuzzer likes, where it likes, between any two accesses of ours to
+//! an atomic.
+
+use arbitrary::Arbitrary;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use xshm::ShmError;
+
+/// Bytes in each ring: the smallest, so that everything is hit soon.
+pub const RING: usize = 4096;
+pub const SECTION: usize = 192 + 2 * RING;
+/// Messages that wait at most.
+pub const LIMIT: u32 = 16;
+
+const CLIENT_STATE: usize = 16;
+const GENERATION: usize = 8;
+
+/// More accesses than any call needs: 512 tries to take a message of 2,040 bytes, and then some.
+const MANY: u64 = 2_000_000;
+
+/// One write of the peer's.
+#[derive(Debug, Clone, Arbitrary)]
+pub struct Write {
+    /// After so many accesses of ours.
+    pub after: u8,
+    pub place: Place,
+    pub what: What,
+}
+
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Place {
+    /// A word of the control block.
+    Control(u8),
+    /// A word of a ring's header.
+    Header(bool, u8),
+    /// Where a frame can start.
+    Frame(bool, u8),
+    /// Any word.
+    Word(u16),
+}
+
+#[derive(Debug, Clone, Arbitrary)]
+pub enum What {
+    Value(u64),
+    Flip(u8),
+    Add(i8),
+    /// By whole frames.
+    Move(i8),
+    Zero,
+    /// What stands at another word.
+    Copy(u16),
+    /// The header of a message of this length, with a sequence near the beginning.
+    Message(u16, u8),
+    Pad(u8),
+    /// The client word in another state.
+    State(u8),
+    /// A hello of this process.
+    Hello,
+}
+
+impl Place {
+    fn offset(&self) -> usize {
+        let ring = |second: bool| 128 + if second { 64 + RING } else { 0 };
+        match *self {
+            Place::Control(word) => usize::from(word) % 8 * 8,
+            Place::Header(second, word) => ring(second) - 64 + usize::from(word) % 8 * 8,
+            Place::Frame(second, frame) => ring(second) + usize::from(frame) % (RING / 64) * 64,
+            Place::Word(word) => usize::from(word) % (SECTION / 8) * 8,
+        }
+    }
+}
+
+/// A mapping of a section that the peer writes to.
+pub struct Peer {
+    base: *mut u8,
+    writes: VecDeque<Write>,
+    wait: u8,
+    steps: u64,
+    /// Answers a hello at once, as a server would.
+    pub accepts: bool,
+}
+
+impl Peer {
+    pub fn map(section: isize) -> Rc<RefCell<Self>> {
+        use rustix::mm::{mmap, MapFlags, ProtFlags};
+        use std::os::fd::BorrowedFd;
+        // SAFETY: the descriptor is open; a new mapping changes no memory in use, and stays until `unmap`.
+        let base = unsafe {
+            let file = BorrowedFd::borrow_raw(section as i32);
+            mmap(std::ptr::null_mut(), SECTION, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0).unwrap()
+        };
+        Rc::new(RefCell::new(Peer { base: base.cast(), writes: VecDeque::new(), wait: 0, steps: 0, accepts: false }))
+    }
+
+    pub fn unmap(&mut self) {
+        // SAFETY: mapped by `map`, and not used any more.
+        unsafe { rustix::mm::munmap(self.base.cast(), SECTION).unwrap() };
+    }
+
+    pub fn plan(&mut self, writes: Vec<Write>) {
+        self.writes = writes.into();
+        self.wait = self.writes.front().map_or(0, |write| write.after);
+    }
+
+    /// A word of the section.
+    pub fn word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset % 8 == 0 && offset < SECTION);
+        // SAFETY: within the mapping, aligned, and an atomic.
+        unsafe { &*self.base.add(offset).cast() }
+    }
+
+    /// Begins a call of ours.
+    pub fn begin(&mut self) {
+        self.steps = 0;
+    }
+
+    /// One access of ours is about to be made.
+    pub fn step(&mut self) {
+        self.steps += 1;
+        assert!(self.steps < MANY, "a call does not come to an end");
+        if self.accepts {
+            let word = self.word(CLIENT_STATE).load(Ordering::Acquire);
+            if word & 15 == 1 {
+                self.word(CLIENT_STATE).store(word & !15 | 2, Ordering::Release);
+            }
+        }
+        while self.wait == 0 {
+            let Some(write) = self.writes.pop_front() else { return };
+            self.perform(&write);
+            self.wait = self.writes.front().map_or(0, |next| next.after);
+        }
+        self.wait -= 1;
+    }
+
+    /// Writes at once.
+    pub fn perform(&self, write: &Write) {
+        let place = self.word(write.place.offset());
+        let now = place.load(Ordering::Relaxed);
+        let (to, at) = match write.what {
+            What::Value(value) => (value, place),
+            What::Flip(bit) => (now ^ 1 << (bit % 64), place),
+            What::Add(by) => (now.wrapping_add(by as i64 as u64), place),
+            What::Move(by) => (now.wrapping_add(64_u64.wrapping_mul(by as i64 as u64)), place),
+            What::Zero => (0, place),
+            What::Copy(from) => {
+                (self.word(usize::from(from) % (SECTION / 8) * 8).load(Ordering::Relaxed), place)
+            }
+            What::Message(length, sequence) => {
+                (u64::from(length) | 1 << 16 | u64::from(sequence) << 20, place)
+            }
+            What::Pad(sequence) => (2 << 16 | u64::from(sequence) << 20, place),
+            What::State(state) => {
+                let word = self.word(CLIENT_STATE);
+                (word.load(Ordering::Relaxed) & !15 | u64::from(state) & 15, word)
+            }
+            What::Hello => {
+                let word = self.word(CLIENT_STATE);
+                let attempt = (word.load(Ordering::Relaxed) >> 4).wrapping_add(1) & 0x0fff_ffff;
+                (1 | attempt << 4 | u64::from(std::process::id()) << 32, word)
+            }
+        };
+        at.store(to, Ordering::Release);
+    }
+
+    /// Where the receiver of a ring starts in the present generation, and its frame there.
+    pub fn first_position(&self) -> u64 {
+        (self.word(GENERATION).load(Ordering::Relaxed) & 0xffff) << 48
+    }
+}
+
+/// Lets the peer act while `f` runs.
+pub fn against<R>(peer: &Rc<RefCell<Peer>>, f: impl FnOnce() -> R) -> R {
+    let own = peer.clone();
+    xshm::fuzzing::on_each_step(Some(Box::new(move || own.borrow_mut().step())));
+    let result = f();
+    xshm::fuzzing::on_each_step(None);
+    result
+}
+
+/// What a call of ours may say, whatever the peer does.
+pub fn acceptable(error: &ShmError) -> bool {
+    matches!(
+        error,
+        ShmError::QueueEmpty
+            | ShmError::QueueFull
+            | ShmError::NotReady
+            | ShmError::Timeout
+            | ShmError::BufferTooSmall { .. }
+            | ShmError::MessageTooSmall
+            | ShmError::MessageTooLarge
+            | ShmError::NotConnected
+            | ShmError::PeerDied { .. }
+            | ShmError::Corrupted
+            | ShmError::Refused { .. }
+            | ShmError::Incompatible { .. }
+            | ShmError::AlreadyConnected
+    )
+}
+
+/// A call of ours on a connection.
+#[derive(Debug, Clone, Arbitrary)]
+pub enum Call {
+    Send(u16),
+    TrySend(u16),
+    SendWaiting(u16),
+    Receive,
+    ReceiveInto(u16),
+    ReceiveWaiting,
+    Poll,
+    Stats,
+    IsConnected,
+}
+
+/// Does a call by the halves of an endpoint, and checks what can be checked of its result.
+pub fn perform(call: &Call, sender: &mut xshm::SendHalf, receiver: &mut xshm::ReceiveHalf) {
+    let message = vec![0x5a; 4096];
+    let cut = |length: u16| &message[..usize::from(length) % 3000];
+    let checked = |result: Result<usize, ShmError>, room: usize| match result {
+        Ok(length) => assert!((2..=2040).contains(&length) && length <= room, "a message of {length} bytes"),
+        Err(error) => assert!(acceptable(&error), "{error}"),
+    };
+    let fine = |result: Result<(), ShmError>| match result {
+        Ok(()) => {}
+        Err(error) => assert!(acceptable(&error), "{error}"),
+    };
+    let instantly = Some(Duration::ZERO);
+    let mut buffer = Vec::new();
+    match *call {
+        Call::Send(length) => match sender.send(cut(length)) {
+            Ok(outcome) => assert!(outcome.overwritten <= LIMIT),
+            Err(error) => assert!(acceptable(&error), "{error}"),
+        },
+        Call::TrySend(length) => fine(sender.try_send(cut(length))),
+        Call::SendWaiting(length) => fine(sender.send_timeout(cut(length), instantly)),
+        Call::Receive => checked(receiver.try_receive(&mut buffer), usize::MAX),
+        Call::ReceiveInto(room) => {
+            let room = usize::from(room) % 3000;
+            let mut space = vec![0xa5; room + 8];
+            checked(receiver.try_receive_into(&mut space[..room]), room);
+            assert!(space[room..].iter().all(|&byte| byte == 0xa5), "bytes behind the buffer were written");
+        }
+        Call::ReceiveWaiting => checked(receiver.receive_timeout(&mut buffer, instantly), usize::MAX),
+        Call::Poll => fine(receiver.poll(instantly).map(drop)),
+        Call::Stats => {
+            assert!(receiver.stats().receive_depth <= LIMIT as usize);
+            match sender.stats() {
+                Ok(stats) => assert!(stats.send_depth <= LIMIT as usize),
+                Err(error) => assert!(acceptable(&error), "{error}"),
+            }
+        }
+        Call::IsConnected => drop(sender.is_connected() || receiver.is_connected()),
+    }
+}
