@@ -148,6 +148,30 @@ impl Channel {
         }
     }
 
+    /// Begins anew for the next client, where it would otherwise be handed what another one has had in its hands. Not
+    /// where others hold our section or our events by the caller's wish.
+    pub(crate) fn renew(&self) -> Result<()> {
+        let Some(guard) = self.guard() else { return Ok(()) };
+        let shared = self.is_exported() || self.handed_out.load(Ordering::Acquire);
+        let renewed = match &self.handout {
+            Some(handout) if Guard::RENEWS && !shared => {
+                // Who was let in and has not said hello learns that there's nobody here any more, and comes again.
+                self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
+                self.wake_peer();
+                self.view.renew(guard, handout)
+            }
+            _ => Ok(()),
+        };
+        guard.next_turn();
+        renewed
+    }
+
+    /// The section, which others may hold from now on.
+    pub(crate) fn section_handle(&self) -> isize {
+        self.handed_out.store(true, Ordering::Release);
+        self.view.section().as_raw()
+    }
+
     /// What the client's end needs, of this process.
     pub(crate) fn client_handles(&self) -> Result<ClientHandles> {
         self.check_home()?;

@@ -436,6 +436,11 @@ fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: D
             std::mem::forget(hello);
             return Ok(Knock::Accepted(session));
         }
+        if word == standing.with_state(ClientWord::IDLE) {
+            // The server knows nothing of us, since it has begun anew meanwhile.
+            std::mem::forget(hello);
+            return Ok(Knock::ServerGone);
+        }
         if word != standing {
             let reason = "the server did not accept this process".to_owned();
             let error = ShmError::Refused { reason };

@@ -21,7 +21,9 @@ pub(crate) use names::{lookup, EventOpener, Guard, Prepared};
 use super::{Unwatchable, Waitable};
 use crate::error::{Result, ShmError};
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
-use rustix::fs::{fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create, MemfdFlags, SealFlags};
+use rustix::fs::{
+    fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create, MemfdFlags, SealFlags,
+};
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::mm::{madvise, mmap, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
@@ -126,6 +128,9 @@ pub(crate) struct Section {
     size: usize,
 }
 
+/// `TMPFS_MAGIC`: what a memfd of ordinary pages is on.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
 /// What a section must be sealed against, so that nobody can take back a page that others have mapped.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -147,6 +152,12 @@ impl Section {
 
     /// Checks a descriptor that came from somebody else.
     fn from_file(file: OwnedFd) -> Result<Self> {
+        // Of huge pages the kernel may not have enough when one is touched, seals or not.
+        let kind = fstatfs(&file).map_err(|errno| error(errno, "asking what the section is made of"))?.f_type;
+        if kind as u64 != TMPFS_MAGIC {
+            let (found, expected) = (kind as u64, TMPFS_MAGIC);
+            return Err(ShmError::Incompatible { what: "section memory", found, expected });
+        }
         // Only what is memory has seals at all.
         let seals = fcntl_get_seals(&file).map_err(|errno| error(errno, "asking for the section's seals"))?;
         if !seals.contains(SealFlags::SHRINK) {
@@ -208,6 +219,18 @@ impl Mapping {
 
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// Puts other pages in the place of these.
+    fn replace(&self, file: &OwnedFd) -> Result<()> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: in one step, pages of the same size and kind take the place of the mapping's own. Whoever looks there
+        // sees atomics, before and after.
+        let mapped = unsafe {
+            let flags = MapFlags::SHARED | MapFlags::FIXED;
+            mmap(self.base.as_ptr().cast(), self.size, protection, flags, file, 0)
+        };
+        mapped.map(drop).map_err(|errno| error(errno, "renewing a channel"))
     }
 }
 
@@ -366,8 +389,11 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             Err(errno) => return Err(error(errno, "waiting")),
         }
         for (index, (object, descriptor)) in objects.iter().zip(&descriptors).enumerate() {
-            let signalled = !descriptor.revents().is_empty();
-            if signalled && !matches!(object, Waitable::Event(event) if !event.take()) {
+            let events = descriptor.revents();
+            // Where the end itself is shut, by one who shares it, there's nothing to take: who waits shall look at once, and
+            // go on looking, rather than wait for what can't come.
+            let shut = events.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
+            if !events.is_empty() && (shut || !matches!(object, Waitable::Event(event) if !event.take())) {
                 return Ok(Some(index));
             }
         }

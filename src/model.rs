@@ -358,6 +358,16 @@ impl Prepared {
 }
 
 impl Guard {
+    pub(crate) const RENEWS: bool = false;
+
+    pub(crate) fn served(&self) {}
+
+    pub(crate) fn next_turn(&self) {}
+
+    pub(crate) fn renew(&self, _section: &Section, _mapping: &Mapping, _handout: &Handout) -> Result<()> {
+        Ok(())
+    }
+
     pub(crate) fn is_overdue(&self) -> bool {
         false
     }

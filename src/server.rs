@@ -217,6 +217,14 @@ impl SharedServer {
     pub(crate) fn accept_now(&mut self) -> Result<bool> {
         // What a client spoiled shall not keep the next one out.
         self.endpoint.channel.view.restore();
+        if let (Some(guard), false) = (self.endpoint.channel.guard(), self.endpoint.channel.view.is_multi()) {
+            if guard.is_overdue() {
+                if self.look()? {
+                    return Ok(true);
+                }
+                self.endpoint.channel.renew()?;
+            }
+        }
         if let Some(guard) = self.endpoint.channel.guard() {
             guard.admit()?;
         }
@@ -225,8 +233,8 @@ impl SharedServer {
 
     /// Looks at the client's word and does what it asks for. Whether a session began by that.
     fn look(&mut self) -> Result<bool> {
-        let word = self.endpoint.channel.word();
         if let Some(previous) = &self.previous {
+            let word = self.endpoint.channel.word();
             let same = word.with_state(ClientWord::READY) == previous.word;
             let held = same && matches!(word.state(), ClientWord::READY | ClientWord::ENDED);
             if held && !previous.peer.has_ended() {
@@ -236,7 +244,9 @@ impl SharedServer {
             if let Some(guard) = self.endpoint.channel.guard() {
                 guard.set_busy(false);
             }
+            self.endpoint.channel.renew()?;
         }
+        let word = self.endpoint.channel.word();
         match word.state() {
             ClientWord::HELLO => return self.answer(word),
             _ if word.is_free() => {}
@@ -283,6 +293,7 @@ impl SharedServer {
         let peer = Peer::new(hello.pid(), process, user);
         let ready = hello.with_state(ClientWord::READY);
         if let Some(guard) = channel.guard() {
+            guard.served();
             guard.set_busy(true);
         }
         self.endpoint.begin(Session::new(channel, ready, generation, peer)?);
@@ -312,7 +323,9 @@ impl SharedServer {
             objects.insert(0, Waitable::Event(events.request()));
             bound = None;
         }
-        objects.extend(channel.guard().and_then(|guard| guard.knocks().0).map(Waitable::Event));
+        let (knocks, patience) = channel.guard().map_or((None, None), Guard::knocks);
+        objects.extend(knocks.map(Waitable::Event));
+        bound = bound.into_iter().chain(patience).min();
         if let Some(previous) = &self.previous {
             match previous.peer.process() {
                 Some(process) => objects.push(Waitable::Process(process)),
@@ -338,7 +351,7 @@ impl SharedServer {
     /// The section, to be duplicated into the process of a client or handed to a driver: a handle of this process on
     /// Windows, a descriptor on Linux. It stays the library's: don't close it.
     pub fn section_handle(&self) -> isize {
-        self.endpoint.channel.view.section().as_raw()
+        self.endpoint.channel.section_handle()
     }
 
     /// All that the client's end of this channel needs, for a driver or another process that connects without the

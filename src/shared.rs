@@ -7,7 +7,7 @@ use crate::layout::{
 };
 use crate::ring::Ring;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::{Mapping, Section};
+use crate::sys::{Guard, Handout, Mapping, Section};
 use std::mem::size_of;
 
 /// A channel's section in this process's memory.
@@ -45,6 +45,13 @@ impl SharedView {
         };
         view.restore();
         Ok(view)
+    }
+
+    /// Has the platform put a fresh section in the place of this one, which nobody uses.
+    pub(crate) fn renew(&self, guard: &Guard, handout: &Handout) -> Result<()> {
+        let renewed = guard.renew(&self.section, &self.mapping, handout);
+        self.restore();
+        renewed
     }
 
     /// The server writes what never changes in a section, where something else stands: at first, and when a client has

@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use xshm::{ClientOptions, SharedClient, SharedServer, ShmError};
+use xshm::{ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
 
 extern "C" {
     fn _exit(status: c_int) -> !;
@@ -160,6 +161,60 @@ fn a_peer_that_abuses_its_events_blocks_nobody() {
         assert!(took < Duration::from_secs(2), "{how}: {took:?}");
     }
     drop(server);
+}
+
+/// A client shuts its ends of the events, and goes. The next one, which would have them too, is served all the same: it is woken,
+/// and wakes.
+#[test]
+fn what_a_client_did_to_its_events_harms_nobody_after_it() {
+    let name = unique("after");
+    let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
+    for kill in [true, false] {
+        let mut peer = Peer::start();
+        peer.tell(&format!("connect {name} 10000"));
+        server.wait_for_client(seconds(10)).unwrap();
+        peer.answer();
+        peer.must("abuse shut");
+        if kill {
+            peer.kill();
+        } else {
+            peer.must("leave");
+        }
+        let mut next = Peer::start();
+        next.tell(&format!("connect {name} 10000 0"));
+        server.wait_for_client(seconds(10)).unwrap();
+        assert_eq!(next.answer(), "ok");
+        next.tell("echo");
+        let mut buffer = Vec::new();
+        for sequence in 0..100 {
+            server.send_to_client(&message(sequence, 16)).unwrap();
+            server.receive_from_client_timeout(&mut buffer, seconds(5)).unwrap();
+        }
+    }
+}
+
+/// Who holds the section can write any process id into it. That of a client that came by the name before, and still lives, is
+/// no way in: users are proof here.
+#[test]
+fn line_29_a_hello_is_of_who_was_let_in() {
+    let name = unique("claim");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    peer.must("leave");
+    assert_eq!(server.wait_for_client(millis(50)), Err(ShmError::Timeout));
+    let section = raw::RawSection::open(&name);
+    let hello = 1 | 5 << 4 | u64::from(peer.id()) << 32;
+    section.word64(16).store(hello, Ordering::SeqCst);
+    assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
+    assert_eq!(section.word64(16).load(Ordering::SeqCst) & 15, 0, "the hello is thrown away");
+    // It has to come by the name.
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    assert_eq!(server.peer().unwrap().process_id, peer.id());
 }
 
 /// Starts the peer in a process namespace of its own. `None`: this user may not.

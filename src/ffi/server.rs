@@ -277,7 +277,7 @@ pub unsafe extern "C" fn shm_server_client_handles(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) -> isize {
     // SAFETY: by the caller.
-    returning(0, || unsafe { Ok(enter(handle)?.0.channel.view.section().as_raw()) })
+    returning(0, || unsafe { Ok(enter(handle)?.0.channel.section_handle()) })
 }
 
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.

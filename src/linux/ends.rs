@@ -4,10 +4,11 @@ use super::{error, Event, Home, Section};
 use crate::error::{Result, ShmError};
 use crate::events::{ClientEvents, ClientHandles};
 use crate::sys::EVENTS;
-use rustix::io::{fcntl_dupfd_cloexec, Errno};
-use rustix::net::sockopt::socket_type;
+use rustix::io::{dup3, fcntl_dupfd_cloexec, DupFlags, Errno};
+use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// Socket pairs of a channel; each carries two events, one in each direction.
@@ -31,40 +32,87 @@ const LIST: [(usize, Towards); EVENTS] = [
     (3, Towards::Client),
 ];
 
-/// The client's ends of a channel's pairs: what it is given.
-pub(crate) struct Handout(pub(super) [Arc<OwnedFd>; PAIRS]);
+/// One side's ends of a channel's pairs.
+pub(super) type Ends = [Arc<OwnedFd>; PAIRS];
+
+/// Pairs of sockets: the server's ends, and the client's.
+fn pairs() -> Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
+    let mut servers = Vec::with_capacity(PAIRS);
+    let mut clients = Vec::with_capacity(PAIRS);
+    for _ in 0..PAIRS {
+        let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+        let (server, client) = pair.map_err(|errno| error(errno, "creating the channel's events"))?;
+        take_no_descriptors(&server);
+        take_no_descriptors(&client);
+        servers.push(server);
+        clients.push(client);
+    }
+    Ok((servers, clients))
+}
+
+/// What a server has of its pairs: its own ends, and those that its client is given.
+pub(crate) struct Handout {
+    servers: Ends,
+    pub(super) clients: Ends,
+}
 
 impl Handout {
     /// A server's events, and what its client is given.
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
-        let mut servers = Vec::with_capacity(PAIRS);
-        let mut clients = Vec::with_capacity(PAIRS);
-        for _ in 0..PAIRS {
-            let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-            let (server, client) = pair.map_err(|errno| error(errno, "creating the channel's events"))?;
-            servers.push(Arc::new(server));
-            clients.push(Arc::new(client));
-        }
+        let (servers, clients) = pairs()?;
+        let [servers, clients] = [servers, clients].map(|ends| {
+            let ends: Vec<_> = ends.into_iter().map(Arc::new).collect();
+            Ends::try_from(ends).expect("as many as were made")
+        });
         let home = Home::here()?;
         let events = LIST.map(|(pair, towards)| match towards {
             Towards::Server => Event::shared(&clients[pair], &servers[pair], home),
             Towards::Client => Event::shared(&servers[pair], &clients[pair], home),
         });
-        let Ok(ends) = clients.try_into() else { unreachable!("as many as were made") };
-        Ok((events, Handout(ends)))
+        Ok((events, Handout { servers, clients }))
     }
 
-    /// A client's events, at the ends that it was given.
-    pub(super) fn events(&self) -> Result<[Event; EVENTS]> {
-        let home = Home::here()?;
-        Ok(LIST.map(|(pair, _)| Event::shared(&self.0[pair], &self.0[pair], home)))
+    /// Puts fresh pairs in the place of these, under the same numbers: whoever has the old ones has nothing of them.
+    pub(super) fn renew(&self) -> Result<()> {
+        let (servers, clients) = pairs()?;
+        let fresh = servers.iter().chain(&clients);
+        for (old, fresh) in self.servers.iter().chain(&self.clients).zip(fresh) {
+            replace(old, fresh)?;
+        }
+        Ok(())
     }
 
     /// The numbers of the descriptors. They stay open as long as `self` lives.
     pub(crate) fn handles(&self, section: &Section, _events: &[Event; EVENTS]) -> Result<ClientHandles> {
-        let events = LIST.map(|(pair, _)| self.0[pair].as_raw_fd() as isize);
+        let events = LIST.map(|(pair, _)| self.clients[pair].as_raw_fd() as isize);
         Ok(ClientHandles { section: section.as_raw(), events: Some(ClientEvents::from_list(events)) })
     }
+}
+
+/// Has a descriptor's number lead to what another one leads to.
+pub(super) fn replace(old: &OwnedFd, fresh: &OwnedFd) -> Result<()> {
+    // What rustix asks for is a number that it may change; this one stays the owner's, who loses nothing but what it led to.
+    // SAFETY: the number is open and owned; it is not closed here.
+    let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(old.as_raw_fd()) });
+    dup3(fresh, &mut number, DupFlags::CLOEXEC).map_err(|errno| error(errno, "renewing a channel"))
+}
+
+/// A client's events, at the ends that it was given.
+pub(super) fn events_at(ends: &Ends) -> Result<[Event; EVENTS]> {
+    let home = Home::here()?;
+    Ok(LIST.map(|(pair, _)| Event::shared(&ends[pair], &ends[pair], home)))
+}
+
+/// Has the kernel refuse descriptors that somebody sends over a socket, which nobody here receives: to close one of them can
+/// take as long as its sender likes. From Linux 6.16 on; before it there's nothing of the sort.
+pub(super) fn take_no_descriptors(socket: &OwnedFd) {
+    extern "C" {
+        fn setsockopt(socket: i32, level: i32, name: i32, value: *const i32, length: u32) -> i32;
+    }
+    const SOL_SOCKET: i32 = 1;
+    const SO_PASSRIGHTS: i32 = 83;
+    // SAFETY: the value is a number of 4 bytes, as is said.
+    unsafe { setsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PASSRIGHTS, &0, 4) };
 }
 
 /// A client's events, from descriptors of this process, which stay the caller's.
@@ -87,8 +135,10 @@ pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
 
 /// Whether a descriptor that came from somebody else is an end of a pair. Another might be ready without end.
 pub(super) fn check(end: &OwnedFd) -> Result<()> {
-    match socket_type(end) {
-        Ok(SocketType::DGRAM) => Ok(()),
-        _ => Err(ShmError::Refused { reason: "an event is not a datagram socket".to_owned() }),
+    match (socket_domain(end), socket_type(end)) {
+        (Ok(AddressFamily::UNIX), Ok(SocketType::DGRAM)) => Ok(()),
+        _ => {
+            Err(ShmError::Refused { reason: "an event is not a datagram socket of this machine".to_owned() })
+        }
     }
 }

@@ -17,8 +17,8 @@
 //! Process ids are as the kernel translates them for each side. A process that is in no namespace of ours has id 0,
 //! can't be watched, and is refused.
 
-use super::ends::{self, Handout, PAIRS};
-use super::{error, Event, Process, Section, User};
+use super::ends::{self, Ends, Handout, PAIRS};
+use super::{error, Event, Mapping, Process, Section, User};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
@@ -29,14 +29,13 @@ use rustix::net::{
     RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType,
 };
+use std::ffi::c_void;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Processes that hold a channel's descriptors, at most.
-const MOST_ADMITTED: usize = 1024;
 
 /// Clients that may wait to be taken in.
 const BACKLOG: i32 = 1024;
@@ -45,9 +44,8 @@ const BACKLOG: i32 = 1024;
 /// nobody here.
 const AT_ONCE: usize = 128;
 
-/// How long the one client that was let in to a movable name's channel may take for its hello. Then that channel is
-/// given up, since whoever holds it can spoil it for the next one. Where machines are slow, the time doubles until a
-/// client keeps it, up to the second.
+/// How long the one client that was let in may take for its hello. Then what it holds is given up, since whoever holds it
+/// can spoil it for the next one. Where machines are slow, the time doubles until a client keeps it, up to the second.
 const TURN: Duration = Duration::from_millis(20);
 const LONGEST_TURN: Duration = Duration::from_millis(320);
 
@@ -71,7 +69,7 @@ struct Admission {
     /// `None`: everybody.
     users: Option<Vec<u32>>,
     section: OwnedFd,
-    ends: [Arc<OwnedFd>; PAIRS],
+    ends: Ends,
 }
 
 impl Prepared {
@@ -96,10 +94,10 @@ impl Prepared {
             None => None,
         };
         let context = "creating the channel's objects";
-        let section = Section::named(&format!("xshm:{}", name.base()), size)?;
+        let section = Section::named(&label(name), size)?;
         let (events, handout) = Handout::create()?;
         let copy = fcntl_dupfd_cloexec(&section.file, 3).map_err(|errno| error(errno, context))?;
-        let admission = Admission { users, section: copy, ends: handout.0.clone() };
+        let admission = Admission { users, section: copy, ends: handout.clients.clone() };
         let announcement = Announcement { name: name.clone(), admission };
         Ok(Prepared { section, events, instance: 0, handout, announcement })
     }
@@ -119,12 +117,7 @@ impl Announcement {
     /// Makes it what is found from now on.
     pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
         *guard.admission.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.admission);
-        let mut turn = guard.turn();
-        turn.length = match turn.left() {
-            Some(Duration::ZERO) => (turn.length * 2).min(LONGEST_TURN),
-            _ => TURN,
-        };
-        turn.since = None;
+        guard.next_turn();
         Ok(())
     }
 
@@ -134,15 +127,17 @@ impl Announcement {
             Errno::ADDRINUSE => ShmError::AlreadyExists { name: self.name.given().to_owned() },
             errno => error(errno, context),
         })?;
+        ends::take_no_descriptors(&listener);
         listen(&listener, BACKLOG).map_err(|errno| error(errno, context))?;
         Ok(Guard {
             listener: Event::listener(listener)?,
+            label: label(&self.name),
             busy_name: address(&self.name, BUSY)?,
             busy: Mutex::new(None),
             movable,
             turn: Mutex::new(Turn { since: None, length: TURN }),
             admission: Mutex::new(Arc::new(self.admission)),
-            admitted: Mutex::new(Vec::new()),
+            admitted: Mutex::new(None),
         })
     }
 }
@@ -150,19 +145,21 @@ impl Announcement {
 /// Makes a server findable, and keeps others from its name, until dropped or until the process ends.
 pub(crate) struct Guard {
     listener: Event,
+    /// What sections are called in `/proc`.
+    label: String,
     busy_name: SocketAddrUnix,
     busy: Mutex<Option<OwnedFd>>,
-    /// Nobody waits here for another client to leave: one client at a time is let in, in the order of the socket's
-    /// queue, and each finds a channel of its own.
+    /// Nobody waits here for another client to leave: each finds a channel of its own.
     movable: bool,
     turn: Mutex<Turn>,
     admission: Mutex<Arc<Admission>>,
-    admitted: Mutex<Vec<Admitted>>,
+    admitted: Mutex<Option<Admitted>>,
 }
 
-/// Whose turn it is to say hello, behind a movable name.
+/// Whose turn it is to say hello: one client at a time is let in, in the order of the socket's queue, so that nobody else
+/// has the section and the events that it was handed, and a hello can be nobody else's.
 struct Turn {
-    /// `None`: nobody was let in to this channel.
+    /// `None`: nobody was let in.
     since: Option<Instant>,
     length: Duration,
 }
@@ -189,9 +186,38 @@ impl Guard {
         }
     }
 
-    /// Whether a client was let in to this channel that has not said hello in its time: the channel is to be replaced.
+    /// Whether a client was let in that has not said hello in its time: the channel is to be replaced, or renewed.
     pub(crate) fn is_overdue(&self) -> bool {
         self.turn().left().is_some_and(|left| left.is_zero())
+    }
+
+    /// The one that was let in has its session.
+    pub(crate) fn served(&self) {
+        *self.turn() = Turn { since: None, length: TURN };
+        *self.admitted() = None;
+    }
+
+    /// Others may be let in.
+    pub(crate) fn next_turn(&self) {
+        let mut turn = self.turn();
+        if turn.since.take().is_some() {
+            turn.length = (turn.length * 2).min(LONGEST_TURN);
+        }
+        *self.admitted() = None;
+    }
+
+    /// Whether a client is handed what others were handed before, unless that is renewed.
+    pub(crate) const RENEWS: bool = true;
+
+    /// Puts a fresh section and fresh events in the place of a channel's, which nobody uses: whoever has the old ones can
+    /// do no more harm with them.
+    pub(crate) fn renew(&self, section: &Section, mapping: &Mapping, handout: &Handout) -> Result<()> {
+        let admission = self.admission.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let fresh = Section::named(&self.label, section.size)?;
+        handout.renew()?;
+        mapping.replace(&fresh.file)?;
+        ends::replace(&section.file, &fresh.file)?;
+        ends::replace(&admission.section, &fresh.file)
     }
 
     fn turn(&self) -> MutexGuard<'_, Turn> {
@@ -207,8 +233,7 @@ impl Guard {
         if self.turn().since.is_some() {
             return Ok(());
         }
-        let most = if self.movable { 1 } else { AT_ONCE };
-        for _ in 0..most {
+        for _ in 0..AT_ONCE {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let connection = match accept_with(self.listener.descriptor(), flags) {
                 Ok(connection) => connection,
@@ -218,10 +243,11 @@ impl Guard {
             };
             // Who doesn't take what it asked for is gone.
             match self.welcome(&connection, &admission) {
-                Ok(pid) if admission.hand_over(&connection, pid).is_ok() && self.movable => {
+                Ok(pid) if admission.hand_over(&connection, pid).is_ok() => {
                     self.turn().since = Some(Instant::now());
+                    break;
                 }
-                Ok(_) => {}
+                Ok(_) => *self.admitted() = None,
                 Err(reason) => drop(refuse(&connection, reason)),
             }
         }
@@ -233,25 +259,26 @@ impl Guard {
         if admission.users.as_ref().is_some_and(|users| !users.contains(&uid)) {
             return Err(Reason::Policy);
         }
-        let mut process = Process::open(pid).map_err(|_| Reason::Unwatchable)?;
-        process.user = Some(User(uid));
-        let mut admitted = self.admitted();
-        admitted.retain(|other| other.pid != pid && !other.process.has_ended());
-        if admitted.len() >= MOST_ADMITTED {
-            return Err(Reason::Crowded);
+        if pid == 0 {
+            return Err(Reason::Unwatchable);
         }
-        admitted.push(Admitted { pid, process });
+        let mut process = match peer_process(connection) {
+            Some(pidfd) => Process { pidfd, user: None },
+            None => Process::open(pid).map_err(|_| Reason::Unwatchable)?,
+        };
+        process.user = Some(User(uid));
+        *self.admitted() = Some(Admitted { pid, process });
         Ok(pid)
     }
 
-    fn admitted(&self) -> MutexGuard<'_, Vec<Admitted>> {
+    fn admitted(&self) -> MutexGuard<'_, Option<Admitted>> {
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The process of a hello, which must have been let in.
     pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
         let admitted = self.admitted();
-        let known = admitted.iter().find(|admitted| admitted.pid == pid).ok_or(Unwatchable::Gone)?;
+        let known = admitted.as_ref().filter(|admitted| admitted.pid == pid).ok_or(Unwatchable::Gone)?;
         if known.process.has_ended() {
             return Err(Unwatchable::Gone);
         }
@@ -280,7 +307,6 @@ impl Guard {
 enum Reason {
     Policy = 1,
     Unwatchable = 2,
-    Crowded = 3,
 }
 
 impl Reason {
@@ -288,7 +314,6 @@ impl Reason {
         match code {
             1 => "does not admit this user",
             2 => "can't watch this process, which may be in another process namespace",
-            3 => "has too many clients",
             _ => "gives no reason that is known",
         }
     }
@@ -342,7 +367,7 @@ pub(crate) struct Found {
 }
 
 /// Has the events that came with a section.
-pub(crate) struct EventOpener(Handout);
+pub(crate) struct EventOpener(Ends);
 
 /// Looks a name up, asks whether whoever has it is trusted, and waits to be let in. `None`: no server has it, or it
 /// went away.
@@ -401,8 +426,8 @@ pub(crate) fn lookup(
     else {
         return Err(refused("what has the name is something else than a channel".to_owned()));
     };
-    let ends = Handout(ends);
-    ends.0.iter().try_for_each(|end| ends::check(end))?;
+    let ends: Ends = ends;
+    ends.iter().try_for_each(|end| ends::check(end))?;
     let section = Section::from_file(section)?;
     if section.owner() != Some(User(server.uid)) {
         return Err(refused("the section is not of the user who runs the server".to_owned()));
@@ -425,7 +450,7 @@ impl Found {
 impl EventOpener {
     /// The events: they came with the section, from the same server.
     pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
-        Ok(Some(self.0.events()?))
+        Ok(Some(ends::events_at(&self.0)?))
     }
 
     /// Has the server put a spoiled section right: it does whenever somebody knocks.
@@ -439,6 +464,10 @@ impl EventOpener {
     }
 }
 
+fn label(name: &ChannelName) -> String {
+    format!("xshm:{}", name.base())
+}
+
 /// What no name ends in, since none has a NUL.
 const BUSY: &str = "\0busy";
 
@@ -450,6 +479,12 @@ fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix> {
     };
     let path = format!("xshm/{owner}/{}{ending}", name.base());
     SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(|errno| error(errno, "naming the channel"))
+}
+
+const SOL_SOCKET: i32 = 1;
+
+extern "C" {
+    fn getsockopt(socket: i32, level: i32, name: i32, value: *mut c_void, length: *mut u32) -> i32;
 }
 
 /// `struct ucred`.
@@ -467,18 +502,34 @@ struct Credentials {
 /// Asked of the C library, which std is linked with: rustix reads the process id as a number that is never 0, and for
 /// a process of another namespace it is 0.
 fn credentials(socket: &OwnedFd) -> rustix::io::Result<Credentials> {
-    extern "C" {
-        fn getsockopt(socket: i32, level: i32, name: i32, value: *mut Credentials, length: *mut u32) -> i32;
-    }
-    const SOL_SOCKET: i32 = 1;
     const SO_PEERCRED: i32 = 17;
     let mut found = Credentials::default();
     let mut length = std::mem::size_of::<Credentials>() as u32;
     // SAFETY: the place for the result is valid and has the length said.
-    match unsafe { getsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PEERCRED, &mut found, &mut length) } {
+    match unsafe {
+        getsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PEERCRED, ptr::from_mut(&mut found).cast(), &mut length)
+    } {
         0 => Ok(found),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
     }
+}
+
+/// The process at the other end, which can't have become another one's number since. From Linux 6.5 on.
+fn peer_process(socket: &OwnedFd) -> Option<OwnedFd> {
+    const SO_PEERPIDFD: i32 = 77;
+    let (mut pidfd, mut length) = (-1_i32, 4);
+    // SAFETY: the place for the result is valid and has the length said.
+    let done = unsafe {
+        getsockopt(
+            socket.as_raw_fd(),
+            SOL_SOCKET,
+            SO_PEERPIDFD,
+            ptr::from_mut(&mut pidfd).cast(),
+            &mut length,
+        )
+    };
+    // SAFETY: a new descriptor, which is nobody else's.
+    (done == 0 && pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
 fn socket() -> rustix::io::Result<OwnedFd> {
