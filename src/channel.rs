@@ -222,6 +222,7 @@ impl Drop for Channel {
     fn drop(&mut self) {
         if self.side == Side::Server && self.home.is_here() {
             self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
+            fail_point!("stop.gone");
             self.wake_peer();
         }
     }

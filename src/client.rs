@@ -251,6 +251,7 @@ impl SharedClient {
         };
         let peer = Peer::new(pid, process, user);
         let channel = Channel::new(Side::Client, view, events, None, options.tuning.clone())?;
+        fail_point!("connect.found");
         match handshake(Arc::new(channel), peer, ids.own, deadline)? {
             Knock::ServerGone => Ok(None),
             Knock::Accepted(session) => {
@@ -365,6 +366,7 @@ fn handshake(channel: Arc<Channel>, peer: Peer, own_pid: u32, deadline: Deadline
         let word = channel.word();
         if word.is_free() {
             let hello = word.hello(own_pid);
+            fail_point!("connect.before_hello");
             let swap =
                 control.client_state.compare_exchange(word.0, hello.0, Ordering::AcqRel, Ordering::Acquire);
             if swap.is_ok() {
@@ -415,10 +417,12 @@ impl Drop for Hello<'_> {
 
 /// Signals our hello and waits for the answer.
 fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: Deadline) -> Result<Knock> {
+    fail_point!("connect.hello");
     if let Some(events) = &channel.events {
         events.request().set();
     }
     let standing = hello.word;
+    fail_point!("connect.knocked");
     let ready = standing.with_state(ClientWord::READY);
     loop {
         let gone = channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP;
@@ -429,6 +433,7 @@ fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: D
         let word = channel.word();
         // Or accepted and ended since: what was sent meanwhile is there to be received.
         if word == ready || word == standing.with_state(ClientWord::ENDED) {
+            fail_point!("connect.accepted");
             // Written before the word became ready, which was acquired.
             let generation = channel.view.control().generation.load(Ordering::Relaxed);
             let session = Session::new(channel, ready, generation, peer)?;

@@ -136,6 +136,7 @@ impl SendHalf {
         session.check()?;
         let pushed = self.producer.try_push(message).map_err(|what| session.corrupted(what))?;
         if pushed {
+            fail_point!("send.published");
             session.announce_data()?;
         }
         Ok(pushed)
@@ -346,6 +347,7 @@ fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -
         session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
     }
     if let Ok(Some(_)) = outcome {
+        fail_point!("receive.taken");
         session.announce_space()?;
     }
     outcome

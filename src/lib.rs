@@ -80,6 +80,10 @@
 
 #![deny(missing_docs)]
 
+// Before all others, which use its macro.
+#[macro_use]
+mod failpoints;
+
 mod access;
 mod auto;
 mod bytes;
@@ -129,6 +133,10 @@ pub use options::{ChannelEvent, ClientOptions, ServerOptions, Trust};
 pub use readiness::WaitHandles;
 pub use server::SharedServer;
 pub use waiting::Interrupter;
+
+#[cfg(xshm_failpoints)]
+#[doc(hidden)]
+pub use failpoints::on_each as on_each_failpoint;
 
 /// What the fuzzers of `fuzz/` need.
 #[cfg(fuzzing)]

@@ -202,6 +202,7 @@ impl Producer {
         // The payload's first line comes last: the consumer looks at it all the time, and each look between our first
         // write to it and the header's would cost its way there and back.
         words.write(start.wrapping_add(FRAME_HEADER), payload);
+        fail_point!("send.written");
         let message = FrameHeader::new(FrameHeader::MESSAGE, payload.len(), self.sequence);
         // The store releases all of the above to the consumer's acquiring look at the header. The fence after it is for
         // the look at the peer's wake word that follows (`wake.rs`): a sleeping peer must see the message, or we must
@@ -259,6 +260,7 @@ impl Producer {
             // Acquired on both outcomes: the consumer's taking releases its copying out of the frames before.
             match self.ring.header().read_pos.compare_exchange(self.read_pos, target, AcqRel, Acquire) {
                 Ok(_) => {
+                    fail_point!("send.evicted");
                     self.ends.drain(..count);
                     self.read_pos = target;
                     evicted += count as u64;
@@ -378,6 +380,7 @@ impl Consumer {
                     };
                     // SAFETY: `room` gave a place of `len` bytes outside the section.
                     unsafe { self.ring.words.read(payload, place, len) };
+                    fail_point!("receive.copied");
                     // Releases the copying to the producer's acquiring look at `read_pos`, before it reuses the
                     // place. Sequentially consistent for the look at the peer's wake word that follows.
                     let swap =

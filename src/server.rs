@@ -259,6 +259,7 @@ impl SharedServer {
     /// Answers a hello. Whether a session began by that.
     fn answer(&mut self, hello: ClientWord) -> Result<bool> {
         let channel = self.endpoint.channel.clone();
+        fail_point!("accept.hello");
         let process = match channel.open_client(hello.pid()) {
             Ok(process) => Some(process),
             Err(Unwatchable::Gone) => {
@@ -282,12 +283,15 @@ impl SharedServer {
         WakeWord::reset(&control.client_wake, generation, 0);
         control.generation.store(generation, Ordering::Release);
         self.generation = generation;
+        fail_point!("accept.reset");
         if !channel.swap_word(hello, ClientWord::READY) {
             return Ok(false);
         }
+        fail_point!("accept.ready");
         if let Some(events) = &channel.events {
             events.acknowledge().set();
         }
+        fail_point!("accept.answered");
         channel.signal_exported();
         let user = process.as_ref().and_then(Process::user).map(UserId);
         let peer = Peer::new(hello.pid(), process, user);

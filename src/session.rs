@@ -317,6 +317,7 @@ impl Session {
             Wish::Either => (DATA | SPACE, &both[..]),
         };
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
+        fail_point!("sleep.announced");
         let found = attempt(look);
         if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
             let bound = if self.peer.process().is_none() { self.channel.tuning.check_interval } else { None };
@@ -382,10 +383,12 @@ enum Attempt<T> {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.channel.side == Side::Client {
+            fail_point!("leave.begun");
             // Our last access to the section, whichever of the two it is.
             if self.channel.swap_word(self.word, ClientWord::LEFT)
                 || self.channel.swap_word(self.word.with_state(ClientWord::ENDED), ClientWord::LEFT)
             {
+                fail_point!("leave.left");
                 self.channel.wake_peer();
             }
         }

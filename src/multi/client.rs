@@ -134,7 +134,9 @@ impl MultiClient {
         client.multi = true;
         let client = SharedClient::connect_with(name, options.lobby_timeout, client)?;
         let halves = client.take().ok_or(ShmError::NotConnected)?;
+        fail_point!("claim.accepted");
         let slot = await_slot(&halves.1.session, Deadline::after(Some(options.slot_timeout)))?;
+        fail_point!("claim.told");
         let auto_options = AutoOptions {
             wait_timeout: options.poll_timeout,
             recv_batch: options.recv_batch,

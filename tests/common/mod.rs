@@ -160,8 +160,7 @@ pub fn serve() {
     }
     let mut actor = Actor::default();
     println!();
-    for line in std::io::stdin().lines() {
-        let line = line.expect("the test talks to us");
+    while let Some(line) = next_line() {
         let words: Vec<&str> = line.split_whitespace().collect();
         let answer = match actor.act(&words) {
             Ok(text) => format!("ok {text}"),
@@ -169,6 +168,25 @@ pub fn serve() {
         };
         println!("{ANSWER}{answer}");
     }
+}
+
+/// What the test says next. `None`: it is gone.
+fn next_line() -> Option<String> {
+    let mut line = String::new();
+    (std::io::stdin().read_line(&mut line).expect("the test talks to us") > 0).then_some(line)
+}
+
+/// Stops this process, and no other thread of it, where it comes to that place next, until the test says anything.
+#[cfg(xshm_failpoints)]
+fn stop_at(place: &str) {
+    let (place, here) = (place.to_owned(), std::thread::current().id());
+    xshm::on_each_failpoint(Some(std::sync::Arc::new(move |name| {
+        if name == place && std::thread::current().id() == here {
+            xshm::on_each_failpoint(None);
+            println!("{ANSWER}at {name}");
+            next_line();
+        }
+    })));
 }
 
 fn number(text: &str) -> u64 {
@@ -226,7 +244,19 @@ impl Actor {
                 .start(name)
                 .map(|server| self.server = Some(server))
                 .map(done),
+            ["start", name, ring, limit, spin] => ServerOptions::new()
+                .ring_size(number(ring) as usize)
+                .message_limit(number(limit) as usize)
+                .spin(Duration::from_millis(number(spin)))
+                .start(name)
+                .map(|server| self.server = Some(server))
+                .map(done),
             ["accept", wait] => self.server().wait_for_client(timeout(wait)).map(done),
+            #[cfg(xshm_failpoints)]
+            ["stop_at", place] => {
+                stop_at(place);
+                Ok(String::new())
+            }
             ["connect", name, wait] => {
                 self.client = Some(SharedClient::connect(name, timeout(wait).unwrap_or(Duration::MAX))?);
                 Ok(String::new())
