@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # The native tests under ThreadSanitizer and AddressSanitizer. Linux; needs rustup, and fetches the rest.
+# All tests that have threads; with XSHM_LONG=1 the units too, which take minutes so. Not `idle`, which counts how often the process
+# wakes up: a sanitizer's own thread does.
 #   ci/sanitizers.sh           both
 #   ci/sanitizers.sh thread    one of: thread address
 set -euo pipefail
@@ -10,9 +12,11 @@ if ! rustup +nightly component list --installed 2>/dev/null | grep -q rust-src; 
     rustup toolchain install nightly --profile minimal --no-self-update --component miri,rust-src
 fi
 [ $# -gt 0 ] || set -- thread address
+tests="--test auto --test multi --test messages --test readiness --test sessions --test waiting --test hostile --test linux"
+[ -z "${XSHM_LONG:-}" ] || tests="$tests --lib --test crowd --test descriptors --test kills --test leaks --test ordering --test storm --test stress"
 for sanitizer in "$@"; do
     echo "== sanitizer: $sanitizer"
     # The standard library too: what it locks and joins has to be seen.
     RUSTFLAGS="-Zsanitizer=$sanitizer" RUSTDOCFLAGS="-Zsanitizer=$sanitizer" CARGO_TARGET_DIR="$target_dir/$sanitizer-sanitizer" \
-        cargo +nightly test --locked -Zbuild-std --target "$host" --lib --tests
+        cargo +nightly test --locked -Zbuild-std --target "$host" $tests
 done

@@ -11,13 +11,14 @@
 //! Whoever sends numbers its messages in each session, and its last message says that it is the last: so the receiver knows what it
 //! should have got. Of a process that was killed it knows what it got up to then.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Read;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xshm::{
     AutoClient, AutoHandler, AutoOptions, AutoServer, ChannelKind, MultiClient, MultiClientHandler,
     MultiClientOptions, MultiHandler, MultiOptions, MultiServer, ReceiveHalf, SendHalf, ServerOptions,
@@ -60,11 +61,18 @@ fn write_message(buffer: &mut Vec<u8>, session: u64, number: u64, last: bool, si
 }
 
 /// Session, number, and whether it is the last. `None`: torn.
-fn read_message(bytes: &[u8], scratch: &mut Vec<u8>) -> Option<(u64, u64, bool)> {
+fn read_message(bytes: &[u8]) -> Option<(u64, u64, bool)> {
+    thread_local! {
+        static EXPECTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
     let word = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let (session, number, last) = (word(0)?, word(8)?, word(16)?);
-    write_message(scratch, session, number, last == 1, bytes.len());
-    (scratch.as_slice() == bytes).then_some((session, number, last == 1))
+    let whole = EXPECTED.with(|expected| {
+        let mut expected = expected.borrow_mut();
+        write_message(&mut expected, session, number, last == 1, bytes.len());
+        expected.as_slice() == bytes
+    });
+    whole.then_some((session, number, last == 1))
 }
 
 /// What became of the messages of one kind of channel in one direction.
@@ -112,21 +120,16 @@ struct Ledger {
     evicts: bool,
     next: u64,
     gaps: u64,
-    last: Option<u64>,
-    scratch: Vec<u8>,
+    complete: bool,
 }
 
 impl Ledger {
     fn new(evicts: bool, account: &Account) -> Self {
         account.sessions.fetch_add(1, Relaxed);
-        Ledger { evicts, next: 0, gaps: 0, last: None, scratch: Vec::new() }
+        Ledger { evicts, next: 0, gaps: 0, complete: false }
     }
 
-    fn note(&mut self, bytes: &[u8], account: &Account) {
-        let Some((_, number, last)) = read_message(bytes, &mut self.scratch) else {
-            account.torn.fetch_add(1, Relaxed);
-            return;
-        };
+    fn note(&mut self, number: u64, last: bool, account: &Account) {
         account.received.fetch_add(1, Relaxed);
         if number + 1 == self.next {
             account.duplicated.fetch_add(1, Relaxed);
@@ -136,14 +139,12 @@ impl Ledger {
             self.gaps += number - self.next;
             self.next = number + 1;
         }
-        if last {
-            self.last = Some(number);
-        }
+        self.complete |= last;
     }
 
     /// `dropped` is what the channel says was evicted.
     fn close(&self, dropped: u64, account: &Account) {
-        if self.last.is_some() {
+        if self.complete {
             account.complete.fetch_add(1, Relaxed);
         }
         account.dropped.fetch_add(dropped, Relaxed);
@@ -184,11 +185,14 @@ fn receive_all(receiver: &mut ReceiveHalf, evicts: bool, account: &Account) -> O
     let mut random = Random(0x1234_5678_9abc_def1);
     let end = loop {
         match receiver.receive(&mut buffer) {
-            Ok(_) => ledger.note(&buffer, account),
+            Ok(_) => match read_message(&buffer) {
+                Some((_, number, last)) => ledger.note(number, last, account),
+                None => drop(account.torn.fetch_add(1, Relaxed)),
+            },
             Err(ShmError::NotReady) => continue,
             Err(error) => break Some(error),
         }
-        if ledger.last.is_some() {
+        if ledger.complete {
             break None;
         }
         if evicts && random.below(3000) == 0 {
@@ -199,9 +203,12 @@ fn receive_all(receiver: &mut ReceiveHalf, evicts: bool, account: &Account) -> O
     end
 }
 
+/// One that no other session has, not even one of an earlier process with the same id.
 fn fresh_session() -> u64 {
-    static COUNT: AtomicU64 = AtomicU64::new(1);
-    u64::from(std::process::id()) << 32 | COUNT.fetch_add(1, Relaxed)
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
+    let own = LAST.fetch_update(Relaxed, Relaxed, |last| Some(now.max(last + 1))).unwrap_or_default();
+    now.max(own + 1) << 12 | u64::from(std::process::id()) & 0xfff
 }
 
 // ----------------------------------------------------------------------------------------------------- the servers
@@ -245,13 +252,13 @@ impl Desk {
     }
 
     fn note(&self, bytes: &[u8]) {
-        let Some((session, _, last)) = read_message(bytes, &mut Vec::new()) else {
+        let Some((session, number, last)) = read_message(bytes) else {
             self.book.inward.torn.fetch_add(1, Relaxed);
             return;
         };
         let mut ledgers = self.ledgers.lock().unwrap();
         let ledger = ledgers.entry(session).or_insert_with(|| Ledger::new(false, &self.book.inward));
-        ledger.note(bytes, &self.book.inward);
+        ledger.note(number, last, &self.book.inward);
         if last {
             ledger.close(0, &self.book.inward);
             ledgers.remove(&session);
@@ -334,9 +341,9 @@ struct Own {
 impl Own {
     fn note(&self, bytes: &[u8]) {
         // Echoes may be left out, and never be another's.
-        match read_message(bytes, &mut Vec::new()) {
-            Some((session, ..)) if session == self.session => {
-                self.ledger.lock().unwrap().note(bytes, &self.account)
+        match read_message(bytes) {
+            Some((session, number, last)) if session == self.session => {
+                self.ledger.lock().unwrap().note(number, last, &self.account)
             }
             _ => drop(self.account.torn.fetch_add(1, Relaxed)),
         }

@@ -436,7 +436,7 @@ fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: D
             fail_point!("connect.accepted");
             // Written before the word became ready, which was acquired.
             let generation = channel.view.control().generation.load(Ordering::Relaxed);
-            let session = Session::new(channel, ready, generation, peer)?;
+            let session = Session::new(channel, ready, generation, peer, sys::Event::local()?);
             // From here on it's the session's to leave.
             std::mem::forget(hello);
             return Ok(Knock::Accepted(session));

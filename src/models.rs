@@ -397,7 +397,7 @@ impl Line {
         let ready = hello.with_state(ClientWord::READY);
         let generation = server.stats().unwrap().generation;
         let peer = Peer::new(1, Process::open(1).ok(), None);
-        client.begin(Session::new(client.channel.clone(), ready, generation, peer).unwrap());
+        client.begin(Session::new(client.channel.clone(), ready, generation, peer, Event::local().unwrap()));
         (server, client, events)
     }
 }

@@ -114,7 +114,7 @@ macro_rules! tuning_methods {
         }
 
         /// Calls `hook` for what a log would want to know. It runs on whichever thread noticed, inside the call that
-        /// did, and must not panic.
+        /// did, and must not panic. It must not call the endpoint either, which may be locked just then.
         pub fn on_event(mut self, hook: impl Fn(&ChannelEvent) + Send + Sync + 'static) -> Self {
             self.tuning.hook = Some(StdArc::new(hook));
             self

@@ -269,6 +269,8 @@ impl SharedServer {
             Err(Unwatchable::Denied) if channel.tuning.check_interval.is_some() => None,
             Err(Unwatchable::Denied) => return self.refuse(hello),
         };
+        // Whatever can fail comes before the client is told.
+        let over = sys::Event::local()?;
         let generation = self.generation.wrapping_add(1);
         let control = channel.view.control();
         for direction in [Direction::ServerToClient, Direction::ClientToServer] {
@@ -300,7 +302,7 @@ impl SharedServer {
             guard.served();
             guard.set_busy(true);
         }
-        self.endpoint.begin(Session::new(channel, ready, generation, peer)?);
+        self.endpoint.begin(Session::new(channel, ready, generation, peer, over));
         Ok(true)
     }
 

@@ -10,6 +10,7 @@ use crate::sync::{spin_loop, Arc, AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Event, Waitable};
 use crate::waiting::Deadline;
 use crate::wake::{WakeWord, ALWAYS_DATA, ALWAYS_SPACE, DATA, SPACE};
+use std::sync::{Mutex, PoisonError};
 use std::thread::yield_now;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub(crate) struct Session {
     ended: AtomicU32,
     /// Set when one half of this endpoint has found the session over, and the other may sleep.
     over: Event,
+    /// When to look whether a peer that can't be watched still runs.
+    next_look: Mutex<Deadline>,
     signals: AtomicU64,
     sleeps: AtomicU64,
 }
@@ -58,13 +61,20 @@ pub(crate) enum Wish {
 }
 
 impl Session {
-    pub(crate) fn new(channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer) -> Result<Self> {
+    /// `over` is an event of this process's own, made before the other side can learn of the session: there may be none left.
+    pub(crate) fn new(
+        channel: Arc<Channel>,
+        word: ClientWord,
+        generation: u32,
+        peer: Peer,
+        over: Event,
+    ) -> Self {
         let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
-        let over = Event::local()?;
-        let session = Session { channel, word, generation, peer, ended, over, signals, sleeps };
+        let next_look = Mutex::new(Deadline::after(channel.tuning.check_interval));
+        let session = Session { channel, word, generation, peer, ended, over, next_look, signals, sleeps };
         let process_id = session.peer.pid();
         session.channel.tuning.report(&ChannelEvent::Connected { process_id, generation });
-        Ok(session)
+        session
     }
 
     pub(crate) fn own_wake(&self) -> WakeWord<'_> {
@@ -194,6 +204,8 @@ impl Session {
             _ => ShmError::NotConnected,
         };
         if first.is_ok() {
+            // The other half may sleep, and nobody else wake it.
+            self.over.set();
             self.channel.tuning.report(&ChannelEvent::Lost(error.clone()));
         }
         error
@@ -327,6 +339,17 @@ impl Session {
         found
     }
 
+    /// Whether it's time to look whether a peer that can't be watched still runs, however often we are woken in between.
+    fn is_due(&self) -> bool {
+        let Some(interval) = self.channel.tuning.check_interval else { return true };
+        let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = next.has_passed();
+        if due {
+            *next = Deadline::after(Some(interval));
+        }
+        due
+    }
+
     /// Waits for one of the events (at most two), an interrupt, the peer's end or the time, and notes the peer's end.
     fn wait_in_kernel(&self, events: &[&Event], deadline: Deadline, bound: Option<Duration>) -> Result<()> {
         let mut objects = [Waitable::Event(&self.over); 5];
@@ -340,8 +363,8 @@ impl Session {
         }
         self.sleeps.fetch_add(1, Ordering::Relaxed);
         let ended = match sys::wait_any(&objects[..count], deadline.remaining(bound))? {
-            Some(index) => matches!(objects[index], Waitable::Process(_)),
-            None => self.peer.process().is_none() && self.peer.has_ended(),
+            Some(index) if matches!(objects[index], Waitable::Process(_)) => true,
+            _ => self.peer.process().is_none() && self.is_due() && self.peer.has_ended(),
         };
         if ended {
             // Noted by this; the caller's loop looks once more and reports it.

@@ -487,3 +487,91 @@ fn a_second_server_is_told_at_once() {
     let nameless = AutoClient::connect("", Recorder::new(), AutoOptions::default());
     assert!(matches!(nameless, Err(ShmError::InvalidName { .. })));
 }
+
+/// Answers with room to wait for, to a peer that has left: neither waits for ever nor goes round for ever.
+#[test]
+fn line_19_a_handler_that_answers_one_who_has_left_comes_to_an_end() {
+    let name = unique("auto-late");
+    let own: Arc<OnceLock<AutoServer>> = Arc::default();
+    let (server, gone) = (own.clone(), Arc::new(AtomicBool::new(false)));
+    let left = gone.clone();
+    let recorder = Recorder::with_hook(move |told| {
+        if is_message(told) {
+            while !left.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            let _ = server.get().unwrap().send_timeout(b"an answer", None);
+        }
+    });
+    assert!(own.set(AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap()).is_ok());
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 0 3 64");
+    peer.must("leave");
+    gone.store(true, Ordering::Release);
+    recorder.wait("the end", has(1, is_disconnect));
+    assert_eq!(recorder.messages(), [0, 1, 2]);
+    // What was answered waits for the next one.
+    peer.must(&format!("connect {name} 10000"));
+    recorder.wait("the next client", has(2, is_connect));
+    own.get().unwrap().stop();
+}
+
+/// Who sends all the time while there's no connection gets one all the same.
+#[test]
+fn line_20_sending_without_a_pause_does_not_keep_from_connecting() {
+    let name = unique("auto-eager");
+    let recorder = Recorder::new();
+    let options = AutoOptions { max_send_queue: 1, ..AutoOptions::default() };
+    let client = AutoClient::connect(&name, recorder.clone(), options).unwrap();
+    let connected = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !connected.load(Ordering::Acquire) {
+                client.send(b"at once").unwrap();
+            }
+        });
+        let mut server = SharedServer::start(&name).unwrap();
+        // It looks now and then, so that an attempt to connect takes a while.
+        let patience = Instant::now() + Duration::from_secs(10);
+        let accepted = loop {
+            std::thread::sleep(Duration::from_millis(5));
+            match server.wait_for_client(millis(0)) {
+                Err(ShmError::Timeout) if Instant::now() < patience => {}
+                other => break other,
+            }
+        };
+        recorder.wait("it connects", has(1, is_connect));
+        connected.store(true, Ordering::Release);
+        accepted.unwrap();
+    });
+    assert!(recorder.count(|told| matches!(told, Told::Overflow(..))) > 0);
+    client.stop();
+}
+
+/// What a handler panics with may panic once more when it is dropped.
+#[test]
+fn line_23_a_panic_that_panics_is_survived_too() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("and once more");
+            }
+        }
+    }
+    let name = unique("auto-bomb");
+    let recorder = Recorder::with_hook(|told| {
+        if is_message(told) {
+            std::panic::panic_any(Bomb);
+        }
+    });
+    let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
+    let mut peer = Peer::start();
+    peer.must(&format!("connect {name} 10000"));
+    peer.must("send over 0 3 64");
+    recorder.wait("all arrive", has(3, is_message));
+    peer.must("leave");
+    recorder.wait("the end", has(1, is_disconnect));
+    server.stop();
+}

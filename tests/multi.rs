@@ -437,3 +437,35 @@ fn who_expects_the_other_kind_is_told() {
     let refused = client.join().unwrap();
     assert!(matches!(refused, Some(ShmError::Refused { reason }) if reason.contains("SharedClient")));
 }
+
+/// A client that gives its worker no time to sleep hides no other one's death.
+#[test]
+fn line_24_a_busy_client_hides_nobodys_end() {
+    let name = unique("multi-busy");
+    // Slower than its client, so that there's always more.
+    let recorder = Recorder::with_hook(|told| {
+        if matches!(told, Told::Message(..)) {
+            let end = Instant::now() + Duration::from_micros(50);
+            while Instant::now() < end {}
+        }
+    });
+    let options = MultiOptions { recv_batch: 1, ..MultiOptions::default() };
+    let server = MultiServer::start(&name, recorder.clone(), options).unwrap();
+    let busy = MultiClient::connect(&name, Arc::new(Quiet), MultiClientOptions::default()).unwrap();
+    let mut peer = Peer::start();
+    peer.must(&format!("join {name} 1"));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Acquire) {
+                busy.send(&message(1, 64)).unwrap();
+            }
+        });
+        recorder.wait("it is busy", 1000, |told| matches!(told, Told::Message(..)));
+        peer.kill();
+        let took = recorder.wait("the other's end", 1, |told| matches!(told, Told::Disconnect(1, _)));
+        over.store(true, std::sync::atomic::Ordering::Release);
+        assert!(took < Duration::from_millis(500), "{took:?}");
+    });
+    assert_eq!(server.connected_clients(), [0]);
+}

@@ -113,6 +113,8 @@ impl Shared {
                 // Nobody else would do what the worker is to do.
                 let session = link.sender.as_ref().ok_or(ShmError::QueueFull)?.session.clone();
                 drop(link);
+                // Nor is there another connection before the handler returns.
+                session.check()?;
                 match session.wait_for(Wish::Space, deadline.remaining(None), Room(self)) {
                     Ok(()) | Err(ShmError::Timeout) => self.flush(&mut self.link()),
                     // What there is to tell waits for the handler's return.
@@ -143,7 +145,7 @@ impl Shared {
                 Err(error) if !is_over(&error) => return Err(error),
                 Err(_) => {}
             }
-        } else if link.sender.is_some() {
+        } else if link.sender.as_ref().is_some_and(|sender| sender.session.check().is_ok()) {
             return Err(ShmError::QueueFull);
         }
         match self.options.max_send_queue {
@@ -184,7 +186,9 @@ impl Shared {
     fn count_lost(&self, link: &mut Link, count: u32) {
         self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
         link.lost = link.lost.saturating_add(count);
-        self.attention.interrupt();
+        if link.sender.is_some() || !self.undisturbed.load(Ordering::Relaxed) {
+            self.attention.interrupt();
+        }
     }
 
     /// From now on nothing is accepted.

@@ -191,6 +191,8 @@ pub(crate) struct Shared {
     link: Mutex<Link>,
     /// Notified when a message that found no room may find some, or never will.
     room: Condvar,
+    /// The attempt to connect is not to be cut short for news.
+    undisturbed: AtomicBool,
     sent: AtomicU64,
     send_overflows: AtomicU64,
     received: AtomicU64,
@@ -229,7 +231,12 @@ pub(crate) fn guarded(call: impl FnOnce()) -> Result<()> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        ShmError::HandlerPanicked { message: text.unwrap_or("no message").to_owned() }
+        let message = text.unwrap_or("no message").to_owned();
+        // What was thrown may throw when it is dropped. What that throws is let be.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(panic))) {
+            std::mem::forget(another);
+        }
+        ShmError::HandlerPanicked { message }
     })
 }
 
@@ -255,6 +262,7 @@ impl Auto {
             receives,
             link: Mutex::new(Link::default()),
             room: Condvar::new(),
+            undisturbed: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             send_overflows: AtomicU64::new(0),
             received: AtomicU64::new(0),

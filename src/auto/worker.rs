@@ -101,13 +101,19 @@ pub(crate) fn bound(timeout: Duration) -> Option<Duration> {
 
 pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
     shared.worker.set(thread::current().id()).expect("there is one worker");
+    let mut interrupted = false;
     loop {
         shared.attention.reset();
         if shared.is_stopping() {
             break;
         }
         tell_senders_news(shared);
-        match dial.dial() {
+        // After an attempt that was cut short for news of losses comes one that is not: else who sends without a pause
+        // would never be connected.
+        shared.undisturbed.store(interrupted && dial.expects_an_answer(), Ordering::Relaxed);
+        let dialled = dial.dial();
+        interrupted = dialled.as_ref().err() == Some(&ShmError::Interrupted);
+        match dialled {
             Ok(halves) => {
                 serve(shared, &mut dial, halves);
                 if dial.is_done() {
@@ -218,7 +224,9 @@ fn hand_over(
             Ok(_) => {
                 shared.received.fetch_add(1, Ordering::Relaxed);
                 tell_lost(shared, half, told);
-                shared.call(|handler| handler.on_message(shared.receives, buffer));
+                if !shared.stopped_by_handler.load(Ordering::Acquire) {
+                    shared.call(|handler| handler.on_message(shared.receives, buffer));
+                }
             }
             Err(ShmError::QueueEmpty | ShmError::NotReady) => {
                 more = false;

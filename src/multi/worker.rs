@@ -9,13 +9,16 @@ use crate::sys::{self, Waitable};
 use crate::waiting::{Deadline, Interrupter};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, yield_now, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// As in `session.rs`: a thread that has spun in vain for so long lets others run in between.
 const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// Rounds of looks between two at the clock.
 const SPINS: u32 = 64;
+
+/// A worker that doesn't come to sleep looks this often after clients that seem quiet.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 
 /// A client, as its worker has it.
 pub(super) struct Member {
@@ -27,11 +30,13 @@ pub(super) struct Member {
     /// place that we look at.
     signalled: bool,
     told_lost: u64,
+    /// Messages that were queued when the session was found over: a client that goes on writing has no part in it any more.
+    left: Option<usize>,
 }
 
 impl Member {
     pub(super) fn new(slot: u32, half: ReceiveHalf) -> Self {
-        Member { slot, half, armed: false, signalled: true, told_lost: 0 }
+        Member { slot, half, armed: false, signalled: true, told_lost: 0, left: None }
     }
 
     /// Whether there's something to do for this client.
@@ -46,18 +51,32 @@ impl Member {
             self.half.disarm()?;
         }
         for _ in 0..limit {
+            if let Err(over) = self.half.session.check() {
+                let left = self.left.get_or_insert_with(|| self.half.stats().receive_depth);
+                match left.checked_sub(1) {
+                    Some(fewer) => *left = fewer,
+                    None => return Err(over),
+                }
+            }
             let received = self.half.try_receive(buffer);
             self.tell_lost(core);
+            if core.is_stopped_by_handler() {
+                break;
+            }
             match received {
                 Ok(_) => core.call(Some(self.slot), |handler| handler.on_message(self.slot, buffer)),
                 Err(ShmError::QueueEmpty | ShmError::NotReady) => return Ok(false),
                 Err(error) => return Err(error),
             }
-            if core.is_stopped_by_handler() {
-                break;
-            }
         }
         Ok(true)
+    }
+
+    /// Whether the kernel says that the client is there; and has us look what else it may have done.
+    fn look_after(&mut self) {
+        // Noted by this; the next attempt finds the session over.
+        let _ = self.half.session.check_process();
+        self.signalled = true;
     }
 
     fn tell_lost(&mut self, core: &Core) {
@@ -117,11 +136,19 @@ impl Worker {
         core.register_thread();
         let mut members: Vec<Member> = Vec::new();
         let mut buffer = Vec::new();
+        // Whose event is looked at first: another one's each time, so that none hides the others'.
+        let mut first = 0;
+        let mut looked_after = Instant::now();
         loop {
             self.attention.reset();
             members.extend(self.members());
             if core.is_stopping() {
                 break;
+            }
+            // While some client gives us no time to sleep, no other one's end is told.
+            if looked_after.elapsed() >= LOOK_AFTER {
+                members.iter_mut().for_each(Member::look_after);
+                looked_after = Instant::now();
             }
             let mut busy = false;
             let mut at = 0;
@@ -142,7 +169,8 @@ impl Worker {
             if busy || core.is_stopping() || self.spin(&members) || arm(&mut members) {
                 continue;
             }
-            if let Err(error) = self.sleep(core, &mut members) {
+            first += 1;
+            if let Err(error) = self.sleep(core, &mut members, first) {
                 core.call(None, |handler| handler.on_error(None, error));
             }
         }
@@ -177,7 +205,7 @@ impl Worker {
     }
 
     /// Sleeps until a client has sent something, is gone, or somebody asks for attention.
-    fn sleep(&self, core: &Core, members: &mut [Member]) -> Result<()> {
+    fn sleep(&self, core: &Core, members: &mut [Member], first: usize) -> Result<()> {
         let mut objects = Vec::with_capacity(1 + 2 * members.len());
         let mut whose = Vec::with_capacity(1 + 2 * members.len());
         objects.push(Waitable::Event(self.attention.0.event()));
@@ -196,8 +224,8 @@ impl Worker {
             }
         }
         let ends = objects.len();
-        for (at, member) in members.iter().enumerate() {
-            let channel = &member.half.session.channel;
+        for at in (0..members.len()).map(|at| (at + first) % members.len()) {
+            let channel = &members[at].half.session.channel;
             if let Some(events) = &channel.events {
                 objects.push(Waitable::Event(events.data(channel.side.receives())));
                 whose.push(Some(at));
@@ -212,10 +240,7 @@ impl Worker {
                 members[at].signalled = true;
             }
             Some((None, _)) => {}
-            None => members.iter_mut().for_each(|member| {
-                let _ = member.half.session.check_process();
-                member.signalled = true;
-            }),
+            None => members.iter_mut().for_each(Member::look_after),
         }
         Ok(())
     }
