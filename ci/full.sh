@@ -2,7 +2,7 @@
 # The long forms. First all of ci/test.sh as it is; then the tests with long counts; then the models without bounds,
 # and the mutants; then every test again and again. Takes hours. Needs what ci/test.sh needs.
 #   ci/full.sh            all steps
-#   ci/full.sh STEP ...   some of: short tests models mutants driver first_program repeat
+#   ci/full.sh STEP ...   some of: short tests models mutants driver sanitizers fuzz soak first_program repeat
 # XSHM_REPEATS says how often to repeat, 100 times unless set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,6 +21,12 @@ mutants() { ci/mutants.sh; }
 
 # A driver in Wine, ten times from nothing; and its header against the library, for long.
 driver() { ci/driver.sh 10 && XSHM_LONG=1 ci/c.sh driver_header; }
+
+sanitizers() { XSHM_LONG=1 ci/sanitizers.sh; }
+
+fuzz() { ci/fuzz.sh 1800; }
+
+soak() { cargo run --locked --release --example soak -- 30; }
 
 # The shortest program, which must do its work every time.
 first_program() {
@@ -49,7 +55,7 @@ repeat() {
     done
 }
 
-steps=(short tests models mutants driver first_program repeat)
+steps=(short tests models mutants driver sanitizers fuzz soak first_program repeat)
 for each in "$@"; do
     case " ${steps[*]} " in
     *" $each "*) ;;

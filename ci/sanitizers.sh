@@ -14,6 +14,10 @@ fi
 [ $# -gt 0 ] || set -- thread address
 tests="--test auto --test multi --test messages --test readiness --test sessions --test waiting --test hostile --test linux"
 [ -z "${XSHM_LONG:-}" ] || tests="$tests --lib --test crowd --test descriptors --test kills --test leaks --test ordering --test storm --test stress"
+# Handlers that panic are part of the tests; to name the lines of such a program takes longer than tests wait.
+export RUST_BACKTRACE=0
+# Tests make handlers that hold what holds them. What the library itself leaves behind is counted by tests/leaks.rs and kills.rs.
+export ASAN_OPTIONS=detect_leaks=0
 for sanitizer in "$@"; do
     echo "== sanitizer: $sanitizer"
     # The standard library too: what it locks and joins has to be seen.

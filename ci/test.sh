@@ -25,12 +25,12 @@ if [ "$system" = windows ]; then
 else
     target=x86_64-pc-windows-gnu
     steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
-        examples ping_pong send_file c_interface driver)
+        examples ping_pong send_file c_interface driver failpoints sanitizers fuzz soak)
 fi
 
 # ------------------------------------------------------------------------------------------------------- the steps
 
-formatting() { cargo fmt --check; }
+formatting() { cargo fmt --check && cargo fmt --check --manifest-path fuzz/Cargo.toml; }
 
 clippy_linux() {
     cargo clippy --locked --all-targets -- -D warnings
@@ -98,6 +98,18 @@ send_file() {
 c_interface() { ci/c.sh; }
 
 driver() { ci/driver.sh; }
+
+failpoints() { ci/failpoints.sh; }
+
+sanitizers() { ci/sanitizers.sh; }
+
+fuzz() { ci/fuzz.sh 5; }
+
+# Too short to say that nothing grows; long enough for thousands of messages and some kills.
+soak() {
+    cargo run --locked --release --example soak -- 0.2
+    windows_cargo run --release --example soak -- 0.2
+}
 
 # ---------------------------------------------------------------------------------------------------- what they share
 

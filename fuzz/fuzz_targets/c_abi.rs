@@ -40,7 +40,8 @@ extern "C" {
     fn shm_server_section_handle(handle: Handle) -> isize;
     fn shm_server_stop(handle: Handle);
     fn shm_client_connect(config: *const Config, callbacks: *const c_void, ms: u32) -> Handle;
-    fn shm_client_attach(section: isize, callbacks: *const c_void, options: *const c_void, ms: u32) -> Handle;
+    fn shm_client_attach(section: isize, callbacks: *const c_void, options: *const c_void, ms: u32)
+        -> Handle;
     fn shm_client_send(handle: Handle, data: *const c_void, size: u32) -> i32;
     fn shm_client_try_send(handle: Handle, data: *const c_void, size: u32) -> i32;
     fn shm_client_send_timeout(handle: Handle, data: *const c_void, size: u32, ms: u32) -> i32;
@@ -50,7 +51,11 @@ extern "C" {
     fn shm_client_is_connected(handle: Handle) -> bool;
     fn shm_client_stats(handle: Handle, out: *mut c_void) -> i32;
     fn shm_client_disconnect(handle: Handle);
-    fn shm_multi_server_start(name: *const c_char, callbacks: *const c_void, options: *const c_void) -> Handle;
+    fn shm_multi_server_start(
+        name: *const c_char,
+        callbacks: *const c_void,
+        options: *const c_void,
+    ) -> Handle;
     fn shm_multi_server_stop(handle: Handle);
 }
 
@@ -115,8 +120,10 @@ fuzz_target!(|calls: Vec<Call>| {
     let message = vec![0x5a_u8; SPACE];
     // SAFETY: every pointer is NULL or to as many bytes as are said to be there; handles are open, or NULL.
     unsafe {
-        let mut pair =
-            Pair { server: shm_server_start_anonymous(4096, ptr::null(), ptr::null()), client: ptr::null_mut() };
+        let mut pair = Pair {
+            server: shm_server_start_anonymous(4096, ptr::null(), ptr::null()),
+            client: ptr::null_mut(),
+        };
         assert!(!pair.server.is_null());
         pair.connect();
         for call in calls.iter().take(100) {
@@ -148,7 +155,10 @@ fuzz_target!(|calls: Vec<Call>| {
                     if code == 0 {
                         assert!(!null && !no_size && length as usize <= room && length >= 2);
                         assert!(space[..length as usize].iter().all(|&byte| byte == 0x5a));
-                        assert!(space[length as usize..].iter().all(|&byte| byte == 0xa5), "more was written");
+                        assert!(
+                            space[length as usize..].iter().all(|&byte| byte == 0xa5),
+                            "more was written"
+                        );
                         space[..length as usize].fill(0xa5);
                     }
                 }

@@ -5,8 +5,8 @@
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rustix::net::{
-    connect, recvmsg, send, socket, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags,
-    SocketAddrUnix, SocketType,
+    connect, recvmsg, send, socket, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendFlags, SocketAddrUnix, SocketType,
 };
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -14,7 +14,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{mpsc, Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use xshm::{
-    MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer, ServerOptions,
+    MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
+    ServerOptions,
 };
 use xshm_fuzz::{Peer, Place, What, Write, LIMIT, RING};
 
@@ -123,7 +124,8 @@ fuzz_target!(|visitors: Vec<Visitor>| {
     }
     let (sender, inbox) = mpsc::channel();
     let began = Instant::now();
-    let options = MultiClientOptions { lobby_timeout: Duration::from_secs(10), ..MultiClientOptions::default() };
+    let options =
+        MultiClientOptions { lobby_timeout: Duration::from_secs(10), ..MultiClientOptions::default() };
     let client = MultiClient::connect(name(), Arc::new(Inbox(Mutex::new(sender))), options);
     let client = client.unwrap_or_else(|error| panic!("after {:?}: {error}", began.elapsed()));
     client.send(b"an honest message").unwrap();

@@ -90,9 +90,16 @@ impl Peer {
         // SAFETY: the descriptor is open; a new mapping changes no memory in use, and stays until `unmap`.
         let base = unsafe {
             let file = BorrowedFd::borrow_raw(section as i32);
-            mmap(std::ptr::null_mut(), SECTION, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0).unwrap()
+            mmap(std::ptr::null_mut(), SECTION, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, file, 0)
+                .unwrap()
         };
-        Rc::new(RefCell::new(Peer { base: base.cast(), writes: VecDeque::new(), wait: 0, steps: 0, accepts: false }))
+        Rc::new(RefCell::new(Peer {
+            base: base.cast(),
+            writes: VecDeque::new(),
+            wait: 0,
+            steps: 0,
+            accepts: false,
+        }))
     }
 
     pub fn unmap(&mut self) {
