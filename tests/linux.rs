@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use xshm::{ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
+use xshm::{Access, ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError, Trust, UserId};
 
 extern "C" {
     fn _exit(status: c_int) -> !;
@@ -215,6 +215,61 @@ fn line_29_a_hello_is_of_who_was_let_in() {
     server.wait_for_client(seconds(10)).unwrap();
     assert_eq!(peer.answer(), "ok");
     assert_eq!(server.peer().unwrap().process_id, peer.id());
+}
+
+/// Starts the peer as another user. `None`: this user may not, or the other one can't read the program.
+fn peer_of(user: &str) -> Option<Peer> {
+    let arguments = ["--reuid", user, "--clear-groups"];
+    let program = std::env::current_exe().unwrap();
+    let allowed =
+        Command::new("setpriv").args(arguments).arg(program).arg("--list").stdout(Stdio::null()).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: nothing can be started as another user here");
+        return None;
+    }
+    Some(Peer::start_by("setpriv", &arguments))
+}
+
+/// Another user: kept out, let in by name, known for what it is, and not believed as a server.
+#[test]
+fn line_28_and_29_another_user() {
+    const NOBODY: &str = "65534";
+    let Some(mut peer) = peer_of(NOBODY) else { return };
+    let global = |name: &str| format!("Global\\{}", unique(name));
+    // The name alone doesn't let anybody in.
+    let name = global("owner");
+    let mut server = SharedServer::start(&name).unwrap();
+    peer.tell(&format!("connect {name} 2000"));
+    assert_eq!(server.wait_for_client(millis(500)), Err(ShmError::Timeout));
+    let answer = peer.answer();
+    assert!(answer.contains("does not admit this user"), "{answer}");
+    assert!(server.peer().is_none());
+    // Who is admitted comes in, and is who it is.
+    let name = global("users");
+    let nobody: UserId = NOBODY.parse().unwrap();
+    let mut server = ServerOptions::new().access(Access::Users(vec![nobody.clone()])).start(&name).unwrap();
+    peer.tell(&format!("connect {name} 5000"));
+    server.wait_for_client(seconds(5)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    let identity = server.peer().unwrap();
+    assert_eq!((identity.process_id, identity.user), (peer.id(), Some(nobody.clone())));
+    peer.kill();
+    let ended = server.receive_from_client(&mut Vec::new());
+    assert!(matches!(ended, Err(ShmError::PeerDied { .. })), "{ended:?}");
+    // A name that it squats on is taken, and its server is not believed.
+    let mut peer = peer_of(NOBODY).unwrap();
+    let name = global("impostor");
+    peer.must(&format!("start {name}"));
+    peer.tell("accept 1000");
+    assert!(matches!(SharedServer::start(&name).err(), Some(ShmError::AlreadyExists { .. })));
+    let refused = SharedClient::connect(&name, Duration::from_secs(5)).err();
+    assert!(matches!(&refused, Some(ShmError::Refused { reason }) if reason.contains(NOBODY)), "{refused:?}");
+    assert_eq!(peer.answer(), "err Timeout");
+    // Unless it is named.
+    peer.tell("accept 5000");
+    let trusting = ClientOptions::new().trust(Trust::Users(vec![nobody]));
+    trusting.connect(&name, Duration::from_secs(5)).unwrap();
+    assert_eq!(peer.answer(), "ok");
 }
 
 /// Starts the peer in a process namespace of its own. `None`: this user may not.

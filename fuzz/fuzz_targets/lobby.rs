@@ -99,7 +99,9 @@ fn rustix_uid() -> u32 {
 fn visit(visitor: &Visitor) {
     let Some(handed) = enter(visitor.hasty, &visitor.chatter) else { return };
     let peer = Peer::map(handed[0].as_raw_fd() as isize);
-    let set = |event: usize| drop(send(&handed[event], &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT));
+    let set = |event: usize| {
+        let _ = send(&handed[event], &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+    };
     let hello = Write { after: 0, place: Place::Control(2), what: What::Hello };
     for (index, write) in visitor.writes.iter().enumerate() {
         if visitor.hello == Some(index as u8) {
