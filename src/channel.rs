@@ -158,7 +158,11 @@ impl Channel {
                 // Who was let in and has not said hello learns that there's nobody here any more, and comes again.
                 self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
                 self.wake_peer();
-                self.view.renew(guard, handout)
+                // Attempts are counted on: no session of the fresh section has the word of one before.
+                let word = self.word().with_state(ClientWord::IDLE);
+                let renewed = self.view.renew(guard, handout);
+                self.view.control().client_state.store(word.0, Ordering::Release);
+                renewed
             }
             _ => Ok(()),
         };

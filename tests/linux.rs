@@ -206,6 +206,9 @@ fn line_29_a_hello_is_of_who_was_let_in() {
     peer.must("leave");
     assert_eq!(server.wait_for_client(millis(50)), Err(ShmError::Timeout));
     let section = raw::RawSection::open(&name);
+    // It is a fresh one, in which attempts are counted on.
+    assert_eq!(section.word64(16).load(Ordering::SeqCst) & 0xffff_ffff, 1 << 4);
+    assert_eq!(section.word32(8).load(Ordering::SeqCst), 0);
     let hello = 1 | 5 << 4 | u64::from(peer.id()) << 32;
     section.word64(16).store(hello, Ordering::SeqCst);
     assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
