@@ -221,40 +221,6 @@ fn line_11_the_server_can_end_a_session() {
 }
 
 #[test]
-fn line_12_stale_signals_and_an_acknowledgement_without_a_hello_change_nothing() {
-    let name = unique("stale");
-    let mut server = SharedServer::start(&name).unwrap();
-    let section = raw::RawSection::map(server.section_handle());
-    let instance = section.word64(56).load(std::sync::atomic::Ordering::SeqCst);
-    let all = |name: &str| (0..7).for_each(|event| raw::set_event(name, instance, event));
-    all(&name);
-    assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
-    let mut peer = Peer::start();
-    // A client that nobody accepts is not confirmed by signals either.
-    peer.tell(&format!("connect {name} 300"));
-    for _ in 0..10 {
-        all(&name);
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert_eq!(peer.answer(), "err Timeout");
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
-    // Nor does a signal end a session, or pretend to be a message.
-    let mut buffer = Vec::new();
-    for sequence in 0..50 {
-        all(&name);
-        assert_eq!(server.receive_from_client_timeout(&mut buffer, millis(2)), Err(ShmError::Timeout));
-        assert_eq!(server.poll_client(millis(0)), Ok(false));
-        all(&name);
-        peer.must(&format!("send over {sequence} 1 64"));
-        server.receive_from_client(&mut buffer).unwrap();
-        assert_eq!(check_message(&buffer), sequence);
-    }
-    assert!(server.is_connected());
-}
-
-#[test]
 fn line_13_a_frozen_client_is_not_a_dead_one() {
     let name = unique("frozen");
     let mut server = SharedServer::start(&name).unwrap();
