@@ -2,6 +2,8 @@
 //! Miri. What two threads can do to each other is in `models.rs` too, exhaustively.
 
 use super::*;
+use crate::constants::MIN_MESSAGE_SIZE;
+use crate::layout::{longest_message, FrameHeader, FRAME_ALIGN};
 use crate::testing::TestRing;
 use std::thread;
 

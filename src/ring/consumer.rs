@@ -1,0 +1,209 @@
+//! The receiving end of a ring: see the module above.
+
+use super::{Corrupted, Ring};
+use crate::bytes::Destination;
+use crate::constants::MIN_MESSAGE_SIZE;
+use crate::layout::{
+    first_position, frame_size, longest_message, FrameHeader, FRAME_ALIGN, FRAME_HEADER, FURTHEST_EVICTION,
+};
+use crate::sync::look_barrier;
+use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
+
+/// What became of an attempt to take a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Pop {
+    /// A message of so many bytes is in the destination.
+    Message(usize),
+    /// The next message has so many bytes, and the destination had no room for them.
+    TooSmall(usize),
+    /// Nothing is queued.
+    Empty,
+    /// The producer evicted what was being taken, each time. There may be a message.
+    Busy,
+}
+
+/// What stands at a position.
+enum Frame {
+    Message { payload: u64, len: usize, sequence: u64, end: u64 },
+    Nothing,
+    Impossible,
+}
+
+/// The receiving end of a ring.
+pub(crate) struct Consumer {
+    ring: Ring,
+    pub(super) read_pos: u64,
+    /// The sequence of the next message, or a lower bound of it if `moved`.
+    pub(super) sequence: u64,
+    /// The producer moved `read_pos` since the last message: the next sequence is a later one.
+    moved: bool,
+    received: u64,
+    lost: u64,
+}
+
+impl Consumer {
+    /// So many messages in a row may be evicted under our hands before [`Pop::Busy`].
+    const TRIES: usize = 8;
+
+    pub(crate) fn new(ring: Ring, generation: u32) -> Self {
+        let read_pos = first_position(generation);
+        Consumer { ring, read_pos, sequence: 0, moved: false, received: 0, lost: 0 }
+    }
+
+    /// Messages taken in this generation.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Messages evicted before we could take them, as far as the messages taken since tell.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Whether there's something to look at: one word, for spinning.
+    #[inline(always)]
+    pub(crate) fn looks_ready(&self) -> bool {
+        self.ring.words.at(self.read_pos).load(Relaxed) != 0
+    }
+
+    /// Takes the oldest message.
+    #[inline]
+    pub(crate) fn pop(&mut self, to: &mut impl Destination) -> Result<Pop, Corrupted> {
+        for _ in 0..Self::TRIES {
+            match self.frame(self.read_pos, self.sequence, self.moved) {
+                Frame::Message { payload, len, sequence, end } => {
+                    let Some(place) = to.room(len) else {
+                        // An answer without a take must be true: the length could be half-overwritten.
+                        if self.follow()? {
+                            continue;
+                        }
+                        return Ok(Pop::TooSmall(len));
+                    };
+                    // SAFETY: `room` gave a place of `len` bytes outside the section.
+                    unsafe { self.ring.words.read(payload, place, len) };
+                    fail_point!("receive.copied");
+                    // Releases the copying to the producer's acquiring look at `read_pos`, before it reuses the
+                    // place. Sequentially consistent for the look at the peer's wake word that follows.
+                    let swap =
+                        self.ring.header().read_pos.compare_exchange(self.read_pos, end, SeqCst, Acquire);
+                    match swap {
+                        Ok(_) => {
+                            look_barrier();
+                            // SAFETY: `read` has written all of the `len` bytes.
+                            unsafe { to.commit(len) };
+                            self.lost = self.lost.saturating_add(self.distance(sequence));
+                            self.sequence = (sequence + 1) % FrameHeader::SEQUENCES;
+                            self.read_pos = end;
+                            self.moved = false;
+                            self.received += 1;
+                            return Ok(Pop::Message(len));
+                        }
+                        Err(read_pos) => self.jump(read_pos)?,
+                    }
+                }
+                Frame::Nothing => {
+                    if !self.follow()? {
+                        return Ok(Pop::Empty);
+                    }
+                }
+                Frame::Impossible => {
+                    if !self.follow()? {
+                        return Err(Corrupted("what stands at read_pos is no frame"));
+                    }
+                }
+            }
+        }
+        Ok(Pop::Busy)
+    }
+
+    /// Whether a message is queued. `None`: evicted each time while we looked.
+    pub(crate) fn peek(&mut self) -> Result<Option<bool>, Corrupted> {
+        let mut no_room: &mut [u8] = &mut [];
+        match self.pop(&mut no_room)? {
+            Pop::TooSmall(_) => Ok(Some(true)),
+            Pop::Empty => Ok(Some(false)),
+            Pop::Busy => Ok(None),
+            Pop::Message(_) => unreachable!("no message has no bytes"),
+        }
+    }
+
+    /// How many messages are queued, at most `limit`. Counts while the producer goes on: a snapshot, from where
+    /// `read_pos` stands now.
+    pub(crate) fn queued(&self, limit: usize) -> usize {
+        let mut at = self.ring.header().read_pos.load(Acquire);
+        let (mut sequence, mut moved) = (self.sequence, self.moved || at != self.read_pos);
+        let mut count = 0;
+        while count < limit {
+            let Frame::Message { sequence: this, end, .. } = self.frame(at, sequence, moved) else { break };
+            (at, sequence, moved) = (end, (this + 1) % FrameHeader::SEQUENCES, false);
+            count += 1;
+        }
+        count
+    }
+
+    /// How far ahead of the expected sequence another one is.
+    fn distance(&self, sequence: u64) -> u64 {
+        sequence.wrapping_sub(self.sequence) % FrameHeader::SEQUENCES
+    }
+
+    /// Looks at what stands at `at`. Each word is read once, and all of it is checked.
+    #[inline]
+    fn frame(&self, at: u64, expected: u64, moved: bool) -> Frame {
+        // Acquires the producer's publication. Both looks are acquiring also so that none of them is made after the
+        // reload of `read_pos` that judges what was seen.
+        let first = FrameHeader(self.ring.words.at(at).load(Acquire));
+        if first.0 == 0 {
+            return Frame::Nothing;
+        }
+        let gap = first.sequence().wrapping_sub(expected) % FrameHeader::SEQUENCES;
+        if moved && !(1..FrameHeader::SEQUENCES / 2).contains(&gap) || !moved && gap != 0 {
+            return Frame::Impossible;
+        }
+        let (start, header) = if first.kind() == FrameHeader::PAD {
+            let start = at.wrapping_add(self.ring.words.capacity() - self.ring.words.index(at));
+            let header = FrameHeader(self.ring.words.at(start).load(Acquire));
+            if header.sequence() != first.sequence() {
+                return Frame::Impossible;
+            }
+            (start, header)
+        } else {
+            (at, first)
+        };
+        let (len, capacity) = (header.len(), self.ring.words.capacity());
+        if header.kind() != FrameHeader::MESSAGE
+            || !(MIN_MESSAGE_SIZE..=longest_message(capacity)).contains(&len)
+            || frame_size(len) > capacity - self.ring.words.index(start)
+        {
+            return Frame::Impossible;
+        }
+        Frame::Message {
+            payload: start.wrapping_add(FRAME_HEADER),
+            len,
+            sequence: header.sequence(),
+            end: start.wrapping_add(frame_size(len)),
+        }
+    }
+
+    /// Looks whether the producer moved `read_pos`, and goes there.
+    fn follow(&mut self) -> Result<bool, Corrupted> {
+        // Acquires the eviction, and with its fence all that was overwritten after: see the module's page.
+        let read_pos = self.ring.header().read_pos.load(Acquire);
+        if read_pos == self.read_pos {
+            return Ok(false);
+        }
+        self.jump(read_pos)?;
+        Ok(true)
+    }
+
+    /// Goes to where the producer moved `read_pos`, if it is a place where a frame can start, further on, and in the
+    /// same generation: an old consumer must not find its way into a new one.
+    fn jump(&mut self, read_pos: u64) -> Result<(), Corrupted> {
+        let ahead = read_pos.wrapping_sub(self.read_pos);
+        if ahead == 0 || ahead > FURTHEST_EVICTION || read_pos % FRAME_ALIGN != 0 {
+            return Err(Corrupted("read_pos went where no frame starts"));
+        }
+        self.read_pos = read_pos;
+        self.moved = true;
+        Ok(())
+    }
+}
