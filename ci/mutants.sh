@@ -47,20 +47,26 @@ mutant() {
 }
 
 # The ring.
-mutant no-zeroing 'words.at(end).store(0, Relaxed);' '' models::push models::eviction
+mutant no-zeroing 'self.ring.words.at(end).store(0, Relaxed);' '' models::push models::eviction
 mutant zeroing-what-is-unread 'free.min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::eviction models::a_full
 mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
     'zeroed: start.wrapping_add(3 * FRAME_ALIGN)' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
-mutant relaxed-publication 'words.at(start).store(message.0, Release);' \
-    'words.at(start).store(message.0, Relaxed);' models::push
-mutant relaxed-publication-of-a-pad 'words.at(self.write_pos).store(pad.0, Release);' \
-    'words.at(self.write_pos).store(pad.0, Relaxed);' models::a_pad
+mutant relaxed-publication 'words.at(place.at).store(message.0, Release);' \
+    'words.at(place.at).store(message.0, Relaxed);' models::push
+mutant relaxed-publication-of-a-pad 'words.at(place.at).store(pad.0, Release);' \
+    'words.at(place.at).store(pad.0, Relaxed);' models::a_pad
+mutant zeros-under-a-place-that-is-given-up 'self.zeroed = self.write_pos.wrapping_add(FRAME_ALIGN);' '' \
+    models::a_message_written
+mutant no-zeroing-after-a-place 'self.ring.words.at(place.end()).store(0, Relaxed);' '' models::a_message_written
+mutant batch-without-a-swap 'self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;' \
+    'if run.count == 1 { self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?; }
+        else { self.ring.header().read_pos.store(run.end, SeqCst); }' models::a_batch
 mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_look
-mutant take-without-release 'compare_exchange(self.read_pos, end, SeqCst, Acquire)' \
-    'compare_exchange(self.read_pos, end, Acquire, Acquire)' models::a_place
-mutant relaxed-failure-of-a-take 'compare_exchange(self.read_pos, end, SeqCst, Acquire)' \
-    'compare_exchange(self.read_pos, end, SeqCst, Relaxed)' models::eviction models::a_look
+mutant take-without-release 'compare_exchange(self.read_pos, run.end, SeqCst, Acquire)' \
+    'compare_exchange(self.read_pos, run.end, Acquire, Acquire)' models::a_place
+mutant relaxed-failure-of-a-take 'compare_exchange(self.read_pos, run.end, SeqCst, Acquire)' \
+    'compare_exchange(self.read_pos, run.end, SeqCst, Relaxed)' models::eviction models::a_look
 mutant relaxed-reload 'self.ring.header().read_pos.load(Acquire);
         if read_pos == self.read_pos {' 'self.ring.header().read_pos.load(Relaxed);
         if read_pos == self.read_pos {' models::eviction models::a_look

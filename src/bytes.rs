@@ -79,6 +79,32 @@ impl Words {
         }
     }
 
+    /// Copies bytes to anywhere in a place that was reserved. A word that they fill in part keeps its other bytes: nobody
+    /// else writes there.
+    pub(crate) fn write_part(&self, position: u64, bytes: &[u8]) {
+        let mut at = position;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let from = (at % WORD as u64) as usize;
+            let (part, after) = rest.split_at(rest.len().min(WORD - from));
+            let word = self.at(at);
+            let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
+            value[from..from + part.len()].copy_from_slice(part);
+            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+            at = at.wrapping_add(part.len() as u64);
+            rest = after;
+        }
+    }
+
+    /// Where `len` bytes from `position` on lie in memory, for those who trust the other side.
+    ///
+    /// # Panics
+    /// As `run`.
+    #[cfg(not(loom))]
+    pub(crate) fn place(&self, position: u64, len: usize) -> *mut u8 {
+        self.run(position, len).as_ptr().cast::<u8>().cast_mut()
+    }
+
     /// Copies `len` bytes out of the ring, relaxed. The copy may be torn.
     ///
     /// # Safety
@@ -114,15 +140,24 @@ impl Words {
     }
 }
 
-/// Where a received message goes.
+/// Where received messages go.
 pub(crate) trait Destination {
-    /// A place for `len` bytes, or `None` where there's no room. What it held before is gone.
+    /// Whether it takes several messages at once.
+    const SEVERAL: bool = false;
+
+    /// A place for the first message, of `len` bytes, or `None` where there's no room. What it held before is gone.
     fn room(&mut self, len: usize) -> Option<*mut u8>;
 
-    /// The first `len` bytes of the place are written and are the message.
+    /// A place for one more message, behind those before, which are written.
+    fn more_room(&mut self, _len: usize) -> Option<*mut u8> {
+        None
+    }
+
+    /// The places given since the last call of `room`, that one's included, are what was received: `len` bytes, all
+    /// of them.
     ///
     /// # Safety
-    /// The last call of `room` was for `len` bytes, returned a place, and all of it has been written.
+    /// Each of those places has been written, and they have `len` bytes together.
     unsafe fn commit(&mut self, len: usize);
 }
 
@@ -142,6 +177,35 @@ impl Destination for Vec<u8> {
 impl Destination for &mut [u8] {
     fn room(&mut self, len: usize) -> Option<*mut u8> {
         (len <= self.len()).then_some(self.as_mut_ptr())
+    }
+
+    unsafe fn commit(&mut self, _len: usize) {}
+}
+
+/// Room for several messages: one behind the other in `bytes`, the end of each in `ends`.
+pub(crate) struct Several<'a> {
+    pub(crate) bytes: &'a mut [u8],
+    pub(crate) ends: &'a mut Vec<usize>,
+    /// At most so many messages.
+    pub(crate) limit: usize,
+}
+
+impl Destination for Several<'_> {
+    const SEVERAL: bool = true;
+
+    fn room(&mut self, len: usize) -> Option<*mut u8> {
+        self.ends.clear();
+        self.more_room(len)
+    }
+
+    fn more_room(&mut self, len: usize) -> Option<*mut u8> {
+        let start = self.ends.last().copied().unwrap_or(0);
+        let place = self.bytes.get_mut(start..start + len)?;
+        if self.ends.len() == self.limit {
+            return None;
+        }
+        self.ends.push(start + len);
+        Some(place.as_mut_ptr())
     }
 
     unsafe fn commit(&mut self, _len: usize) {}
@@ -188,6 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn a_part_leaves_the_rest_as_it_was() {
+        let (memory, words) = words(64);
+        let mut expected = [0xff_u8; 64];
+        for (at, len) in [(0, 1), (3, 2), (7, 9), (17, 0), (20, 4), (24, 8), (33, 30), (63, 1)] {
+            let part: Vec<u8> = (1..=len as u8).collect();
+            words.write_part(at + 128, &part);
+            expected[at as usize..at as usize + len].copy_from_slice(&part);
+            let found: Vec<u8> =
+                memory.iter().flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "over the end")]
     fn a_run_over_the_end_is_refused() {
         let (_memory, words) = words(64);
@@ -200,5 +278,20 @@ mod tests {
         let mut slice = &mut space[..];
         assert!(slice.room(4).is_some());
         assert!(slice.room(5).is_none());
+    }
+
+    #[test]
+    fn several_take_what_fits_and_no_more_than_they_may() {
+        let (mut bytes, mut ends) = ([0_u8; 8], Vec::new());
+        let mut several = Several { bytes: &mut bytes, ends: &mut ends, limit: 3 };
+        assert!(several.room(9).is_none());
+        assert!(several.room(4).is_some());
+        assert!(several.more_room(5).is_none());
+        assert!(several.more_room(2).is_some() && several.more_room(2).is_some());
+        assert!(several.more_room(0).is_none());
+        assert_eq!(several.ends, &[4, 6, 8]);
+        // Begun anew.
+        assert!(several.room(8).is_some());
+        assert_eq!(several.ends, &[8]);
     }
 }

@@ -53,7 +53,7 @@ pub struct ChannelStats {
 /// ```
 pub struct SendHalf {
     pub(crate) session: Arc<Session>,
-    producer: Producer,
+    pub(crate) producer: Producer,
 }
 
 impl SendHalf {
@@ -77,16 +77,20 @@ impl SendHalf {
         if self.push(message)? {
             return Ok(WriteOutcome { overwritten: 0, was_empty });
         }
+        let overwritten = self.evict_for(message.len())?;
+        let pushed = self.push(message)?;
+        debug_assert!(pushed, "room was made");
+        Ok(WriteOutcome { overwritten, was_empty: false })
+    }
+
+    /// Makes room for a message of `len` bytes, on a channel whose full queues evict. Returns how many were evicted.
+    pub(crate) fn evict_for(&mut self, len: usize) -> Result<u32> {
         if self.session.channel.view.rejects() {
             return Err(ShmError::QueueFull);
         }
         let session = &self.session;
         let hurry = session.peer_wake().take(HURRY, 0).map_err(|what| session.corrupted(what))?;
-        let made = self.producer.make_room(message.len(), hurry);
-        let overwritten = made.map_err(|what| session.corrupted(what))?;
-        let pushed = self.push(message)?;
-        debug_assert!(pushed, "room was made");
-        Ok(WriteOutcome { overwritten, was_empty: false })
+        self.producer.make_room(len, hurry).map_err(|what| session.corrupted(what))
     }
 
     /// Sends a message if there's room for it.
@@ -131,11 +135,23 @@ impl SendHalf {
 
     #[inline]
     fn push(&mut self, message: &[u8]) -> Result<bool> {
+        self.check_length(message.len())?;
+        Ok(self.push_some([message])? == 1)
+    }
+
+    /// Whether a message may have so many bytes.
+    #[inline]
+    pub(crate) fn check_length(&self, len: usize) -> Result<()> {
+        check_message(len, self.session.channel.view.geometry().longest_message())
+    }
+
+    /// Sends messages, whose lengths are checked, as far as there is room. Returns how many.
+    #[inline]
+    pub(crate) fn push_some<'a>(&mut self, messages: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
         let session = &*self.session;
-        check_message(message.len(), session.channel.view.geometry().longest_message())?;
         session.check()?;
-        let pushed = self.producer.try_push(message).map_err(|what| session.corrupted(what))?;
-        if pushed {
+        let pushed = self.producer.push_some(messages).map_err(|what| session.corrupted(what))?;
+        if pushed > 0 {
             fail_point!("send.published");
             session.announce_data()?;
         }
@@ -213,7 +229,8 @@ impl ReceiveHalf {
         self.receive_to(&mut buffer)
     }
 
-    fn receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
+    #[inline]
+    pub(crate) fn receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
         match self.session.channel.tuning.receive_timeout {
             Some(Duration::ZERO) => self.try_receive_to(to),
             bound => self.receive_within(to, bound),
@@ -243,7 +260,7 @@ impl ReceiveHalf {
     }
 
     #[inline]
-    fn try_receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
+    pub(crate) fn try_receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
         if let Some(len) = take(&self.session, &mut self.consumer, to)? {
             return Ok(len);
         }
@@ -273,7 +290,11 @@ impl ReceiveHalf {
     }
 
     #[inline]
-    fn receive_within(&mut self, to: &mut impl Destination, timeout: Option<Duration>) -> Result<usize> {
+    pub(crate) fn receive_within(
+        &mut self,
+        to: &mut impl Destination,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
         let ReceiveHalf { session, consumer } = self;
         session.wait_for(Wish::Data, timeout, Taking { session, consumer, to })
     }

@@ -86,6 +86,7 @@ mod failpoints;
 
 mod access;
 mod auto;
+mod batch;
 mod bytes;
 mod channel;
 mod client;
@@ -96,6 +97,7 @@ mod events;
 #[cfg(all(feature = "c-api", not(loom)))]
 mod ffi;
 mod halves;
+mod in_place;
 mod layout;
 pub mod multi;
 mod naming;
@@ -121,11 +123,13 @@ pub use access::{Access, PeerIdentity, UserId};
 pub use auto::{
     AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
 };
+pub use batch::{BatchOutcome, MessageBatch};
 pub use client::SharedClient;
 pub use constants::*;
 pub use error::{Result, ShmError};
 pub use events::{ClientEvents, ClientHandles, EventHandles};
 pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
+pub use in_place::Reservation;
 pub use multi::{
     MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
 };

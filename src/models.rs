@@ -6,7 +6,7 @@
 //! Frames are multiples of one word here, so that any old payload word may lie where a header is expected, which is
 //! the worst case; with `--cfg xshm_full_frames` they are the true 64 bytes. Payloads look like headers.
 
-use crate::bytes::WORD;
+use crate::bytes::{Several, WORD};
 use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::Endpoint;
 use crate::error::ShmError;
@@ -235,6 +235,93 @@ fn eviction_around_a_pad() {
     check("evict around a pad", Some(3), move || race.run());
 }
 
+/// Takes up to two messages at once.
+fn take_two(consumer: &mut Consumer) -> Vec<u64> {
+    let (mut bytes, mut ends) = (vec![0; 2 * WIDE], Vec::new());
+    let mut several = Several { bytes: &mut bytes, ends: &mut ends, limit: 2 };
+    match consumer.pop(&mut several).expect("nobody broke a rule") {
+        Pop::Message(_) => {
+            let starts = [0].into_iter().chain(ends.iter().copied());
+            starts.zip(ends.iter().copied()).map(|(start, end)| number_of(&bytes[start..end])).collect()
+        }
+        Pop::Empty => Vec::new(),
+        other => panic!("too few evictions for {other:?}"),
+    }
+}
+
+/// Batches on both ends: what is taken together is whole, and none of it is evicted too.
+fn batches(queued: u64, sends: u64, evict: bool) {
+    let ring = TestRing::new(CAPACITY, 1);
+    let (mut producer, mut consumer) = ring.ends(9, 1);
+    for number in 0..queued {
+        assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+    }
+    let sender = thread::spawn(move || {
+        let messages: Vec<_> = (queued..queued + sends).map(|number| message(number, SMALL)).collect();
+        let pushed = producer.push_some(messages.iter().map(Vec::as_slice)).expect("nobody broke a rule");
+        for message in &messages[pushed..] {
+            send(&mut producer, message, evict);
+        }
+        producer
+    });
+    let mut received = take_two(&mut consumer);
+    received.extend(take_two(&mut consumer));
+    let mut producer = sender.join().unwrap();
+    loop {
+        let taken = take_two(&mut consumer);
+        if taken.is_empty() {
+            break;
+        }
+        received.extend(taken);
+    }
+    assert!(received.windows(2).all(|pair| pair[0] < pair[1]), "out of order: {received:?}");
+    assert_eq!(received.last().map_or(0, |last| last + 1), producer.sent());
+    assert_eq!(received.len() as u64 + producer.evicted(), producer.sent());
+    assert_eq!(consumer.lost(), producer.evicted());
+    assert_eq!(producer.queued(), Ok(0));
+}
+
+#[test]
+fn a_batch_is_taken_while_another_is_sent() {
+    check("batches", None, || batches(0, 2, false));
+    check("batches, queued", None, || batches(1, 2, false));
+}
+
+#[test]
+fn a_batch_is_taken_or_evicted() {
+    check("batch, evict 1", None, || batches(3, 1, true));
+    check("batch, evict 2", Some(3), || batches(3, 2, true));
+}
+
+#[test]
+fn a_message_written_in_place_comes_whole() {
+    check("reserve", None, || {
+        let ring = TestRing::new(CAPACITY, 1);
+        let (mut producer, mut consumer) = ring.ends(9, 1);
+        // From here on there are zeros ahead.
+        assert_eq!(producer.try_push(&message(0, SMALL)), Ok(true));
+        assert_eq!(take(&mut consumer), Some(0));
+        let sender = thread::spawn(move || {
+            for number in 1..3 {
+                // Given up, with what looks like the header that is expected where the next frame ends.
+                let place = producer.reserve(WIDE).unwrap().expect("there's room");
+                producer.words().write_part(place.payload(), &message(number, WIDE));
+                if number == 1 {
+                    assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+                } else {
+                    let place = producer.reserve(SMALL).unwrap().expect("there's room");
+                    producer.words().write_part(place.payload(), &message(number, SMALL));
+                    assert!(producer.commit(place));
+                }
+            }
+        });
+        let mut received: Vec<_> = (0..2).filter_map(|_| take(&mut consumer)).collect();
+        sender.join().unwrap();
+        received.extend(std::iter::from_fn(|| take(&mut consumer)));
+        assert_eq!(received, [1, 2]);
+    });
+}
+
 #[test]
 fn a_full_ring_refuses_while_it_is_emptied() {
     check("try", None, || Race { queued: 2, sends: 2, takes: 2, limit: 2, ..Race::PLAIN }.run());
@@ -440,6 +527,21 @@ fn each_sleep_is_woken() {
         assert_eq!((receive(&client), receive(&client)), (Ok(0), Ok(1)));
         let server = sender.join().unwrap();
         assert!(server.stats().unwrap().signals <= 2);
+    });
+}
+
+#[test]
+fn a_sleeper_is_woken_by_a_batch() {
+    check("sleep, batch", Some(3), || {
+        let (mut server, client, _) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            let (sender, _) = server.split().unwrap();
+            assert_eq!(sender.try_send_batch(&[message(0, SMALL), message(1, SMALL)]), Ok(2));
+            server
+        });
+        assert_eq!((receive(&client), receive(&client)), (Ok(0), Ok(1)));
+        let server = sender.join().unwrap();
+        assert!(server.stats().unwrap().signals <= 1);
     });
 }
 

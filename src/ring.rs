@@ -34,8 +34,10 @@
 mod consumer;
 mod producer;
 
+#[cfg(not(loom))]
+pub(crate) use consumer::Borrowed;
 pub(crate) use consumer::{Consumer, Pop};
-pub(crate) use producer::Producer;
+pub(crate) use producer::{Place, Producer};
 
 use crate::bytes::Words;
 use crate::layout::{first_position, RingHeader};

@@ -548,3 +548,6 @@ fn a_sender_that_waits_for_room_loses_nothing() {
     sender.join().unwrap();
     assert_eq!((pop(&mut consumer), consumer.lost()), (None, 0));
 }
+
+#[path = "ring_batch_tests.rs"]
+mod batches;

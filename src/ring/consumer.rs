@@ -12,7 +12,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
 /// What became of an attempt to take a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pop {
-    /// A message of so many bytes is in the destination.
+    /// So many bytes are in the destination: a message, or several.
     Message(usize),
     /// The next message has so many bytes, and the destination had no room for them.
     TooSmall(usize),
@@ -28,6 +28,40 @@ enum Frame {
     Nothing,
     Impossible,
 }
+
+/// Messages that are taken together.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    /// The first one's sequence.
+    first: u64,
+    count: u64,
+    /// Their payloads' bytes.
+    len: usize,
+    end: u64,
+}
+
+/// A message that was lent out where it lies.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct Borrowed {
+    /// The read position at which it was found.
+    at: u64,
+    place: *const u8,
+    run: Run,
+}
+
+#[cfg(not(loom))]
+impl Borrowed {
+    pub(crate) fn place(&self) -> *const u8 {
+        self.place
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.run.len
+    }
+}
+
+const NO_FRAME: &str = "what stands at read_pos is no frame";
 
 /// The receiving end of a ring.
 pub(crate) struct Consumer {
@@ -66,10 +100,13 @@ impl Consumer {
         self.ring.words.at(self.read_pos).load(Relaxed) != 0
     }
 
-    /// Takes the oldest message.
+    /// Takes the oldest message, or several where the destination has room for them.
+    ///
+    /// Several are copied out one after the other and then taken by one swap, which fails if but one of them was
+    /// evicted meanwhile. The attempts after that take one at a time, which has the better chance.
     #[inline]
-    pub(crate) fn pop(&mut self, to: &mut impl Destination) -> Result<Pop, Corrupted> {
-        for _ in 0..Self::TRIES {
+    pub(crate) fn pop<D: Destination>(&mut self, to: &mut D) -> Result<Pop, Corrupted> {
+        for attempt in 0..Self::TRIES {
             match self.frame(self.read_pos, self.sequence, self.moved) {
                 Frame::Message { payload, len, sequence, end } => {
                     let Some(place) = to.room(len) else {
@@ -81,22 +118,16 @@ impl Consumer {
                     };
                     // SAFETY: `room` gave a place of `len` bytes outside the section.
                     unsafe { self.ring.words.read(payload, place, len) };
+                    let mut run = Run { first: sequence, count: 1, len, end };
+                    if D::SEVERAL && attempt == 0 {
+                        run = self.copy_more(run, to);
+                    }
                     fail_point!("receive.copied");
-                    // Releases the copying to the producer's acquiring look at `read_pos`, before it reuses the
-                    // place. Sequentially consistent for the look at the peer's wake word that follows.
-                    let swap =
-                        self.ring.header().read_pos.compare_exchange(self.read_pos, end, SeqCst, Acquire);
-                    match swap {
-                        Ok(_) => {
-                            look_barrier();
-                            // SAFETY: `read` has written all of the `len` bytes.
-                            unsafe { to.commit(len) };
-                            self.lost = self.lost.saturating_add(self.distance(sequence));
-                            self.sequence = (sequence + 1) % FrameHeader::SEQUENCES;
-                            self.read_pos = end;
-                            self.moved = false;
-                            self.received += 1;
-                            return Ok(Pop::Message(len));
+                    match self.take(run) {
+                        Ok(()) => {
+                            // SAFETY: `read` has written all of the places, and these are their bytes together.
+                            unsafe { to.commit(run.len) };
+                            return Ok(Pop::Message(run.len));
                         }
                         Err(read_pos) => self.jump(read_pos)?,
                     }
@@ -108,12 +139,71 @@ impl Consumer {
                 }
                 Frame::Impossible => {
                     if !self.follow()? {
-                        return Err(Corrupted("what stands at read_pos is no frame"));
+                        return Err(Corrupted(NO_FRAME));
                     }
                 }
             }
         }
         Ok(Pop::Busy)
+    }
+
+    /// Copies out what stands behind a message too, as far as there is room for it.
+    fn copy_more(&self, mut run: Run, to: &mut impl Destination) -> Run {
+        loop {
+            let next = (run.first + run.count) % FrameHeader::SEQUENCES;
+            // Whatever else stands there: if it matters, the next call will find it.
+            let Frame::Message { payload, len, end, .. } = self.frame(run.end, next, false) else {
+                return run;
+            };
+            let Some(place) = to.more_room(len) else { return run };
+            // SAFETY: `more_room` gave a place of `len` bytes outside the section.
+            unsafe { self.ring.words.read(payload, place, len) };
+            run = Run { count: run.count + 1, len: run.len + len, end, ..run };
+        }
+    }
+
+    /// Takes messages that have been copied out. The error is where the producer moved `read_pos` meanwhile.
+    #[inline(always)]
+    fn take(&mut self, run: Run) -> Result<(), u64> {
+        // Releases the copying to the producer's acquiring look at `read_pos`, before it reuses the place. Sequentially
+        // consistent for the look at the peer's wake word that follows.
+        self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;
+        look_barrier();
+        self.lost = self.lost.saturating_add(self.distance(run.first));
+        self.sequence = (run.first + run.count) % FrameHeader::SEQUENCES;
+        self.read_pos = run.end;
+        self.moved = false;
+        self.received += run.count;
+        Ok(())
+    }
+
+    /// The oldest message, where it lies: not taken yet. For rings whose producer evicts nothing.
+    #[cfg(not(loom))]
+    pub(crate) fn borrow(&self) -> Result<Option<Borrowed>, Corrupted> {
+        match self.frame(self.read_pos, self.sequence, false) {
+            Frame::Message { payload, len, sequence, end } => {
+                let place = self.ring.words.place(payload, len);
+                Ok(Some(Borrowed {
+                    at: self.read_pos,
+                    place,
+                    run: Run { first: sequence, count: 1, len, end },
+                }))
+            }
+            Frame::Nothing => Ok(None),
+            Frame::Impossible => Err(Corrupted(NO_FRAME)),
+        }
+    }
+
+    /// Takes what was borrowed. `Ok(false)`: it has been taken since.
+    #[cfg(not(loom))]
+    pub(crate) fn release(&mut self, borrowed: &Borrowed) -> Result<bool, Corrupted> {
+        if borrowed.at != self.read_pos {
+            return Ok(false);
+        }
+        match self.take(borrowed.run) {
+            Ok(()) => Ok(true),
+            Err(_) => Err(Corrupted("a message was evicted where none may be")),
+        }
     }
 
     /// Whether a message is queued. `None`: evicted each time while we looked.

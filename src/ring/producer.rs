@@ -1,6 +1,7 @@
 //! The sending end of a ring: see the module above.
 
 use super::{Corrupted, Ring};
+use crate::bytes::{Words, WORD};
 use crate::constants::{MAX_MESSAGES, MIN_MESSAGE_SIZE};
 use crate::layout::{first_position, frame_size, longest_message, FrameHeader, FRAME_ALIGN, FRAME_HEADER};
 use crate::sync::fence;
@@ -21,6 +22,33 @@ pub(crate) struct Producer {
     pub(super) sequence: u64,
     sent: u64,
     evicted: u64,
+}
+
+/// Where a message will stand that is written before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The write position for which it was found.
+    at: u64,
+    pad: u64,
+    len: usize,
+}
+
+impl Place {
+    fn start(self) -> u64 {
+        self.at.wrapping_add(self.pad)
+    }
+
+    fn end(self) -> u64 {
+        self.start().wrapping_add(frame_size(self.len))
+    }
+
+    pub(crate) fn payload(self) -> u64 {
+        self.start().wrapping_add(FRAME_HEADER)
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
 }
 
 /// A producer keeps so many bytes from its position on ready for headers: further than the consumer's processor looks
@@ -100,52 +128,116 @@ impl Producer {
         Ok(self.fits(total, self.read_pos, self.ends.len()))
     }
 
-    /// Sends a message if there is room. `Ok(false)`: there's none, and nothing changed.
-    ///
-    /// The length is the caller's business: [`MIN_MESSAGE_SIZE`] up to the ring's longest message.
-    #[inline]
+    /// Sends a message if there is room.
+    #[cfg(test)]
     pub(crate) fn try_push(&mut self, payload: &[u8]) -> Result<bool, Corrupted> {
-        debug_assert!(
-            (MIN_MESSAGE_SIZE..=longest_message(self.ring.words.capacity())).contains(&payload.len())
-        );
-        let frame = frame_size(payload.len());
+        Ok(self.push_some([payload])? == 1)
+    }
+
+    /// Sends messages, from the first on, for as long as there is room. Returns how many.
+    ///
+    /// Their lengths are the caller's business: [`MIN_MESSAGE_SIZE`] up to the ring's longest message.
+    #[inline]
+    pub(crate) fn push_some<'a>(
+        &mut self,
+        messages: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<usize, Corrupted> {
+        let mut pushed = 0;
+        for payload in messages {
+            let Some(place) = self.find_place(payload.len())? else { break };
+            let end = place.end();
+            if !is_before(end, self.zeroed) {
+                self.ring.words.at(end).store(0, Relaxed);
+                self.zeroed = end.wrapping_add(FRAME_ALIGN);
+            }
+            // The payload's first line comes last: the consumer looks at it all the time, and each look between our
+            // first write to it and the header's would cost its way there and back.
+            self.ring.words.write(place.payload(), payload);
+            fail_point!("send.written");
+            self.publish(place);
+            pushed += 1;
+        }
+        if pushed > 0 {
+            self.end_publishing();
+        }
+        Ok(pushed)
+    }
+
+    /// A place for a message of `len` bytes, to be written before it is sent. `Ok(None)`: there's no room. Nothing is
+    /// sent yet; whatever is sent in between takes the place away.
+    pub(crate) fn reserve(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
+        let place = self.find_place(len)?;
+        if let Some(place) = place {
+            // What is written there may come to lie where headers are asked for, if it is never sent. The word at the
+            // write position itself is not part of the place.
+            self.zeroed = self.write_pos.wrapping_add(FRAME_ALIGN);
+            let tail = (len % WORD) as u64;
+            if tail > 0 {
+                self.ring.words.at(place.payload().wrapping_add(len as u64 - tail)).store(0, Relaxed);
+            }
+        }
+        Ok(place)
+    }
+
+    /// Sends what was written to a place. `false`: the place is no longer there.
+    pub(crate) fn commit(&mut self, place: Place) -> bool {
+        if place.at != self.write_pos {
+            return false;
+        }
+        self.ring.words.at(place.end()).store(0, Relaxed);
+        self.zeroed = place.end().wrapping_add(FRAME_ALIGN);
+        self.publish(place);
+        self.end_publishing();
+        true
+    }
+
+    /// The ring's data, for those who write to a place.
+    pub(crate) fn words(&self) -> &Words {
+        &self.ring.words
+    }
+
+    #[inline]
+    fn find_place(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
+        debug_assert!((MIN_MESSAGE_SIZE..=longest_message(self.ring.words.capacity())).contains(&len));
+        let frame = frame_size(len);
         let pad = self.pad(frame);
         if !self.fits(pad + frame, self.read_pos, self.ends.len()) {
             self.refresh()?;
             if !self.fits(pad + frame, self.read_pos, self.ends.len()) {
-                return Ok(false);
+                return Ok(None);
             }
             self.publish_counters();
         }
+        Ok(Some(Place { at: self.write_pos, pad, len }))
+    }
+
+    /// Puts the header before a written payload. The place where the next one will stand is zero.
+    #[inline(always)]
+    fn publish(&mut self, place: Place) {
         let words = &self.ring.words;
-        let start = self.write_pos.wrapping_add(pad);
-        let end = start.wrapping_add(frame);
-        if !is_before(end, self.zeroed) {
-            words.at(end).store(0, Relaxed);
-            self.zeroed = end.wrapping_add(FRAME_ALIGN);
-        }
-        // The payload's first line comes last: the consumer looks at it all the time, and each look between our first
-        // write to it and the header's would cost its way there and back.
-        words.write(start.wrapping_add(FRAME_HEADER), payload);
-        fail_point!("send.written");
-        let message = FrameHeader::new(FrameHeader::MESSAGE, payload.len(), self.sequence);
-        // The store releases all of the above to the consumer's acquiring look at the header. The fence after it is for
-        // the look at the peer's wake word that follows (`wake.rs`): a sleeping peer must see the message, or we must
-        // see that it sleeps. A swap would do for both, but the header would have to wait for it.
-        if pad > 0 {
-            words.at(start).store(message.0, Relaxed);
+        let message = FrameHeader::new(FrameHeader::MESSAGE, place.len, self.sequence);
+        // The store releases the payload, and what was zeroed, to the consumer's acquiring look at the header.
+        if place.pad > 0 {
+            words.at(place.start()).store(message.0, Relaxed);
             let pad = FrameHeader::new(FrameHeader::PAD, 0, self.sequence);
-            words.at(self.write_pos).store(pad.0, Release);
+            words.at(place.at).store(pad.0, Release);
         } else {
-            words.at(start).store(message.0, Release);
+            words.at(place.at).store(message.0, Release);
         }
-        fence(SeqCst);
+        let end = place.end();
         self.ends.push_back(end);
         self.write_pos = end;
         self.sequence = (self.sequence + 1) % FrameHeader::SEQUENCES;
         self.sent += 1;
+    }
+
+    /// After the last header of those that are sent together.
+    #[inline(always)]
+    fn end_publishing(&mut self) {
+        // For the look at the peer's wake word that follows (`wake.rs`): a sleeping peer must see the messages, or we
+        // must see that it sleeps. A swap of the header would do for both, but the header would have to wait for it.
+        fence(SeqCst);
         self.zero_ahead();
-        Ok(true)
     }
 
     /// Zeroes the places where the next headers may be asked for, as far as they are free.

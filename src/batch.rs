@@ -1,0 +1,158 @@
+//! Several messages in one call: one barrier, one look at whether the peer sleeps, and one taking for all of them, where
+//! each message alone would cost as much.
+
+use crate::bytes::Several;
+use crate::constants::{MAX_MESSAGES, MAX_MESSAGE_SIZE};
+use crate::error::{Result, ShmError};
+use crate::halves::{ReceiveHalf, SendHalf};
+use std::time::Duration;
+
+/// What became of several messages that were sent together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchOutcome {
+    /// How many were sent: the first so many. All of them, unless the channel
+    /// [rejects when full](crate::ServerOptions::reject_when_full).
+    pub sent: usize,
+    /// How many of the oldest unread messages were evicted to make room. Of a batch that doesn't fit into the queue as
+    /// a whole, these are some of its own first ones too.
+    pub overwritten: u32,
+}
+
+/// Messages that were received together, in a buffer that is used again and again.
+///
+/// ```
+/// # let mut server = xshm::SharedServer::start("batch-example")?;
+/// # let client = std::thread::spawn(|| xshm::SharedClient::connect("batch-example", std::time::Duration::from_secs(5)));
+/// # server.wait_for_client(None)?;
+/// # let mut client = client.join().unwrap()?;
+/// let (sender, _) = server.split()?;
+/// assert_eq!(sender.try_send_batch(&["one".as_bytes(), b"two", b"three"])?, 3);
+///
+/// let (_, receiver) = client.split()?;
+/// let mut batch = xshm::MessageBatch::default();
+/// receiver.receive_batch(&mut batch)?;
+/// assert!(batch.iter().eq(["one".as_bytes(), b"two", b"three"]));
+/// # Ok::<(), xshm::ShmError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct MessageBatch {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+    limit: usize,
+}
+
+impl MessageBatch {
+    /// Room for up to `max_messages` messages (at least one) of `max_bytes` together (at least 65,535, so that there is
+    /// no message that doesn't fit). The buffer is made at once; its pages cost memory when they are first used.
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+        let limit = max_messages.max(1);
+        MessageBatch { bytes: vec![0; max_bytes.max(MAX_MESSAGE_SIZE)], ends: Vec::new(), limit }
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The messages, oldest first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
+        (0..self.ends.len()).map(|at| {
+            let start = if at == 0 { 0 } else { self.ends[at - 1] };
+            &self.bytes[start..self.ends[at]]
+        })
+    }
+
+    /// Empties the batch, has it filled, and says how many messages it then has.
+    #[inline]
+    fn fill(&mut self, fill: impl FnOnce(&mut Several<'_>) -> Result<usize>) -> Result<usize> {
+        self.ends.clear();
+        let filled = fill(&mut Several { bytes: &mut self.bytes, ends: &mut self.ends, limit: self.limit });
+        if filled.is_err() {
+            // An attempt that failed at last left what it had copied.
+            self.ends.clear();
+        }
+        filled.map(|_| self.ends.len())
+    }
+}
+
+/// [`MAX_MESSAGES`] messages of 256 KiB together.
+impl Default for MessageBatch {
+    fn default() -> Self {
+        MessageBatch::new(MAX_MESSAGES, 256 * 1024)
+    }
+}
+
+impl SendHalf {
+    /// Sends messages, in order, as [`send`](Self::send) sends each of them, and never waits. A sleeping peer is woken
+    /// once, after the last.
+    ///
+    /// On a channel that [rejects when full](crate::ServerOptions::reject_when_full) it stops where there's no more room.
+    ///
+    /// # Errors
+    /// Those of `send`, but for [`ShmError::QueueFull`]. Nothing was sent if one of the lengths can't be; the peer may
+    /// have got the first ones otherwise.
+    pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<BatchOutcome> {
+        let (mut sent, mut overwritten) = (self.try_send_batch(messages)?, 0);
+        while sent < messages.len() {
+            let rest = &messages[sent..];
+            match self.evict_for(rest[0].as_ref().len()) {
+                Ok(evicted) => overwritten += evicted,
+                Err(ShmError::QueueFull) => break,
+                Err(error) => return Err(error),
+            }
+            sent += self.push_some(rest.iter().map(AsRef::as_ref))?;
+        }
+        Ok(BatchOutcome { sent, overwritten })
+    }
+
+    /// Sends messages, in order, for as long as there is room. Returns how many: the first so many. A sleeping peer is
+    /// woken once, after the last.
+    ///
+    /// For a batch without loss, however long: what this leaves over, give its first to
+    /// [`send_timeout`](Self::send_timeout), and the rest to this again.
+    ///
+    /// # Errors
+    /// Those of [`try_send`](Self::try_send), but for [`ShmError::QueueFull`]. Nothing was sent then.
+    pub fn try_send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize> {
+        for message in messages {
+            self.check_length(message.as_ref().len())?;
+        }
+        self.push_some(messages.iter().map(AsRef::as_ref))
+    }
+}
+
+impl ReceiveHalf {
+    /// Waits for a message, and takes it and as many more as are there and as the batch has room for. Returns how many.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive). The batch is empty then.
+    pub fn receive_batch(&mut self, batch: &mut MessageBatch) -> Result<usize> {
+        batch.fill(|several| self.receive_to(several))
+    }
+
+    /// Takes as many messages as are there and as the batch has room for. Never waits.
+    ///
+    /// # Errors
+    /// As [`try_receive`](Self::try_receive). The batch is empty then.
+    pub fn try_receive_batch(&mut self, batch: &mut MessageBatch) -> Result<usize> {
+        batch.fill(|several| self.try_receive_to(several))
+    }
+
+    /// As [`receive_batch`](Self::receive_batch), waiting at most this long for the first message; `None` waits for
+    /// ever. Zero looks once.
+    ///
+    /// # Errors
+    /// As [`receive_timeout`](Self::receive_timeout). The batch is empty then.
+    pub fn receive_batch_timeout(
+        &mut self,
+        batch: &mut MessageBatch,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
+        batch.fill(|several| self.receive_within(several, timeout))
+    }
+}

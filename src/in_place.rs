@@ -1,0 +1,200 @@
+//! Messages written where they will be read, and read where they were written: no copies.
+
+use crate::error::{Result, ShmError};
+#[cfg(not(loom))]
+use crate::halves::ReceiveHalf;
+use crate::halves::{SendHalf, WriteOutcome};
+use crate::ring::Place;
+#[cfg(not(loom))]
+use crate::ring::{Borrowed, Corrupted};
+
+/// A message that is being written where the peer will read it: see [`SendHalf::reserve`]. Dropped without
+/// [`commit`](Self::commit), nothing is sent.
+#[must_use = "nothing is sent before it is committed"]
+pub struct Reservation<'a> {
+    half: &'a mut SendHalf,
+    place: Place,
+    outcome: WriteOutcome,
+}
+
+impl Reservation<'_> {
+    /// The message's length in bytes.
+    #[allow(clippy::len_without_is_empty)] // No message is empty.
+    pub fn len(&self) -> usize {
+        self.place.len()
+    }
+
+    /// Writes `bytes` into the message, `offset` bytes from its start.
+    ///
+    /// Parts that are never written hold what was there before: pieces of older messages of this end, or of whoever
+    /// had it before.
+    ///
+    /// # Panics
+    /// When they would run over the message's end.
+    #[inline]
+    pub fn write_at(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset.checked_add(bytes.len());
+        assert!(end.is_some_and(|end| end <= self.len()), "a write beyond the end of the message");
+        self.half.producer.words().write_part(self.place.payload().wrapping_add(offset as u64), bytes);
+    }
+
+    /// The message's bytes in shared memory, [`len`](Self::len) of them, aligned to 8, for as long as the reservation
+    /// lives. Writing through it is the caller's business: the peer has the memory too, so that what is written by plain
+    /// stores, or read back, is only as sound as the peer is honest, and only on a channel that
+    /// [rejects when full](crate::ServerOptions::reject_when_full): elsewhere an evicted message may still be being
+    /// copied out of this very place.
+    #[cfg(not(loom))]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.half.producer.words().place(self.place.payload(), self.place.len())
+    }
+
+    /// Sends the message.
+    ///
+    /// # Errors
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone.
+    /// - [`ShmError::Corrupted`].
+    ///
+    /// Nothing was sent then.
+    #[inline]
+    pub fn commit(self) -> Result<WriteOutcome> {
+        self.half.commit_place(self.place)?;
+        Ok(self.outcome)
+    }
+}
+
+impl SendHalf {
+    /// Finds a place for a message of `len` bytes, to be written there and then [sent](Reservation::commit). Never
+    /// waits: a full queue evicts its oldest messages, now and not at the commit.
+    ///
+    /// ```
+    /// # let mut server = xshm::SharedServer::start("reserve-example")?;
+    /// # let client = std::thread::spawn(|| xshm::SharedClient::connect("reserve-example", std::time::Duration::from_secs(5)));
+    /// # server.wait_for_client(None)?;
+    /// # let client = client.join().unwrap()?;
+    /// let (sender, _) = server.split()?;
+    /// let mut message = sender.reserve(12)?;
+    /// message.write_at(0, &7_u32.to_le_bytes());
+    /// message.write_at(4, b"in place");
+    /// message.commit()?;
+    ///
+    /// let mut buffer = Vec::new();
+    /// client.receive_from_server(&mut buffer)?;
+    /// assert_eq!(buffer, b"\x07\0\0\0in place");
+    /// # Ok::<(), xshm::ShmError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>> {
+        let was_empty = self.producer.seems_empty();
+        if let Some(place) = self.find_place(len)? {
+            let outcome = WriteOutcome { overwritten: 0, was_empty };
+            return Ok(Reservation { half: self, place, outcome });
+        }
+        let overwritten = self.evict_for(len)?;
+        let place = self.find_place(len)?.ok_or(ShmError::QueueFull)?;
+        let outcome = WriteOutcome { overwritten, was_empty: false };
+        Ok(Reservation { half: self, place, outcome })
+    }
+
+    /// As [`reserve`](Self::reserve), if there's room.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>> {
+        let was_empty = self.producer.seems_empty();
+        let place = self.find_place(len)?.ok_or(ShmError::QueueFull)?;
+        Ok(Reservation { half: self, place, outcome: WriteOutcome { overwritten: 0, was_empty } })
+    }
+
+    pub(crate) fn find_place(&mut self, len: usize) -> Result<Option<Place>> {
+        self.check_length(len)?;
+        self.session.check()?;
+        self.producer.reserve(len).map_err(|what| self.session.corrupted(what))
+    }
+
+    /// Sends what was written to a place, unless something else was sent since it was found.
+    pub(crate) fn commit_place(&mut self, place: Place) -> Result<bool> {
+        self.session.check()?;
+        let sent = self.producer.commit(place);
+        if sent {
+            self.session.announce_data()?;
+        }
+        Ok(sent)
+    }
+}
+
+#[cfg(not(loom))]
+impl ReceiveHalf {
+    /// Waits for a message, has `look` read it where it lies, and takes it. **For trusted peers**, and for channels whose
+    /// server chose to [reject when full](crate::ServerOptions::reject_when_full).
+    ///
+    /// The message counts as unread until `look` returns, so that a slow one holds up the sender; if it panics, the
+    /// message stays.
+    ///
+    /// ```
+    /// # let options = xshm::ServerOptions::new().reject_when_full();
+    /// # let mut server = options.start("receive-with-example")?;
+    /// # let name = "receive-with-example";
+    /// # let client = std::thread::spawn(move || xshm::SharedClient::connect(name, std::time::Duration::from_secs(5)));
+    /// # server.wait_for_client(None)?;
+    /// # let mut client = client.join().unwrap()?;
+    /// server.send_to_client(b"read in place")?;
+    ///
+    /// let (_, receiver) = client.split()?;
+    /// // SAFETY: the server is another part of this program, which changes no message that it has sent.
+    /// let words = unsafe { receiver.receive_with(|message| message.split(|&byte| byte == b' ').count()) }?;
+    /// assert_eq!(words, 3);
+    /// # Ok::<(), xshm::ShmError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive); [`ShmError::InvalidOption`] on a channel that evicts.
+    ///
+    /// # Safety
+    /// The peer, and whoever else has the section's handle, leaves the message as it is while `look` runs. This
+    /// library's own sender does. One that doesn't makes the bytes change behind a shared reference, which is undefined
+    /// behaviour; where that is to be feared, [`receive_into`](Self::receive_into) copies.
+    pub unsafe fn receive_with<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let borrowed = self.borrow()?;
+        // SAFETY: `borrow` gives a message's place and length, mapped for as long as the session, which `self` holds; the
+        // caller promises that nobody changes it.
+        let message = unsafe { std::slice::from_raw_parts(borrowed.place(), borrowed.len()) };
+        let found = look(message);
+        self.release(&borrowed)?;
+        Ok(found)
+    }
+
+    /// Waits for a message and leaves it where it lies.
+    pub(crate) fn borrow(&mut self) -> Result<Borrowed> {
+        if !self.session.channel.view.rejects() {
+            return Err(ShmError::InvalidOption {
+                option: "reject_when_full",
+                value: 0,
+                reason: "a message can be read in place only where none is evicted".to_owned(),
+            });
+        }
+        let bound = self.session.channel.tuning.receive_timeout;
+        if !self.poll(bound)? {
+            return Err(if bound.is_some_and(|bound| bound.is_zero()) {
+                ShmError::QueueEmpty
+            } else {
+                ShmError::Timeout
+            });
+        }
+        let borrowed = self.consumer.borrow().and_then(|found| {
+            // Nobody else takes it.
+            found.ok_or(Corrupted("a message went away"))
+        });
+        borrowed.map_err(|what| self.session.corrupted(what))
+    }
+
+    /// Takes a message that was lent out. `Ok(false)`: it has been received since.
+    pub(crate) fn release(&mut self, borrowed: &Borrowed) -> Result<bool> {
+        let released = self.consumer.release(borrowed).map_err(|what| self.session.corrupted(what))?;
+        if released {
+            self.session.announce_space()?;
+        }
+        Ok(released)
+    }
+}

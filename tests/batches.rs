@@ -1,0 +1,219 @@
+//! Several messages in one call, and messages that are written and read in place, between two processes.
+
+mod common;
+
+use common::*;
+use xshm::{MessageBatch, ServerOptions, SharedServer, ShmError};
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+/// A server here, its client in another process.
+fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
+    let name = unique(test);
+    let mut server = options.start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    (server, peer)
+}
+
+fn messages(numbers: std::ops::Range<u64>, len: usize) -> Vec<Vec<u8>> {
+    numbers.map(|number| message(number, len)).collect()
+}
+
+#[test]
+fn a_batch_is_sent_as_far_as_it_fits() {
+    let (mut server, mut peer) = pair("batch-try", ServerOptions::new());
+    let (sender, _) = server.split().unwrap();
+    assert_eq!(sender.try_send_batch::<&[u8]>(&[]), Ok(0));
+    assert_eq!(sender.try_send_batch(&messages(0..300, 40)), Ok(250));
+    assert_eq!(sender.try_send_batch(&messages(250..300, 40)), Ok(0));
+    // One that can't be sent, and none is.
+    assert_eq!(sender.try_send_batch(&[vec![1; 2], vec![1; 1]]), Err(ShmError::MessageTooSmall));
+    assert_eq!(sender.send_batch(&[vec![1; 2], vec![1; 65_536]]), Err(ShmError::MessageTooLarge));
+    assert_eq!(sender.stats().unwrap().sent, 250);
+    for number in 0..250 {
+        assert_eq!(peer.must("receive 5000"), number.to_string());
+    }
+    assert_eq!(peer.ask("receive 0"), "err Timeout");
+}
+
+#[test]
+fn a_batch_evicts_where_single_messages_would() {
+    let (mut server, mut peer) = pair("batch-evict", ServerOptions::new());
+    let (sender, _) = server.split().unwrap();
+    let outcome = sender.send_batch(&messages(0..600, 40)).unwrap();
+    assert_eq!((outcome.sent, outcome.overwritten), (600, 350));
+    for number in 350..600 {
+        assert_eq!(peer.must("receive 5000"), number.to_string());
+    }
+}
+
+#[test]
+fn a_batch_stops_where_the_channel_rejects() {
+    let (mut server, mut peer) = pair("batch-reject", ServerOptions::new().reject_when_full());
+    let (sender, _) = server.split().unwrap();
+    let outcome = sender.send_batch(&messages(0..300, 40)).unwrap();
+    assert_eq!((outcome.sent, outcome.overwritten), (250, 0));
+    assert_eq!(peer.must("receive 5000"), "0");
+    assert_eq!(sender.send_batch(&messages(250..300, 40)).unwrap().sent, 1);
+    assert!(matches!(sender.reserve(8), Err(ShmError::QueueFull)));
+}
+
+#[test]
+fn a_sleeper_gets_one_signal_for_a_batch() {
+    let (mut server, mut peer) = pair("batch-asleep", ServerOptions::new());
+    let (sender, _) = server.split().unwrap();
+    for round in 0..50 {
+        peer.tell("receive 10000");
+        // Until it sleeps, or has been too busy to get there; it is never signalled more often than it sleeps.
+        std::thread::yield_now();
+        assert_eq!(sender.try_send_batch(&messages(4 * round..4 * round + 4, 40)), Ok(4));
+        assert_eq!(peer.answer(), format!("ok {}", 4 * round));
+        for number in 4 * round + 1..4 * round + 4 {
+            assert_eq!(peer.must("receive 5000"), number.to_string());
+        }
+    }
+    assert!(sender.stats().unwrap().signals <= 50, "{:?}", sender.stats());
+}
+
+#[test]
+fn batches_are_received_whole_and_in_order() {
+    let (mut server, mut peer) = pair("batch-receive", ServerOptions::new());
+    let (_, receiver) = server.split().unwrap();
+    let mut batch = MessageBatch::new(100, 0);
+    assert_eq!(receiver.try_receive_batch(&mut batch), Err(ShmError::QueueEmpty));
+    assert_eq!(receiver.receive_batch_timeout(&mut batch, millis(20)), Err(ShmError::Timeout));
+    peer.must("send over 0 100 3000");
+    let mut next = 0;
+    while next < 100 {
+        let count = receiver.receive_batch(&mut batch).unwrap();
+        assert!(count == batch.len() && count == batch.iter().len() && !batch.is_empty());
+        assert!(batch.iter().map(<[u8]>::len).sum::<usize>() <= 65_535, "more than the batch has room for");
+        for message in batch.iter() {
+            assert_eq!(check_message(message), next);
+            next += 1;
+        }
+    }
+    assert_eq!(receiver.stats().received, 100);
+    // A failure leaves nothing in it.
+    assert_eq!(receiver.try_receive_batch(&mut batch), Err(ShmError::QueueEmpty));
+    assert!(batch.is_empty() && batch.iter().next().is_none());
+    peer.must("send over 100 1 65535");
+    assert_eq!(receiver.receive_batch(&mut batch), Ok(1));
+    peer.must("send over 0 2 2");
+    peer.kill();
+    // What it sent before its end is received.
+    assert_eq!(receiver.receive_batch(&mut batch), Ok(2));
+    assert!(matches!(receiver.receive_batch(&mut batch), Err(ShmError::PeerDied { .. })));
+}
+
+#[test]
+fn batches_of_a_sender_that_evicts_are_whole_too() {
+    let (mut server, mut peer) = pair("batch-overwritten", ServerOptions::new());
+    let total = if long() { 3_000_000 } else { 100_000 };
+    let (_, receiver) = server.split().unwrap();
+    peer.tell(&format!("send over 0 {total} 200"));
+    let mut batch = MessageBatch::new(50, 0);
+    let mut last = None;
+    while last != Some(total - 1) {
+        match receiver.receive_batch_timeout(&mut batch, seconds(20)) {
+            Ok(_) => {}
+            Err(ShmError::NotReady) => continue,
+            Err(error) => panic!("{error}"),
+        }
+        for message in batch.iter() {
+            let number = check_message(message);
+            assert!(last < Some(number), "{number} after {last:?}");
+            last = Some(number);
+        }
+    }
+    let stats = receiver.stats();
+    assert_eq!(stats.received + stats.receive_dropped, total);
+    assert_eq!(peer.answer(), format!("ok {}", stats.receive_dropped));
+}
+
+#[test]
+fn a_message_is_written_in_place() {
+    let (mut server, mut peer) = pair("reserve", ServerOptions::new());
+    let (sender, _) = server.split().unwrap();
+    assert!(matches!(sender.reserve(1), Err(ShmError::MessageTooSmall)));
+    assert!(matches!(sender.try_reserve(65_536), Err(ShmError::MessageTooLarge)));
+    for number in 0..500_u64 {
+        let len = 8 + (number as usize * 131) % 60_000;
+        let bytes = message(number, len);
+        let mut place = sender.reserve(len).unwrap();
+        assert_eq!(place.len(), len);
+        for at in (0..len).step_by(777) {
+            place.write_at(at, &bytes[at..len.min(at + 777)]);
+        }
+        if number % 3 == 0 {
+            drop(place);
+            assert_eq!(peer.ask("receive 0"), "err Timeout");
+            sender.send(&bytes).unwrap();
+        } else {
+            assert_eq!(place.commit().unwrap().overwritten, 0);
+        }
+        assert_eq!(peer.must("receive 5000"), number.to_string());
+    }
+    // A full queue evicts when the place is found.
+    assert_eq!(sender.try_send_batch(&messages(0..250, 8)), Ok(250));
+    assert!(matches!(sender.try_reserve(8), Err(ShmError::QueueFull)));
+    let mut place = sender.reserve(8).unwrap();
+    place.write_at(0, &message(250, 8));
+    assert_eq!(place.commit().unwrap().overwritten, 1);
+    for number in 1..251 {
+        assert_eq!(peer.must("receive 5000"), number.to_string());
+    }
+    let place = sender.reserve(8).unwrap();
+    peer.must("leave");
+    assert_eq!(place.commit(), Err(ShmError::NotConnected));
+}
+
+#[test]
+#[should_panic(expected = "beyond the end of the message")]
+fn nothing_is_written_behind_a_message() {
+    let (mut server, _peer) = pair("reserve-beyond", ServerOptions::new());
+    let (sender, _) = server.split().unwrap();
+    sender.reserve(8).unwrap().write_at(7, &[1, 2]);
+}
+
+#[test]
+fn a_message_is_read_in_place() {
+    let (mut server, mut peer) = pair("in-place", ServerOptions::new().reject_when_full());
+    let (_, receiver) = server.split().unwrap();
+    for number in 0..500_u64 {
+        peer.must(&format!("send try {number} 1 {}", 8 + number * 131 % 60_000));
+        // SAFETY: the peer is one of ours, which changes no message that it has sent.
+        let read = unsafe { receiver.receive_with(check_message) };
+        assert_eq!(read, Ok(number));
+    }
+    assert_eq!(receiver.stats().receive_depth, 0);
+    peer.must("send try 0 1 8");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        // SAFETY: as above.
+        unsafe { receiver.receive_with(|_| panic!("on purpose")) }
+    }));
+    assert!(panicked.is_err());
+    let mut buffer = Vec::new();
+    assert_eq!(receiver.try_receive(&mut buffer), Ok(8), "a message that nobody could read stays");
+    peer.kill();
+    // SAFETY: as above.
+    let read = unsafe { receiver.receive_with(<[u8]>::len) };
+    assert!(matches!(read, Err(ShmError::PeerDied { .. })), "{read:?}");
+}
+
+#[test]
+fn nothing_is_read_in_place_where_messages_are_evicted() {
+    let (mut server, mut peer) = pair("in-place-evicting", ServerOptions::new());
+    let (_, receiver) = server.split().unwrap();
+    peer.must("send over 0 1 8");
+    // SAFETY: nothing is read.
+    let read = unsafe { receiver.receive_with(<[u8]>::len) };
+    assert!(matches!(read, Err(ShmError::InvalidOption { option: "reject_when_full", .. })), "{read:?}");
+    assert_eq!(receiver.try_receive(&mut Vec::new()), Ok(8));
+}
