@@ -5,12 +5,13 @@ use std::env;
 use std::path::PathBuf;
 
 /// The files that the C interface is made of.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "src/ffi.rs",
     "src/ffi/options.rs",
     "src/ffi/ends.rs",
     "src/ffi/server.rs",
     "src/ffi/client.rs",
+    "src/ffi/bulk.rs",
     "src/auto/ffi.rs",
     "src/multi/ffi.rs",
 ];

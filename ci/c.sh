@@ -148,6 +148,8 @@ native() {
 
     gcc -std=c99 "${warnings[@]}" examples/c/echo.c "$lib" "${linux_libraries[@]}" -o "$out/echo_c"
     g++ -std=c++17 "${warnings[@]}" examples/cpp/echo.cpp "$lib" "${linux_libraries[@]}" -o "$out/echo_cpp"
+    g++ -std=c++17 "${warnings[@]}" tests/c/bulk.cpp "$lib" "${linux_libraries[@]}" -o "$out/bulk"
+    timeout 60 "$out/bulk"
     cargo build --locked --release --example echo
     pairs "$out/echo_c" "$out/echo_cpp" "$target_dir/release/examples/echo" 2000
     readme_programs cc c++ "$lib" "" "${linux_libraries[@]}"
@@ -190,6 +192,8 @@ windows() {
     }
     x86_64-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_c.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp.exe"
+    x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/bulk.cpp "$lib" -lntdll -o "$out/bulk.exe"
+    timeout 120 ci/wine.sh exec "$out/bulk.exe"
     ci/wine.sh build --locked --release --example echo
     local exec="ci/wine.sh exec"
     pairs "$exec $out/echo_c.exe" "$exec $out/echo_cpp.exe" "$exec $target_dir/$gnu/release/examples/echo.exe" 200

@@ -460,6 +460,20 @@ typedef struct shm_client_handles_t {
 } shm_client_handles_t;
 
 /**
+ * A message of a batch.
+ */
+typedef struct shm_message_t {
+    /**
+     * Its bytes.
+     */
+    const void *data;
+    /**
+     * How many.
+     */
+    uint32_t size;
+} shm_message_t;
+
+/**
  * How an auto endpoint behaves. Get one from shm_auto_options_default, and change it.
  */
 typedef struct shm_auto_options_t {
@@ -941,6 +955,154 @@ enum shm_error_t shm_client_resume(const struct ClientHandle *handle);
  * handle is freed when the call that the callback is in returns.
  */
 void shm_client_disconnect(struct ClientHandle *handle);
+
+/**
+ * Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken once, after the last. `sent`
+ * may be NULL; it gets the number of messages sent, the first so many.
+ *
+ * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
+ * size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+ */
+enum shm_error_t shm_server_send_batch(struct ServerHandle *handle,
+                                       const struct shm_message_t *messages,
+                                       uint32_t count,
+                                       uint32_t *sent);
+
+/**
+ * Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken once, after the last. `sent`
+ * may be NULL; it gets the number of messages sent, the first so many.
+ *
+ * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_client_send otherwise; if a
+ * size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+ */
+enum shm_error_t shm_client_send_batch(struct ClientHandle *handle,
+                                       const struct shm_message_t *messages,
+                                       uint32_t count,
+                                       uint32_t *sent);
+
+/**
+ * As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+ */
+enum shm_error_t shm_server_try_send_batch(struct ServerHandle *handle,
+                                           const struct shm_message_t *messages,
+                                           uint32_t count,
+                                           uint32_t *sent);
+
+/**
+ * As shm_client_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+ */
+enum shm_error_t shm_client_try_send_batch(struct ClientHandle *handle,
+                                           const struct shm_message_t *messages,
+                                           uint32_t count,
+                                           uint32_t *sent);
+
+/**
+ * Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
+ * room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
+ * each of them begins, and `*count` how many there are, 0 on any failure.
+ *
+ * SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
+ * shm_server_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+ */
+enum shm_error_t shm_server_receive_batch(struct ServerHandle *handle,
+                                          void *buffer,
+                                          uint32_t size,
+                                          struct shm_message_t *messages,
+                                          uint32_t *count,
+                                          uint32_t timeout_ms);
+
+/**
+ * Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
+ * room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
+ * each of them begins, and `*count` how many there are, 0 on any failure.
+ *
+ * SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
+ * shm_client_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+ */
+enum shm_error_t shm_client_receive_batch(struct ClientHandle *handle,
+                                          void *buffer,
+                                          uint32_t size,
+                                          struct shm_message_t *messages,
+                                          uint32_t *count,
+                                          uint32_t timeout_ms);
+
+/**
+ * Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_server_commit. Never
+ * waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
+ *
+ * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
+ * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
+ * The place is there until the commit, and as long as the handle. The codes of shm_server_send.
+ */
+enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
+                                    uint32_t size,
+                                    void **data);
+
+/**
+ * Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_client_commit. Never
+ * waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
+ *
+ * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
+ * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
+ * The place is there until the commit, and as long as the handle. The codes of shm_client_send.
+ */
+enum shm_error_t shm_client_reserve(struct ClientHandle *handle,
+                                    uint32_t size,
+                                    void **data);
+
+/**
+ * Sends the message that was written to the place from shm_server_reserve.
+ *
+ * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_server_send otherwise.
+ */
+enum shm_error_t shm_server_commit(struct ServerHandle *handle);
+
+/**
+ * Sends the message that was written to the place from shm_client_reserve.
+ *
+ * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_client_send otherwise.
+ */
+enum shm_error_t shm_client_commit(struct ClientHandle *handle);
+
+/**
+ * Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
+ * It stays in the queue until shm_server_release, and nobody overwrites it. For trusted peers: one that breaks the rules
+ * changes it while it is read. Only where the server's options reject when full.
+ *
+ * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
+ * 0 on any failure. One thread receives.
+ */
+enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
+                                   const void **data,
+                                   uint32_t *size,
+                                   uint32_t timeout_ms);
+
+/**
+ * Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
+ * It stays in the queue until shm_client_release, and nobody overwrites it. For trusted peers: one that breaks the rules
+ * changes it while it is read. Only where the server's options reject when full.
+ *
+ * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_client_receive_timeout otherwise. `*data` is NULL and `*size`
+ * 0 on any failure. One thread receives.
+ */
+enum shm_error_t shm_client_borrow(struct ClientHandle *handle,
+                                   const void **data,
+                                   uint32_t *size,
+                                   uint32_t timeout_ms);
+
+/**
+ * Takes the message from shm_server_borrow out of the queue. Its place is not to be looked at any more.
+ *
+ * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+ */
+enum shm_error_t shm_server_release(struct ServerHandle *handle);
+
+/**
+ * Takes the message from shm_client_borrow out of the queue. Its place is not to be looked at any more.
+ *
+ * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+ */
+enum shm_error_t shm_client_release(struct ClientHandle *handle);
 
 /**
  * The defaults. Any thread.

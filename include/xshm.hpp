@@ -284,6 +284,51 @@ struct peer_identity {
     std::string user;
 };
 
+/// Messages that are received together, in a buffer that is used again and again.
+class batch {
+public:
+    /// Room for up to `messages` messages of `bytes` together, at least 65,535, so that there is none that doesn't fit.
+    explicit batch(std::size_t messages = 250, std::size_t bytes = 256 * 1024)
+        : bytes_(bytes < 65535 ? 65535 : bytes), messages_(messages < 1 ? 1 : messages)
+    {
+    }
+
+    std::size_t size() const noexcept { return count_; }
+    bool empty() const noexcept { return count_ == 0; }
+    view operator[](std::size_t at) const noexcept { return {messages_[at].data, messages_[at].size}; }
+
+    /// Goes through the messages, oldest first. They are good until the batch is filled anew, moved or destroyed.
+    class iterator {
+    public:
+        explicit iterator(const shm_message_t *at) noexcept : at_(at) {}
+        view operator*() const noexcept { return {at_->data, at_->size}; }
+        iterator &operator++() noexcept
+        {
+            ++at_;
+            return *this;
+        }
+        bool operator!=(const iterator &other) const noexcept { return at_ != other.at_; }
+
+    private:
+        const shm_message_t *at_;
+    };
+    iterator begin() const noexcept { return iterator(messages_.data()); }
+    iterator end() const noexcept { return iterator(messages_.data() + count_); }
+
+    /// Has a C function fill it.
+    template <class Fill>
+    std::error_code fill(const Fill &fill)
+    {
+        count_ = static_cast<std::uint32_t>(messages_.size());
+        return fill(bytes_.data(), static_cast<std::uint32_t>(bytes_.size()), messages_.data(), &count_);
+    }
+
+private:
+    std::vector<std::byte> bytes_;
+    std::vector<shm_message_t> messages_;
+    std::uint32_t count_ = 0;
+};
+
 namespace detail {
 
 /// The functions of one kind of endpoint.
@@ -296,6 +341,13 @@ struct server_functions {
     static constexpr auto receive = shm_server_receive;
     static constexpr auto try_receive = shm_server_try_receive;
     static constexpr auto receive_timeout = shm_server_receive_timeout;
+    static constexpr auto send_batch = shm_server_send_batch;
+    static constexpr auto try_send_batch = shm_server_try_send_batch;
+    static constexpr auto receive_batch = shm_server_receive_batch;
+    static constexpr auto reserve = shm_server_reserve;
+    static constexpr auto commit = shm_server_commit;
+    static constexpr auto borrow = shm_server_borrow;
+    static constexpr auto release = shm_server_release;
     static constexpr auto poll = shm_server_poll;
     static constexpr auto is_connected = shm_server_is_connected;
     static constexpr auto peer = shm_server_peer;
@@ -313,6 +365,13 @@ struct client_functions {
     static constexpr auto receive = shm_client_receive;
     static constexpr auto try_receive = shm_client_try_receive;
     static constexpr auto receive_timeout = shm_client_receive_timeout;
+    static constexpr auto send_batch = shm_client_send_batch;
+    static constexpr auto try_send_batch = shm_client_try_send_batch;
+    static constexpr auto receive_batch = shm_client_receive_batch;
+    static constexpr auto reserve = shm_client_reserve;
+    static constexpr auto commit = shm_client_commit;
+    static constexpr auto borrow = shm_client_borrow;
+    static constexpr auto release = shm_client_release;
     static constexpr auto poll = shm_client_poll;
     static constexpr auto is_connected = shm_client_is_connected;
     static constexpr auto peer = shm_client_peer;
@@ -383,14 +442,14 @@ public:
     template <class Buffer>
     [[nodiscard]] std::error_code receive(Buffer &buffer)
     {
-        return receive_with(buffer, [&](void *to, std::uint32_t *size) { return F::receive(this->handle_, to, size); });
+        return receive_into(buffer, [&](void *to, std::uint32_t *size) { return F::receive(this->handle_, to, size); });
     }
 
     /// Waits a while. SHM_ERROR_TIMEOUT.
     template <class Buffer, class Rep, class Period>
     [[nodiscard]] std::error_code receive(Buffer &buffer, std::chrono::duration<Rep, Period> timeout)
     {
-        return receive_with(buffer, [&](void *to, std::uint32_t *size) {
+        return receive_into(buffer, [&](void *to, std::uint32_t *size) {
             return F::receive_timeout(this->handle_, to, size, milliseconds(timeout));
         });
     }
@@ -399,7 +458,57 @@ public:
     template <class Buffer>
     [[nodiscard]] std::error_code try_receive(Buffer &buffer)
     {
-        return receive_with(buffer, [&](void *to, std::uint32_t *size) { return F::try_receive(this->handle_, to, size); });
+        return receive_into(buffer, [&](void *to, std::uint32_t *size) { return F::try_receive(this->handle_, to, size); });
+    }
+
+    /// Sends messages, in order, each as send() does; a sleeping peer is woken once. `messages` is a container of whatever
+    /// turns into a view. `sent` gets the number of those sent, the first so many. SHM_ERROR_FULL: not all of them found
+    /// room, where the server's options reject.
+    template <class Messages>
+    [[nodiscard]] std::error_code send_batch(const Messages &messages, std::size_t *sent = nullptr)
+    {
+        return send_all(F::send_batch, messages, sent);
+    }
+
+    /// The same for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+    template <class Messages>
+    [[nodiscard]] std::error_code try_send_batch(const Messages &messages, std::size_t *sent = nullptr)
+    {
+        return send_all(F::try_send_batch, messages, sent);
+    }
+
+    /// Waits for a message, and takes it and as many more as are there and as the batch has room for. The batch is empty on
+    /// failure.
+    template <class Rep = std::chrono::milliseconds::rep, class Period = std::milli>
+    [[nodiscard]] std::error_code receive_batch(batch &out, std::chrono::duration<Rep, Period> timeout = forever)
+    {
+        return out.fill([&](void *to, std::uint32_t size, shm_message_t *messages, std::uint32_t *count) {
+            return F::receive_batch(this->handle_, to, size, messages, count, milliseconds(timeout));
+        });
+    }
+
+    /// Finds a place for a message of `size` bytes, has `write` write it there, given a std::byte *, and sends it. Throws
+    /// what `write` throws; nothing is sent then. The peer has the memory too: don't read back what matters.
+    template <class Write>
+    [[nodiscard]] std::error_code send_with(std::size_t size, Write &&write)
+    {
+        void *place = nullptr;
+        const auto size32 = size > UINT32_MAX ? UINT32_MAX : static_cast<std::uint32_t>(size);
+        if (const shm_error_t code = F::reserve(this->handle_, size32, &place)) return code;
+        std::forward<Write>(write)(static_cast<std::byte *>(place));
+        return F::commit(this->handle_);
+    }
+
+    /// Waits for a message, has `read` read it where it lies, given a view, and takes it. For trusted peers, and where the
+    /// server's options reject when full. Throws what `read` throws; the message stays in the queue then.
+    template <class Read, class Rep = std::chrono::milliseconds::rep, class Period = std::milli>
+    [[nodiscard]] std::error_code receive_with(Read &&read, std::chrono::duration<Rep, Period> timeout = forever)
+    {
+        const void *data = nullptr;
+        std::uint32_t size = 0;
+        if (const shm_error_t code = F::borrow(this->handle_, &data, &size, milliseconds(timeout))) return code;
+        std::forward<Read>(read)(view(data, size));
+        return F::release(this->handle_);
     }
 
     /// Waits until a message is there, and leaves it there. SHM_ERROR_TIMEOUT, or SHM_ERROR_EMPTY where the time is 0.
@@ -429,8 +538,19 @@ protected:
     using base::base;
 
 private:
+    template <class Send, class Messages>
+    std::error_code send_all(Send send, const Messages &messages, std::size_t *sent)
+    {
+        std::vector<shm_message_t> all;
+        for (const view message : messages) all.push_back({message.data(), message.size32()});
+        std::uint32_t count = 0;
+        const shm_error_t code = send(this->handle_, all.data(), static_cast<std::uint32_t>(all.size()), &count);
+        if (sent) *sent = count;
+        return code;
+    }
+
     template <class Buffer, class Receive>
-    static std::error_code receive_with(Buffer &buffer, const Receive &receive)
+    static std::error_code receive_into(Buffer &buffer, const Receive &receive)
     {
         static_assert(is_byte<typename Buffer::value_type>, "messages are received into bytes");
         if (buffer.size() < 256) buffer.resize(buffer.capacity() < 256 ? 256 : buffer.capacity());

@@ -12,6 +12,7 @@
 // What C may do and not, the text of each function says, and the rules at the top of the header.
 #![allow(clippy::missing_safety_doc)]
 
+mod bulk;
 mod client;
 pub(crate) mod ends;
 pub(crate) mod options;

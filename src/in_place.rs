@@ -7,6 +7,8 @@ use crate::halves::{SendHalf, WriteOutcome};
 use crate::ring::Place;
 #[cfg(not(loom))]
 use crate::ring::{Borrowed, Corrupted};
+#[cfg(not(loom))]
+use std::time::Duration;
 
 /// A message that is being written where the peer will read it: see [`SendHalf::reserve`]. Dropped without
 /// [`commit`](Self::commit), nothing is sent.
@@ -46,6 +48,16 @@ impl Reservation<'_> {
     #[cfg(not(loom))]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.half.producer.words().place(self.place.payload(), self.place.len())
+    }
+
+    /// What finding the place did to the queue.
+    pub fn outcome(&self) -> WriteOutcome {
+        self.outcome
+    }
+
+    #[cfg(feature = "c-api")]
+    pub(crate) fn place(&self) -> Place {
+        self.place
     }
 
     /// Sends the message.
@@ -156,17 +168,21 @@ impl ReceiveHalf {
     /// library's own sender does. One that doesn't makes the bytes change behind a shared reference, which is undefined
     /// behaviour; where that is to be feared, [`receive_into`](Self::receive_into) copies.
     pub unsafe fn receive_with<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
-        let borrowed = self.borrow()?;
-        // SAFETY: `borrow` gives a message's place and length, mapped for as long as the session, which `self` holds; the
-        // caller promises that nobody changes it.
-        let message = unsafe { std::slice::from_raw_parts(borrowed.place(), borrowed.len()) };
+        let bound = self.session.channel.tuning.receive_timeout;
+        let borrowed = match self.borrow(bound) {
+            Err(ShmError::Timeout) if bound == Some(Duration::ZERO) => return Err(ShmError::QueueEmpty),
+            other => other?,
+        };
+        // SAFETY: these are a message's place and length, mapped for as long as the session, which `self` holds; the caller
+        // promises that nobody changes it.
+        let message = unsafe { std::slice::from_raw_parts(self.consumer.locate(&borrowed), borrowed.len()) };
         let found = look(message);
         self.release(&borrowed)?;
         Ok(found)
     }
 
     /// Waits for a message and leaves it where it lies.
-    pub(crate) fn borrow(&mut self) -> Result<Borrowed> {
+    pub(crate) fn borrow(&mut self, bound: Option<Duration>) -> Result<Borrowed> {
         if !self.session.channel.view.rejects() {
             return Err(ShmError::InvalidOption {
                 option: "reject_when_full",
@@ -174,13 +190,8 @@ impl ReceiveHalf {
                 reason: "a message can be read in place only where none is evicted".to_owned(),
             });
         }
-        let bound = self.session.channel.tuning.receive_timeout;
         if !self.poll(bound)? {
-            return Err(if bound.is_some_and(|bound| bound.is_zero()) {
-                ShmError::QueueEmpty
-            } else {
-                ShmError::Timeout
-            });
+            return Err(ShmError::Timeout);
         }
         let borrowed = self.consumer.borrow().and_then(|found| {
             // Nobody else takes it.

@@ -137,7 +137,7 @@ fn a_message_is_read_where_it_lies_and_taken_once() {
         assert!(producer.try_push(&message(number + 1, 8)).unwrap());
         let borrowed = consumer.borrow().unwrap().expect("there's a message");
         // SAFETY: the place and the length are the message's; the producer evicts nothing here.
-        let bytes = unsafe { std::slice::from_raw_parts(borrowed.place(), borrowed.len()) };
+        let bytes = unsafe { std::slice::from_raw_parts(consumer.locate(&borrowed), borrowed.len()) };
         assert_eq!(bytes, message(number, 100));
         assert_eq!(producer.queued(), Ok(2), "taken while it was read");
         assert_eq!(consumer.release(&borrowed), Ok(true));

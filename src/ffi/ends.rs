@@ -10,6 +10,7 @@ use crate::channel::{Channel, Side};
 use crate::client::SharedClient;
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::layout::Direction;
+use crate::ring::{Borrowed, Place};
 use crate::server::SharedServer;
 use crate::session::Session;
 use crate::waiting::Interrupter;
@@ -89,16 +90,22 @@ pub(super) struct Ends {
     /// A server's.
     pub(super) server: Mutex<Option<SharedServer>>,
     sender: Mutex<Option<SendHalf>>,
+    /// Where a message is being written. The sender knows whether it's still there.
+    pub(super) place: Mutex<Option<Place>>,
     receiver: Mutex<Option<Receiver>>,
     session: Mutex<Option<crate::sync::Arc<Session>>>,
     /// Whether a connection began whose end was not told.
     connected: AtomicBool,
 }
 
-struct Receiver {
-    half: ReceiveHalf,
+pub(super) struct Receiver {
+    pub(super) half: ReceiveHalf,
     /// Messages whose loss was told.
     told: u64,
+    /// The message that is being read where it lies.
+    pub(super) borrowed: Option<Borrowed>,
+    /// The ends of messages that are received together.
+    pub(super) ends: Vec<usize>,
 }
 
 /// A server for one client.
@@ -132,6 +139,7 @@ impl Ends {
             callbacks,
             server: Mutex::new(server),
             sender: Mutex::new(None),
+            place: Mutex::new(None),
             receiver: Mutex::new(None),
             session: Mutex::new(None),
             connected: AtomicBool::new(false),
@@ -142,7 +150,7 @@ impl Ends {
         *locked(&self.session) = Some(half.session.clone());
         // Calls on the session before have ended with it.
         *locked(&self.sender) = Some(sender);
-        *locked(&self.receiver) = Some(Receiver { half, told: 0 });
+        *locked(&self.receiver) = Some(Receiver { half, told: 0, borrowed: None, ends: Vec::new() });
         self.connected.store(true, Ordering::Release);
         // SAFETY: C says that its callbacks may be called.
         self.call(|all| all.on_connect, |call, user| unsafe { call(user) });
@@ -164,7 +172,7 @@ impl Ends {
     }
 
     /// Tells what a call's outcome says about the connection.
-    fn tell<T>(&self, outcome: Result<T>) -> Outcome<T> {
+    pub(super) fn tell<T>(&self, outcome: Result<T>) -> Outcome<T> {
         if let Err(error) = &outcome {
             let over =
                 matches!(error, ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted);
@@ -201,8 +209,12 @@ impl Ends {
 
     pub(super) fn send(&self, message: &[u8]) -> Outcome {
         let outcome = self.sending(|sender| sender.send(message))?;
-        self.overflow(self.side.sends(), outcome.overwritten.into());
+        self.evicted(outcome.overwritten);
         Ok(())
+    }
+
+    pub(super) fn evicted(&self, count: u32) {
+        self.overflow(self.side.sends(), count.into());
     }
 
     pub(super) fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Outcome {
@@ -239,23 +251,29 @@ impl Ends {
                 std::slice::from_raw_parts_mut(buffer.cast(), (size as usize).min(MAX_MESSAGE_SIZE))
             },
         };
+        let received = self.receiving(|receiver| receive(&mut receiver.half, buffer));
+        match &received {
+            Ok(length) => *size = *length as u32,
+            Err(ShmError::BufferTooSmall { needed }) => *size = *needed as u32,
+            Err(_) => {}
+        }
+        self.tell(received).map(drop)
+    }
+
+    /// Receives, and tells of messages that were lost.
+    pub(super) fn receiving<T>(&self, receive: impl FnOnce(&mut Receiver) -> Result<T>) -> Result<T> {
         let mut lost = 0;
         let received = match locked(&self.receiver).as_mut() {
             Some(receiver) => {
-                let received = receive(&mut receiver.half, buffer);
+                let received = receive(receiver);
                 let known = receiver.half.consumer.lost();
                 lost = known - std::mem::replace(&mut receiver.told, known);
                 received
             }
             None => Err(ShmError::NotConnected),
         };
-        match &received {
-            Ok(length) => *size = *length as u32,
-            Err(ShmError::BufferTooSmall { needed }) => *size = *needed as u32,
-            Err(_) => {}
-        }
         self.overflow(self.side.receives(), lost);
-        self.tell(received).map(drop)
+        received
     }
 
     pub(super) fn poll(&self, milliseconds: u32) -> Outcome {

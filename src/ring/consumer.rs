@@ -46,16 +46,12 @@ struct Run {
 pub(crate) struct Borrowed {
     /// The read position at which it was found.
     at: u64,
-    place: *const u8,
+    payload: u64,
     run: Run,
 }
 
 #[cfg(not(loom))]
 impl Borrowed {
-    pub(crate) fn place(&self) -> *const u8 {
-        self.place
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.run.len
     }
@@ -181,17 +177,20 @@ impl Consumer {
     #[cfg(not(loom))]
     pub(crate) fn borrow(&self) -> Result<Option<Borrowed>, Corrupted> {
         match self.frame(self.read_pos, self.sequence, false) {
-            Frame::Message { payload, len, sequence, end } => {
-                let place = self.ring.words.place(payload, len);
-                Ok(Some(Borrowed {
-                    at: self.read_pos,
-                    place,
-                    run: Run { first: sequence, count: 1, len, end },
-                }))
-            }
+            Frame::Message { payload, len, sequence, end } => Ok(Some(Borrowed {
+                at: self.read_pos,
+                payload,
+                run: Run { first: sequence, count: 1, len, end },
+            })),
             Frame::Nothing => Ok(None),
             Frame::Impossible => Err(Corrupted(NO_FRAME)),
         }
+    }
+
+    /// Where in memory it lies.
+    #[cfg(not(loom))]
+    pub(crate) fn locate(&self, borrowed: &Borrowed) -> *const u8 {
+        self.ring.words.place(borrowed.payload, borrowed.run.len)
     }
 
     /// Takes what was borrowed. `Ok(false)`: it has been taken since.

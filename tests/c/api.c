@@ -113,6 +113,13 @@ static void null_everywhere(void)
     CHECK(shm_server_try_receive(NULL, &byte, &size) == bad);
     CHECK(shm_server_receive_timeout(NULL, &byte, &size, 0) == bad);
     CHECK(shm_server_poll(NULL, 0) == bad);
+    CHECK(shm_server_send_batch(NULL, NULL, 0, NULL) == bad);
+    CHECK(shm_server_try_send_batch(NULL, NULL, 0, NULL) == bad);
+    CHECK(shm_server_receive_batch(NULL, NULL, 0, NULL, NULL, 0) == bad);
+    CHECK(shm_server_reserve(NULL, 2, NULL) == bad);
+    CHECK(shm_server_commit(NULL) == bad);
+    CHECK(shm_server_borrow(NULL, NULL, NULL, 0) == bad);
+    CHECK(shm_server_release(NULL) == bad);
     CHECK(!shm_server_is_connected(NULL));
     CHECK(shm_server_peer(NULL, NULL, NULL, 0) == bad);
     CHECK(shm_server_stats(NULL, NULL) == bad);
@@ -129,6 +136,13 @@ static void null_everywhere(void)
     CHECK(shm_client_try_receive(NULL, &byte, &size) == bad);
     CHECK(shm_client_receive_timeout(NULL, &byte, &size, 0) == bad);
     CHECK(shm_client_poll(NULL, 0) == bad);
+    CHECK(shm_client_send_batch(NULL, NULL, 0, NULL) == bad);
+    CHECK(shm_client_try_send_batch(NULL, NULL, 0, NULL) == bad);
+    CHECK(shm_client_receive_batch(NULL, NULL, 0, NULL, NULL, 0) == bad);
+    CHECK(shm_client_reserve(NULL, 2, NULL) == bad);
+    CHECK(shm_client_commit(NULL) == bad);
+    CHECK(shm_client_borrow(NULL, NULL, NULL, 0) == bad);
+    CHECK(shm_client_release(NULL) == bad);
     CHECK(!shm_client_is_connected(NULL));
     CHECK(shm_client_peer(NULL, NULL, NULL, 0) == bad);
     CHECK(shm_client_stats(NULL, NULL) == bad);
@@ -453,6 +467,120 @@ static void a_channel_that_rejects(void)
     }
     CHECK(shm_server_disconnect_client(server) == SHM_SUCCESS);
     CHECK(shm_client_poll(client, SHM_FOREVER) == SHM_ERROR_NOT_CONNECTED);
+    shm_client_disconnect(client);
+    shm_server_stop(server);
+}
+
+static void batches(void)
+{
+    static uint8_t buffer[65535];
+    ServerHandle *server;
+    ClientHandle *client;
+    shm_message_t out[3] = {{"one", 3}, {"three", 5}, {"seven", 5}}, in[300];
+    uint32_t sent = 77, count, i;
+    shm_options_t options = shm_options_default();
+    shm_callbacks_t calls = all_callbacks();
+    unsigned overflows = seen.overflows;
+    options.message_limit = 5;
+    connect_pair("batches", &calls, NULL, &options, &server, &client);
+
+    CHECK(shm_server_send_batch(server, NULL, 0, &sent) == SHM_SUCCESS && sent == 0);
+    CHECK(shm_server_send_batch(server, NULL, 3, &sent) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_server_send_batch(server, out, 3, NULL) == SHM_SUCCESS);
+    sent = 77;
+    CHECK(shm_server_try_send_batch(server, out, 3, &sent) == SHM_ERROR_FULL && sent == 2);
+    CHECK(shm_server_send_batch(server, out, 3, &sent) == SHM_SUCCESS && sent == 3);
+    CHECK(seen.overflows == overflows + 1);
+    out[1].size = 65536;
+    CHECK(shm_server_send_batch(server, out, 3, &sent) == SHM_ERROR_MESSAGE_TOO_LARGE && sent == 0);
+    out[1].size = 1;
+    CHECK(shm_server_try_send_batch(server, out, 3, &sent) == SHM_ERROR_MESSAGE_TOO_SMALL && sent == 0);
+    out[1].size = 5;
+
+    count = 300;
+    CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, in, NULL, 0) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_client_receive_batch(client, NULL, sizeof buffer, in, &count, 0) == SHM_ERROR_INVALID_PARAM);
+    count = 300;
+    CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, NULL, &count, 0) == SHM_ERROR_INVALID_PARAM);
+    count = 0;
+    CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, in, &count, 0) == SHM_ERROR_INVALID_PARAM);
+    count = 300;
+    CHECK(shm_client_receive_batch(client, buffer, 2, in, &count, 0) == SHM_ERROR_BUFFER_TOO_SMALL && count == 0);
+    /* Of one three seven one three one three seven the last five are left. */
+    count = 2;
+    CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, in, &count, SHM_FOREVER) == SHM_SUCCESS && count >= 1);
+    CHECK(in[0].data == buffer && in[0].size == 3 && memcmp(in[0].data, "one", 3) == 0);
+    for (i = count; i < 5; i += count) {
+        count = 300;
+        CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, in, &count, 0) == SHM_SUCCESS);
+    }
+    CHECK(i == 5 && in[count - 1].size == 5 && memcmp(in[count - 1].data, "seven", 5) == 0);
+    count = 300;
+    CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, in, &count, 1) == SHM_ERROR_TIMEOUT && count == 0);
+
+    CHECK(shm_client_try_send_batch(client, out, 3, &sent) == SHM_SUCCESS && sent == 3);
+    CHECK(shm_client_send_batch(client, out, 1, NULL) == SHM_SUCCESS);
+    count = 300;
+    CHECK(shm_server_receive_batch(server, buffer, sizeof buffer, in, &count, 0) == SHM_SUCCESS && count == 4);
+    shm_client_disconnect(client);
+    count = 300;
+    CHECK(shm_server_receive_batch(server, buffer, sizeof buffer, in, &count, SHM_FOREVER) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(shm_server_send_batch(server, out, 3, &sent) == SHM_ERROR_NOT_CONNECTED && sent == 0);
+    shm_server_stop(server);
+}
+
+static void in_place(void)
+{
+    ServerHandle *server;
+    ClientHandle *client;
+    uint8_t buffer[16];
+    void *place = buffer;
+    const void *data = buffer;
+    uint32_t size = 1;
+    shm_options_t options = shm_options_default();
+    options.reject_when_full = 1;
+    connect_pair("in-place", NULL, NULL, &options, &server, &client);
+
+    CHECK(shm_server_commit(server) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_client_release(client) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_server_reserve(server, 5, NULL) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_server_reserve(server, 1, &place) == SHM_ERROR_MESSAGE_TOO_SMALL && !place);
+    CHECK(shm_server_reserve(server, UINT32_MAX, &place) == SHM_ERROR_MESSAGE_TOO_LARGE && !place);
+    CHECK(shm_server_reserve(server, 5, &place) == SHM_SUCCESS && place && (uintptr_t)place % 8 == 0);
+    memcpy(place, "early", 5);
+    CHECK(shm_client_borrow(client, &data, &size, 0) == SHM_ERROR_TIMEOUT && !data && size == 0);
+    CHECK(shm_server_send(server, "other", 5) == SHM_SUCCESS);
+    CHECK(shm_server_commit(server) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_server_reserve(server, 5, &place) == SHM_SUCCESS);
+    memcpy(place, "place", 5);
+    CHECK(shm_server_commit(server) == SHM_SUCCESS);
+    CHECK(shm_server_commit(server) == SHM_ERROR_INVALID_PARAM);
+
+    CHECK(shm_client_borrow(client, NULL, &size, 0) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_client_borrow(client, &data, NULL, 0) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_client_borrow(client, &data, &size, SHM_FOREVER) == SHM_SUCCESS && size == 5 && memcmp(data, "other", 5) == 0);
+    CHECK(shm_client_borrow(client, &data, &size, 0) == SHM_SUCCESS && memcmp(data, "other", 5) == 0);
+    CHECK(shm_client_release(client) == SHM_SUCCESS);
+    CHECK(shm_client_release(client) == SHM_ERROR_INVALID_PARAM);
+    CHECK(shm_client_borrow(client, &data, &size, 0) == SHM_SUCCESS && memcmp(data, "place", 5) == 0);
+    size = sizeof buffer;
+    CHECK(shm_client_receive(client, buffer, &size) == SHM_SUCCESS && memcmp(buffer, "place", 5) == 0);
+    CHECK(shm_client_release(client) == SHM_ERROR_INVALID_PARAM);
+
+    CHECK(shm_client_reserve(client, 2, &place) == SHM_SUCCESS);
+    memcpy(place, "ab", 2);
+    CHECK(shm_client_commit(client) == SHM_SUCCESS);
+    CHECK(shm_server_borrow(server, &data, &size, 0) == SHM_SUCCESS && size == 2 && memcmp(data, "ab", 2) == 0);
+    CHECK(shm_server_release(server) == SHM_SUCCESS);
+    CHECK(shm_client_reserve(client, 2, &place) == SHM_SUCCESS);
+    CHECK(shm_server_disconnect_client(server) == SHM_SUCCESS);
+    CHECK(shm_client_commit(client) == SHM_ERROR_NOT_CONNECTED);
+    shm_client_disconnect(client);
+    shm_server_stop(server);
+
+    connect_pair("in-place-evicting", NULL, NULL, NULL, &server, &client);
+    CHECK(shm_server_send(server, "ab", 2) == SHM_SUCCESS);
+    CHECK(shm_client_borrow(client, &data, &size, 0) == SHM_ERROR_INVALID_PARAM && !data);
     shm_client_disconnect(client);
     shm_server_stop(server);
 }
@@ -815,6 +943,8 @@ int main(int argc, char **argv)
         messages_and_their_sizes();
         callbacks_inside_the_calls();
         a_channel_that_rejects();
+        batches();
+        in_place();
         calls_are_ended_from_other_threads();
         a_callback_stops_its_own_handle();
         anonymous_servers();

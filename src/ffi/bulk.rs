@@ -1,0 +1,373 @@
+//! Several messages in one call, and messages that are written and read in place, for C.
+
+#![allow(non_camel_case_types)]
+// The names are C's.
+// What C may do and not, the text of each function says, and the rules at the top of the header.
+#![allow(clippy::missing_safety_doc)]
+
+use super::ends::*;
+use super::*;
+use crate::batch::BatchOutcome;
+use crate::bytes::Several;
+use crate::halves::SendHalf;
+
+/// A message of a batch.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct shm_message_t {
+    /// Its bytes.
+    pub data: *const c_void,
+    /// How many.
+    pub size: u32,
+}
+
+/// # Safety
+/// NULL, or `count` messages, each NULL or with as many bytes as it says, that nobody writes for `'a`.
+unsafe fn messages<'a>(messages: *const shm_message_t, count: u32) -> Outcome<Vec<&'a [u8]>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    if messages.is_null() {
+        return Err(Failure::Argument("the messages"));
+    }
+    // SAFETY: by the caller.
+    let messages = unsafe { std::slice::from_raw_parts(messages, count as usize) };
+    // SAFETY: as above.
+    messages.iter().map(|message| unsafe { bytes(message.data, message.size) }).collect()
+}
+
+impl Ends {
+    /// # Safety
+    /// As for [`messages`]; `sent` is NULL or a place.
+    unsafe fn send_batch(
+        &self,
+        batch: *const shm_message_t,
+        count: u32,
+        sent: *mut u32,
+        send: impl FnOnce(&mut SendHalf, &[&[u8]]) -> Result<BatchOutcome>,
+    ) -> Outcome {
+        if !sent.is_null() {
+            // SAFETY: by the caller.
+            unsafe { sent.write(0) };
+        }
+        // SAFETY: as above.
+        let batch = unsafe { messages(batch, count) }?;
+        let outcome = self.sending(|sender| send(sender, &batch))?;
+        if !sent.is_null() {
+            // SAFETY: as above.
+            unsafe { sent.write(outcome.sent as u32) };
+        }
+        self.evicted(outcome.overwritten);
+        if outcome.sent < batch.len() {
+            return Err(ShmError::QueueFull.into());
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    /// `buffer` is NULL or has `size` bytes, `count` is NULL or says how many places `batch` has, unless that is NULL.
+    unsafe fn receive_batch(
+        &self,
+        buffer: *mut c_void,
+        size: u32,
+        batch: *mut shm_message_t,
+        count: *mut u32,
+        timeout: Option<Duration>,
+    ) -> Outcome {
+        // SAFETY: by the caller.
+        let count = unsafe { place(count, "the number of messages") }?;
+        let limit = std::mem::take(count) as usize;
+        if batch.is_null() || limit == 0 {
+            return Err(Failure::Argument("the places for messages"));
+        }
+        if buffer.is_null() || size == 0 {
+            return Err(Failure::Argument("the buffer"));
+        }
+        // SAFETY: by the caller. The bytes may be uninitialised; they are only written.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size as usize) };
+        let received = self.receiving(|Receiver { half, ends, .. }| {
+            half.receive_within(&mut Several { bytes, ends, limit }, timeout)?;
+            let mut start = 0;
+            for (at, &end) in ends.iter().enumerate() {
+                let message =
+                    shm_message_t { data: bytes[start..].as_ptr().cast(), size: (end - start) as u32 };
+                // SAFETY: by the caller; there are at most `limit` of them.
+                unsafe { batch.add(at).write(message) };
+                start = end;
+            }
+            Ok(ends.len() as u32)
+        });
+        *count = self.tell(received)?;
+        Ok(())
+    }
+
+    /// # Safety
+    /// `data` is NULL or a place.
+    unsafe fn reserve(&self, size: u32, data: *mut *mut c_void) -> Outcome {
+        // SAFETY: by the caller.
+        let data = unsafe { place(data, "the place for the address") }?;
+        *data = ptr::null_mut();
+        let mut overwritten = 0;
+        let (found, address) = self.sending(|sender| {
+            let mut reservation = sender.reserve(size as usize)?;
+            overwritten = reservation.outcome().overwritten;
+            Ok((reservation.place(), reservation.as_mut_ptr()))
+        })?;
+        *locked(&self.place) = Some(found);
+        *data = address.cast();
+        self.evicted(overwritten);
+        Ok(())
+    }
+
+    fn commit(&self) -> Outcome {
+        let nothing = Failure::Argument("nothing is reserved, or another message was sent since");
+        let Some(found) = locked(&self.place).take() else { return Err(nothing) };
+        if self.sending(|sender| sender.commit_place(found))? {
+            Ok(())
+        } else {
+            Err(nothing)
+        }
+    }
+
+    /// # Safety
+    /// `data` and `size` are NULL or places.
+    unsafe fn borrow(&self, data: *mut *const c_void, size: *mut u32, timeout: Option<Duration>) -> Outcome {
+        // SAFETY: by the caller.
+        let (data, size) =
+            unsafe { (place(data, "the place for the address")?, place(size, "the place for the size")?) };
+        (*data, *size) = (ptr::null(), 0);
+        let found = self.receiving(|receiver| {
+            let borrowed = receiver.half.borrow(timeout)?;
+            let found = (receiver.half.consumer.locate(&borrowed), borrowed.len());
+            receiver.borrowed = Some(borrowed);
+            Ok(found)
+        });
+        let (address, len) = self.tell(found)?;
+        (*data, *size) = (address.cast(), len as u32);
+        Ok(())
+    }
+
+    fn release(&self) -> Outcome {
+        let released = self.receiving(|receiver| match receiver.borrowed.take() {
+            Some(borrowed) => receiver.half.release(&borrowed),
+            None => Ok(false),
+        });
+        if self.tell(released)? {
+            Ok(())
+        } else {
+            Err(Failure::Argument("nothing is borrowed, or it was received since"))
+        }
+    }
+}
+
+/// Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken once, after the last. `sent`
+/// may be NULL; it gets the number of messages sent, the first so many.
+///
+/// SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
+/// size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_send_batch(
+    handle: *mut ServerHandle,
+    messages: *const shm_message_t,
+    count: u32,
+    sent: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| sender.send_batch(batch))
+    })
+}
+
+/// Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken once, after the last. `sent`
+/// may be NULL; it gets the number of messages sent, the first so many.
+///
+/// SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_client_send otherwise; if a
+/// size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_send_batch(
+    handle: *mut ClientHandle,
+    messages: *const shm_message_t,
+    count: u32,
+    sent: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| sender.send_batch(batch))
+    })
+}
+
+/// As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_try_send_batch(
+    handle: *mut ServerHandle,
+    messages: *const shm_message_t,
+    count: u32,
+    sent: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| {
+            Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
+        })
+    })
+}
+
+/// As shm_client_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_try_send_batch(
+    handle: *mut ClientHandle,
+    messages: *const shm_message_t,
+    count: u32,
+    sent: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| {
+            Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
+        })
+    })
+}
+
+/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
+/// room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
+/// each of them begins, and `*count` how many there are, 0 on any failure.
+///
+/// SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
+/// shm_server_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_receive_batch(
+    handle: *mut ServerHandle,
+    buffer: *mut c_void,
+    size: u32,
+    messages: *mut shm_message_t,
+    count: *mut u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.receive_batch(buffer, size, messages, count, timeout(timeout_ms))
+    })
+}
+
+/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
+/// room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
+/// each of them begins, and `*count` how many there are, 0 on any failure.
+///
+/// SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
+/// shm_client_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_receive_batch(
+    handle: *mut ClientHandle,
+    buffer: *mut c_void,
+    size: u32,
+    messages: *mut shm_message_t,
+    count: *mut u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.receive_batch(buffer, size, messages, count, timeout(timeout_ms))
+    })
+}
+
+/// Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_server_commit. Never
+/// waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
+///
+/// Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
+/// away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
+/// The place is there until the commit, and as long as the handle. The codes of shm_server_send.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_reserve(
+    handle: *mut ServerHandle,
+    size: u32,
+    data: *mut *mut c_void,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.reserve(size, data) })
+}
+
+/// Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_client_commit. Never
+/// waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
+///
+/// Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
+/// away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
+/// The place is there until the commit, and as long as the handle. The codes of shm_client_send.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_reserve(
+    handle: *mut ClientHandle,
+    size: u32,
+    data: *mut *mut c_void,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.reserve(size, data) })
+}
+
+/// Sends the message that was written to the place from shm_server_reserve.
+///
+/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_server_send otherwise.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.commit() })
+}
+
+/// Sends the message that was written to the place from shm_client_reserve.
+///
+/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_client_send otherwise.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.commit() })
+}
+
+/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
+/// It stays in the queue until shm_server_release, and nobody overwrites it. For trusted peers: one that breaks the rules
+/// changes it while it is read. Only where the server's options reject when full.
+///
+/// SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
+/// 0 on any failure. One thread receives.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_borrow(
+    handle: *mut ServerHandle,
+    data: *mut *const c_void,
+    size: *mut u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.borrow(data, size, timeout(timeout_ms)) })
+}
+
+/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
+/// It stays in the queue until shm_client_release, and nobody overwrites it. For trusted peers: one that breaks the rules
+/// changes it while it is read. Only where the server's options reject when full.
+///
+/// SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_client_receive_timeout otherwise. `*data` is NULL and `*size`
+/// 0 on any failure. One thread receives.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_borrow(
+    handle: *mut ClientHandle,
+    data: *mut *const c_void,
+    size: *mut u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.borrow(data, size, timeout(timeout_ms)) })
+}
+
+/// Takes the message from shm_server_borrow out of the queue. Its place is not to be looked at any more.
+///
+/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_release(handle: *mut ServerHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.release() })
+}
+
+/// Takes the message from shm_client_borrow out of the queue. Its place is not to be looked at any more.
+///
+/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.release() })
+}
