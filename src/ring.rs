@@ -9,9 +9,10 @@
 //!
 //! **Positions** are 64-bit counts of bytes that only grow; a position's place is itself modulo the capacity.
 //!
-//! **A frame** starts at a multiple of 64 bytes and is contiguous: a header word ([`FrameHeader`]), then the payload
-//! in whole words. Where it would run over the ring's end, a pad frame fills the rest and the message stands at the
-//! start. Pad and message are one entry: published, taken, evicted and counted together, under one sequence.
+//! **A frame** starts at a multiple of 64 bytes and is contiguous: a header word
+//! ([`FrameHeader`](crate::layout::FrameHeader)), then the payload in whole words. Where it would run over the ring's
+//! end, a pad frame fills the rest and the message stands at the start. Pad and message are one entry: published,
+//! taken, evicted and counted together, under one sequence.
 //!
 //! **Publishing.** Payload first, and the header word of the place where the *next* frame will start is zeroed, unless
 //! it has been since the message before; then this frame's header is stored. A consumer therefore looks at one word,
