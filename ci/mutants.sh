@@ -52,13 +52,14 @@ mutant zeroing-what-is-unread 'free.min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::ev
 mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
     'zeroed: start.wrapping_add(3 * FRAME_ALIGN)' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
-mutant relaxed-publication 'words.at(place.at).store(message.0, Release);' \
-    'words.at(place.at).store(message.0, Relaxed);' models::push
-mutant relaxed-publication-of-a-pad 'words.at(place.at).store(pad.0, Release);' \
-    'words.at(place.at).store(pad.0, Relaxed);' models::a_pad
+mutant relaxed-publication 'words.at(place.at).store(header.0, Release);' \
+    'words.at(place.at).store(header.0, Relaxed);' models::push models::a_pad
+mutant batch-shown-as-it-is-written 'None => unshown.first = Some((place, header)),' \
+    'None => { producer.ring.words.at(place.at).store(header.0, Relaxed); unshown.first = Some((place, header)) }' \
+    models::a_batch
 mutant zeros-under-a-place-that-is-given-up 'self.zeroed = self.write_pos.wrapping_add(FRAME_ALIGN);' '' \
     models::a_message_written
-mutant no-zeroing-after-a-place 'self.ring.words.at(place.end()).store(0, Relaxed);' '' models::a_message_written
+mutant no-zeroing-after-a-place 'self.zero(place.end());' '' models::a_message_written
 mutant batch-without-a-swap 'self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;' \
     'if run.count == 1 { self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?; }
         else { self.ring.header().read_pos.store(run.end, SeqCst); }' models::a_batch

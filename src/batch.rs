@@ -7,6 +7,10 @@ use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
 use std::time::Duration;
 
+/// So many messages of a batch are shown to the receiver at once. More would have it wait while it could work, and give no
+/// room back meanwhile.
+const SHOWN_TOGETHER: usize = 16;
+
 /// What became of several messages that were sent together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchOutcome {
@@ -89,7 +93,7 @@ impl Default for MessageBatch {
 
 impl SendHalf {
     /// Sends messages, in order, as [`send`](Self::send) sends each of them, and never waits. A sleeping peer is woken
-    /// once, after the last.
+    /// once.
     ///
     /// On a channel that [rejects when full](crate::ServerOptions::reject_when_full) it stops where there's no more room.
     ///
@@ -99,19 +103,22 @@ impl SendHalf {
     pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<BatchOutcome> {
         let (mut sent, mut overwritten) = (self.try_send_batch(messages)?, 0);
         while sent < messages.len() {
-            let rest = &messages[sent..];
-            match self.evict_for(rest[0].as_ref().len()) {
+            let first = messages[sent].as_ref();
+            self.check_length(first.len())?;
+            match self.evict_for(first.len()) {
                 Ok(evicted) => overwritten += evicted,
                 Err(ShmError::QueueFull) => break,
                 Err(error) => return Err(error),
             }
-            sent += self.push_some(rest.iter().map(AsRef::as_ref))?;
+            // By itself: whatever `as_ref` answers next, each pass sends one.
+            sent += self.push_some([first])?;
+            sent += self.push_batch(&messages[sent..])?;
         }
         Ok(BatchOutcome { sent, overwritten })
     }
 
     /// Sends messages, in order, for as long as there is room. Returns how many: the first so many. A sleeping peer is
-    /// woken once, after the last.
+    /// woken once.
     ///
     /// For a batch without loss, however long: what this leaves over, give its first to
     /// [`send_timeout`](Self::send_timeout), and the rest to this again.
@@ -122,7 +129,26 @@ impl SendHalf {
         for message in messages {
             self.check_length(message.as_ref().len())?;
         }
-        self.push_some(messages.iter().map(AsRef::as_ref))
+        self.push_batch(messages)
+    }
+
+    /// Sends as many messages as there is room for, a few together.
+    fn push_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize> {
+        let mut sent = 0;
+        for some in messages.chunks(SHOWN_TOGETHER) {
+            let mut slices: [&[u8]; SHOWN_TOGETHER] = [&[]; SHOWN_TOGETHER];
+            for (slice, message) in slices.iter_mut().zip(some) {
+                *slice = message.as_ref();
+                // Once more: `as_ref` is the caller's, and may answer otherwise than a moment ago.
+                self.check_length(slice.len())?;
+            }
+            let pushed = self.push_some(slices[..some.len()].iter().copied())?;
+            sent += pushed;
+            if pushed < some.len() {
+                break;
+            }
+        }
+        Ok(sent)
     }
 }
 

@@ -349,29 +349,44 @@ impl ReceiveHalf {
 #[inline]
 fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
     session.check_queue()?;
-    let mut outcome = Err(ShmError::NotReady);
-    let mut hurried = false;
-    for _ in 0..ReceiveHalf::ROUNDS {
-        outcome = match consumer.pop(to).map_err(|what| session.corrupted(what))? {
-            Pop::Message(len) => Ok(Some(len)),
-            Pop::Empty => Ok(None),
-            Pop::TooSmall(needed) => Err(ShmError::BufferTooSmall { needed }),
-            Pop::Busy => {
-                hurried = true;
-                session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
-                continue;
-            }
-        };
-        break;
+    match consumer.pop(to).map_err(|what| session.corrupted(what))? {
+        Pop::Busy => take_from_a_hurrying_sender(session, consumer, to),
+        pop => taken(session, pop),
     }
-    if hurried {
-        session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
+}
+
+#[inline(always)]
+fn taken(session: &Session, pop: Pop) -> Result<Option<usize>> {
+    match pop {
+        Pop::Message(len) => {
+            fail_point!("receive.taken");
+            session.announce_space()?;
+            Ok(Some(len))
+        }
+        Pop::Empty => Ok(None),
+        Pop::TooSmall(needed) => Err(ShmError::BufferTooSmall { needed }),
+        Pop::Busy => Err(ShmError::NotReady),
     }
-    if let Ok(Some(_)) = outcome {
-        fail_point!("receive.taken");
-        session.announce_space()?;
+}
+
+/// Messages are evicted as fast as we try to take them: asks the sender to drop half of its queue at once.
+#[cold]
+fn take_from_a_hurrying_sender(
+    session: &Session,
+    consumer: &mut Consumer,
+    to: &mut impl Destination,
+) -> Result<Option<usize>> {
+    let mut pop = Pop::Busy;
+    for _ in 1..ReceiveHalf::ROUNDS {
+        // Each time: the sender takes the wish back with the half that it drops.
+        session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
+        pop = consumer.pop(to).map_err(|what| session.corrupted(what))?;
+        if pop != Pop::Busy {
+            break;
+        }
     }
-    outcome
+    session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
+    taken(session, pop)
 }
 
 /// Looks whether there is a message.

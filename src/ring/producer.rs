@@ -52,9 +52,12 @@ impl Place {
 }
 
 /// A producer keeps so many bytes from its position on ready for headers: further than the consumer's processor looks
-/// ahead. Found by trying: with 3 frames' worth a round trip of 8 bytes took 1.5 to 2.0 times the bare line's, with 12
-/// and with 256 1.0 to 1.6; but 64 bytes took 2.1 times with 12, and 1.3 to 1.9 with 256. The models make do with less.
-const ZEROED_AHEAD: u64 = if cfg!(loom) { 3 } else { 256 } * FRAME_ALIGN;
+/// ahead. The models make do with less.
+const ZEROED_AHEAD: u64 = if cfg!(loom) { 3 } else { 16 } * FRAME_ALIGN;
+
+/// And has so many under way from the consumer's processor: what is then zeroed, and written to, is there already.
+/// docs/performance.md has what other distances cost.
+const FETCHED_AHEAD: u64 = 2 * ZEROED_AHEAD;
 
 /// Which of two positions not far from each other comes first.
 #[inline(always)]
@@ -136,29 +139,34 @@ impl Producer {
 
     /// Sends messages, from the first on, for as long as there is room. Returns how many.
     ///
-    /// Their lengths are the caller's business: [`MIN_MESSAGE_SIZE`] up to the ring's longest message.
+    /// The first one's header is stored last: nobody sees any of them before that, and so nobody fetches the lines that
+    /// the others are being written to. Each would have to be taken back at the cost of a message.
+    ///
+    /// Their lengths are the caller's business: [`MIN_MESSAGE_SIZE`] up to the ring's longest message. The iterator must not
+    /// panic: what has been entered can't be taken back, and would never be shown.
     #[inline]
     pub(crate) fn push_some<'a>(
         &mut self,
         messages: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<usize, Corrupted> {
         let mut pushed = 0;
+        let mut first = None;
         for payload in messages {
             let Some(place) = self.find_place(payload.len())? else { break };
-            let end = place.end();
-            if !is_before(end, self.zeroed) {
-                self.ring.words.at(end).store(0, Relaxed);
-                self.zeroed = end.wrapping_add(FRAME_ALIGN);
-            }
+            self.zero(place.end());
             // The payload's first line comes last: the consumer looks at it all the time, and each look between our
             // first write to it and the header's would cost its way there and back.
             self.ring.words.write(place.payload(), payload);
             fail_point!("send.written");
-            self.publish(place);
+            let header = self.enter(place);
+            match first {
+                None => first = Some((place, header)),
+                Some(_) => self.ring.words.at(place.at).store(header.0, Relaxed),
+            }
             pushed += 1;
         }
-        if pushed > 0 {
-            self.end_publishing();
+        if let Some((place, header)) = first {
+            self.publish(place, header);
         }
         Ok(pushed)
     }
@@ -184,10 +192,9 @@ impl Producer {
         if place.at != self.write_pos {
             return false;
         }
-        self.ring.words.at(place.end()).store(0, Relaxed);
-        self.zeroed = place.end().wrapping_add(FRAME_ALIGN);
-        self.publish(place);
-        self.end_publishing();
+        self.zero(place.end());
+        let header = self.enter(place);
+        self.publish(place, header);
         true
     }
 
@@ -211,29 +218,36 @@ impl Producer {
         Ok(Some(Place { at: self.write_pos, pad, len }))
     }
 
-    /// Puts the header before a written payload. The place where the next one will stand is zero.
+    /// Makes sure that the place where the next header will stand is zero.
     #[inline(always)]
-    fn publish(&mut self, place: Place) {
-        let words = &self.ring.words;
-        let message = FrameHeader::new(FrameHeader::MESSAGE, place.len, self.sequence);
-        // The store releases the payload, and what was zeroed, to the consumer's acquiring look at the header.
+    fn zero(&mut self, end: u64) {
+        if !is_before(end, self.zeroed) {
+            self.ring.words.at(end).store(0, Relaxed);
+            self.zeroed = end.wrapping_add(FRAME_ALIGN);
+        }
+    }
+
+    /// Enters a message that has been written as sent. Returns the header that is to stand at its `at`.
+    #[inline(always)]
+    fn enter(&mut self, place: Place) -> FrameHeader {
+        let mut header = FrameHeader::new(FrameHeader::MESSAGE, place.len, self.sequence);
         if place.pad > 0 {
-            words.at(place.start()).store(message.0, Relaxed);
-            let pad = FrameHeader::new(FrameHeader::PAD, 0, self.sequence);
-            words.at(place.at).store(pad.0, Release);
-        } else {
-            words.at(place.at).store(message.0, Release);
+            self.ring.words.at(place.start()).store(header.0, Relaxed);
+            header = FrameHeader::new(FrameHeader::PAD, 0, self.sequence);
         }
         let end = place.end();
         self.ends.push_back(end);
         self.write_pos = end;
         self.sequence = (self.sequence + 1) % FrameHeader::SEQUENCES;
         self.sent += 1;
+        header
     }
 
-    /// After the last header of those that are sent together.
+    /// Lets the consumer see a message, and all that were entered after it.
     #[inline(always)]
-    fn end_publishing(&mut self) {
+    fn publish(&mut self, place: Place, header: FrameHeader) {
+        // Releases payloads, later headers, and what was zeroed, to the consumer's acquiring look at the header.
+        self.ring.words.at(place.at).store(header.0, Release);
         // For the look at the peer's wake word that follows (`wake.rs`): a sleeping peer must see the messages, or we
         // must see that it sleeps. A swap of the header would do for both, but the header would have to wait for it.
         fence(SeqCst);
@@ -243,13 +257,19 @@ impl Producer {
     /// Zeroes the places where the next headers may be asked for, as far as they are free.
     ///
     /// The consumer's processor fetches lines beyond the one that it looks at, since it has seen where we are going.
-    /// To take such a line back in order to zero it costs as much as a message does. Zeroed early, far ahead, after
-    /// the message was published, it costs next to nothing, and nobody waits.
+    /// To take such a line back in order to zero it costs as much as a message does. Zeroed early, ahead, after the
+    /// message was published, it costs less; and next to nothing where it was asked for earlier still: a store would
+    /// have the next fence wait for its line, a mere request has nobody wait.
     #[inline]
     fn zero_ahead(&mut self) {
         let free = self.ring.words.capacity() - self.write_pos.wrapping_sub(self.read_pos);
         let until = self.write_pos.wrapping_add(free.min(ZEROED_AHEAD));
+        // Further on may be what the consumer has not read yet.
+        let fetches = free > FETCHED_AHEAD;
         while is_before(self.zeroed, until) {
+            if fetches {
+                self.ring.words.fetch_to_write(self.zeroed.wrapping_add(FETCHED_AHEAD - ZEROED_AHEAD));
+            }
             self.ring.words.at(self.zeroed).store(0, Relaxed);
             self.zeroed = self.zeroed.wrapping_add(FRAME_ALIGN);
         }

@@ -1,0 +1,233 @@
+//! The first process: opens lines, runs blocks on them, and sets blocks beside each other.
+
+use crate::bare::{ticks, Page};
+use crate::cores::nanoseconds_per_tick;
+use crate::figures::{Comparison, Spread};
+use crate::line::{Buffers, End, Outcome};
+use crate::lines::{self, Kind};
+use crate::side::{page_name, Job, Shared, Side, WARM_UP};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How much of everything.
+pub struct Plan {
+    /// How many pairs of processes are measured, one after the other.
+    pub sessions: usize,
+    /// Blocks of each measure in a comparison, in each session.
+    pub blocks: usize,
+    /// Long enough to outweigh the start of a block, and short: what the machine does meanwhile hits all alike.
+    pub round_trips: Duration,
+    pub stream: Duration,
+    /// Blocks of each measure for the pictures.
+    pub curve_blocks: usize,
+    /// Clients of a multi server, stage by stage.
+    pub clients: &'static [usize],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    RoundTrip,
+    Stream,
+}
+
+/// What a block measures.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Measure {
+    pub line: &'static str,
+    pub way: Way,
+    pub size: usize,
+}
+
+impl Measure {
+    pub fn round_trip(kind: &Kind, size: usize) -> Self {
+        Measure { line: kind.name, way: Way::RoundTrip, size }
+    }
+
+    pub fn stream(kind: &Kind, size: usize) -> Self {
+        Measure { line: kind.name, way: Way::Stream, size }
+    }
+}
+
+struct Link {
+    end: Box<dyn End>,
+    in_process: bool,
+}
+
+pub struct Bench {
+    pub plan: &'static Plan,
+    pub shared: Shared,
+    pub process: Side,
+    thread: Option<Side>,
+    page: Page,
+    buffers: Buffers,
+    /// The next number on the page.
+    next: u64,
+    pub nanoseconds: f64,
+    links: HashMap<&'static str, Link>,
+    /// How many messages make a block.
+    counts: HashMap<Measure, u64>,
+}
+
+impl Bench {
+    pub fn new(plan: &'static Plan, shared: Shared) -> Outcome<Self> {
+        let page = Page::create(&page_name(&shared.base))?;
+        let process = Side::process(&shared)?;
+        Ok(Bench {
+            plan,
+            process,
+            thread: None,
+            page,
+            buffers: Buffers::new(),
+            next: 1,
+            nanoseconds: nanoseconds_per_tick(),
+            links: HashMap::new(),
+            counts: HashMap::new(),
+            shared,
+        })
+    }
+
+    /// Opens a line, if it isn't open yet. The error says why that line can't be had here.
+    pub fn open(&mut self, kind: &Kind) -> Outcome<()> {
+        if self.links.contains_key(kind.name) {
+            return Ok(());
+        }
+        let kind = lines::find(kind.name)?;
+        let offer = (kind.offer)(&self.shared)?;
+        let side = self.side(kind.in_process);
+        side.give(Job::Open { line: kind.name.to_owned(), address: offer.address })?;
+        let end = (offer.accept)();
+        side.answer()?;
+        self.links.insert(kind.name, Link { end: end?, in_process: kind.in_process });
+        Ok(())
+    }
+
+    fn side(&mut self, in_process: bool) -> &mut Side {
+        if in_process {
+            self.thread.get_or_insert_with(|| Side::thread(&self.shared))
+        } else {
+            &mut self.process
+        }
+    }
+
+    /// Runs a block of so many messages or round trips. Returns nanoseconds for each of them.
+    fn run(&mut self, measure: Measure, count: u64, times: Option<&mut Vec<u64>>) -> Outcome<f64> {
+        let Measure { line, way, size } = measure;
+        let (name, buffers) = (line.to_owned(), &mut self.buffers);
+        let link = self.links.get_mut(line).ok_or_else(|| format!("{line} is not open"))?;
+        let side = match &mut self.thread {
+            Some(thread) if link.in_process => thread,
+            _ => &mut self.process,
+        };
+        let elapsed = match way {
+            Way::RoundTrip => {
+                side.give(Job::Echo { line: name, size, rounds: count })?;
+                link.end.lead(buffers, size, WARM_UP, None)?;
+                let start = ticks();
+                link.end.lead(buffers, size, count, times)?;
+                ticks() - start
+            }
+            Way::Stream => {
+                let barrier = self.next;
+                self.next += 2;
+                side.give(Job::Drain { line: name, size, count, barrier })?;
+                self.page.lead::<true>(barrier, 1, || true);
+                let start = ticks();
+                link.end.send_all(buffers, size, count)?;
+                self.page.lead::<true>(barrier + 1, 1, || true);
+                ticks() - start
+            }
+        };
+        side.answer()?;
+        Ok(elapsed as f64 * self.nanoseconds / count as f64)
+    }
+
+    /// How many messages last as long as a block should.
+    fn count(&mut self, measure: Measure) -> Outcome<u64> {
+        if let Some(count) = self.counts.get(&measure) {
+            return Ok(*count);
+        }
+        let block = match measure.way {
+            Way::RoundTrip => self.plan.round_trips,
+            Way::Stream => self.plan.stream,
+        };
+        let count = calibrate(block, |count| self.run(measure, count, None))?;
+        self.counts.insert(measure, count);
+        Ok(count)
+    }
+
+    /// Runs a block. Returns nanoseconds for each message or round trip.
+    pub fn block(&mut self, measure: Measure) -> Outcome<f64> {
+        let count = self.count(measure)?;
+        self.run(measure, count, None)
+    }
+
+    /// Runs a block of round trips and notes each one's ticks.
+    pub fn timed_block(&mut self, measure: Measure, times: &mut Vec<u64>) -> Outcome<f64> {
+        let count = self.count(measure)?;
+        self.run(measure, count, Some(times))
+    }
+
+    /// Runs one stream of so many messages.
+    pub fn burst(&mut self, measure: Measure, count: u64) -> Outcome<f64> {
+        self.run(measure, count, None)
+    }
+
+    /// Each subject in turn with the reference: every block of a subject lies between two of the reference, and is set
+    /// against their mean.
+    pub fn compare(&mut self, reference: Measure, subjects: &[Measure]) -> Outcome<Vec<Comparison>> {
+        let mut comparisons: Vec<Comparison> = subjects.iter().map(|_| Comparison::default()).collect();
+        for measure in subjects {
+            self.count(*measure)?;
+        }
+        let mut before = self.block(reference)?;
+        for _ in 0..self.plan.blocks {
+            for (subject, comparison) in subjects.iter().zip(&mut comparisons) {
+                let figure = self.block(*subject)?;
+                let after = self.block(reference)?;
+                comparison.add(figure, (before + after) / 2.0);
+                before = after;
+            }
+        }
+        Ok(comparisons)
+    }
+
+    /// The bare line that is quicker on this processor: spun on with a pause instruction or without.
+    pub fn limit(&mut self) -> Outcome<&'static Kind> {
+        let kinds = [&lines::BARE, &lines::BARE_PAUSING];
+        let mut figures = [Vec::new(), Vec::new()];
+        for kind in kinds {
+            self.open(kind)?;
+        }
+        for _ in 0..self.plan.blocks {
+            for (kind, figures) in kinds.iter().zip(&mut figures) {
+                figures.push(self.block(Measure::round_trip(kind, 0))?);
+            }
+        }
+        let [busy, pausing] = figures.map(|figures| Spread::of(&figures).median);
+        Ok(kinds[usize::from(pausing < busy)])
+    }
+
+    /// Signals and sleeps of both ends so far.
+    pub fn kernel_calls(&mut self, kind: &Kind) -> Outcome<[u64; 2]> {
+        let theirs = self.process.ask(Job::KernelCalls { line: kind.name.to_owned() })?;
+        let ours = self.links.get(kind.name).and_then(|link| link.end.kernel_calls());
+        match (ours, &theirs[..]) {
+            (Some([a, b]), [c, d]) => Ok([a + c, b + d]),
+            _ => Err(format!("{} counts no kernel calls", kind.name).into()),
+        }
+    }
+}
+
+/// How many messages fill a block, by what `run` says that each of so many takes, in nanoseconds.
+pub fn calibrate(block: Duration, mut run: impl FnMut(u64) -> Outcome<f64>) -> Outcome<u64> {
+    const LEAST: u64 = 8;
+    let block = block.as_nanos() as f64;
+    let mut count = LEAST;
+    loop {
+        let each = run(count)?;
+        if each * count as f64 > block / 4.0 {
+            return Ok(((block / each) as u64).max(LEAST));
+        }
+        count *= 4;
+    }
+}

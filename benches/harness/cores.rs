@@ -1,0 +1,62 @@
+//! Where the two sides run, on what, and how long a tick is.
+
+use crate::bare::ticks;
+use core_affinity::CoreId;
+use std::time::{Duration, Instant};
+
+/// One core for each side, where the system lets us choose.
+pub struct Cores {
+    pub first: Option<usize>,
+    pub second: Option<usize>,
+}
+
+impl Cores {
+    /// Two that aren't threads of one core, if there are such.
+    pub fn choose() -> Self {
+        let all = core_affinity::get_core_ids().unwrap_or_default();
+        let first = all.first().map(|core| core.id);
+        let siblings = first.map(siblings).unwrap_or_default();
+        let apart = all.iter().skip(1).find(|core| !siblings.contains(&core.id));
+        match apart.or(all.get(1)) {
+            Some(second) => Cores { first, second: Some(second.id) },
+            None => Cores { first: None, second: None },
+        }
+    }
+
+    /// Keeps the calling thread, and those that it starts from now on, on one core.
+    pub fn pin(core: usize) -> bool {
+        core_affinity::set_for_current(CoreId { id: core })
+    }
+}
+
+/// The processors that share a core with this one. Only Linux tells.
+fn siblings(core: usize) -> Vec<usize> {
+    let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+    let list = std::fs::read_to_string(path).unwrap_or_default();
+    let range = |part: &str| -> Option<Vec<usize>> {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        Some((from.parse().ok()?..=to.parse().ok()?).collect())
+    };
+    list.trim().split(',').filter_map(range).flatten().collect()
+}
+
+/// Nanoseconds in a tick of the processor's counter.
+pub fn nanoseconds_per_tick() -> f64 {
+    let (time, start) = (Instant::now(), ticks());
+    std::thread::sleep(Duration::from_millis(100));
+    let (count, elapsed) = (ticks() - start, time.elapsed());
+    elapsed.as_nanos() as f64 / count.max(1) as f64
+}
+
+/// Whether this is Wine: its `ntdll` has a function more.
+pub fn is_wine() -> bool {
+    #[cfg(windows)]
+    {
+        use windows_sys::core::{s, w};
+        use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+        // SAFETY: both texts end in a zero, and every process has `ntdll`.
+        unsafe { GetProcAddress(GetModuleHandleW(w!("ntdll.dll")), s!("wine_get_version")).is_some() }
+    }
+    #[cfg(not(windows))]
+    false
+}

@@ -1,0 +1,175 @@
+//! xshm itself.
+
+use super::{Kind, Offer};
+use crate::line::{check_number, write_number, Buffers, Line, Outcome};
+use crate::side::Shared;
+use crate::PATIENCE;
+use std::hint::spin_loop;
+use std::time::Duration;
+use xshm::{ClientOptions, MessageBatch, ReceiveHalf, SendHalf, ServerOptions, ShmError};
+
+/// The ring of [`COMPACT`]: as many short messages as by default, and not much more.
+const COMPACT_RING: usize = 32 * 1024;
+/// Messages that [`ROOMY`] queues.
+const MANY: usize = 4000;
+/// Messages that [`BATCHED`] sends with one call.
+pub const BATCH: usize = 32;
+
+pub const SPINNING: Kind = Kind::new(
+    "xshm",
+    |shared| Offer::once(server(shared, "spinning", Duration::MAX, ServerOptions::new())?),
+    |shared, _| Ok(Box::new(client(shared, "spinning", Duration::MAX)?)),
+);
+
+pub const ROOMY: Kind = Kind::new(
+    "xshm, 4000 messages",
+    |shared| {
+        let options = ServerOptions::new().message_limit(MANY);
+        Offer::once(server(shared, "roomy", Duration::MAX, options)?)
+    },
+    |shared, _| Ok(Box::new(client(shared, "roomy", Duration::MAX)?)),
+);
+
+pub const COMPACT: Kind = Kind::new(
+    "xshm, small ring",
+    |shared| {
+        let options = ServerOptions::new().ring_size(COMPACT_RING);
+        Offer::once(server(shared, "compact", Duration::MAX, options)?)
+    },
+    |shared, _| Ok(Box::new(client(shared, "compact", Duration::MAX)?)),
+);
+
+pub const ASLEEP: Kind = Kind::new(
+    "xshm asleep",
+    |shared| Offer::once(server(shared, "asleep", Duration::ZERO, ServerOptions::new())?),
+    |shared, _| Ok(Box::new(client(shared, "asleep", Duration::ZERO)?)),
+);
+
+pub const BATCHED: Kind = Kind::new(
+    "xshm in batches",
+    |shared| {
+        let accept = server(shared, "batched", Duration::MAX, ServerOptions::new())?;
+        Offer::once(|| Ok(Batched::new(accept()?)))
+    },
+    |shared, _| Ok(Box::new(Batched::new(client(shared, "batched", Duration::MAX)?))),
+);
+
+/// Starts a server. What it returns waits for the client.
+fn server(
+    shared: &Shared,
+    what: &str,
+    spin: Duration,
+    options: ServerOptions,
+) -> Outcome<impl FnOnce() -> Outcome<Xshm>> {
+    let mut server = options.spin(spin).start(&format!("{}-{what}", shared.base))?;
+    Ok(move || {
+        server.wait_for_client(Some(PATIENCE))?;
+        // The halves are borrowed from their endpoint, which stays until the process ends.
+        let (tx, rx) = Box::leak(Box::new(server)).split()?;
+        Ok(Xshm { tx, rx, spins: spin > Duration::ZERO })
+    })
+}
+
+fn client(shared: &Shared, what: &str, spin: Duration) -> Outcome<Xshm> {
+    let client = ClientOptions::new().spin(spin).connect(&format!("{}-{what}", shared.base), PATIENCE)?;
+    let (tx, rx) = Box::leak(Box::new(client)).split()?;
+    Ok(Xshm { tx, rx, spins: spin > Duration::ZERO })
+}
+
+struct Xshm {
+    tx: &'static mut SendHalf,
+    rx: &'static mut ReceiveHalf,
+    spins: bool,
+}
+
+impl Line for Xshm {
+    #[inline]
+    fn send(&mut self, message: &[u8]) -> Outcome<()> {
+        loop {
+            match self.tx.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(ShmError::QueueFull) if self.spins => spin_loop(),
+                Err(ShmError::QueueFull) => return Ok(self.tx.send_timeout(message, None)?),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    #[inline]
+    fn receive(&mut self, message: &mut [u8]) -> Outcome<()> {
+        let len = self.rx.receive_into(message)?;
+        if len == message.len() {
+            Ok(())
+        } else {
+            Err(format!("{len} bytes came in place of {}", message.len()).into())
+        }
+    }
+
+    fn kernel_calls(&self) -> Option<[u64; 2]> {
+        let stats = self.rx.stats();
+        Some([stats.signals, stats.sleeps])
+    }
+}
+
+/// A stream in portions: so many messages with one call, and as many as are there with one.
+struct Batched {
+    line: Xshm,
+    messages: Vec<Vec<u8>>,
+    received: MessageBatch,
+}
+
+impl Batched {
+    fn new(line: Xshm) -> Self {
+        Batched { line, messages: Vec::new(), received: MessageBatch::default() }
+    }
+}
+
+impl Line for Batched {
+    fn send(&mut self, message: &[u8]) -> Outcome<()> {
+        self.line.send(message)
+    }
+
+    fn receive(&mut self, message: &mut [u8]) -> Outcome<()> {
+        self.line.receive(message)
+    }
+
+    fn send_all(&mut self, _: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
+        self.messages.resize(BATCH, Vec::new());
+        self.messages.iter_mut().for_each(|message| message.resize(size, 0x5a));
+        let mut numbers = 0..count;
+        while !numbers.is_empty() {
+            let mut filled = 0;
+            for (message, number) in self.messages.iter_mut().zip(&mut numbers) {
+                write_number(message, number);
+                filled += 1;
+            }
+            let mut sent = 0;
+            while sent < filled {
+                match self.line.tx.try_send_batch(&self.messages[sent..filled])? {
+                    0 => spin_loop(),
+                    more => sent += more,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_all(&mut self, _: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
+        let mut next = 0;
+        while next < count {
+            self.line.rx.receive_batch(&mut self.received)?;
+            for message in self.received.iter() {
+                if message.len() != size {
+                    return Err(format!("{} bytes came in place of {size}", message.len()).into());
+                }
+                check_number(message, next)?;
+                next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn kernel_calls(&self) -> Option<[u64; 2]> {
+        self.line.kernel_calls()
+    }
+}

@@ -1,0 +1,240 @@
+//! The table, and the same as JSON.
+
+use crate::figures::{Comparison, Spread};
+use serde::Serialize;
+use std::fmt::Write;
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+    /// A figure to know, not to reach.
+    None,
+}
+
+impl Goal {
+    fn is_reached(self, figure: f64) -> Option<bool> {
+        match self {
+            Goal::AtMost(most) => Some(figure <= most),
+            Goal::AtLeast(least) => Some(figure >= least),
+            Goal::None => None,
+        }
+    }
+}
+
+/// A line of the table.
+#[derive(Serialize)]
+pub struct Row {
+    /// The row of the plan, such as `P1`, or another section's name.
+    pub section: &'static str,
+    pub what: String,
+    /// What it is divided by.
+    pub against: String,
+    pub ratio: Option<Spread>,
+    pub blocks: usize,
+    pub goal: Goal,
+    pub reached: Option<bool>,
+    /// Nanoseconds, medians, where they were taken.
+    pub subject_ns: Option<f64>,
+    pub reference_ns: Option<f64>,
+    /// Why there's no figure, or what belongs to it.
+    pub note: String,
+    /// What the figures are of, where blocks were compared.
+    #[serde(skip)]
+    samples: Option<Samples>,
+}
+
+struct Samples {
+    comparison: Comparison,
+    spread: fn(&Comparison) -> Spread,
+}
+
+impl Row {
+    pub fn new(
+        section: &'static str,
+        what: impl Into<String>,
+        against: impl Into<String>,
+        goal: Goal,
+    ) -> Self {
+        Row {
+            section,
+            what: what.into(),
+            against: against.into(),
+            ratio: None,
+            blocks: 0,
+            goal,
+            reached: None,
+            subject_ns: None,
+            reference_ns: None,
+            note: String::new(),
+            samples: None,
+        }
+    }
+
+    /// A row without a figure, and why.
+    pub fn missing(mut self, why: impl ToString) -> Self {
+        self.note = format!("not measured: {}", why.to_string());
+        self
+    }
+
+    pub fn with(mut self, ratio: Spread, blocks: usize) -> Self {
+        self.reached = self.goal.is_reached(ratio.median);
+        (self.ratio, self.blocks) = (Some(ratio), blocks);
+        self
+    }
+
+    /// Times, of which less is better.
+    pub fn times(self, comparison: &Comparison) -> Self {
+        self.sampled(Samples { comparison: comparison.clone(), spread: Comparison::times })
+    }
+
+    /// Rates, of which more is better.
+    pub fn rates(self, comparison: &Comparison) -> Self {
+        self.sampled(Samples { comparison: comparison.clone(), spread: Comparison::rates })
+    }
+
+    fn sampled(self, samples: Samples) -> Self {
+        let Samples { comparison, spread } = &samples;
+        let mut row = self.with(spread(comparison), comparison.blocks());
+        row.subject_ns = Some(Spread::of(&comparison.subject).median);
+        row.reference_ns = Some(Spread::of(&comparison.reference).median);
+        row.samples = Some(samples);
+        row
+    }
+
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.note = note.into();
+        self
+    }
+}
+
+/// Quantiles of round trips, or the rate of a stream, for the pictures.
+#[derive(Serialize)]
+pub struct Point {
+    pub line: &'static str,
+    pub size: usize,
+    /// Nanoseconds: 50, 90, 99 and 99.9 %.
+    pub round_trip_ns: [f64; 4],
+    pub messages_per_second: Option<f64>,
+}
+
+#[derive(Serialize)]
+pub struct Report {
+    pub system: &'static str,
+    /// Whether what looks like Windows is Wine.
+    pub wine: bool,
+    pub architecture: &'static str,
+    pub processors: usize,
+    pub pinned: bool,
+    pub quick: bool,
+    pub rows: Vec<Row>,
+    pub points: Vec<Point>,
+}
+
+impl Report {
+    /// Adds rows. Blocks of a row that is there already are added to that one.
+    pub fn add(&mut self, rows: Vec<Row>) {
+        for row in rows {
+            let key = |row: &Row| (row.section, row.what.clone(), row.against.clone());
+            let same = |other: &&mut Row| key(other) == key(&row);
+            match (self.rows.iter_mut().rfind(same), row) {
+                (Some(Row { samples: Some(samples), .. }), Row { samples: Some(more), .. }) => {
+                    samples.comparison.extend(more.comparison);
+                }
+                // The same reason why there is no figure, from another session.
+                (Some(_), _) => {}
+                (None, row) => self.rows.push(row),
+            }
+        }
+    }
+
+    /// Makes the figures of what has been added since.
+    pub fn finish(&mut self) {
+        for row in &mut self.rows {
+            if let Some(samples) = row.samples.take() {
+                let plain = std::mem::replace(row, Row::new("", "", "", Goal::None));
+                *row = plain.sampled(samples);
+            }
+        }
+    }
+
+    pub fn table(&self) -> String {
+        let mut lines = vec![[
+            "row",
+            "what",
+            "divided by",
+            "median",
+            "p10 to p90",
+            "goal",
+            "",
+            "ours ns",
+            "theirs ns",
+            "",
+        ]
+        .map(str::to_owned)];
+        lines.extend(self.rows.iter().map(cells));
+        let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
+        let widths: [usize; COLUMNS] = std::array::from_fn(width);
+        let mut table = String::new();
+        for line in lines {
+            let mut text = String::new();
+            for (at, cell) in line.iter().enumerate() {
+                let width = widths[at];
+                // Figures stand at the right, words at the left.
+                let written = if matches!(at, 3 | 7 | 8) {
+                    write!(text, "{cell:>width$}  ")
+                } else {
+                    write!(text, "{cell:<width$}  ")
+                };
+                written.expect("a string takes all text");
+            }
+            table.push_str(text.trim_end());
+            table.push('\n');
+        }
+        table
+    }
+}
+
+const COLUMNS: usize = 10;
+
+fn cells(row: &Row) -> [String; COLUMNS] {
+    let (median, spread) = match row.ratio {
+        Some(Spread { p10, median, p90 }) => (figure(median), format!("{} to {}", figure(p10), figure(p90))),
+        None => ("–".to_owned(), String::new()),
+    };
+    let goal = match row.goal {
+        Goal::AtMost(most) => format!("≤ {most}"),
+        Goal::AtLeast(least) => format!("≥ {least}"),
+        Goal::None => String::new(),
+    };
+    let verdict = match row.reached {
+        Some(true) => "reached",
+        Some(false) => "NOT reached",
+        None => "",
+    };
+    let nanoseconds = |time: Option<f64>| time.map_or(String::new(), figure);
+    [
+        row.section.to_owned(),
+        row.what.clone(),
+        row.against.clone(),
+        median,
+        spread,
+        goal,
+        verdict.to_owned(),
+        nanoseconds(row.subject_ns),
+        nanoseconds(row.reference_ns),
+        row.note.clone(),
+    ]
+}
+
+/// Three digits that count.
+fn figure(figure: f64) -> String {
+    match figure.abs() {
+        0.0 => "0".to_owned(),
+        size if size < 0.1 => format!("{figure:.3}"),
+        size if size < 10.0 => format!("{figure:.2}"),
+        size if size < 100.0 => format!("{figure:.1}"),
+        _ => format!("{figure:.0}"),
+    }
+}

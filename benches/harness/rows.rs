@@ -1,0 +1,210 @@
+//! The rows of the plan, between two processes: round trips, streams, kernel calls, memory.
+
+use crate::bench::{Bench, Measure};
+use crate::figures::Spread;
+use crate::line::{Outcome, LONGEST};
+use crate::lines::{Kind, ASLEEP, BARE, BATCH, BATCHED, COMPACT, COPY, FRAMES, ROOMY, SIGNALS, XSHM};
+use crate::peers;
+use crate::report::{Goal, Row};
+
+/// Of a round trip's message where no other is asked for.
+const SMALL: usize = 64;
+const KILOBYTE: usize = 1024;
+
+/// P1: round trips with both sides spinning, against two bare cache lines.
+pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    const SIZES: [(usize, Goal); 8] = [
+        (8, Goal::AtMost(1.5)),
+        (56, Goal::AtMost(1.5)),
+        (SMALL, Goal::AtMost(2.0)),
+        (256, Goal::None),
+        (KILOBYTE, Goal::None),
+        (4096, Goal::None),
+        (16_384, Goal::None),
+        (LONGEST, Goal::None),
+    ];
+    /// Of these, those of which the table also says what frames cost that nothing makes safe.
+    const FEWEST: usize = 3;
+    bench.open(&XSHM)?;
+    bench.open(&FRAMES)?;
+    let limit = bench.limit()?;
+    let ours = SIZES.iter().map(|(size, _)| Measure::round_trip(&XSHM, *size));
+    let frames = SIZES[..FEWEST].iter().map(|(size, _)| Measure::round_trip(&FRAMES, *size));
+    let subjects: Vec<_> = ours.chain(frames).collect();
+    let comparisons = bench.compare(Measure::round_trip(limit, 0), &subjects)?;
+    let row = |((size, goal), comparison): (_, &_)| {
+        // Whichever of the two bare lines it was.
+        Row::new("P1", format!("round trip, {size} bytes"), BARE.name, goal).times(comparison)
+    };
+    let bare = |((size, _), comparison): (_, &_)| {
+        Row::new("P1", format!("({}, {size} bytes)", FRAMES.name), BARE.name, Goal::None).times(comparison)
+    };
+    let (ours, frames) = comparisons.split_at(SIZES.len());
+    Ok(SIZES.into_iter().zip(ours).map(row).chain(SIZES.into_iter().zip(frames).map(bare)).collect())
+}
+
+/// P2: the same against iceoryx2.
+pub fn against_iceoryx(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    let row = |name| Row::new("P2", format!("round trip, {SMALL} bytes"), name, Goal::AtMost(0.6));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = bench;
+        Ok(vec![row("iceoryx2").missing("taken on Linux alone")])
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let peer = &peers::ICEORYX;
+        bench.open(&XSHM)?;
+        bench.open(peer)?;
+        let subject = Measure::round_trip(&XSHM, SMALL);
+        let comparisons = bench.compare(Measure::round_trip(peer, SMALL), &[subject])?;
+        Ok(comparisons.iter().map(|comparison| row(peer.name).times(comparison)).collect())
+    }
+}
+
+/// P3: streams of short messages, against rtrb.
+pub fn short_streams(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    let goal = Goal::AtLeast(0.9);
+    let kinds = [
+        (&XSHM, "one at a time".to_owned(), goal),
+        (&BATCHED, format!("{BATCH} with one call"), goal),
+        (&COMPACT, "one at a time, ring of 32 KiB".to_owned(), Goal::None),
+        (&ROOMY, "one at a time, 4000 wait at most".to_owned(), Goal::None),
+        (&COPY, "(memcpy, slot by slot)".to_owned(), Goal::None),
+        (&peers::RTRB_BATCHED, format!("(rtrb itself, {BATCH} with one call)"), Goal::None),
+    ];
+    bench.open(&peers::RTRB)?;
+    for (kind, ..) in &kinds {
+        bench.open(kind)?;
+    }
+    let subjects = kinds.each_ref().map(|(kind, ..)| Measure::stream(kind, SMALL));
+    let comparisons = bench.compare(Measure::stream(&peers::RTRB, SMALL), &subjects)?;
+    let row = |((_, how, goal), comparison)| {
+        Row::new("P3", format!("rate, {SMALL} bytes, {how}"), peers::RTRB.name, goal).rates(comparison)
+    };
+    Ok(kinds.into_iter().zip(&comparisons).map(row).collect())
+}
+
+/// P4: streams of the longest messages, against `memcpy`.
+pub fn long_streams(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    bench.open(&XSHM)?;
+    bench.open(&COPY)?;
+    let subject = Measure::stream(&XSHM, LONGEST);
+    let comparisons = bench.compare(Measure::stream(&COPY, LONGEST), &[subject])?;
+    let row = |comparison| {
+        Row::new("P4", format!("rate, {LONGEST} bytes"), COPY.name, Goal::AtLeast(0.8)).rates(comparison)
+    };
+    Ok(comparisons.iter().map(row).collect())
+}
+
+/// P5: round trips with both sides asleep, against the kernel's signals.
+pub fn asleep(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    bench.open(&ASLEEP)?;
+    bench.open(&SIGNALS)?;
+    let subject = Measure::round_trip(&ASLEEP, SMALL);
+    let comparisons = bench.compare(Measure::round_trip(&SIGNALS, 0), &[subject])?;
+    let row = |comparison| {
+        Row::new("P5", format!("round trip asleep, {SMALL} bytes"), SIGNALS.name, Goal::AtMost(1.15))
+            .times(comparison)
+    };
+    Ok(comparisons.iter().map(row).collect())
+}
+
+/// P6: kernel calls, as both ends count them.
+pub fn kernel_calls(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    /// Messages of a burst that find the receiver asleep.
+    const BURST: u64 = 100;
+    bench.open(&XSHM)?;
+    bench.open(&ASLEEP)?;
+    let blocks = bench.plan.blocks;
+
+    let before = bench.kernel_calls(&XSHM)?;
+    for _ in 0..blocks {
+        bench.block(Measure::round_trip(&XSHM, SMALL))?;
+        bench.block(Measure::stream(&XSHM, SMALL))?;
+    }
+    let after = bench.kernel_calls(&XSHM)?;
+    let awake = (after[0] - before[0] + after[1] - before[1]) as f64;
+    let awake_row = Row::new("P6", "kernel calls while awake", "none expected", Goal::AtMost(0.0))
+        .with(Spread::exactly(awake), blocks);
+
+    let before = bench.kernel_calls(&ASLEEP)?;
+    for _ in 0..blocks {
+        bench.burst(Measure::stream(&ASLEEP, SMALL), BURST)?;
+    }
+    let after = bench.kernel_calls(&ASLEEP)?;
+    let (signals, sleeps) = (after[0] - before[0], after[1] - before[1]);
+    let row = Row::new("P6", "signals, receiver asleep", "sleeps", Goal::AtMost(1.0));
+    let asleep_row = if sleeps == 0 {
+        row.missing("no side ever slept")
+    } else {
+        let messages = blocks as u64 * BURST;
+        row.with(Spread::exactly(signals as f64 / sleeps as f64), blocks)
+            .note(format!("{messages} messages, {signals} signals, {sleeps} sleeps"))
+    };
+    Ok(vec![awake_row, asleep_row])
+}
+
+/// P8: what connecting touches of the section, in KiB.
+pub fn connecting(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    let row = Row::new("P8", "KiB of the section after connecting", "1 KiB", Goal::AtMost(63.0));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = bench;
+        Ok(vec![row.missing("only Linux tells")])
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use crate::side::Job;
+        let name = format!("{}-fresh", bench.shared.base);
+        let mut server = xshm::SharedServer::start(&name)?;
+        bench.process.give(Job::Connect { server: name })?;
+        server.wait_for_client(Some(crate::PATIENCE))?;
+        bench.process.answer()?;
+        let section = i32::try_from(server.section_handle())?;
+        // SAFETY: all bit patterns are valid for it, zeros among them.
+        let mut status: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is the server's, and open; the structure is lent.
+        if unsafe { libc::fstat(section, &mut status) } != 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        let touched = status.st_blocks * 512;
+        let whole = status.st_size / 1024;
+        Ok(vec![row.with(Spread::exactly(touched as f64 / 1024.0), 1).note(format!("of {whole} KiB"))])
+    }
+}
+
+/// Every peer in turn, where it can be had: round trips and streams.
+pub fn peers(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    let mut rows = Vec::new();
+    for kind in [&XSHM, &ASLEEP] {
+        bench.open(kind)?;
+    }
+    for peer in peers::ALL {
+        eprintln!("  {}", peer.name);
+        if let Err(error) = bench.open(peer) {
+            rows.push(Row::new("peers", "round trips and streams", peer.name, Goal::None).missing(error));
+            continue;
+        }
+        for size in [SMALL, KILOBYTE] {
+            // A peer that sleeps in the kernel is set beside us asleep as well: like and like.
+            let subjects: &[&Kind] = if peer.sleeps { &[&XSHM, &ASLEEP] } else { &[&XSHM] };
+            let measures: Vec<_> = subjects.iter().map(|kind| Measure::round_trip(kind, size)).collect();
+            let comparisons = bench.compare(Measure::round_trip(peer, size), &measures)?;
+            for (kind, comparison) in subjects.iter().zip(&comparisons) {
+                let asleep = if kind.name == ASLEEP.name { " asleep" } else { "" };
+                let what = format!("round trip{asleep}, {size} bytes");
+                rows.push(Row::new("peers", what, peer.name, Goal::None).times(comparison));
+            }
+        }
+        for size in [SMALL, LONGEST] {
+            let subject = Measure::stream(&XSHM, size);
+            let comparisons = bench.compare(Measure::stream(peer, size), &[subject])?;
+            for comparison in &comparisons {
+                let what = format!("rate, {size} bytes");
+                rows.push(Row::new("peers", what, peer.name, Goal::None).rates(comparison));
+            }
+        }
+    }
+    Ok(rows)
+}

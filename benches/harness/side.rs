@@ -1,0 +1,264 @@
+//! The other side: a second process of this program, or a thread for lines that stay in one process.
+//!
+//! ```text
+//!   first process ── a job, one line of JSON ──► standard input of the second
+//!                 ◄── its answer ───────────────  standard output of the second
+//! ```
+//!
+//! Pipes carry the jobs, so that no line under test is needed to test another. In both directions a thread reads,
+//! which ends its process when the pipe does: a side that spins for the other's sake must not outlive it.
+
+use crate::bare::Page;
+use crate::cores::Cores;
+use crate::line::{Buffers, End, Outcome};
+use crate::{crowd, lines};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{mpsc, Arc};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The first argument of a second process; what it shares with the first follows.
+pub const SECOND: &str = "--run-as-second-process";
+/// Rounds that belong to no figure, before each block of round trips.
+pub const WARM_UP: u64 = 16;
+
+/// What both sides know from the start.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Shared {
+    /// What all names begin with: no other run has it.
+    pub base: String,
+    /// Where the other side runs.
+    pub core: Option<usize>,
+    /// Descriptors that the second process inherits.
+    pub inherited: Vec<i32>,
+}
+
+impl Shared {
+    /// For the first process. Sessions of one run differ in their names.
+    pub fn new(session: usize, core: Option<usize>) -> Outcome<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+        let base = format!("xshm-bench-{}-{session}-{now:x}", std::process::id());
+        Ok(Shared { base, core, inherited: lines::signals::inheritable()? })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub enum Job {
+    /// Open the other end of a line.
+    Open { line: String, address: String },
+    /// Answer round trips.
+    Echo { line: String, size: usize, rounds: u64 },
+    /// Receive a stream; `barrier` is the page's next number.
+    Drain { line: String, size: usize, count: u64, barrier: u64 },
+    /// Answers with signals and sleeps.
+    KernelCalls { line: String },
+    /// Connect to an xshm server, and stay.
+    Connect { server: String },
+    /// Connect so many clients to a multi server.
+    Join { server: String, clients: usize },
+    /// Connect one more, for [`Job::Exchange`].
+    JoinBusy { server: String },
+    /// Exchange messages with a multi server. Answers with nanoseconds.
+    Exchange { server: String, size: usize, messages: u64 },
+}
+
+const CLOSED: &str = "a line that is not open";
+
+type Answer = Result<Vec<u64>, String>;
+
+/// What a side has open.
+struct Ends {
+    page: Page,
+    ends: HashMap<String, Box<dyn End>>,
+    connected: Vec<xshm::SharedClient>,
+    crowd: crowd::Crowd,
+    buffers: Buffers,
+    shared: Shared,
+}
+
+impl Ends {
+    fn new(shared: Shared) -> Outcome<Self> {
+        if let Some(core) = shared.core {
+            Cores::pin(core);
+        }
+        let page = Page::open(&page_name(&shared.base))?;
+        let crowd = crowd::Crowd::new(&shared.base);
+        let (ends, connected, buffers) = (HashMap::new(), Vec::new(), Buffers::new());
+        Ok(Ends { page, ends, connected, crowd, buffers, shared })
+    }
+
+    fn work(&mut self, job: Job) -> Outcome<Vec<u64>> {
+        match job {
+            Job::Open { line, address } => {
+                let end = lines::find(&line)?.open(&self.shared, &address)?;
+                self.ends.insert(line, end);
+            }
+            Job::Echo { line, size, rounds } => {
+                let end = self.ends.get_mut(&line).ok_or(CLOSED)?;
+                end.follow(&mut self.buffers, size, WARM_UP + rounds)?;
+            }
+            Job::Drain { line, size, count, barrier } => {
+                let end = self.ends.get_mut(&line).ok_or(CLOSED)?;
+                self.page.follow::<true>(barrier, 1, || true);
+                end.receive_all(&mut self.buffers, size, count)?;
+                self.page.follow::<true>(barrier + 1, 1, || true);
+            }
+            Job::KernelCalls { line } => {
+                let end = self.ends.get(&line).ok_or(CLOSED)?;
+                return Ok(end.kernel_calls().map_or(Vec::new(), Vec::from));
+            }
+            Job::Connect { server } => {
+                self.connected.push(xshm::SharedClient::connect(&server, crate::PATIENCE)?);
+            }
+            Job::Join { server, clients } => self.crowd.join(&server, clients)?,
+            Job::JoinBusy { server } => self.crowd.join_busy(&server)?,
+            Job::Exchange { server, size, messages } => {
+                return Ok(vec![self.crowd.exchange(&server, size, messages)?]);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// An error in opening something is an answer. Any other leaves the first side waiting in the middle of a block,
+    /// and is the end.
+    fn answer(&mut self, job: Job) -> Outcome<Answer> {
+        let may_fail =
+            matches!(job, Job::Open { .. } | Job::Connect { .. } | Job::Join { .. } | Job::JoinBusy { .. });
+        match self.work(job) {
+            Ok(numbers) => Ok(Ok(numbers)),
+            Err(error) if may_fail => Ok(Err(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+pub fn page_name(base: &str) -> String {
+    format!("{base}-barrier")
+}
+
+/// All that a second process does.
+pub fn serve(shared: &str) -> Outcome<()> {
+    let shared = serde_json::from_str(shared)?;
+    let (sender, jobs) = mpsc::channel();
+    thread::spawn(move || {
+        for line in std::io::stdin().lines() {
+            let Ok(job) = line.map_err(|_| ()).and_then(|line| serde_json::from_str(&line).map_err(|_| ()))
+            else {
+                break;
+            };
+            if sender.send(job).is_err() {
+                return;
+            }
+        }
+        // Dropping the sender is enough for a side that waits for its next job, and for one that is in the middle of
+        // a block nobody would come any more.
+        drop(sender);
+        thread::sleep(crate::PATIENCE / 10);
+        std::process::exit(1);
+    });
+    let mut ends = Ends::new(shared)?;
+    for job in jobs {
+        let answer = ends.answer(job)?;
+        let mut output = std::io::stdout().lock();
+        serde_json::to_writer(&mut output, &answer)?;
+        output.write_all(b"\n")?;
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// The other side, as the first one has it.
+pub struct Side {
+    jobs: Jobs,
+    answers: mpsc::Receiver<Answer>,
+    leaving: Arc<AtomicBool>,
+}
+
+enum Jobs {
+    Process { child: Child, input: Option<ChildStdin> },
+    Thread(mpsc::Sender<Job>),
+}
+
+impl Side {
+    pub fn process(shared: &Shared) -> Outcome<Self> {
+        let program = std::env::current_exe()?;
+        let mut child = Command::new(program)
+            .args([SECOND, &serde_json::to_string(shared)?])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().ok_or("no pipe from the second process")?);
+        let (sender, answers) = mpsc::channel();
+        let leaving = Arc::new(AtomicBool::new(false));
+        let left = leaving.clone();
+        thread::spawn(move || {
+            for answer in output.lines().map_while(Result::ok) {
+                let answer = serde_json::from_str(&answer).unwrap_or_else(|error| Err(error.to_string()));
+                if sender.send(answer).is_err() {
+                    return;
+                }
+            }
+            if !left.load(Ordering::Relaxed) {
+                eprintln!("the second process ended in the middle of it");
+                std::process::exit(1);
+            }
+        });
+        Ok(Side { jobs: Jobs::Process { child, input }, answers, leaving })
+    }
+
+    pub fn thread(shared: &Shared) -> Self {
+        let (jobs, received) = mpsc::channel::<Job>();
+        let (sender, answers) = mpsc::channel();
+        let shared = shared.clone();
+        thread::spawn(move || {
+            let work = || -> Outcome<()> {
+                let mut ends = Ends::new(shared)?;
+                for job in received {
+                    sender.send(ends.answer(job)?)?;
+                }
+                Ok(())
+            };
+            if let Err(error) = work() {
+                eprintln!("the second thread failed: {error}");
+                std::process::exit(1);
+            }
+        });
+        Side { jobs: Jobs::Thread(jobs), answers, leaving: Arc::default() }
+    }
+
+    pub fn give(&mut self, job: Job) -> Outcome<()> {
+        match &mut self.jobs {
+            Jobs::Thread(jobs) => jobs.send(job)?,
+            Jobs::Process { input, .. } => {
+                let line = serde_json::to_string(&job)? + "\n";
+                let input = input.as_mut().ok_or("the second process has been sent away")?;
+                input.write_all(line.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn answer(&mut self) -> Outcome<Vec<u64>> {
+        Ok(self.answers.recv()??)
+    }
+
+    pub fn ask(&mut self, job: Job) -> Outcome<Vec<u64>> {
+        self.give(job)?;
+        self.answer()
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        self.leaving.store(true, Ordering::Relaxed);
+        if let Jobs::Process { child, input } = &mut self.jobs {
+            drop(input.take());
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! How fast xshm is, as ratios.
+//!
+//! ```text
+//! cargo bench --manifest-path benches/Cargo.toml
+//! cargo bench --manifest-path benches/Cargo.toml -- --only P1,P3
+//! ci/wine.sh bench --manifest-path benches/Cargo.toml -- --quick
+//! ```
+//!
+//! The time of a message says more about the machine, and about who else uses it just then, than about the library.
+//! So every figure is a ratio to a limit or to a peer, taken in the same run, in short blocks in turn: reference, ours,
+//! reference, ours, …, reference. The table gives the median of the ratios of many such blocks, and how they spread.
+
+#[path = "../../examples/ping_pong/bare.rs"]
+mod bare;
+mod bench;
+mod cores;
+mod crowd;
+mod curves;
+mod figures;
+mod line;
+mod lines;
+mod many;
+#[path = "../peers/mod.rs"]
+mod peers;
+mod pictures;
+mod region;
+mod report;
+mod rows;
+mod side;
+
+use bench::{Bench, Plan};
+use clap::Parser;
+use cores::Cores;
+use line::Outcome;
+use report::{Report, Row};
+use side::{Shared, SECOND};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long one side waits for the other before it gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const FULL: Plan = Plan {
+    sessions: 5,
+    blocks: 40,
+    round_trips: Duration::from_millis(1),
+    stream: Duration::from_millis(3),
+    curve_blocks: 10,
+    clients: if cfg!(windows) { &[1, 20, 200] } else { &[1, 20, 200, 1000] },
+};
+
+const QUICK: Plan = Plan {
+    sessions: 1,
+    blocks: 3,
+    round_trips: Duration::from_micros(500),
+    stream: Duration::from_millis(1),
+    curve_blocks: 1,
+    clients: &[1, 20],
+};
+
+/// xshm against its limits and its peers
+#[derive(Parser)]
+struct Arguments {
+    /// A few short blocks of everything: shows that it runs
+    #[arg(long)]
+    quick: bool,
+    /// Only these sections: P1 to P6, P8, P9, peers, curves
+    #[arg(long, value_delimiter = ',', value_name = "SECTION")]
+    only: Vec<String>,
+    /// Write the figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the pictures to this folder
+    #[arg(long, value_name = "FOLDER")]
+    svg: Option<PathBuf>,
+    /// Cargo gives this to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+type Section = fn(&mut Bench) -> Outcome<Vec<Row>>;
+
+/// How often a section is taken.
+enum Times {
+    Once,
+    /// In each session: between processes of its own, in memory of its own, whose place in the caches matters.
+    EachSession,
+}
+
+const SECTIONS: [(&str, Times, Section); 9] = [
+    ("P1", Times::EachSession, rows::round_trips),
+    ("P2", Times::EachSession, rows::against_iceoryx),
+    ("P3", Times::EachSession, rows::short_streams),
+    ("P4", Times::EachSession, rows::long_streams),
+    ("P5", Times::EachSession, rows::asleep),
+    ("P6", Times::Once, rows::kernel_calls),
+    ("P8", Times::Once, rows::connecting),
+    ("P9", Times::Once, many::clients),
+    ("peers", Times::Once, rows::peers),
+];
+/// The section of the pictures.
+const CURVES: &str = "curves";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let outcome = match (arguments.next(), arguments.next()) {
+        (Some(first), Some(shared)) if first == SECOND => side::serve(&shared),
+        _ => measure(&Arguments::parse()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Outcome<()> {
+    let wanted = |name: &str| {
+        arguments.only.is_empty() || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name))
+    };
+    let known = |only: &str| {
+        SECTIONS.iter().map(|(name, ..)| *name).chain([CURVES]).any(|name| only.eq_ignore_ascii_case(name))
+    };
+    if let Some(unknown) = arguments.only.iter().find(|only| !known(only)) {
+        return Err(format!("no section is called {unknown}").into());
+    }
+    many::allow_many_files();
+    let plan = if arguments.quick { &QUICK } else { &FULL };
+    let mut report = Report {
+        system: std::env::consts::OS,
+        wine: cores::is_wine(),
+        architecture: std::env::consts::ARCH,
+        processors: std::thread::available_parallelism().map_or(1, Into::into),
+        pinned: false,
+        quick: arguments.quick,
+        rows: Vec::new(),
+        points: Vec::new(),
+    };
+    let cores = Cores::choose();
+    for session in 1..=plan.sessions {
+        let mut bench = Bench::new(plan, Shared::new(session, cores.second)?)?;
+        report.pinned = cores.first.is_some_and(Cores::pin);
+        for (name, times, section) in &SECTIONS {
+            if wanted(name) && (session == 1 || matches!(times, Times::EachSession)) {
+                eprintln!("{name} ({session} of {})", plan.sessions);
+                report.add(section(&mut bench)?);
+            }
+        }
+        if wanted(CURVES) && session == plan.sessions {
+            eprintln!("{CURVES}");
+            report.points = curves::points(&mut bench)?;
+        }
+    }
+    report.finish();
+    print(&report);
+    if let Some(path) = &arguments.json {
+        std::fs::create_dir_all(path.parent().ok_or("no file to write to")?)?;
+        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")?;
+    }
+    if let Some(folder) = &arguments.svg {
+        pictures::draw(&report, folder)?;
+    }
+    Ok(())
+}
+
+fn print(report: &Report) {
+    let Report { architecture, processors, .. } = report;
+    let system = if report.wine { "Wine" } else { report.system };
+    let pinned =
+        if report.pinned { "each side on a core of its own" } else { "the system chooses the cores" };
+    println!("Two processes, {processors} processors, {system} on {architecture}; {pinned}.");
+    println!("Each median is that of the ratios of blocks in turn, ours divided by the limit's or the peer's; for a");
+    println!("rate more is better. The times are medians of the blocks, for a message or a round trip.\n");
+    print!("{}", report.table());
+    println!("\nP7, no wake-ups while idle, is a test: tests/idle.rs.");
+}

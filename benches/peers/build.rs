@@ -1,0 +1,64 @@
+//! Builds the one peer that is C++, if its headers are there; says why not otherwise.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+fn main() {
+    println!("cargo::rustc-check-cfg=cfg(boost)");
+    for path in ["peers/build.rs", "peers/boost_queue.cpp", HEADERS] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    match boost() {
+        Ok(()) => println!("cargo::rustc-cfg=boost"),
+        Err(reason) => println!("cargo::rustc-env=BOOST_MISSING={reason}"),
+    }
+}
+
+/// Where packages of Linux distributions put them.
+const HEADERS: &str = "/usr/include/boost";
+
+fn boost() -> Result<(), String> {
+    if !Path::new(HEADERS).join("interprocess").is_dir() {
+        return Err("no headers of Boost (package libboost-dev)".to_owned());
+    }
+    let target = env::var("TARGET").unwrap_or_default();
+    let mut build = cc::Build::new();
+    // The library is linked below, as a whole: Wine has no libstdc++.
+    build.cpp(true).std("c++17").warnings(false).file("peers/boost_queue.cpp").cargo_warnings(false);
+    if target.ends_with("-windows-gnu") {
+        build.cpp_link_stdlib(None);
+        build.include(headers_alone().map_err(|error| error.to_string())?);
+    }
+    build.try_compile("boost_queue").map_err(|error| {
+        let reason = error.to_string();
+        format!("the C++ compiler failed ({})", reason.lines().next().unwrap_or_default())
+    })?;
+    if target.ends_with("-windows-gnu") {
+        let compiler = build.try_get_compiler().map_err(|error| error.to_string())?;
+        let library = Command::new(compiler.path())
+            .arg("-print-file-name=libstdc++.a")
+            .output()
+            .map_err(|error| error.to_string())?;
+        let library = PathBuf::from(String::from_utf8_lossy(&library.stdout).trim());
+        let folder = library.parent().ok_or("no static libstdc++")?;
+        println!("cargo::rustc-link-search=native={}", folder.display());
+        println!("cargo::rustc-link-lib=static=stdc++");
+        for library in ["ole32", "oleaut32", "advapi32"] {
+            println!("cargo::rustc-link-lib={library}");
+        }
+    }
+    Ok(())
+}
+
+/// A folder with Boost in it and nothing else: the system's own headers are none for another system's compiler.
+fn headers_alone() -> std::io::Result<PathBuf> {
+    let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("include");
+    let link = folder.join("boost");
+    if !link.exists() {
+        fs::create_dir_all(&folder)?;
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(HEADERS, &link)?;
+    }
+    Ok(folder)
+}

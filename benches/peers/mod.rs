@@ -1,0 +1,33 @@
+//! What xshm is compared with: one file for each, which uses it as its own documentation recommends.
+//!
+//! Both sides of a line know how long the next message is, so that a stream of bytes needs no lengths in it: that
+//! spares some of these peers work which they would have otherwise.
+
+mod boost;
+#[cfg(target_os = "linux")]
+mod iceoryx;
+#[cfg(target_os = "linux")]
+mod ipc_channel;
+#[cfg(windows)]
+mod named_pipe;
+#[cfg(unix)]
+mod pipe;
+mod rtrb;
+mod streams;
+mod tcp;
+#[cfg(unix)]
+mod unix_socket;
+
+use crate::lines::Kind;
+
+pub const RTRB: Kind = rtrb::KIND;
+/// Not among [`ALL`], which pass messages one at a time.
+pub const RTRB_BATCHED: Kind = rtrb::BATCHED;
+#[cfg(target_os = "linux")]
+pub const ICEORYX: Kind = iceoryx::KIND;
+
+#[cfg(target_os = "linux")]
+pub const ALL: &[Kind] =
+    &[RTRB, ICEORYX, ipc_channel::KIND, unix_socket::KIND, pipe::KIND, tcp::KIND, boost::KIND];
+#[cfg(windows)]
+pub const ALL: &[Kind] = &[RTRB, named_pipe::KIND, tcp::KIND, boost::KIND];

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# How fast xshm is, natively and under Wine, as ratios to what the machine can do and to other libraries:
+#   ci/bench.sh                 everything; the figures and pictures go to docs/bench/
+#   ci/bench.sh --only P1,P3    only these rows of the table; writes nothing
+#   ci/bench.sh --quick         a few blocks, which show that it runs; writes nothing
+# The machine should have nothing else to do meanwhile.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+manifest=benches/Cargo.toml
+folder=docs/bench
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# One of the peers is C++, and headers alone; without them the table says that it is missing.
+if [ ! -d /usr/include/boost/interprocess ] && command -v apt-get >/dev/null; then
+    echo "ci/bench.sh: installing libboost-dev" >&2
+    as_root apt-get update -qq >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        libboost-dev g++ >&2
+fi
+
+# Only whole runs replace the figures.
+natively=("$@")
+wine=("$@")
+if [ $# = 0 ]; then
+    natively=(--json "$root/$folder/linux.json" --svg "$root/$folder")
+    wine=(--json "$root/$folder/wine.json" --svg "$root/$folder")
+fi
+
+cargo bench --locked --manifest-path "$manifest" -- "${natively[@]}"
+echo
+ci/wine.sh bench --locked --manifest-path "$manifest" -- "${wine[@]}"
