@@ -2,7 +2,7 @@
 # The long forms. First all of ci/test.sh as it is; then the tests with long counts; then the models without bounds,
 # and the mutants; then every test again and again. Takes hours. Needs what ci/test.sh needs.
 #   ci/full.sh            all steps
-#   ci/full.sh STEP ...   some of: short tests models mutants driver sanitizers fuzz soak first_program repeat
+#   ci/full.sh STEP ...   some of: short tests models mutants driver sanitizers fuzz soak first_program repeat bench
 # XSHM_REPEATS says how often to repeat, 100 times unless set.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,8 +12,8 @@ log="${CARGO_TARGET_DIR:-target}/full.log"
 
 short() { ci/test.sh; }
 
-# XSHM_LONG makes tests and models use their long counts.
-tests() { XSHM_LONG=1 ci/test.sh tests; }
+# XSHM_LONG makes tests and models use their long counts: natively and under Wine.
+tests() { XSHM_LONG=1 ci/test.sh linux tests ping_pong send_file; }
 
 models() { XSHM_LONG=1 ci/test.sh models; }
 
@@ -26,14 +26,22 @@ sanitizers() { XSHM_LONG=1 ci/sanitizers.sh; }
 
 fuzz() { ci/fuzz.sh 1800; }
 
-soak() { cargo run --locked --release --example soak -- 30; }
+soak() {
+    cargo run --locked --release --example soak -- 30
+    ci/wine.sh run --locked --release --example soak -- 10
+}
+
+# All figures, from a machine that does nothing else.
+bench() { ci/bench.sh; }
 
 # The shortest program, which must do its work every time.
 first_program() {
     local round
     ci/wine.sh build --locked --release --example hello
+    cargo build --locked --release --example hello
     for ((round = 1; round <= repeats; round++)); do
-        ci/wine.sh run --quiet --locked --release --example hello >"$log" 2>&1 || {
+        { ci/wine.sh run --quiet --locked --release --example hello &&
+            cargo run --quiet --locked --release --example hello; } >"$log" 2>&1 || {
             cat "$log" >&2
             echo "ci/full.sh: run $round of $repeats failed" >&2
             return 1
@@ -46,7 +54,7 @@ first_program() {
 repeat() {
     local round
     for ((round = 1; round <= repeats; round++)); do
-        ci/test.sh tests >"$log" 2>&1 || {
+        ci/test.sh linux tests >"$log" 2>&1 || {
             cat "$log" >&2
             echo "ci/full.sh: round $round of $repeats failed" >&2
             return 1
@@ -55,7 +63,7 @@ repeat() {
     done
 }
 
-steps=(short tests models mutants driver sanitizers fuzz soak first_program repeat)
+steps=(short tests models mutants driver sanitizers fuzz soak first_program repeat bench)
 for each in "$@"; do
     case " ${steps[*]} " in
     *" $each "*) ;;

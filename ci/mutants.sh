@@ -63,6 +63,9 @@ mutant no-zeroing-after-a-place 'self.zero(place.end());' '' models::a_message_w
 mutant batch-without-a-swap 'self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;' \
     'if run.count == 1 { self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?; }
         else { self.ring.header().read_pos.store(run.end, SeqCst); }' models::a_batch
+mutant delivered-before-the-swap 'Err(read_pos) => self.jump(read_pos)?,' \
+    'Err(read_pos) => { self.jump(read_pos)?; unsafe { to.commit(run.len) }; return Ok(Pop::Message(run.len)); }' \
+    models::a_batch models::eviction
 mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_look
 mutant take-without-release 'compare_exchange(self.read_pos, run.end, SeqCst, Acquire)' \
     'compare_exchange(self.read_pos, run.end, Acquire, Acquire)' models::a_place

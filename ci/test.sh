@@ -25,12 +25,16 @@ if [ "$system" = windows ]; then
 else
     target=x86_64-pc-windows-gnu
     steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
-        examples ping_pong send_file c_interface driver failpoints sanitizers fuzz soak)
+        examples ping_pong send_file c_interface driver failpoints sanitizers fuzz soak instructions bench)
 fi
 
 # ------------------------------------------------------------------------------------------------------- the steps
 
-formatting() { cargo fmt --check && cargo fmt --check --manifest-path fuzz/Cargo.toml; }
+formatting() {
+    cargo fmt --check
+    cargo fmt --check --manifest-path fuzz/Cargo.toml
+    cargo fmt --check --manifest-path benches/Cargo.toml
+}
 
 clippy_linux() {
     cargo clippy --locked --all-targets -- -D warnings
@@ -83,13 +87,19 @@ examples() {
     windows_cargo run --example chat -- check
 }
 
-ping_pong() { windows_cargo run --release --example ping_pong -- --quick; }
+ping_pong() {
+    local how=(--quick)
+    [ -z "${XSHM_LONG:-}" ] || how=()
+    windows_cargo run --release --example ping_pong -- "${how[@]}"
+}
 
 send_file() {
     local sent="$target_dir/sent.bin" received="$target_dir/received.bin"
     rm -f "$received"
     # An odd length, so that the last message is a short one.
-    head -c 20000003 /dev/urandom >"$sent"
+    local bytes=20000003
+    [ -z "${XSHM_LONG:-}" ] || bytes=200000003
+    head -c "$bytes" /dev/urandom >"$sent"
     windows_cargo run --release --example send_file -- "$sent" "$received"
     cmp "$sent" "$received"
     rm -f "$sent" "$received"
@@ -104,6 +114,14 @@ failpoints() { ci/failpoints.sh; }
 sanitizers() { ci/sanitizers.sh; }
 
 fuzz() { ci/fuzz.sh 5; }
+
+# A benchmark is no test: this shows that it runs.
+bench() {
+    cargo clippy --locked --all-targets --manifest-path benches/Cargo.toml -- -D warnings
+    ci/bench.sh --quick
+}
+
+instructions() { ci/instructions.sh; }
 
 # Too short to say that nothing grows; long enough for thousands of messages and some kills.
 soak() {

@@ -480,15 +480,62 @@ fn usage() -> Usage {
 
 #[cfg(windows)]
 fn usage() -> Usage {
+    use std::ffi::c_void;
+    use std::mem::{size_of, zeroed};
+
+    /// PROCESS_MEMORY_COUNTERS.
+    #[repr(C)]
+    struct Memory {
+        size: u32,
+        page_faults: u32,
+        peak_working_set: usize,
+        working_set: usize,
+        others: [usize; 6],
+    }
+
+    /// THREADENTRY32.
+    #[repr(C)]
+    struct Thread {
+        size: u32,
+        usage: u32,
+        id: u32,
+        process: u32,
+        priorities: [i32; 2],
+        flags: u32,
+    }
+
+    const TH32CS_SNAPTHREAD: u32 = 4;
+
     #[link(name = "kernel32")]
     extern "system" {
-        fn GetCurrentProcess() -> *mut std::ffi::c_void;
-        fn GetProcessHandleCount(process: *mut std::ffi::c_void, count: *mut u32) -> i32;
+        fn GetCurrentProcess() -> *mut c_void;
+        fn GetProcessHandleCount(process: *mut c_void, count: *mut u32) -> i32;
+        fn K32GetProcessMemoryInfo(process: *mut c_void, counters: *mut Memory, size: u32) -> i32;
+        fn CreateToolhelp32Snapshot(what: u32, process: u32) -> *mut c_void;
+        fn Thread32First(snapshot: *mut c_void, entry: *mut Thread) -> i32;
+        fn Thread32Next(snapshot: *mut c_void, entry: *mut Thread) -> i32;
+        fn CloseHandle(handle: *mut c_void) -> i32;
     }
-    let mut handles = 0;
-    // SAFETY: the pseudo-handle of this process, and a valid place for the result.
-    unsafe { GetProcessHandleCount(GetCurrentProcess(), &mut handles) };
-    Usage { memory: 0, handles: handles.into(), threads: 0 }
+
+    let (mut handles, mut threads) = (0, 0);
+    // SAFETY: all zeros are valid for both structures, which hold numbers; their sizes are told as asked for, the
+    // pseudo-handle is this process's, the snapshot is closed once, and where it could not be made (-1) its calls fail.
+    let memory = unsafe {
+        let mut memory: Memory = zeroed();
+        let mut entry: Thread = zeroed();
+        entry.size = size_of::<Thread>() as u32;
+        GetProcessHandleCount(GetCurrentProcess(), &mut handles);
+        K32GetProcessMemoryInfo(GetCurrentProcess(), &mut memory, size_of::<Memory>() as u32);
+        let snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
+        let mut more = Thread32First(snapshot, &mut entry);
+        while more != 0 {
+            threads += u64::from(entry.process == std::process::id());
+            more = Thread32Next(snapshot, &mut entry);
+        }
+        CloseHandle(snapshot);
+        memory.working_set as u64 / 1024
+    };
+    Usage { memory, handles: handles.into(), threads }
 }
 
 fn table(books: &[Arc<Book>], begun: Instant, usage: Usage) {

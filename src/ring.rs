@@ -20,6 +20,8 @@
 //! cache line. The last 64 bytes of room are never used, so that the zeroed word can't be the header of the oldest
 //! unread frame.
 //!
+//! Of messages that are sent together, the first one's header is stored last; the others' need no order of their own.
+//!
 //! **Taking.** The consumer copies a message out, then moves `read_pos` past it by compare-and-swap.
 //!
 //! **Evicting.** The producer moves `read_pos` itself, by compare-and-swap, past the oldest entries; then a release

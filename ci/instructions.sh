@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Counts the instructions that a message takes to be sent and to be received, and fails where they have become more
+# than benches/instructions.txt allows. Counts, unlike times, are the same on a busy machine. Linux on x86-64; on Debian
+# and Ubuntu it installs valgrind where that is missing.
+#   ci/instructions.sh         checks
+#   ci/instructions.sh bless   writes benches/instructions.txt anew, after a change that is meant
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+list=benches/instructions.txt
+# What another version of the compiler may make of the same code, in per cent.
+slack=10
+
+[ "$(uname -sm)" = "Linux x86_64" ] || { echo "ci/instructions.sh: skipped, the counts are for Linux on x86-64"; exit 0; }
+if ! command -v valgrind >/dev/null; then
+    as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+    as_root apt-get update -qq >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valgrind >&2
+fi
+cargo build --locked --release --manifest-path benches/Cargo.toml --bin instructions
+program="${CARGO_TARGET_DIR:-benches/target}/release/instructions"
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+# $1: operation; $2: bytes. The difference of two runs, so that what is done once drops out.
+count() {
+    local messages found=()
+    for messages in 300 3300; do
+        found+=("$(timeout 300 valgrind --tool=callgrind --callgrind-out-file="$folder/out" --collect-atstart=no \
+            --toggle-collect=xshm_counted "$program" "$1" "$2" "$messages" 2>&1 |
+            tee "$folder/log" | sed -n 's/.*Collected : \([0-9]*\).*/\1/p')")
+        [ -n "${found[-1]}" ] || { cat "$folder/log" >&2; return 1; }
+    done
+    echo $(((found[1] - found[0]) / 3000))
+}
+
+failed=0
+new="$folder/new.txt"
+{
+    echo "# Instructions for each message: operation, bytes, count. Checked by ci/instructions.sh, which also writes this."
+    echo "# $(rustc --version)"
+} >"$new"
+for each in send/8 send/64 send/1024 send/65535 send_batch/64 receive/8 receive/64 receive/1024 receive/65535 \
+    receive_batch/64 find_nothing/64; do
+    operation=${each%/*} bytes=${each#*/}
+    now=$(count "$operation" "$bytes")
+    echo "$operation $bytes $now" >>"$new"
+    [ "${1:-}" != bless ] || { echo "$operation $bytes: $now"; continue; }
+    allowed=$(sed -n "s/^$operation $bytes \([0-9]*\)$/\1/p" "$list")
+    echo "$operation $bytes: $now, listed $allowed"
+    [ -n "$allowed" ] && [ "$now" -le $((allowed + allowed * slack / 100 + 2)) ] || failed=$((failed + 1))
+done
+[ "${1:-}" != bless ] || { cp "$new" "$list"; exit 0; }
+[ "$failed" = 0 ] || { echo "ci/instructions.sh: $failed counts are more than $slack % above $list" >&2; exit 1; }
