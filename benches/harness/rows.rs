@@ -3,7 +3,9 @@
 use crate::bench::{Bench, Measure};
 use crate::figures::Spread;
 use crate::line::{Outcome, LONGEST};
-use crate::lines::{Kind, ASLEEP, BARE, BATCH, BATCHED, COMPACT, COPY, FRAMES, ROOMY, SIGNALS, XSHM};
+use crate::lines::{
+    Kind, ASLEEP, BARE, BATCH, BATCHED, COMPACT, COPY, FRAMES, GUARDED_SIGNALS, ROOMY, SIGNALS, XSHM,
+};
 use crate::peers;
 use crate::report::{Goal, Row};
 
@@ -99,15 +101,14 @@ pub fn long_streams(bench: &mut Bench) -> Outcome<Vec<Row>> {
 
 /// P5: round trips with both sides asleep, against the kernel's signals.
 pub fn asleep(bench: &mut Bench) -> Outcome<Vec<Row>> {
-    bench.open(&ASLEEP)?;
-    bench.open(&SIGNALS)?;
-    let subject = Measure::round_trip(&ASLEEP, SMALL);
-    let comparisons = bench.compare(Measure::round_trip(&SIGNALS, 0), &[subject])?;
-    let row = |comparison| {
-        Row::new("P5", format!("round trip asleep, {SMALL} bytes"), SIGNALS.name, Goal::AtMost(1.15))
-            .times(comparison)
-    };
-    Ok(comparisons.iter().map(row).collect())
+    let ours = Row::new("P5", format!("round trip asleep, {SMALL} bytes"), SIGNALS.name, Goal::AtMost(1.15));
+    let guarded = Row::new("P5", format!("({})", GUARDED_SIGNALS.name), SIGNALS.name, Goal::None);
+    for kind in [&ASLEEP, &SIGNALS, &GUARDED_SIGNALS] {
+        bench.open(kind)?;
+    }
+    let subjects = [Measure::round_trip(&ASLEEP, SMALL), Measure::round_trip(&GUARDED_SIGNALS, 0)];
+    let comparisons = bench.compare(Measure::round_trip(&SIGNALS, 0), &subjects)?;
+    Ok([ours, guarded].into_iter().zip(&comparisons).map(|(row, comparison)| row.times(comparison)).collect())
 }
 
 /// P6: kernel calls, as both ends count them.

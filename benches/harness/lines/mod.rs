@@ -73,6 +73,8 @@ pub const FRAMES: Kind = frames::KIND;
 pub const COPY: Kind = copy::KIND;
 /// A kernel's signal each way.
 pub const SIGNALS: Kind = signals::KIND;
+/// The same, in a way that a hostile peer can't turn against us.
+pub const GUARDED_SIGNALS: Kind = signals::GUARDED;
 /// Both ends spin for ever.
 pub const XSHM: Kind = ours::SPINNING;
 /// Both ends sleep at once.
@@ -87,7 +89,7 @@ pub use ours::BATCH;
 
 /// Whether a line is no way of passing messages, but what such ways are measured against.
 pub fn is_reference(name: &str) -> bool {
-    [BARE, BARE_PAUSING, FRAMES, COPY, SIGNALS].iter().any(|kind| kind.name == name)
+    [BARE, BARE_PAUSING, FRAMES, COPY, SIGNALS, GUARDED_SIGNALS].iter().any(|kind| kind.name == name)
 }
 
 pub fn find(name: &str) -> Outcome<&'static Kind> {
@@ -97,6 +99,7 @@ pub fn find(name: &str) -> Outcome<&'static Kind> {
         FRAMES,
         COPY,
         SIGNALS,
+        GUARDED_SIGNALS,
         XSHM,
         ASLEEP,
         ROOMY,

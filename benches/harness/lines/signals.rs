@@ -1,21 +1,30 @@
 //! The limit of round trips between sides that sleep: a signal of the kernel's each way, with no message.
+//!
+//! On Linux there are two: an eventfd, which the peer could fill or make block, and what nobody but the kernel has a hold
+//! of, a datagram socket that is polled and then read without waiting.
 
 use super::{Kind, Offer};
 use crate::line::{Line, Outcome};
 use crate::side::Shared;
 
-pub const KIND: Kind = Kind::new(
-    system::NAME,
-    |shared| {
-        let [there, back] = system::open(shared, true)?;
-        Offer::ready(Signals { sends: there, receives: back })
-    },
-    |shared, _| {
-        let [there, back] = system::open(shared, false)?;
-        Ok(Box::new(Signals { sends: back, receives: there }))
-    },
-)
-.sleeping();
+const fn kind<const PART: usize>(name: &'static str) -> Kind {
+    Kind::new(
+        name,
+        |shared| {
+            let [there, back] = system::open(shared, PART, true)?;
+            Offer::ready(Signals { sends: there.0, receives: back.1 })
+        },
+        |shared, _| {
+            let [there, back] = system::open(shared, PART, false)?;
+            Ok(Box::new(Signals { sends: back.0, receives: there.1 }))
+        },
+    )
+    .sleeping()
+}
+
+pub const KIND: Kind = kind::<0>(system::NAME);
+/// The second kind on Linux; elsewhere the first once more.
+pub const GUARDED: Kind = kind::<1>(system::GUARDED_NAME);
 
 pub use system::inheritable;
 
@@ -42,44 +51,78 @@ mod system {
     use std::io;
 
     pub const NAME: &str = "eventfd";
+    pub const GUARDED_NAME: &str = "polled socket";
 
-    pub struct Signal(i32);
+    #[derive(Clone, Copy)]
+    pub enum Signal {
+        Counter(i32),
+        Socket(i32),
+    }
 
-    /// Made before the second process, which inherits them.
+    /// Made before the second process, which inherits them: the counters, and the ends of two pairs of sockets.
     pub fn inheritable() -> Outcome<Vec<i32>> {
         // SAFETY: the call has no precondition.
-        let made = [(); 2].map(|()| unsafe { libc::eventfd(0, 0) });
+        let mut made = [(); 2].map(|()| unsafe { libc::eventfd(0, 0) }).to_vec();
+        for _ in 0..2 {
+            let mut pair = [-1; 2];
+            // SAFETY: the array is lent, and has room for two.
+            unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM, 0, pair.as_mut_ptr()) };
+            made.extend(pair);
+        }
         if made.contains(&-1) {
             return Err(io::Error::last_os_error().into());
         }
-        Ok(made.to_vec())
+        Ok(made)
     }
 
-    pub fn open(shared: &Shared, _create: bool) -> Outcome<[Signal; 2]> {
-        let [there, back] = shared.inherited[..] else { return Err("no eventfd was inherited".into()) };
-        Ok([Signal(there), Signal(back)])
+    /// For each way, what is set and what is waited for.
+    pub fn open(shared: &Shared, part: usize, _create: bool) -> Outcome<[(Signal, Signal); 2]> {
+        let [there, back, a, b, c, d] = shared.inherited[..] else {
+            return Err("nothing was inherited".into());
+        };
+        Ok(match part {
+            0 => [there, back].map(|counter| (Signal::Counter(counter), Signal::Counter(counter))),
+            _ => [(a, b), (c, d)].map(|(sends, receives)| (Signal::Socket(sends), Signal::Socket(receives))),
+        })
+    }
+
+    fn check(done: isize, expected: isize) -> io::Result<()> {
+        if done == expected {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     impl Signal {
         pub fn set(&self) -> io::Result<()> {
-            // SAFETY: the descriptor is open for as long as the process runs, and eight bytes are lent.
-            let written = unsafe { libc::write(self.0, (&1_u64 as *const u64).cast(), 8) };
-            if written == 8 {
-                Ok(())
-            } else {
-                Err(io::Error::last_os_error())
-            }
+            // SAFETY: the descriptors are open for as long as the process runs, and the bytes are lent.
+            let (done, expected) = unsafe {
+                match *self {
+                    Signal::Counter(counter) => (libc::write(counter, (&1_u64 as *const u64).cast(), 8), 8),
+                    Signal::Socket(socket) => {
+                        (libc::send(socket, (&1_u8 as *const u8).cast(), 1, libc::MSG_DONTWAIT), 1)
+                    }
+                }
+            };
+            check(done, expected)
         }
 
         pub fn wait(&self) -> io::Result<()> {
-            let mut count = 0_u64;
-            // SAFETY: as in `set`.
-            let read = unsafe { libc::read(self.0, (&mut count as *mut u64).cast(), 8) };
-            if read == 8 {
-                Ok(())
-            } else {
-                Err(io::Error::last_os_error())
-            }
+            let mut came = 0_u64;
+            let place = (&mut came as *mut u64).cast();
+            // SAFETY: as in `set`; one structure is lent to `poll`.
+            let (done, expected) = unsafe {
+                match *self {
+                    Signal::Counter(counter) => (libc::read(counter, place, 8), 8),
+                    Signal::Socket(socket) => {
+                        let mut polled = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+                        check(libc::poll(&mut polled, 1, -1) as isize, 1)?;
+                        (libc::recv(socket, place, 1, libc::MSG_DONTWAIT), 1)
+                    }
+                }
+            };
+            check(done, expected)
         }
     }
 }
@@ -93,6 +136,7 @@ mod system {
     use windows_sys::Win32::System::Threading::{CreateEventW, OpenEventW, EVENT_ALL_ACCESS};
 
     pub const NAME: &str = "NT event";
+    pub const GUARDED_NAME: &str = "NT event again";
 
     #[link(name = "ntdll")]
     extern "system" {
@@ -100,6 +144,7 @@ mod system {
         fn NtWaitForSingleObject(object: HANDLE, alertable: u8, timeout: *const c_void) -> i32;
     }
 
+    #[derive(Clone, Copy)]
     pub struct Signal(HANDLE);
 
     /// Events have names; none is inherited.
@@ -107,9 +152,9 @@ mod system {
         Ok(Vec::new())
     }
 
-    pub fn open(shared: &Shared, create: bool) -> Outcome<[Signal; 2]> {
+    pub fn open(shared: &Shared, part: usize, create: bool) -> Outcome<[(Signal, Signal); 2]> {
         let event = |way| -> Outcome<Signal> {
-            let name = format!("{}-{way}", shared.base);
+            let name = format!("{}-{way}-{part}", shared.base);
             let name: Vec<u16> = name.encode_utf16().chain([0]).collect();
             // SAFETY: the name ends in a zero, and no security descriptor is given. Events that reset themselves.
             let event = unsafe {
@@ -124,7 +169,8 @@ mod system {
             }
             Ok(Signal(event))
         };
-        Ok([event("there")?, event("back")?])
+        let both = [event("there")?, event("back")?];
+        Ok(both.map(|event| (event, event)))
     }
 
     impl Signal {
