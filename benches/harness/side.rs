@@ -9,9 +9,9 @@
 //! which ends its process when the pipe does: a side that spins for the other's sake must not outlive it.
 
 use crate::bare::Page;
-use crate::cores::Cores;
+use crate::cores::{nanoseconds_per_tick, Cores};
 use crate::line::{Buffers, End, Outcome};
-use crate::{crowd, lines};
+use crate::{crowd, lines, spin};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +19,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The first argument of a second process; what it shares with the first follows.
 pub const SECOND: &str = "--run-as-second-process";
@@ -58,6 +58,10 @@ pub enum Job {
     KernelCalls { line: String },
     /// Connect to an xshm server, and stay.
     Connect { server: String },
+    /// Connect a client with this spin budget, for [`Job::Answer`].
+    ConnectAnswering { server: String, spin: Duration },
+    /// Answer so many messages, each after some work. Answers with the processor time used, in nanoseconds.
+    Answer { server: String, work: Duration, rounds: u64 },
     /// Connect so many clients to a multi server.
     Join { server: String, clients: usize },
     /// Connect one more, for [`Job::Exchange`].
@@ -76,6 +80,8 @@ struct Ends {
     ends: HashMap<String, Box<dyn End>>,
     connected: Vec<xshm::SharedClient>,
     crowd: crowd::Crowd,
+    answering: spin::Answering,
+    tick: f64,
     buffers: Buffers,
     shared: Shared,
 }
@@ -88,7 +94,8 @@ impl Ends {
         let page = Page::open(&page_name(&shared.base))?;
         let crowd = crowd::Crowd::new(&shared.base);
         let (ends, connected, buffers) = (HashMap::new(), Vec::new(), Buffers::new());
-        Ok(Ends { page, ends, connected, crowd, buffers, shared })
+        let (answering, tick) = (spin::Answering::default(), nanoseconds_per_tick());
+        Ok(Ends { page, ends, connected, crowd, answering, tick, buffers, shared })
     }
 
     fn work(&mut self, job: Job) -> Outcome<Vec<u64>> {
@@ -114,6 +121,13 @@ impl Ends {
             Job::Connect { server } => {
                 self.connected.push(xshm::SharedClient::connect(&server, crate::PATIENCE)?);
             }
+            Job::ConnectAnswering { server, spin } => self.answering.connect(&server, spin)?,
+            Job::Answer { server, work, rounds } => {
+                let before = spin::processor_time();
+                self.answering.answer(&server, work, rounds, self.tick)?;
+                let used = spin::processor_time().zip(before).map(|(after, before)| after - before);
+                return Ok(Vec::from_iter(used));
+            }
             Job::Join { server, clients } => self.crowd.join(&server, clients)?,
             Job::JoinBusy { server } => self.crowd.join_busy(&server)?,
             Job::Exchange { server, size, messages } => {
@@ -126,8 +140,14 @@ impl Ends {
     /// An error in opening something is an answer. Any other leaves the first side waiting in the middle of a block,
     /// and is the end.
     fn answer(&mut self, job: Job) -> Outcome<Answer> {
-        let may_fail =
-            matches!(job, Job::Open { .. } | Job::Connect { .. } | Job::Join { .. } | Job::JoinBusy { .. });
+        let may_fail = matches!(
+            job,
+            Job::Open { .. }
+                | Job::Connect { .. }
+                | Job::ConnectAnswering { .. }
+                | Job::Join { .. }
+                | Job::JoinBusy { .. }
+        );
         match self.work(job) {
             Ok(numbers) => Ok(Ok(numbers)),
             Err(error) if may_fail => Ok(Err(error.to_string())),
