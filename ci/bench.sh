@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # How fast xshm is, natively and under Wine, as ratios to what the machine can do and to other libraries:
-#   ci/bench.sh                 everything; the figures and pictures go to docs/bench/
+#   ci/bench.sh                 everything; tables, figures and pictures go to docs/bench/
 #   ci/bench.sh --only P1,P3    only these rows of the table; writes nothing
 #   ci/bench.sh --quick         a few blocks, which show that it runs; writes nothing
 # The machine should have nothing else to do meanwhile.
@@ -23,11 +23,24 @@ fi
 # Only whole runs replace the figures.
 natively=("$@")
 wine=("$@")
+whole=0
 if [ $# = 0 ]; then
+    whole=1
     natively=(--json "$root/$folder/linux.json" --svg "$root/$folder")
     wine=(--json "$root/$folder/wine.json" --svg "$root/$folder")
 fi
 
-cargo bench --locked --manifest-path "$manifest" -- "${natively[@]}"
+# $1: the name of the figures; the rest: a command.
+run() {
+    local name=$1
+    shift
+    if [ "$whole" = 1 ]; then
+        mkdir -p "$folder"
+        "$@" | tee "$folder/$name.txt"
+    else
+        "$@"
+    fi
+}
+run linux cargo bench --locked --manifest-path "$manifest" -- "${natively[@]}"
 echo
-ci/wine.sh bench --locked --manifest-path "$manifest" -- "${wine[@]}"
+run wine ci/wine.sh bench --locked --manifest-path "$manifest" -- "${wine[@]}"

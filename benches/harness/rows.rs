@@ -175,6 +175,27 @@ pub fn connecting(bench: &mut Bench) -> Outcome<Vec<Row>> {
     }
 }
 
+/// P10: spinning round trips against what a signal for each message costs, as earlier builds of xshm send it.
+pub fn against_signals_for_each(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    let row = |against| {
+        Row::new("P10", format!("round trip, {SMALL} bytes, spinning"), against, Goal::AtMost(0.01))
+    };
+    #[cfg(not(windows))]
+    {
+        let _ = bench;
+        Ok(vec![row("an event set for each message").missing("taken for Windows alone")])
+    }
+    #[cfg(windows)]
+    {
+        let other = &crate::lines::ANNOUNCED;
+        bench.open(&XSHM)?;
+        bench.open(other)?;
+        let subject = Measure::round_trip(&XSHM, SMALL);
+        let comparisons = bench.compare(Measure::round_trip(other, 0), &[subject])?;
+        Ok(comparisons.iter().map(|comparison| row(other.name).times(comparison)).collect())
+    }
+}
+
 /// Every peer in turn, where it can be had: round trips and streams.
 pub fn peers(bench: &mut Bench) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();

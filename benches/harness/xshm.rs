@@ -66,7 +66,7 @@ struct Arguments {
     /// A few short blocks of everything: shows that it runs
     #[arg(long)]
     quick: bool,
-    /// Only these sections: P1 to P6, P8, P9, spin, peers, curves
+    /// Only these sections: P1 to P6, P8 to P10, spin, peers, curves
     #[arg(long, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<String>,
     /// Write the figures to this file
@@ -89,7 +89,7 @@ enum Times {
     EachSession,
 }
 
-const SECTIONS: [(&str, Times, Section); 10] = [
+const SECTIONS: [(&str, Times, Section); 11] = [
     ("P1", Times::EachSession, rows::round_trips),
     ("P2", Times::EachSession, rows::against_iceoryx),
     ("P3", Times::EachSession, rows::short_streams),
@@ -98,6 +98,7 @@ const SECTIONS: [(&str, Times, Section); 10] = [
     ("P6", Times::Once, rows::kernel_calls),
     ("P8", Times::Once, rows::connecting),
     ("P9", Times::Once, many::clients),
+    ("P10", Times::EachSession, rows::against_signals_for_each),
     ("spin", Times::Once, spin::budgets),
     ("peers", Times::Once, rows::peers),
 ];

@@ -1,5 +1,7 @@
 //! All lines there are: the limits, xshm itself, its peers.
 
+#[cfg(windows)]
+mod announced;
 mod bare;
 mod copy;
 mod frames;
@@ -75,6 +77,9 @@ pub const COPY: Kind = copy::KIND;
 pub const SIGNALS: Kind = signals::KIND;
 /// The same, in a way that a hostile peer can't turn against us.
 pub const GUARDED_SIGNALS: Kind = signals::GUARDED;
+/// An event set for each message.
+#[cfg(windows)]
+pub const ANNOUNCED: Kind = announced::KIND;
 /// Both ends spin for ever.
 pub const XSHM: Kind = ours::SPINNING;
 /// Both ends sleep at once.
@@ -106,6 +111,8 @@ pub fn find(name: &str) -> Outcome<&'static Kind> {
         COMPACT,
         BATCHED,
         peers::RTRB_BATCHED,
+        #[cfg(windows)]
+        ANNOUNCED,
     ];
     let found = OWN.iter().chain(peers::ALL).find(|kind| kind.name == name);
     Ok(found.ok_or_else(|| format!("no line is called {name}"))?)

@@ -128,7 +128,7 @@ mod system {
 }
 
 #[cfg(windows)]
-mod system {
+pub mod system {
     use super::{Outcome, Shared};
     use std::ffi::c_void;
     use std::{io, ptr};
