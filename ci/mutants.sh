@@ -54,8 +54,8 @@ mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
 mutant relaxed-publication 'words.at(place.at).store(header.0, Release);' \
     'words.at(place.at).store(header.0, Relaxed);' models::push models::a_pad
-mutant batch-shown-as-it-is-written 'None => unshown.first = Some((place, header)),' \
-    'None => { producer.ring.words.at(place.at).store(header.0, Relaxed); unshown.first = Some((place, header)) }' \
+mutant batch-shown-as-it-is-written 'None => first = Some((place, header)),' \
+    'None => { self.ring.words.at(place.at).store(header.0, Relaxed); first = Some((place, header)) }' \
     models::a_batch
 mutant zeros-under-a-place-that-is-given-up 'self.zeroed = self.write_pos.wrapping_add(FRAME_ALIGN);' '' \
     models::a_message_written

@@ -25,7 +25,7 @@ if [ "$system" = windows ]; then
 else
     target=x86_64-pc-windows-gnu
     steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
-        examples ping_pong send_file c_interface driver failpoints sanitizers fuzz soak instructions bench)
+        examples ping_pong send_file c_interface word_sizes driver failpoints sanitizers fuzz soak instructions bench)
 fi
 
 # ------------------------------------------------------------------------------------------------------- the steps
@@ -107,6 +107,28 @@ send_file() {
 
 c_interface() { ci/c.sh; }
 
+# 32-bit and 64-bit processes talk to each other, in both roles. Natively: there is no 32-bit Wine everywhere.
+word_sizes() {
+    local small=i686-unknown-linux-gnu folders server client name
+    if ! echo 'int main(void) { return 0; }' | cc -m32 -x c -o "$target_dir/small" - 2>/dev/null; then
+        command -v apt-get >/dev/null || { echo "ci/test.sh: skipped, cc makes no 32-bit programs here"; return 0; }
+        install gcc-multilib
+    fi
+    rm -f "$target_dir/small"
+    case "$(rustup target list --installed)" in *"$small"*) ;; *) rustup target add "$small" ;; esac
+    cargo build --locked --release --example echo
+    cargo build --locked --release --example echo --target "$small"
+    folders=("$target_dir/release/examples" "$target_dir/$small/release/examples")
+    for server in "${folders[@]}"; do
+        for client in "${folders[@]}"; do
+            name="ci.word-sizes.$$.$RANDOM"
+            timeout 60 "$server/echo" serve "$name" 20000 &
+            timeout 60 "$client/echo" answer "$name" 20000
+            wait $!
+        done
+    done
+}
+
 driver() { ci/driver.sh; }
 
 failpoints() { ci/failpoints.sh; }
@@ -142,6 +164,14 @@ windows_cargo() {
     fi
 }
 
+# Debian's packages.
+install() {
+    local as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo)
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
 # Whatever the steps need and a fresh machine lacks.
 prepare() {
     command -v rustup >/dev/null || {
@@ -150,11 +180,7 @@ prepare() {
     }
     if [ "$system" = linux ] && ! command -v cc >/dev/null; then
         command -v apt-get >/dev/null || { echo "ci/test.sh: needs a C compiler (cc)" >&2; return 1; }
-        local as_root=()
-        [ "$(id -u)" = 0 ] || as_root=(sudo)
-        "${as_root[@]}" apt-get update -qq
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            gcc libc6-dev
+        install gcc libc6-dev
     fi
     local installed
     installed=$(rustup component list --installed)
