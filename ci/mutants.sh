@@ -59,7 +59,8 @@ mutant batch-shown-as-it-is-written 'None => first = Some((place, header)),' \
     models::a_batch
 mutant zeros-under-a-place-that-is-given-up 'self.zeroed = self.write_pos.wrapping_add(FRAME_ALIGN);' '' \
     models::a_message_written
-mutant no-zeroing-after-a-place 'self.zero(place.end());' '' models::a_message_written
+mutant no-zeroing-after-a-place 'self.zero(place.end());
+        let header' 'let header' models::a_message_written
 mutant batch-without-a-swap 'self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;' \
     'if run.count == 1 { self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?; }
         else { self.ring.header().read_pos.store(run.end, SeqCst); }' models::a_batch
