@@ -7,7 +7,10 @@ mod common;
 use common::*;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use xshm::{MultiHandler, MultiOptions, MultiServer, ServerOptions, SharedClient, SharedServer, ShmError};
+use xshm::{
+    DisconnectReason, MultiHandler, MultiOptions, MultiServer, ServerOptions, SharedClient, SharedServer,
+    ShmError,
+};
 
 #[test]
 fn peer_process() {
@@ -286,6 +289,118 @@ fn a_client_of_many_is_stopped_anywhere() {
                 assert!(answer.starts_with("ok"), "{place}: {answer}");
                 assert_eq!(server.connected_clients(), [0, 1], "{place}");
             }
+        }
+    }
+}
+
+/// Where the server has been told of a client's hello, so that it gets its slot whether it goes on or not.
+const ADMITTED: [&str; 4] = ["connect.knocked", "connect.accepted", "claim.accepted", "claim.told"];
+
+/// Has a peer join, or say something when it has joined, up to that place, and freezes it there.
+fn freeze_one_of_many(name: &str, place: &str) -> Peer {
+    let mut peer = Peer::start();
+    let joins = place.starts_with("connect") || place.starts_with("claim");
+    if !joins {
+        peer.must(&format!("join {name} 1"));
+    }
+    peer.must(&format!("stop_at {place}"));
+    let order = if joins { format!("join {name} 1") } else { "say 0 0 12 64".to_owned() };
+    assert_eq!(peer.ask(&order), format!("at {place}"));
+    raw::freeze(peer.id());
+    peer
+}
+
+/// One that is frozen for longer than its server wants to wait is kicked, and finds that out when it goes on.
+#[test]
+fn line_13_and_24_a_client_of_many_is_frozen_and_kicked() {
+    for place in ADMITTED.into_iter().chain(["send.written", "send.published"]) {
+        let name = unique("kicked");
+        let multi = MultiOptions { max_clients: 1, ..MultiOptions::default() };
+        let options = ServerOptions::new().ring_size(4096).message_limit(LIMIT);
+        let (sender, gone) = mpsc::channel();
+        let handler = std::sync::Arc::new(Gone(std::sync::Mutex::new(sender)));
+        let server = options.start_multi(&name, handler, multi).unwrap();
+        let mut frozen = freeze_one_of_many(&name, place);
+        // It stays for as long as it is let.
+        assert_eq!(gone.recv_timeout(WHILE), Err(mpsc::RecvTimeoutError::Timeout), "{place}");
+        assert_eq!(server.connected_clients(), [0], "{place}");
+        server.send_to(0, &message(1, 64)).unwrap();
+        server.disconnect_client(0).unwrap();
+        assert_eq!(gone.recv_timeout(SOON), Ok((0, DisconnectReason::Kicked)), "{place}");
+        let mut next = Peer::start();
+        let exchange = |next: &mut Peer, number: u64| {
+            next.must(&format!("say 0 {number} 1 64"));
+            server.send_to(0, &message(number, 64)).unwrap();
+            assert_eq!(next.must("hear 0 5000"), number.to_string(), "{place}");
+        };
+        // The slot comes free when the handler has returned.
+        let begun = Instant::now();
+        loop {
+            match next.ask(&format!("join {name} 1")).as_str() {
+                "ok 0" => break,
+                other => assert_eq!(other, "err NoFreeSlot", "{place}"),
+            }
+            assert!(begun.elapsed() < SOON, "{place}");
+        }
+        exchange(&mut next, 2);
+        raw::thaw(frozen.id());
+        let begun = Instant::now();
+        match frozen.ask("go on").as_str() {
+            // What it was sent before the end is its to receive.
+            "ok" | "ok 0" => {
+                assert_eq!(frozen.must("hear 0 5000"), "1", "{place}");
+                assert_eq!(frozen.must("hear 0 5000"), "end", "{place}");
+                assert_eq!(frozen.ask("say 0 0 1 64"), "err NotConnected", "{place}");
+            }
+            other => {
+                assert_eq!(other, "err NotConnected", "{place}");
+                if place.starts_with("send") {
+                    assert_eq!(frozen.must("hear 0 5000"), "1", "{place}");
+                    assert_eq!(frozen.must("hear 0 5000"), "end", "{place}");
+                }
+            }
+        }
+        assert!(begun.elapsed() < SOON, "{place}: {:?}", begun.elapsed());
+        exchange(&mut next, 3);
+        assert_eq!(gone.try_recv(), Err(mpsc::TryRecvError::Empty), "{place}");
+    }
+}
+
+struct Gone(std::sync::Mutex<mpsc::Sender<(u32, DisconnectReason)>>);
+
+impl MultiHandler for Gone {
+    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
+        self.0.lock().unwrap().send((client_id, reason.clone())).unwrap();
+    }
+}
+
+/// A server needs no answer of a frozen client to stop, and its successor none to start.
+#[test]
+fn line_21_a_server_for_many_stops_while_a_client_is_frozen() {
+    for place in CLAIM {
+        let name = unique("stops");
+        let start = || MultiServer::start(&name, std::sync::Arc::new(Quiet), MultiOptions::default());
+        let server = start().unwrap();
+        let mut frozen = freeze_one_of_many(&name, place);
+        let ((), took) = timed(|| server.stop());
+        assert!(took < Duration::from_millis(100), "{place}: {took:?}");
+        drop(server);
+        // A process that another test is about to start has a copy of the name's socket until it runs its program.
+        let begun = Instant::now();
+        let next = loop {
+            match start() {
+                Ok(next) => break next,
+                Err(error) => assert!(matches!(error, ShmError::AlreadyExists { .. }), "{place}: {error:?}"),
+            }
+            assert!(begun.elapsed() < SOON, "{place}: the name is not free");
+            std::thread::yield_now();
+        };
+        raw::thaw(frozen.id());
+        // It comes again if it had not got in, and else learns that its session is over.
+        match frozen.ask("go on").as_str() {
+            "ok 0" if next.client_count() == 1 => {}
+            "ok 0" => assert_eq!(frozen.must("hear 0 5000"), "end", "{place}"),
+            other => assert_eq!(other, "err NotConnected", "{place}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use xshm::{ClientEvents, ClientHandles, ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
-use xshm::{ServerOptions, SharedClient, SharedServer, ShmError};
+use xshm::{DisconnectReason, ServerOptions, SharedClient, SharedServer, ShmError};
 
 /// Marks the peer's answers among what the test harness prints.
 const ANSWER: char = '@';
@@ -219,17 +219,17 @@ fn storm_session(name: &str, base: u64, count: u64) -> Result<u64, ShmError> {
     Ok(count + 1)
 }
 
-type Messages = std::sync::mpsc::Receiver<Option<Vec<u8>>>;
+type Messages = std::sync::mpsc::Receiver<Result<Vec<u8>, DisconnectReason>>;
 
-/// Passes a client's messages on, and `None` at the end.
-struct Hears(std::sync::Mutex<std::sync::mpsc::Sender<Option<Vec<u8>>>>);
+/// Passes a client's messages on, and at the end its reason.
+struct Hears(std::sync::Mutex<std::sync::mpsc::Sender<Result<Vec<u8>, DisconnectReason>>>);
 
 impl MultiClientHandler for Hears {
     fn on_message(&self, data: &[u8]) {
-        let _ = self.0.lock().unwrap().send(Some(data.to_vec()));
+        let _ = self.0.lock().unwrap().send(Ok(data.to_vec()));
     }
-    fn on_disconnect(&self) {
-        let _ = self.0.lock().unwrap().send(None);
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        let _ = self.0.lock().unwrap().send(Err(reason.clone()));
     }
 }
 
@@ -387,12 +387,14 @@ impl Actor {
                 }
                 Ok(String::new())
             }
-            // The number of the next message that one of them has got; `end`, if its session is over.
+            // The number of the next message that one of them has got; `end`, if its session is over, with the reason
+            // unless the server ended it.
             ["hear", which, wait] => {
                 let messages = &self.members[number(which) as usize].as_ref().expect("it has joined").1;
                 match messages.recv_timeout(Duration::from_millis(number(wait))) {
-                    Ok(Some(bytes)) => Ok(check_message(&bytes).to_string()),
-                    Ok(None) => Ok("end".to_owned()),
+                    Ok(Ok(bytes)) => Ok(check_message(&bytes).to_string()),
+                    Ok(Err(DisconnectReason::PeerLeft)) => Ok("end".to_owned()),
+                    Ok(Err(reason)) => Ok(format!("end {reason:?}")),
                     Err(_) => Err(ShmError::Timeout),
                 }
             }
