@@ -75,6 +75,7 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
     raw::raise_limits();
     let (clients, seconds) = if long() { (200, 60) } else { (48, 4) };
     let name = unique("storm");
+    let threads = raw::threads();
     let book = Arc::new(Book::default());
     let options = MultiOptions { max_clients: clients as u32, ..MultiOptions::default() };
     let server = ServerOptions::new()
@@ -156,4 +157,9 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
     let slots = fill.must(&format!("join {name} {clients}"));
     let expected: Vec<String> = (0..clients).map(|slot| slot.to_string()).collect();
     assert_eq!(slots, expected.join(" "));
+    // All those that served them end with the server: one that accepts, one for each 30 clients.
+    let workers = clients.div_ceil(30) as usize;
+    assert!(raw::threads() >= threads + workers, "{} after {threads}", raw::threads());
+    drop(server);
+    threads_are_back(threads);
 }

@@ -42,6 +42,15 @@ pub fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
     (result, start.elapsed())
 }
 
+/// Waits until this process has no more threads than it had before. The kernel counts one for a moment after it was joined.
+pub fn threads_are_back(before: usize) {
+    let start = Instant::now();
+    while raw::threads() > before {
+        assert!(start.elapsed() < Duration::from_secs(5), "{} threads, {before} before", raw::threads());
+        std::thread::yield_now();
+    }
+}
+
 /// Message number `sequence` of `len` bytes: its number, then bytes that follow from number and place.
 pub fn message(sequence: u64, len: usize) -> Vec<u8> {
     let mut bytes = sequence.to_le_bytes().to_vec();

@@ -68,6 +68,7 @@ mod windows {
     #[link(name = "kernel32")]
     extern "system" {
         fn CloseHandle(handle: Handle) -> i32;
+        fn CreateToolhelp32Snapshot(flags: u32, process: u32) -> Handle;
         fn CreateMutexW(attributes: *const c_void, owned: i32, name: *const u16) -> Handle;
         fn DuplicateHandle(
             source_process: Handle,
@@ -92,6 +93,8 @@ mod windows {
         fn OpenFileMappingW(access: u32, inherit: i32, name: *const u16) -> Handle;
         fn OpenProcess(access: u32, inherit: i32, pid: u32) -> Handle;
         fn SetEvent(event: Handle) -> i32;
+        fn Thread32First(snapshot: Handle, entry: *mut [u32; 7]) -> i32;
+        fn Thread32Next(snapshot: Handle, entry: *mut [u32; 7]) -> i32;
         fn VirtualQuery(address: *const c_void, information: *mut MemoryInformation, size: usize) -> usize;
         fn WaitForSingleObject(object: Handle, millis: u32) -> u32;
     }
@@ -182,7 +185,29 @@ mod windows {
     }
 
     /// Lets this process have more handles: it may have as many as it likes.
-    pub fn raise_limits() {}
+    pub fn raise_limits() -> u64 {
+        u64::MAX
+    }
+
+    /// Threads that this process has.
+    pub fn threads() -> usize {
+        const SNAPSHOT_OF_THREADS: u32 = 4;
+        // A THREADENTRY32: its size, a count, the thread, its process, two priorities, flags.
+        let mut entry = [28, 0, 0, 0, 0, 0, 0];
+        let mut count = 0;
+        // SAFETY: the entry has the size that it says; the snapshot is closed again.
+        unsafe {
+            let snapshot = CreateToolhelp32Snapshot(SNAPSHOT_OF_THREADS, 0);
+            assert_ne!(snapshot as isize, -1, "threads can be listed");
+            let mut more = Thread32First(snapshot, &mut entry);
+            while more != 0 {
+                count += usize::from(entry[3] == std::process::id());
+                more = Thread32Next(snapshot, &mut entry);
+            }
+            CloseHandle(snapshot);
+        }
+        count
+    }
 
     /// Sections that this process has mapped: the handles tell, here.
     pub fn mappings() -> usize {
@@ -497,8 +522,13 @@ mod linux {
         Some((after.0 - before.0, after.1 - before.1))
     }
 
-    /// Lets this process have as many descriptors as it may.
-    pub fn raise_limits() {
+    /// Threads that this process has.
+    pub fn threads() -> usize {
+        fs::read_dir("/proc/self/task").unwrap().count()
+    }
+
+    /// Lets this process have as many descriptors as it may. How many.
+    pub fn raise_limits() -> u64 {
         let mut limits = [0_u64; 2];
         // SAFETY: the place for the limits is valid. RLIMIT_NOFILE.
         unsafe {
@@ -506,6 +536,7 @@ mod linux {
             limits[0] = limits[1];
             assert_eq!(setrlimit(7, &limits), 0);
         }
+        limits[1]
     }
 
     /// Mappings that this process has.
