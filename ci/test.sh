@@ -24,7 +24,7 @@ if [ "$system" = windows ]; then
         c_interface)
 else
     target=x86_64-pc-windows-gnu
-    steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux models tests doctests
+    steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux calls models tests doctests
         examples ping_pong send_file c_interface word_sizes driver failpoints sanitizers fuzz soak instructions bench)
 fi
 
@@ -73,6 +73,8 @@ linux() {
     cargo test --locked
     cargo run --locked --release --example ping_pong -- --quick
 }
+
+calls() { ci/calls.sh; }
 
 models() { ci/models.sh; }
 

@@ -104,8 +104,8 @@ impl Peer {
 
     /// Gives an order without waiting for the answer.
     pub fn tell(&mut self, order: &str) {
-        writeln!(self.input, "{order}").expect("the peer listens");
-        self.input.flush().expect("the peer listens");
+        // In one piece, which the peer reads by one system call: tests/calls.rs counts them.
+        self.input.write_all(format!("{order}\n").as_bytes()).expect("the peer listens");
     }
 
     /// The answer to the oldest order that wasn't answered yet.
@@ -137,6 +137,12 @@ impl Peer {
     pub fn kill(&mut self) {
         self.child.kill().expect("the peer can be killed");
         self.child.wait().expect("the peer can be waited for");
+    }
+
+    /// Has the process end by itself, and waits until it has.
+    pub fn finish(&mut self) {
+        self.tell("end");
+        assert!(self.child.wait().expect("the peer can be waited for").success());
     }
 
     pub fn id(&self) -> u32 {
@@ -171,6 +177,9 @@ pub fn serve() {
     println!();
     while let Some(line) = next_line() {
         let words: Vec<&str> = line.split_whitespace().collect();
+        if words == ["end"] {
+            return;
+        }
         let answer = match actor.act(&words) {
             Ok(text) => format!("ok {text}"),
             Err(error) => format!("err {error:?}"),
@@ -352,6 +361,31 @@ impl Actor {
                     }
                     count += 1;
                 }
+            }
+            // Sends so many messages of 64 bytes and waits for the answer to each.
+            ["rounds", count] => {
+                for sequence in 0..number(count) {
+                    self.send("wait", &message(sequence, 64))?;
+                    assert_eq!(check_message(&self.receive(None)?), sequence);
+                }
+                Ok(String::new())
+            }
+            // The other side of that.
+            ["answer", count] => {
+                for _ in 0..number(count) {
+                    let bytes = self.receive(None)?;
+                    self.send("wait", &bytes)?;
+                }
+                Ok(String::new())
+            }
+            // Receives until that message comes; says how many came.
+            ["take", last] => {
+                for count in 1u64.. {
+                    if check_message(&self.receive(None)?) == number(last) {
+                        return Ok(count.to_string());
+                    }
+                }
+                Ok(String::new())
             }
             ["poll", wait] => match (&self.server, &self.client) {
                 (Some(server), _) => server.poll_client(timeout(wait)),
