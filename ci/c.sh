@@ -139,12 +139,12 @@ native() {
         tests/c/api.c "$lib" "${linux_libraries[@]}" -o "$out/api_sanitized"
     timeout 120 "$out/api_sanitized"
     # Before 3.22 or so, valgrind doesn't know pidfd_open, without which nobody can connect.
-    local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=
+    local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=briefly
     if [[ $(valgrind "$out/api" 2>&1) == *"syscall: 434"* ]]; then
         echo "SKIPPED under valgrind: what needs a peer; this valgrind knows no pidfd_open"
         how=alone
     fi
-    timeout 300 "${grind[@]}" "$out/api" $how
+    timeout 300 "${grind[@]}" "$out/api" "$how"
 
     gcc -std=c99 "${warnings[@]}" examples/c/echo.c "$lib" "${linux_libraries[@]}" -o "$out/echo_c"
     g++ -std=c++17 "${warnings[@]}" examples/cpp/echo.cpp "$lib" "${linux_libraries[@]}" -o "$out/echo_cpp"

@@ -15,6 +15,8 @@
 mod bulk;
 mod client;
 pub(crate) mod ends;
+#[cfg(test)]
+mod guard_tests;
 pub(crate) mod options;
 mod server;
 

@@ -915,6 +915,96 @@ static void many_clients(void)
     shm_multi_server_stop(server);
 }
 
+/* ------------------------------------------------------------------------- one handle, used by two threads at once */
+
+enum { LONGEST = 5000, PATIENCE_MS = 20000 };
+
+/* One of two threads that use a handle: the one that sends, or the one that receives. */
+struct traffic {
+    ServerHandle *server; /* or NULL, and then it's the client's */
+    ClientHandle *client;
+    uint32_t count;
+    uint32_t done;
+    shm_error_t result;
+    const char *fault;
+};
+
+/* Message `number` begins with that, and the rest follows from it. Now and then one is long. */
+static uint32_t write_message(uint32_t number, uint8_t *place)
+{
+    const uint32_t size = 4 + number * 7919 % (number % 64 == 0 ? LONGEST - 3 : 200);
+    uint32_t at;
+    memcpy(place, &number, 4);
+    for (at = 4; at < size; at++) place[at] = (uint8_t)(number * 31 + at);
+    return size;
+}
+
+static THREAD send_all(void *with)
+{
+    struct traffic *traffic = with;
+    uint8_t message[LONGEST];
+    for (; traffic->done < traffic->count; traffic->done++) {
+        const uint32_t size = write_message(traffic->done, message);
+        traffic->result = traffic->server ? shm_server_send_timeout(traffic->server, message, size, PATIENCE_MS)
+                                          : shm_client_send_timeout(traffic->client, message, size, PATIENCE_MS);
+        if (traffic->result != SHM_SUCCESS) break;
+    }
+    return THREAD_END;
+}
+
+static THREAD receive_all(void *with)
+{
+    struct traffic *traffic = with;
+    uint8_t message[LONGEST], expected[LONGEST];
+    for (; traffic->done < traffic->count; traffic->done++) {
+        const uint32_t whole = write_message(traffic->done, expected);
+        uint32_t size = sizeof message;
+        traffic->result = traffic->server
+                              ? shm_server_receive_timeout(traffic->server, message, &size, PATIENCE_MS)
+                              : shm_client_receive_timeout(traffic->client, message, &size, PATIENCE_MS);
+        if (traffic->result != SHM_SUCCESS) break;
+        if (size != whole || memcmp(message, expected, whole) != 0) {
+            traffic->fault = size >= 4 && memcmp(message, expected, 4) != 0 ? "another message" : "not whole";
+            break;
+        }
+    }
+    return THREAD_END;
+}
+
+/* Each way lossless, so that every message is to come, whole and in order. */
+static void two_threads_use_one_handle(uint32_t count)
+{
+    struct traffic all[4];
+    thread_t threads[4];
+    ServerHandle *server;
+    ClientHandle *client;
+    unsigned each;
+
+    connect_pair("two", NULL, NULL, NULL, &server, &client);
+    for (each = 0; each < 4; each++) {
+        memset(&all[each], 0, sizeof all[each]);
+        all[each].server = each < 2 ? server : NULL;
+        all[each].client = client;
+        all[each].count = count;
+        begin(&threads[each], each % 2 ? receive_all : send_all, &all[each]);
+    }
+    for (each = 0; each < 4; each++) join(threads[each]);
+    for (each = 0; each < 4; each++) {
+        if (all[each].fault || all[each].result != SHM_SUCCESS) {
+            fprintf(stderr, "the %s's %s thread, at message %u of %u: %s\n", each < 2 ? "server" : "client",
+                    each % 2 ? "receiving" : "sending", (unsigned)all[each].done, (unsigned)count,
+                    all[each].fault ? all[each].fault : shm_error_string(all[each].result));
+        }
+    }
+    for (each = 0; each < 4; each++) {
+        CHECK(!all[each].fault && all[each].result == SHM_SUCCESS && all[each].done == count);
+    }
+    /* Nothing more than was sent. */
+    CHECK(shm_server_poll(server, 0) == SHM_ERROR_EMPTY && shm_client_poll(client, 0) == SHM_ERROR_EMPTY);
+    shm_client_disconnect(client);
+    shm_server_stop(server);
+}
+
 static void the_helpers(void)
 {
     shm_endpoint_config_t config = xshm_client_config("name");
@@ -930,16 +1020,17 @@ static void the_helpers(void)
     CHECK(shm_options_default().struct_size == sizeof(shm_options_t));
 }
 
-/* With the argument "alone": only what needs no peer. */
+/* With the argument "alone": only what needs no peer. With "briefly": what takes thousands of messages, with few. */
 int main(int argc, char **argv)
 {
+    const char *how = argc > 1 ? argv[1] : "";
     the_last_error_is_the_threads();
     null_everywhere();
     codes_and_versions();
     bad_names_and_options();
     before_the_first_connection();
     the_helpers();
-    if (argc < 2 || strcmp(argv[1], "alone") != 0) {
+    if (strcmp(how, "alone") != 0) {
         messages_and_their_sizes();
         callbacks_inside_the_calls();
         a_channel_that_rejects();
@@ -951,6 +1042,7 @@ int main(int argc, char **argv)
         auto_endpoints();
         a_callback_stops_its_own_auto_handle();
         many_clients();
+        two_threads_use_one_handle(strcmp(how, "briefly") == 0 ? 500 : 100000);
     }
     printf("%u checks passed\n", checks);
     return 0;

@@ -1,0 +1,103 @@
+//! Contract line 30: a panic becomes a code, and doesn't unwind into C.
+
+use super::*;
+
+/// What shm_last_error and shm_last_error_message say on this thread.
+fn last() -> (shm_error_t, String) {
+    let mut text = [0 as c_char; 256];
+    // SAFETY: the buffer has that size, and a NUL after the text.
+    let said = unsafe {
+        shm_last_error_message(text.as_mut_ptr(), text.len() as u32);
+        CStr::from_ptr(text.as_ptr()).to_str().unwrap().to_owned()
+    };
+    (shm_last_error(), said)
+}
+
+fn forget_the_last() {
+    LAST.with(|last| last.replace(None));
+    assert_eq!(shm_last_error(), SHM_SUCCESS);
+}
+
+fn assert_told() {
+    assert_eq!(last(), (SHM_ERROR_INTERNAL, "a defect of the library: it panicked".to_owned()));
+    forget_the_last();
+}
+
+#[test]
+fn line_30_a_panic_becomes_a_code() {
+    forget_the_last();
+    assert_eq!(returning_code(|| panic!("a text")), SHM_ERROR_INTERNAL);
+    assert_told();
+    assert_eq!(returning_code(|| std::panic::panic_any(7)), SHM_ERROR_INTERNAL);
+    assert_told();
+    let index = std::hint::black_box(7);
+    assert_eq!(returning(77, || Ok([0u32; 3][index])), 77);
+    assert_told();
+    assert!(returning_handle(|| -> Outcome<u32> { panic!("no handle") }).is_null());
+    assert_told();
+}
+
+#[test]
+fn line_30_after_a_panic_the_handle_can_be_closed() {
+    forget_the_last();
+    let handle = returning_handle(|| Ok(5u32));
+    let call = || {
+        // SAFETY: the handle isn't closed yet.
+        returning_code(|| unsafe { enter(handle).map(|inside| assert_eq!(*inside, 7)) })
+    };
+    assert_eq!(call(), SHM_ERROR_INTERNAL);
+    assert_told();
+    // Were the call still counted as one that holds the handle, this would wait for ever.
+    // SAFETY: it's the last use of the handle.
+    unsafe { close(handle, |inside| usize::from(*inside != 5)) };
+    assert_eq!(shm_last_error(), SHM_SUCCESS);
+    // And a panic while closing.
+    let handle = returning_handle(|| Ok(5u32));
+    // SAFETY: as above.
+    unsafe { close(handle, |_| panic!("while closing")) };
+    assert_told();
+}
+
+/// Every function that C can call guards itself or is another one, save those that only hand out what is fixed.
+#[test]
+#[cfg_attr(miri, ignore = "only reads texts")]
+fn line_30_every_function_is_guarded() {
+    const FIXED: [&str; 4] = ["shm_last_error", "shm_last_error_message", "shm_error_string", "xshm_version"];
+    let sources = [
+        include_str!("../ffi.rs"),
+        include_str!("bulk.rs"),
+        include_str!("client.rs"),
+        include_str!("options.rs"),
+        include_str!("server.rs"),
+        include_str!("../auto/ffi.rs"),
+        include_str!("../multi/ffi.rs"),
+    ];
+    let (mut names, mut unguarded) = (Vec::new(), Vec::new());
+    for source in sources {
+        let source = source.replace("\r\n", "\n");
+        for function in source.split("#[no_mangle]").skip(1) {
+            let (_, function) = function.split_once(" extern \"C\" fn ").expect("a function of C's");
+            let (name, function) = function.split_once('(').unwrap();
+            let (body, _) = function.split_once("\n}").unwrap();
+            let (_, body) = body.split_once('{').unwrap();
+            let mut lines = body.lines().map(|line| line.trim().trim_start_matches("unsafe {").trim_start());
+            // What converts a number or fills a structure can't panic.
+            let aside = ["//", "let time = timeout(", "let config = shm_endpoint_config_t {"];
+            let first =
+                lines.find(|line| !line.is_empty() && !aside.iter().any(|start| line.starts_with(start)));
+            let first = first.unwrap_or_default();
+            let guarded = ["returning_code(", "returning_handle(", "returning(", "close(", "shm_"]
+                .iter()
+                .any(|guard| first.starts_with(guard));
+            if !guarded && !FIXED.contains(&name) && !name.ends_with("_default") {
+                unguarded.push(name.to_owned());
+            }
+            names.push(name.to_owned());
+        }
+    }
+    assert_eq!(unguarded, [""; 0]);
+    // No file is left out.
+    names.sort();
+    let listed: Vec<&str> = include_str!("../../tests/c/symbols.txt").lines().collect();
+    assert_eq!(names, listed);
+}
