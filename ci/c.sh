@@ -84,6 +84,20 @@ symbols() { # $1: library
         grep -E '^(shm|xshm)_' | sort -u
 }
 
+# Fails where a Windows program needs a DLL that a user's machine may lack, or that the library promises to do without.
+imports() { # $1: prefix of the tools; the rest: programs
+    local program found
+    for program in "${@:2}"; do
+        found=$("$1-objdump" -p "$program" | sed -n 's/.*DLL Name: //p' | tr 'A-Z' 'a-z' | sort | tr '\n' ' ')
+        # The first is how std's locks wait; msvcrt is MinGW's C runtime.
+        [ "$found" = "api-ms-win-core-synch-l1-2-0.dll kernel32.dll msvcrt.dll ntdll.dll " ] || {
+            echo "$program imports $found" >&2
+            return 1
+        }
+        echo "$program imports $found"
+    done
+}
+
 # The structures as a compiler lays them out; see tests/c/layout.c.
 layout() { # $1: compiler
     "$1" "${warnings[@]}" -S -o - tests/c/layout.c | sed -n 's/^[[:space:]]*@@ //p'
@@ -178,21 +192,16 @@ readme_programs() { # $1, $2: compilers for C and C++; $3: library; $4: how to r
 }
 
 windows() {
-    local lib imports
+    local lib
     build "$gnu"
     lib=$(library "$gnu")
     # Nothing but this on the line.
     x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/api.c "$lib" -lntdll -o "$out/api.exe"
     timeout 120 ci/wine.sh exec "$out/api.exe"
-    imports=$(x86_64-w64-mingw32-objdump -p "$out/api.exe" | sed -n 's/.*DLL Name: //p' | tr 'A-Z' 'a-z' | sort | tr '\n' ' ')
-    # The second is how std's locks wait; msvcrt is MinGW's C runtime.
-    [ "$imports" = "api-ms-win-core-synch-l1-2-0.dll kernel32.dll msvcrt.dll ntdll.dll " ] || {
-        echo "the program imports $imports" >&2
-        return 1
-    }
     x86_64-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_c.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/bulk.cpp "$lib" -lntdll -o "$out/bulk.exe"
+    imports x86_64-w64-mingw32 "$out/api.exe" "$out/echo_c.exe" "$out/echo_cpp.exe" "$out/bulk.exe"
     timeout 120 ci/wine.sh exec "$out/bulk.exe"
     ci/wine.sh build --locked --release --example echo
     local exec="ci/wine.sh exec"
@@ -207,6 +216,8 @@ windows_x86() {
     lib=$(library i686-pc-windows-gnu)
     i686-w64-mingw32-gcc "${warnings[@]}" tests/c/api.c "$lib" -lntdll -o "$out/api_x86.exe"
     i686-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_x86.exe"
+    i686-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp_x86.exe"
+    imports i686-w64-mingw32 "$out/api_x86.exe" "$out/echo_x86.exe" "$out/echo_cpp_x86.exe"
     symbols "$lib" | diff tests/c/symbols.txt -
     # 2: what it says to a call without arguments.
     if [ "$(timeout 60 ci/wine.sh exec "$out/echo_x86.exe" >/dev/null 2>&1 || echo $?)" = 2 ]; then
@@ -270,8 +281,32 @@ msvc() {
     done
 }
 
+# What cargo would publish is enough to build from, for C too, and a build writes into its target folder alone.
+published() (
+    version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+    cargo package --locked --no-verify --allow-dirty
+    # Not below this folder, where cargo would find what the package lacks: .cargo/config.toml.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    tar -C "$folder" -xzf "$target_dir/package/xshm-$version.crate" --strip-components 1
+    export CARGO_TARGET_DIR="$out/published"
+    # What was built last time must not stand in for what is to be built now: files in packages are all of one age, by
+    # which cargo can't see that they changed. What others made may stay.
+    mkdir -p "$CARGO_TARGET_DIR"
+    find "$CARGO_TARGET_DIR" -name '*xshm*' -prune -exec rm -rf {} +
+    cd "$folder"
+    contents() { find . -type f -exec sha256sum {} + | sort -k 2; }
+    before=$(contents)
+    cargo build --locked
+    cargo c-library --target "$gnu"
+    diff <(echo "$before") <(contents) || { echo "a build of the published package changes it" >&2; exit 1; }
+    symbols "$(target_dir=$CARGO_TARGET_DIR library "$gnu")" | diff tests/c/symbols.txt -
+    echo "the package that cargo would publish builds, for Rust and C, and its builds leave it as it was"
+)
+
 packages() {
     local prefix="$out/prefix" builds="$out/cmake" version
+    published
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
     rm -rf "$prefix" "$builds"
     ci/package.sh --prefix "$prefix" "$host"
