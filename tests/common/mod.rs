@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test file uses some of this")]
 
 pub mod raw;
+pub mod wakings;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -164,6 +165,7 @@ struct Actor {
     client: Option<SharedClient>,
     section: Option<raw::RawSection>,
     members: Vec<Option<(MultiClient, Messages)>>,
+    watched: wakings::Watched,
 }
 
 type Answer = Result<String, ShmError>;
@@ -399,6 +401,25 @@ impl Actor {
                 _ => Err(ShmError::NotConnected),
             }
             .map(|stats| format!("{stats:?}")),
+            // See `wakings`.
+            ["mark", name] => {
+                wakings::mark(name);
+                Ok(String::new())
+            }
+            // Says how many processes have a mark, and watches them. `-`: nobody can be watched here.
+            ["watch", mark] => Ok(match wakings::Watched::find(mark) {
+                Some(watched) => {
+                    self.watched = watched;
+                    self.watched.len().to_string()
+                }
+                None => "-".to_owned(),
+            }),
+            ["settle"] => {
+                self.watched.settle();
+                Ok(String::new())
+            }
+            // How often they woke up in so many milliseconds.
+            ["count", time] => Ok(self.watched.count(number(time)).to_string()),
             // Opens a channel's section behind the library's back, and keeps it.
             ["map", name] => {
                 self.section = Some(raw::RawSection::open(name));

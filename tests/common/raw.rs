@@ -61,6 +61,7 @@ impl RawSection {
 mod windows {
     use super::RawSection;
     use std::ffi::c_void;
+    use std::os::windows::io::IntoRawHandle;
     use std::ptr;
 
     type Handle = *mut c_void;
@@ -69,6 +70,14 @@ mod windows {
     extern "system" {
         fn CloseHandle(handle: Handle) -> i32;
         fn CreateToolhelp32Snapshot(flags: u32, process: u32) -> Handle;
+        fn CreateFileMappingW(
+            file: Handle,
+            attributes: *const c_void,
+            protection: u32,
+            high: u32,
+            low: u32,
+            name: *const u16,
+        ) -> Handle;
         fn CreateMutexW(attributes: *const c_void, owned: i32, name: *const u16) -> Handle;
         fn DuplicateHandle(
             source_process: Handle,
@@ -178,10 +187,14 @@ mod windows {
         wait_event(handle, millis)
     }
 
-    /// As on Linux, without the counting.
-    pub fn count_wakings(millis: u64, _pid: u32) -> Option<(u64, u64)> {
-        std::thread::sleep(std::time::Duration::from_millis(millis));
-        None
+    /// Maps a file for as long as the process lives.
+    pub fn map_file(file: std::fs::File) {
+        const PAGE_READWRITE: u32 = 4;
+        let file = file.into_raw_handle();
+        // SAFETY: an open file; without a name.
+        let section = unsafe { CreateFileMappingW(file, ptr::null(), PAGE_READWRITE, 0, 0, ptr::null()) };
+        assert!(!section.is_null(), "the file can be mapped");
+        RawSection::map(section as isize);
     }
 
     /// Lets this process have more handles: it may have as many as it likes.
@@ -499,27 +512,9 @@ mod linux {
         assert_eq!(unsafe { kill(pid as c_int, SIGCONT) }, 0);
     }
 
-    /// How often a process's threads have gone to sleep so far, but for the calling one.
-    fn sleeps(pid: u32) -> u64 {
-        let this = fs::read_link("/proc/thread-self").unwrap();
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-        let others = tasks.filter(|task| Some(task.file_name().as_os_str()) != this.file_name());
-        let count = |status: String| -> u64 {
-            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        others.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).map(count).sum()
-    }
-
-    /// Lets so many milliseconds pass, the first hundred for all to fall asleep. How often other threads of this
-    /// process, and those of another, woke up and slept again in the rest. `None` where that isn't counted.
-    pub fn count_wakings(millis: u64, pid: u32) -> Option<(u64, u64)> {
-        let both = || (sleeps(std::process::id()), sleeps(pid));
-        std::thread::sleep(Duration::from_millis(100));
-        let before = both();
-        std::thread::sleep(Duration::from_millis(millis - 100));
-        let after = both();
-        Some((after.0 - before.0, after.1 - before.1))
+    /// Maps a file for as long as the process lives.
+    pub fn map_file(file: fs::File) {
+        RawSection::map(file.into_raw_fd() as isize);
     }
 
     /// Threads that this process has.
