@@ -220,24 +220,11 @@ fn line_29_a_hello_is_of_who_was_let_in() {
     assert_eq!(server.peer().unwrap().process_id, peer.id());
 }
 
-/// Starts the peer as another user. `None`: this user may not, or the other one can't read the program.
-fn peer_of(user: &str) -> Option<Peer> {
-    let arguments = ["--reuid", user, "--clear-groups"];
-    let program = std::env::current_exe().unwrap();
-    let allowed =
-        Command::new("setpriv").args(arguments).arg(program).arg("--list").stdout(Stdio::null()).status();
-    if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: nothing can be started as another user here");
-        return None;
-    }
-    Some(Peer::start_by("setpriv", &arguments))
-}
-
 /// Another user: kept out, let in by name, known for what it is, and not believed as a server.
 #[test]
 fn line_28_and_29_another_user() {
     const NOBODY: &str = "65534";
-    let Some(mut peer) = peer_of(NOBODY) else { return };
+    let Some(mut peer) = Peer::start_as(NOBODY) else { return };
     let global = |name: &str| format!("Global\\{}", unique(name));
     // The name alone doesn't let anybody in.
     let name = global("owner");
@@ -260,7 +247,7 @@ fn line_28_and_29_another_user() {
     let ended = server.receive_from_client(&mut Vec::new());
     assert!(matches!(ended, Err(ShmError::PeerDied { .. })), "{ended:?}");
     // A name that it squats on is taken, and its server is not believed.
-    let mut peer = peer_of(NOBODY).unwrap();
+    let mut peer = Peer::start_as(NOBODY).unwrap();
     let name = global("impostor");
     peer.must(&format!("start {name}"));
     peer.tell("accept 1000");
@@ -280,7 +267,7 @@ fn peer_elsewhere() -> Option<Peer> {
     let flags = ["--pid", "--fork", "--kill-child"];
     let allowed = Command::new("unshare").args(flags).arg("true").stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: no process namespaces for this user");
+        skipped("no process namespaces for this user");
         return None;
     }
     Some(Peer::start_by("unshare", &flags))

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses some of this")]
 
 pub mod raw;
+#[cfg(windows)]
+pub mod tokens;
 pub mod wakings;
 
 use std::io::{BufRead, BufReader, Write};
@@ -16,6 +18,8 @@ use xshm::{DisconnectReason, ServerOptions, SharedClient, SharedServer, ShmError
 /// Marks the peer's answers among what the test harness prints.
 const ANSWER: char = '@';
 const ROLE: &str = "XSHM_TEST_PEER";
+/// Says that the peer runs in another's place, and is to answer for it that it does.
+const RESTRICTED: &str = "XSHM_TEST_RESTRICTED";
 
 /// A name that no other test, and no other run, uses.
 pub fn unique(test: &str) -> String {
@@ -26,6 +30,22 @@ pub fn unique(test: &str) -> String {
 /// Whether the long forms are asked for.
 pub fn long() -> bool {
     std::env::var_os("XSHM_LONG").is_some()
+}
+
+/// Says what is not tested here, on the standard error output itself: what a test prints that passes, nobody sees. Where
+/// nothing may be left out, it fails.
+pub fn skipped(why: &str) {
+    note(&format!("SKIPPED: {why}"));
+    assert!(
+        std::env::var_os("XSHM_REQUIRE_ALL").is_none(),
+        "XSHM_REQUIRE_ALL: nothing may be left out, but {why}"
+    );
+}
+
+/// Tells whoever runs the tests something, though the test passes.
+pub fn note(text: &str) {
+    let thread = std::thread::current();
+    let _ = writeln!(std::io::stderr(), "{}: {text}", thread.name().unwrap_or("a test"));
 }
 
 pub fn seconds(count: u64) -> Option<Duration> {
@@ -120,6 +140,20 @@ impl Peer {
         }
     }
 
+    /// Starts the peer as another user. `None`: this user may not, or the other one can't read the program.
+    #[cfg(unix)]
+    pub fn start_as(user: &str) -> Option<Self> {
+        let arguments = ["--reuid", user, "--clear-groups"];
+        let program = std::env::current_exe().unwrap();
+        let allowed =
+            Command::new("setpriv").args(arguments).arg(program).arg("--list").stdout(Stdio::null()).status();
+        if !allowed.is_ok_and(|status| status.success()) {
+            skipped("nothing can be started as another user here");
+            return None;
+        }
+        Some(Self::start_by("setpriv", &arguments))
+    }
+
     pub fn ask(&mut self, order: &str) -> String {
         self.tell(order);
         self.answer()
@@ -177,6 +211,9 @@ pub fn serve() {
     }
     let mut actor = Actor::default();
     println!();
+    if std::env::var_os(RESTRICTED).is_some() {
+        println!("{ANSWER}ok");
+    }
     while let Some(line) = next_line() {
         let words: Vec<&str> = line.split_whitespace().collect();
         if words == ["end"] {
@@ -187,6 +224,10 @@ pub fn serve() {
             Err(error) => format!("err {error:?}"),
         };
         println!("{ANSWER}{answer}");
+    }
+    if std::env::var_os(RESTRICTED).is_some() {
+        // Nobody reads any more what the test harness has to say.
+        std::process::exit(0);
     }
 }
 
@@ -401,6 +442,30 @@ impl Actor {
                 _ => Err(ShmError::NotConnected),
             }
             .map(|stats| format!("{stats:?}")),
+            // Goes on as a process that may less: without what administrators may, and the `user`, or only the former.
+            #[cfg(windows)]
+            ["restrict", whom] => {
+                std::env::set_var(RESTRICTED, "1");
+                match tokens::run_restricted(whom == "user") {
+                    Ok(0) => std::process::exit(0),
+                    other => {
+                        println!("{ANSWER}err no restricted process: {other:?}");
+                        std::process::exit(1)
+                    }
+                }
+            }
+            #[cfg(windows)]
+            ["open", name, instance] => Ok(format!("{:?}", raw::open_all(name, number(instance)))),
+            #[cfg(unix)]
+            ["reach", pid, section, event] => {
+                let (section, event) = (number(section) as isize, number(event) as isize);
+                Ok(format!("{:?}", raw::reach(number(pid) as u32, section, event)))
+            }
+            #[cfg(unix)]
+            ["squat", uid, name] => {
+                raw::squat_on(number(uid) as u32, name);
+                Ok(String::new())
+            }
             // See `wakings`.
             ["mark", name] => {
                 wakings::mark(name);

@@ -89,6 +89,7 @@ mod windows {
             options: u32,
         ) -> i32;
         fn GetCurrentProcess() -> Handle;
+        fn GetLastError() -> u32;
         fn GetProcessHandleCount(process: Handle, count: *mut u32) -> i32;
         fn GetProcessTimes(
             process: Handle,
@@ -173,6 +174,27 @@ mod windows {
             assert!(!event.is_null(), "event {index} of {name} exists");
             SetEvent(event);
             CloseHandle(event);
+        }
+    }
+
+    /// Opens all that belongs to the server of that name, by the names: the section by both of its own, for mapping, and
+    /// the events, for setting. Says the error of each; 0 is none.
+    pub fn open_all(name: &str, instance: u64) -> Vec<u32> {
+        let sections = [link_path(name), wide(&format!("Local\\xshm.section.{instance:016x}.{name}"))];
+        let events = (0..7).map(|index| wide(&format!("Local\\xshm.event.{index}.{instance:016x}.{name}")));
+        // SAFETY: the names end with a NUL; the handles are closed again.
+        unsafe {
+            let sections =
+                sections.iter().map(|path| OpenFileMappingW(FILE_MAP_READ_WRITE, 0, path.as_ptr()));
+            let events = events.map(|path| OpenEventW(EVENT_MODIFY_STATE, 0, path.as_ptr()));
+            let error = |handle: Handle| {
+                if handle.is_null() {
+                    return GetLastError();
+                }
+                CloseHandle(handle);
+                0
+            };
+            sections.chain(events).map(error).collect()
         }
     }
 
@@ -356,7 +378,9 @@ mod linux {
         fn poll(descriptors: *mut [u16; 4], count: u64, millis: c_int) -> c_int;
         fn recv(socket: c_int, buffer: *mut c_void, size: usize, flags: c_int) -> isize;
         fn send(socket: c_int, buffer: *const c_void, size: usize, flags: c_int) -> isize;
+        fn listen(socket: c_int, waiting: c_int) -> c_int;
         fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+        fn syscall(number: c_long, ...) -> c_long;
     }
 
     const MSG_DONTWAIT: c_int = 0x40;
@@ -452,7 +476,16 @@ mod linux {
     /// Takes the name that a server would take, with something else: a socket where nobody listens.
     pub fn squat(name: &str) {
         // SAFETY: no pointers.
-        let uid = unsafe { getuid() };
+        bound_socket(unsafe { getuid() }, name);
+    }
+
+    /// Takes a name of another user's, and listens there.
+    pub fn squat_on(uid: u32, name: &str) {
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { listen(bound_socket(uid, name), 8) }, 0);
+    }
+
+    fn bound_socket(uid: u32, name: &str) -> c_int {
         let path = format!("\0xshm/{uid}/{name}");
         let mut address = 1_u16.to_ne_bytes().to_vec();
         address.extend_from_slice(path.as_bytes());
@@ -461,7 +494,34 @@ mod linux {
         unsafe {
             let socket = socket(1, 5, 0);
             assert_eq!(bind(socket, address.as_ptr().cast(), address.len() as u32), 0);
+            socket
         }
+    }
+
+    /// Reaches for another process's section, by `/proc`, and maps it; and for a descriptor of it, by its number. Says the
+    /// error of each; 0 is none.
+    pub fn reach(pid: u32, section: isize, event: isize) -> [i32; 2] {
+        const PIDFD_OPEN: c_long = 434;
+        const PIDFD_GETFD: c_long = 438;
+        let path = format!("/proc/{pid}/fd/{section}");
+        let section = match fs::File::options().read(true).write(true).open(path) {
+            Ok(file) => {
+                RawSection::map(file.into_raw_fd() as isize);
+                0
+            }
+            Err(error) => error.raw_os_error().unwrap(),
+        };
+        // SAFETY: no pointers. A byte is sent to nobody but the socket that was just taken.
+        let event = unsafe {
+            let process = syscall(PIDFD_OPEN, pid as c_int, 0);
+            assert!(process >= 0, "any process can be watched");
+            match syscall(PIDFD_GETFD, process as c_int, event as c_int, 0) as c_int {
+                -1 => std::io::Error::last_os_error().raw_os_error().unwrap(),
+                socket if send(socket, [1_u8].as_ptr().cast(), 1, MSG_DONTWAIT) == 1 => 0,
+                _ => -1,
+            }
+        };
+        [section, event]
     }
 
     /// How another process finds a descriptor of ours.

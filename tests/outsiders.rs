@@ -1,0 +1,112 @@
+//! Contract line 28: those who are not admitted find no way in beside the library either, and what is handed out opens no
+//! more than it must.
+
+mod common;
+
+use common::*;
+use std::time::Duration;
+use xshm::ServerOptions;
+#[cfg(unix)]
+use xshm::{SharedClient, SharedServer, ShmError};
+
+#[test]
+fn peer_process() {
+    serve();
+}
+
+/// The peer goes on without what the user who started it may. `None`: it can't run so.
+#[cfg(windows)]
+fn restricted(whom: &str) -> Option<Peer> {
+    let mut peer = Peer::start();
+    let answer = peer.ask(&format!("restrict {whom}"));
+    if answer != "ok" {
+        // Windows may keep a process without its user's rights from so much as loading its program.
+        skipped(&answer);
+        return None;
+    }
+    Some(peer)
+}
+
+#[cfg(windows)]
+#[test]
+fn line_28_a_process_without_its_users_rights_is_kept_out() {
+    use std::sync::atomic::Ordering;
+    use xshm::Access;
+    const ACCESS_DENIED: u32 = 5;
+    let administrators = Access::SecurityDescriptor(tokens::descriptor_for_administrators());
+    for (whom, access) in [("user", Access::Owner), ("administrators", administrators)] {
+        let name = unique("restricted");
+        let mut server = ServerOptions::new().access(access).start(&name).unwrap();
+        let section = raw::RawSection::map(server.section_handle());
+        let instance = section.word64(56).load(Ordering::SeqCst);
+        let open = format!("open {name} {instance}");
+        let Some(mut peer) = restricted(whom) else { continue };
+        let (answer, took) = timed(|| {
+            peer.tell(&format!("connect {name} 1000"));
+            let _ = server.wait_for_client(millis(1500));
+            peer.answer()
+        });
+        assert!(took < Duration::from_secs(5), "{whom}: {took:?}");
+        if whom == "user" && tokens::is_wine() && answer == "ok" {
+            // It finds the user's rights in a token that they were taken from.
+            note("NOT ENFORCED by this Wine: a process without its user's rights came in");
+            assert!(server.is_connected());
+            continue;
+        }
+        assert!(answer.starts_with("err Refused") && answer.contains("does not admit"), "{whom}: {answer}");
+        assert!(!server.is_connected());
+        assert_eq!(peer.must(&open), format!("{:?}", [ACCESS_DENIED; 9]), "{whom}");
+        // Who is admitted, can: it was not for want of the names.
+        let mut other = Peer::start();
+        other.tell(&format!("connect {name} 1000"));
+        if server.wait_for_client(millis(1500)).is_ok() {
+            assert_eq!(other.answer(), "ok", "{whom}");
+            assert_eq!(other.must(&open), format!("{:?}", [0; 9]), "{whom}");
+        } else {
+            assert_eq!(other.answer().split(' ').nth(1), Some("Refused"), "{whom}");
+            assert_eq!(whom, "administrators");
+            skipped("this user is no administrator");
+        }
+    }
+}
+
+#[cfg(unix)]
+const NOBODY: &str = "65534";
+
+#[cfg(unix)]
+#[test]
+fn line_28_another_user_reaches_neither_section_nor_events() {
+    let Some(mut stranger) = Peer::start_as(NOBODY) else { return };
+    let name = unique("reach");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    let handles = server.client_handles().unwrap();
+    let events = handles.events.unwrap();
+    for event in [events.s2c_data, events.c2s_space, events.acknowledge, events.disconnect] {
+        let reach = format!("reach {} {} {event}", std::process::id(), handles.section);
+        // EACCES, EPERM.
+        assert_eq!(stranger.must(&reach), "[13, 1]", "event {event}");
+        // There is something to be reached, for one who may.
+        assert_eq!(peer.must(&reach), "[0, 0]", "event {event}");
+    }
+}
+
+/// Nobody owns the names of abstract sockets: another user can take one that is in our user's part.
+#[cfg(unix)]
+#[test]
+fn line_28_another_user_that_squats_on_our_name_is_not_believed() {
+    let Some(mut stranger) = Peer::start_as(NOBODY) else { return };
+    let name = unique("squatted");
+    let user = xshm::UserId::current().unwrap();
+    stranger.must(&format!("squat {user} {name}"));
+    let (refused, took) = timed(|| SharedClient::connect(&name, Duration::from_secs(5)).err());
+    assert!(matches!(&refused, Some(ShmError::Refused { reason }) if reason.contains(NOBODY)), "{refused:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(matches!(ServerOptions::new().start(&name).err(), Some(ShmError::AlreadyExists { .. })));
+    // The name is free when it has gone.
+    stranger.kill();
+    drop(SharedServer::start(&name).unwrap());
+}
