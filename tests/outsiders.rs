@@ -5,9 +5,9 @@ mod common;
 
 use common::*;
 use std::time::Duration;
-use xshm::ServerOptions;
+use xshm::{ServerOptions, SharedServer};
 #[cfg(unix)]
-use xshm::{SharedClient, SharedServer, ShmError};
+use xshm::{SharedClient, ShmError};
 
 #[test]
 fn peer_process() {
@@ -109,4 +109,76 @@ fn line_28_another_user_that_squats_on_our_name_is_not_believed() {
     // The name is free when it has gone.
     stranger.kill();
     drop(SharedServer::start(&name).unwrap());
+}
+
+/// What is handed out, in the order in which it was asked for: each with the rights that `docs/protocol.md` says.
+fn handed_out(server: &SharedServer) -> Vec<(&'static str, isize, u32)> {
+    let handles = server.client_handles().unwrap();
+    let own = server.get_event_handles().unwrap();
+    let events = handles.events.unwrap();
+    const WAIT: u32 = 0x0010_0000;
+    const SET: u32 = 2;
+    const READ_CONTROL: u32 = 0x0002_0000;
+    // SECTION_QUERY, SECTION_MAP_WRITE, SECTION_MAP_READ.
+    const MAP: u32 = 1 | 2 | 4;
+    vec![
+        ("section_handle", server.section_handle(), MAP | READ_CONTROL),
+        ("get_event_handles, s2c_data", own.s2c_data, WAIT | SET | READ_CONTROL),
+        ("get_event_handles, c2s_data", own.c2s_data, WAIT | SET | READ_CONTROL),
+        ("section", handles.section, MAP),
+        ("s2c_data", events.s2c_data, WAIT),
+        ("c2s_data", events.c2s_data, SET),
+        ("s2c_space", events.s2c_space, SET),
+        ("c2s_space", events.c2s_space, WAIT),
+        ("request", events.request, SET),
+        ("acknowledge", events.acknowledge, WAIT),
+        ("disconnect", events.disconnect, WAIT | SET),
+    ]
+}
+
+/// On Linux a descriptor has no rights of its own: the section's is for reading and writing, as it must be, and can't change
+/// its size (see tests/linux.rs), and an event's is a socket.
+#[test]
+fn line_28_handles_are_not_inherited_and_open_no_more_than_they_must() {
+    let named = SharedServer::start(&unique("handles")).unwrap();
+    let anonymous = ServerOptions::new().anonymous_events().start_anonymous().unwrap();
+    for (which, server) in [("named", &named), ("anonymous", &anonymous)] {
+        for (what, handle, rights) in handed_out(server) {
+            assert!(!raw::is_inheritable(handle), "{which}: {what}");
+            if let Some(granted) = raw::rights(handle) {
+                assert_eq!(granted, rights, "{which}: {what}: {granted:#x}, not {rights:#x}");
+            }
+        }
+    }
+    // Without events there's the section alone.
+    let bare = SharedServer::start_anonymous().unwrap();
+    let handles = bare.client_handles().unwrap();
+    assert_eq!(handles.events, None);
+    assert!(!raw::is_inheritable(bare.section_handle()) && !raw::is_inheritable(handles.section));
+}
+
+/// Nor does any other descriptor of the library's leak into programs that are started: name, watched process, interrupters.
+#[cfg(unix)]
+#[test]
+fn line_28_no_descriptor_is_inherited() {
+    let name = unique("inherited");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    let mut looked_at = 0;
+    for descriptor in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
+        let number: isize = descriptor.file_name().to_str().unwrap().parse().unwrap();
+        // What is gone by now was another test's.
+        let Ok(leads_to) = std::fs::read_link(descriptor.path()) else { continue };
+        let leads_to = leads_to.to_string_lossy().into_owned();
+        let kinds = ["socket:", "anon_inode:", "/memfd:", "pidfd"];
+        if number > 2 && kinds.iter().any(|kind| leads_to.starts_with(kind)) {
+            assert!(!raw::is_inheritable(number), "{number}: {leads_to}");
+            looked_at += 1;
+        }
+    }
+    // At the least a section, eight ends of sockets, a name, a process.
+    assert!(looked_at >= 11, "{looked_at} descriptors");
 }

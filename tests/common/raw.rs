@@ -89,6 +89,7 @@ mod windows {
             options: u32,
         ) -> i32;
         fn GetCurrentProcess() -> Handle;
+        fn GetHandleInformation(handle: Handle, flags: *mut u32) -> i32;
         fn GetLastError() -> u32;
         fn GetProcessHandleCount(process: Handle, count: *mut u32) -> i32;
         fn GetProcessTimes(
@@ -111,6 +112,13 @@ mod windows {
 
     #[link(name = "ntdll")]
     extern "system" {
+        fn NtQueryObject(
+            object: Handle,
+            class: u32,
+            information: *mut c_void,
+            size: u32,
+            needed: *mut u32,
+        ) -> i32;
         fn NtResumeProcess(process: Handle) -> i32;
         fn NtSuspendProcess(process: Handle) -> i32;
     }
@@ -300,6 +308,30 @@ mod windows {
     /// What another process gave.
     pub fn take_handle(given: &str) -> isize {
         given.parse().unwrap()
+    }
+
+    /// Whether programs that are started have a handle too.
+    pub fn is_inheritable(handle: isize) -> bool {
+        const HANDLE_FLAG_INHERIT: u32 = 1;
+        let mut flags = 0;
+        // SAFETY: the place for the result is valid.
+        assert_ne!(unsafe { GetHandleInformation(handle as Handle, &mut flags) }, 0, "{handle} is open");
+        flags & HANDLE_FLAG_INHERIT != 0
+    }
+
+    /// The rights that a handle has.
+    pub fn rights(handle: isize) -> Option<u32> {
+        const OBJECT_BASIC_INFORMATION: u32 = 0;
+        // Attributes, granted rights, and twelve words that don't matter.
+        let mut information = [0_u32; 14];
+        let (mut needed, size) = (0, 56);
+        // SAFETY: the places for the results are valid, and as long as said.
+        let status = unsafe {
+            let information = information.as_mut_ptr().cast();
+            NtQueryObject(handle as Handle, OBJECT_BASIC_INFORMATION, information, size, &mut needed)
+        };
+        assert!(status >= 0, "{handle}: {status:#x}");
+        Some(information[1])
     }
 
     /// Makes handles of ours other processes' too: they are given to them once they run.
@@ -534,6 +566,21 @@ mod linux {
         let opened = fs::File::options().read(true).write(true).open(given);
         let number = || given.rsplit('/').next().unwrap().parse().unwrap();
         opened.map_or_else(|_| number(), |file| file.into_raw_fd() as isize)
+    }
+
+    /// Whether programs that are started have a descriptor too.
+    pub fn is_inheritable(handle: isize) -> bool {
+        const F_GETFD: c_int = 1;
+        const FD_CLOEXEC: c_int = 1;
+        // SAFETY: no pointers.
+        let flags = unsafe { fcntl(handle as c_int, F_GETFD, 0) };
+        assert_ne!(flags, -1, "{handle} is open");
+        flags & FD_CLOEXEC == 0
+    }
+
+    /// The rights that a handle has: descriptors have none of their own.
+    pub fn rights(_handle: isize) -> Option<u32> {
+        None
     }
 
     /// Makes handles of ours other processes': those that are started meanwhile.
