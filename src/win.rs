@@ -111,10 +111,17 @@ impl Section {
 
     /// A second handle to a section, made from one of this process.
     pub(crate) fn duplicate(raw: isize) -> Result<Self> {
-        // SAFETY: the kernel checks the source handle, whatever it is; the place for the result is valid.
-        let handle = handle_from(|handle| unsafe {
-            NtDuplicateObject(CURRENT_PROCESS, raw as Handle, CURRENT_PROCESS, handle, SECTION_ACCESS, 0, 0)
-        })
+        let duplicated = |access| {
+            // SAFETY: the kernel checks the source handle, whatever it is; the place for the result is valid.
+            handle_from(|handle| unsafe {
+                NtDuplicateObject(CURRENT_PROCESS, raw as Handle, CURRENT_PROCESS, handle, access, 0, 0)
+            })
+        };
+        let handle = match duplicated(SECTION_ACCESS) {
+            // The handle has not the right to ask whose the section is, and the access list doesn't give it to this user.
+            Err(STATUS_ACCESS_DENIED) => duplicated(SECTION_ACCESS & !READ_CONTROL),
+            other => other,
+        }
         .map_err(|status| error(status, "duplicating the section handle"))?;
         let size = section_size(&handle).map_err(|status| error(status, "asking for the section's size"))?;
         Ok(Section { handle, size })
@@ -129,7 +136,7 @@ impl Section {
         self.size
     }
 
-    /// Who created it.
+    /// Who created it. `None`: the handle doesn't let us ask.
     pub(crate) fn owner(&self) -> Option<User> {
         object_owner(&self.handle)
     }

@@ -70,6 +70,34 @@ fn line_28_a_process_without_its_users_rights_is_kept_out() {
     }
 }
 
+/// Handles are enough: who is given them needs no name, and so no rights to what is named.
+#[cfg(windows)]
+#[test]
+fn line_28_who_is_given_handles_comes_in_whoever_it_is() {
+    let access = xshm::Access::SecurityDescriptor(tokens::descriptor_for_administrators());
+    let mut server = ServerOptions::new().access(access).start(&unique("given")).unwrap();
+    let Some(mut peer) = restricted("administrators") else { return };
+    let process = peer.must("id").parse().unwrap();
+    let handles = server.client_handles().unwrap();
+    let events = handles.events.unwrap();
+    let given: Vec<_> = [
+        handles.section,
+        events.s2c_data,
+        events.c2s_data,
+        events.s2c_space,
+        events.c2s_space,
+        events.request,
+        events.acknowledge,
+        events.disconnect,
+    ]
+    .map(|handle| raw::give_handle(process, handle))
+    .into();
+    peer.tell(&format!("attach_handles {} 5000", given.join(" ")));
+    let came = server.wait_for_client(seconds(5));
+    assert_eq!((came, peer.answer().as_str()), (Ok(()), "ok"));
+    assert_eq!(server.peer().unwrap().process_id, process);
+}
+
 #[cfg(unix)]
 const NOBODY: &str = "65534";
 

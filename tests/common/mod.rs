@@ -455,6 +455,8 @@ impl Actor {
                 }
             }
             #[cfg(windows)]
+            ["id"] => Ok(std::process::id().to_string()),
+            #[cfg(windows)]
             ["open", name, instance] => Ok(format!("{:?}", raw::open_all(name, number(instance)))),
             #[cfg(unix)]
             ["reach", pid, section, event] => {
