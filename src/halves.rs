@@ -346,7 +346,7 @@ impl ReceiveHalf {
 }
 
 /// Takes a message, if there is one, and wakes a sender that waits for room.
-#[inline]
+#[inline(always)]
 fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
     session.check_queue()?;
     match consumer.pop(to).map_err(|what| session.corrupted(what))? {
@@ -413,7 +413,7 @@ impl<D: Destination> Look for Taking<'_, D> {
         self.consumer.looks_ready()
     }
 
-    #[inline]
+    #[inline(always)]
     fn attempt(&mut self) -> Result<Option<usize>> {
         take(self.session, self.consumer, self.to)
     }

@@ -213,37 +213,48 @@ impl Session {
 
     /// Tries until an attempt yields something: at once, then spinning, then asleep. Ends with the session (after one
     /// more attempt, for what the peer did last), with the time, or by an interrupter.
+    #[inline]
     pub(crate) fn wait_for<L: Look>(
         &self,
         wish: Wish,
         timeout: Option<Duration>,
         mut look: L,
     ) -> Result<L::Found> {
-        if let Attempt::Found(found) = attempt(&mut look)? {
-            return Ok(found);
-        }
-        if !self.channel.tuning.spin.is_zero() && timeout != Some(Duration::ZERO) {
-            // An answer that is on its way comes within these: no clock is read for it, since that takes as long as
-            // a message does.
-            for _ in 0..FIRST_SPINS {
+        let spins = !self.channel.tuning.spin.is_zero() && timeout != Some(Duration::ZERO);
+        // An answer that is on its way comes within these looks: no clock is read for it, since that takes as long as a
+        // message does.
+        let mut looks = if spins { FIRST_SPINS } else { 0 };
+        loop {
+            if let Attempt::Found(found) = attempt(&mut look)? {
+                return Ok(found);
+            }
+            loop {
+                if looks == 0 {
+                    return self.wait_longer(wish, timeout, look);
+                }
+                looks -= 1;
                 spin_loop();
                 if look.ready() {
-                    if let Attempt::Found(found) = attempt(&mut look)? {
-                        return Ok(found);
-                    }
+                    break;
                 }
             }
         }
+    }
+
+    /// The rest of [`wait_for`](Self::wait_for), kept out of the way of what comes at once.
+    #[cold]
+    #[inline(never)]
+    fn wait_longer<L: Look>(&self, wish: Wish, timeout: Option<Duration>, mut look: L) -> Result<L::Found> {
         let deadline = Deadline::after(timeout);
         let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
         let mut spun = false;
         loop {
-            let now = attempt(&mut look)?;
+            let now = attempt_again(&mut look)?;
             if let Attempt::Found(found) = now {
                 return Ok(found);
             }
             if let Err(over) = self.check() {
-                return match attempt(&mut look)? {
+                return match attempt_again(&mut look)? {
                     Attempt::Found(found) => Ok(found),
                     _ => Err(over),
                 };
@@ -292,14 +303,14 @@ impl Session {
             for _ in 0..SPINS {
                 spin_loop();
                 if look.ready() {
-                    let found = attempt(look)?;
+                    let found = attempt_again(look)?;
                     if !matches!(found, Attempt::Nothing) {
                         return Ok(found);
                     }
                 }
             }
             // What is ready may also be that the peer moved on, which only an attempt sees.
-            let found = attempt(look)?;
+            let found = attempt_again(look)?;
             if !matches!(found, Attempt::Nothing) {
                 return Ok(found);
             }
@@ -330,7 +341,7 @@ impl Session {
         };
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
         fail_point!("sleep.announced");
-        let found = attempt(look);
+        let found = attempt_again(look);
         if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
             let bound = if self.peer.process().is_none() { self.channel.tuning.check_interval } else { None };
             self.wait_in_kernel(events, deadline, bound)?;
@@ -385,6 +396,7 @@ pub(crate) trait Look {
     fn attempt(&mut self) -> Result<Option<Self::Found>>;
 }
 
+#[inline(always)]
 fn attempt<L: Look>(look: &mut L) -> Result<Attempt<L::Found>> {
     match look.attempt() {
         Ok(Some(found)) => Ok(Attempt::Found(found)),
@@ -393,6 +405,12 @@ fn attempt<L: Look>(look: &mut L) -> Result<Attempt<L::Found>> {
         Err(ShmError::NotReady) => Ok(Attempt::Busy),
         Err(error) => Err(error),
     }
+}
+
+/// The same where it is waited anyway: one copy of the code will do.
+#[inline(never)]
+fn attempt_again<L: Look>(look: &mut L) -> Result<Attempt<L::Found>> {
+    attempt(look)
 }
 
 /// What an attempt to do without waiting came to.

@@ -100,7 +100,7 @@ impl Consumer {
     ///
     /// Several are copied out one after the other and then taken by one swap, which fails if but one of them was
     /// evicted meanwhile. The attempts after that take one at a time, which has the better chance.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop<D: Destination>(&mut self, to: &mut D) -> Result<Pop, Corrupted> {
         for attempt in 0..Self::TRIES {
             match self.frame(self.read_pos, self.sequence, self.moved) {
