@@ -957,7 +957,7 @@ enum shm_error_t shm_client_resume(const struct ClientHandle *handle);
 void shm_client_disconnect(struct ClientHandle *handle);
 
 /**
- * Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken once. `sent`
+ * Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
  * may be NULL; it gets the number of messages sent, the first so many.
  *
  * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
@@ -969,7 +969,7 @@ enum shm_error_t shm_server_send_batch(struct ServerHandle *handle,
                                        uint32_t *sent);
 
 /**
- * Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken once. `sent`
+ * Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken with the first few. `sent`
  * may be NULL; it gets the number of messages sent, the first so many.
  *
  * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_client_send otherwise; if a

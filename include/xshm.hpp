@@ -461,7 +461,7 @@ public:
         return receive_into(buffer, [&](void *to, std::uint32_t *size) { return F::try_receive(this->handle_, to, size); });
     }
 
-    /// Sends messages, in order, each as send() does; a sleeping peer is woken once. `messages` is a container of whatever
+    /// Sends messages, in order, each as send() does; a sleeping peer is woken with the first few. `messages` is a container of whatever
     /// turns into a view. `sent` gets the number of those sent, the first so many. SHM_ERROR_FULL: not all of them found
     /// room, where the server's options reject.
     template <class Messages>

@@ -93,7 +93,7 @@ impl Default for MessageBatch {
 
 impl SendHalf {
     /// Sends messages, in order, as [`send`](Self::send) sends each of them, and never waits. A sleeping peer is woken
-    /// once.
+    /// with the first few.
     ///
     /// On a channel that [rejects when full](crate::ServerOptions::reject_when_full) it stops where there's no more room.
     ///
@@ -118,7 +118,7 @@ impl SendHalf {
     }
 
     /// Sends messages, in order, for as long as there is room. Returns how many: the first so many. A sleeping peer is
-    /// woken once.
+    /// woken with the first few.
     ///
     /// For a batch without loss, however long: what this leaves over, give its first to
     /// [`send_timeout`](Self::send_timeout), and the rest to this again.
@@ -132,23 +132,32 @@ impl SendHalf {
         self.push_batch(messages)
     }
 
-    /// Sends as many messages as there is room for, a few together.
+    /// Sends as many messages as there is room for, a few together. An error in the middle is the next call's: the
+    /// messages before it were sent.
     fn push_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize> {
         let mut sent = 0;
         for some in messages.chunks(SHOWN_TOGETHER) {
-            let mut slices: [&[u8]; SHOWN_TOGETHER] = [&[]; SHOWN_TOGETHER];
-            for (slice, message) in slices.iter_mut().zip(some) {
-                *slice = message.as_ref();
-                // Once more: `as_ref` is the caller's, and may answer otherwise than a moment ago.
-                self.check_length(slice.len())?;
+            match self.push_together(some) {
+                Ok(pushed) => sent += pushed,
+                Err(error) if sent == 0 => return Err(error),
+                Err(_) => break,
             }
-            let pushed = self.push_some(slices[..some.len()].iter().copied())?;
-            sent += pushed;
-            if pushed < some.len() {
+            if sent % SHOWN_TOGETHER != 0 {
                 break;
             }
         }
         Ok(sent)
+    }
+
+    /// At most [`SHOWN_TOGETHER`] of them.
+    fn push_together<M: AsRef<[u8]>>(&mut self, some: &[M]) -> Result<usize> {
+        let mut slices: [&[u8]; SHOWN_TOGETHER] = [&[]; SHOWN_TOGETHER];
+        for (slice, message) in slices.iter_mut().zip(some) {
+            *slice = message.as_ref();
+            // Once more: `as_ref` is the caller's, and may answer otherwise than a moment ago.
+            self.check_length(slice.len())?;
+        }
+        self.push_some(slices[..some.len()].iter().copied())
     }
 }
 

@@ -59,13 +59,14 @@ impl Words {
     /// the processor has no such request or it was never measured.
     #[inline(always)]
     pub(crate) fn fetch_to_write(&self, position: u64) {
-        // Windows runs on no 64-bit processor without the instruction, and those that lack it elsewhere pass over it.
-        #[cfg(all(target_arch = "x86_64", not(any(miri, loom))))]
+        // Windows, from 8.1 on, runs on no 64-bit processor without the instruction. Elsewhere those that lack it pass
+        // over it, save the very first ones, of 2004.
+        #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom))))]
         // SAFETY: a hint, which changes no memory and no flags and does not fault; the address is in bounds besides.
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) self.at(position), options(nostack, preserves_flags, readonly));
         }
-        #[cfg(not(all(target_arch = "x86_64", not(any(miri, loom)))))]
+        #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom)))))]
         let _ = position;
     }
 
@@ -90,7 +91,8 @@ impl Words {
             words.iter().zip(chunks).take(full).rev().for_each(store);
             return;
         }
-        // SAFETY: `words` holds the whole payload and `bytes` is as long; a slice of the caller's is not in the section.
+        // SAFETY: `words` holds the whole payload and `bytes` is as long. They don't overlap: the place is free, and what
+        // a caller may have borrowed of the section is not.
         let copied =
             unsafe { copy_blocks(bytes.as_ptr(), words.as_ptr().cast::<u8>().cast_mut(), bytes.len()) };
         words.iter().zip(chunks).skip(copied / WORD).for_each(store);
@@ -175,7 +177,11 @@ impl Words {
 /// - Of the section, nothing is touched that is not words of a payload.
 #[inline(always)]
 unsafe fn copy_blocks(from: *const u8, to: *mut u8, len: usize) -> usize {
-    #[cfg(all(target_arch = "x86_64", not(any(miri, loom, fuzzing))))]
+    #[cfg(all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        not(any(miri, loom, fuzzing, xshm_words))
+    ))]
     {
         const BLOCK: usize = 64;
         let whole = len / BLOCK * BLOCK;
@@ -208,7 +214,11 @@ unsafe fn copy_blocks(from: *const u8, to: *mut u8, len: usize) -> usize {
         }
         whole
     }
-    #[cfg(not(all(target_arch = "x86_64", not(any(miri, loom, fuzzing)))))]
+    #[cfg(not(all(
+        target_arch = "x86_64",
+        target_pointer_width = "64",
+        not(any(miri, loom, fuzzing, xshm_words))
+    )))]
     {
         let _ = (from, to, len);
         0
@@ -314,6 +324,31 @@ mod tests {
                 copy.commit(len);
             }
             assert_eq!(copy, message);
+        }
+    }
+
+    /// Also by blocks, from and to any place, up to the very end of the ring, and nothing beyond.
+    #[test]
+    fn long_ones_come_back_as_they_were() {
+        const CAPACITY: usize = 131_072;
+        let (_memory, words) = words(CAPACITY as u64);
+        let lengths = (255_usize..400).chain([511, 512, 513, 4096, 65_535]);
+        for (len, offset) in lengths.flat_map(|len| [0, 1, 7, 8, 15].map(|offset| (len, offset))) {
+            if cfg!(miri) && (len + offset) % 16 != 0 {
+                continue;
+            }
+            let message: Vec<u8> = (0..offset + len).map(|at| (at * 7 + len) as u8).collect();
+            let at = (CAPACITY - len.next_multiple_of(WORD)) as u64;
+            words.at(at - 8).store(u64::MAX, Ordering::Relaxed);
+            words.at(0).store(u64::MAX, Ordering::Relaxed);
+            words.write(at, &message[offset..]);
+            let mut copy = vec![0xa5_u8; offset + len + 64];
+            // SAFETY: `len` bytes of the copy from `offset` on are there, and more.
+            unsafe { words.read(at, copy.as_mut_ptr().add(offset), len) };
+            assert!(copy[..offset].iter().chain(&copy[offset + len..]).all(|byte| *byte == 0xa5));
+            assert_eq!(copy[offset..offset + len], message[offset..]);
+            let around = [at - 8, 0].map(|at| words.at(at).load(Ordering::Relaxed));
+            assert_eq!(around, [u64::MAX; 2]);
         }
     }
 

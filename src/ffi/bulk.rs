@@ -160,7 +160,7 @@ impl Ends {
     }
 }
 
-/// Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken once. `sent`
+/// Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
 /// may be NULL; it gets the number of messages sent, the first so many.
 ///
 /// SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
@@ -178,7 +178,7 @@ pub unsafe extern "C" fn shm_server_send_batch(
     })
 }
 
-/// Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken once. `sent`
+/// Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken with the first few. `sent`
 /// may be NULL; it gets the number of messages sent, the first so many.
 ///
 /// SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_client_send otherwise; if a
