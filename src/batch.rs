@@ -138,12 +138,14 @@ impl SendHalf {
         let mut sent = 0;
         for some in messages.chunks(SHOWN_TOGETHER) {
             match self.push_together(some) {
-                Ok(pushed) => sent += pushed,
+                Ok(pushed) => {
+                    sent += pushed;
+                    if pushed < some.len() {
+                        break;
+                    }
+                }
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => break,
-            }
-            if sent % SHOWN_TOGETHER != 0 {
-                break;
             }
         }
         Ok(sent)

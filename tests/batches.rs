@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use std::cell::{Cell, RefCell};
 use xshm::{MessageBatch, ServerOptions, SharedServer, ShmError};
 
 #[test]
@@ -40,6 +41,52 @@ fn a_batch_is_sent_as_far_as_it_fits() {
         assert_eq!(peer.must("receive 5000"), number.to_string());
     }
     assert_eq!(peer.ask("receive 0"), "err Timeout");
+}
+
+/// A message of a batch. Whoever looks at it for the second time has the peer take messages meanwhile.
+struct Slow<'a> {
+    message: Vec<u8>,
+    looks: Cell<u32>,
+    meanwhile: &'a dyn Fn(),
+}
+
+impl AsRef<[u8]> for Slow<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.looks.set(self.looks.get() + 1);
+        if self.looks.get() == 2 {
+            (self.meanwhile)();
+        }
+        &self.message
+    }
+}
+
+/// Room that comes in the middle of a batch, whenever it does, makes no hole in it.
+#[test]
+fn a_batch_has_no_hole_where_room_comes_late() {
+    let (mut server, peer) = pair("batch-hole", ServerOptions::new().message_limit(16));
+    let (sender, _) = server.split().unwrap();
+    let peer = RefCell::new(peer);
+    for late in 0..48 {
+        let received = Cell::new(0);
+        let take_all = || loop {
+            match peer.borrow_mut().ask("receive 0").as_str() {
+                "err Timeout" => break,
+                answer => {
+                    assert_eq!(answer, format!("ok {}", received.get()), "room came with message {late}")
+                }
+            }
+            received.set(received.get() + 1);
+        };
+        let slow = |number| Slow {
+            message: message(number, 40),
+            looks: Cell::new(0),
+            meanwhile: if number == late { &take_all } else { &|| () },
+        };
+        let sent = sender.try_send_batch(&(0..48).map(slow).collect::<Vec<_>>()).unwrap();
+        take_all();
+        assert_eq!(received.get(), sent, "room came with message {late}");
+        assert!(sent >= 16);
+    }
 }
 
 #[test]
