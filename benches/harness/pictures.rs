@@ -10,8 +10,8 @@ use std::path::Path;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-const PICTURE: (u32, u32) = (1180, 860);
-const LEGEND: u32 = 200;
+const PICTURE: (u32, u32) = (1230, 860);
+const LEGEND: u32 = 250;
 const HEADING: u32 = 46;
 /// Colours that also those tell apart who see fewer of them (Okabe and Ito), and two more.
 const COLOURS: [RGBColor; 9] = [
