@@ -96,10 +96,10 @@ mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     models::two models::each_sleep
 mutant all-bits-cleared 'let before = self.change(|bits| bits & !bit)?;' 'let before = self.change(|_| 0)?;' \
     models::two
-mutant no-second-look 'let found = attempt(look);
+mutant no-second-look 'let found = attempt_again(look);
         if' 'let found: Result<Attempt<L::Found>> = Ok(Attempt::Nothing);
         if' models::a_sleeper
-mutant no-last-look 'return match attempt(&mut look)? {
+mutant no-last-look 'return match attempt_again(&mut look)? {
                     Attempt::Found(found) => Ok(found),
                     _ => Err(over),
                 };' 'return Err(over);' models::what

@@ -64,16 +64,4 @@ impl End for Announced {
         }
         Ok(())
     }
-
-    fn send_all(&mut self, _: &mut Buffers, _size: usize, _count: u64) -> Outcome<()> {
-        Err("this line carries no stream".into())
-    }
-
-    fn receive_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
-        self.send_all(buffers, size, count)
-    }
-
-    fn kernel_calls(&self) -> Option<[u64; 2]> {
-        None
-    }
 }

@@ -46,18 +46,6 @@ impl<const PAUSE: bool> End for Bare<PAUSE> {
         self.page.follow::<PAUSE>(first, rounds, || true);
         Ok(())
     }
-
-    fn send_all(&mut self, _: &mut Buffers, _size: usize, _count: u64) -> Outcome<()> {
-        Err("a bare line carries no stream".into())
-    }
-
-    fn receive_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
-        self.send_all(buffers, size, count)
-    }
-
-    fn kernel_calls(&self) -> Option<[u64; 2]> {
-        None
-    }
 }
 
 pub const fn kind<const PAUSE: bool>(name: &'static str) -> Kind {
