@@ -10,14 +10,9 @@ root=$PWD
 manifest=benches/Cargo.toml
 folder=docs/bench
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-
 # One of the peers is C++, and headers alone; without them the table says that it is missing.
 if [ ! -d /usr/include/boost/interprocess ] && command -v apt-get >/dev/null; then
-    echo "ci/bench.sh: installing libboost-dev" >&2
-    as_root apt-get update -qq >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        libboost-dev g++ >&2
+    ci/install.sh libboost-dev g++
 fi
 
 # Only whole runs replace the figures.

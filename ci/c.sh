@@ -15,25 +15,13 @@ gnu=x86_64-pc-windows-gnu
 warnings=(-Wall -Wextra -Wpedantic -Werror -Iinclude)
 linux_libraries=(-lpthread -ldl -lm)
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-
-need() {
-    local missing=()
-    for package in "$@"; do
-        dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    echo "ci/c.sh: installing ${missing[*]}" >&2
-    as_root apt-get update -qq >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
-}
 case "$(uname -s)" in
 MINGW* | MSYS* | CYGWIN*)
     steps=(msvc_native)
     ;;
 *)
     steps=(headers native windows windows_x86 driver_header msvc packages)
-    need gcc g++ clang cmake make valgrind pkg-config
+    ci/install.sh gcc g++ clang cmake make valgrind pkg-config
     ci/wine.sh setup
     ;;
 esac

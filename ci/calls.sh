@@ -4,14 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-
-if ! command -v strace >/dev/null; then
-    command -v apt-get >/dev/null || { echo "ci/calls.sh: needs strace" >&2; exit 1; }
-    echo "ci/calls.sh: installing strace" >&2
-    as_root apt-get update -qq >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends strace >&2
-fi
+command -v strace >/dev/null || ci/install.sh strace
 strace -o /dev/null true || { echo "ci/calls.sh: strace can't trace here" >&2; exit 1; }
 
 # One after the other: the processors are for the two processes of one test.

@@ -11,11 +11,7 @@ list=benches/instructions.txt
 slack=10
 
 [ "$(uname -sm)" = "Linux x86_64" ] || { echo "ci/instructions.sh: skipped, the counts are for Linux on x86-64"; exit 0; }
-if ! command -v valgrind >/dev/null; then
-    as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-    as_root apt-get update -qq >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valgrind >&2
-fi
+command -v valgrind >/dev/null || ci/install.sh valgrind
 cargo build --locked --release --manifest-path benches/Cargo.toml --bin instructions
 program="${CARGO_TARGET_DIR:-benches/target}/release/instructions"
 folder=$(mktemp -d)

@@ -119,7 +119,7 @@ word_sizes() {
     local small=i686-unknown-linux-gnu folders server client name
     if ! echo 'int main(void) { return 0; }' | cc -m32 -x c -o "$target_dir/small" - 2>/dev/null; then
         command -v apt-get >/dev/null || { echo "ci/test.sh: skipped, cc makes no 32-bit programs here"; return 0; }
-        install gcc-multilib
+        ci/install.sh gcc-multilib
     fi
     rm -f "$target_dir/small"
     case "$(rustup target list --installed)" in *"$small"*) ;; *) rustup target add "$small" ;; esac
@@ -171,14 +171,6 @@ windows_cargo() {
     fi
 }
 
-# Debian's packages.
-install() {
-    local as_root=()
-    [ "$(id -u)" = 0 ] || as_root=(sudo)
-    "${as_root[@]}" apt-get update -qq
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
-}
-
 # Whatever the steps need and a fresh machine lacks.
 prepare() {
     command -v rustup >/dev/null || {
@@ -186,8 +178,7 @@ prepare() {
         return 1
     }
     if [ "$system" = linux ] && ! command -v cc >/dev/null; then
-        command -v apt-get >/dev/null || { echo "ci/test.sh: needs a C compiler (cc)" >&2; return 1; }
-        install gcc libc6-dev
+        ci/install.sh gcc libc6-dev
     fi
     local installed
     installed=$(rustup component list --installed)

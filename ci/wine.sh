@@ -17,17 +17,8 @@ if [ "${1:-}" = stop ]; then
     exit 0
 fi
 
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-
 if ! command -v wine >/dev/null || ! command -v x86_64-w64-mingw32-gcc >/dev/null; then
-    command -v apt-get >/dev/null || {
-        echo "ci/wine.sh: needs wine and mingw-w64; install them (no apt-get on this system)" >&2
-        exit 1
-    }
-    echo "ci/wine.sh: installing wine and mingw-w64" >&2
-    as_root apt-get update -qq >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        wine wine64 mingw-w64 >&2
+    ci/install.sh wine wine64 mingw-w64
 fi
 case "$(rustup target list --installed)" in
 *"$target"*) ;;

@@ -78,20 +78,8 @@ fn line_28_who_is_given_handles_comes_in_whoever_it_is() {
     let mut server = ServerOptions::new().access(access).start(&unique("given")).unwrap();
     let Some(mut peer) = restricted("administrators") else { return };
     let process = peer.must("id").parse().unwrap();
-    let handles = server.client_handles().unwrap();
-    let events = handles.events.unwrap();
-    let given: Vec<_> = [
-        handles.section,
-        events.s2c_data,
-        events.c2s_data,
-        events.s2c_space,
-        events.c2s_space,
-        events.request,
-        events.acknowledge,
-        events.disconnect,
-    ]
-    .map(|handle| raw::give_handle(process, handle))
-    .into();
+    let given =
+        all_handles(&server.client_handles().unwrap()).map(|handle| raw::give_handle(process, handle));
     peer.tell(&format!("attach_handles {} 5000", given.join(" ")));
     let came = server.wait_for_client(seconds(5));
     assert_eq!((came, peer.answer().as_str()), (Ok(()), "ok"));

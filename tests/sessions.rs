@@ -318,18 +318,7 @@ fn an_anonymous_server_serves_who_has_its_section() {
 
 /// All that a client gets in place of a name, and a peer that has it.
 fn peer_with_handles(server: &SharedServer) -> (Peer, String) {
-    let ClientHandles { section, events } = server.client_handles().unwrap();
-    let events = events.unwrap();
-    let all = [
-        section,
-        events.s2c_data,
-        events.c2s_data,
-        events.s2c_space,
-        events.c2s_space,
-        events.request,
-        events.acknowledge,
-        events.disconnect,
-    ];
+    let all = all_handles(&server.client_handles().unwrap());
     let peer = raw::inherited(&all, Peer::start);
     let given = all.map(|handle| raw::give_handle(peer.id(), handle)).join(" ");
     (peer, format!("attach_handles {given} 10000"))

@@ -21,6 +21,21 @@ const ROLE: &str = "XSHM_TEST_PEER";
 /// Says that the peer runs in another's place, and is to answer for it that it does.
 const RESTRICTED: &str = "XSHM_TEST_RESTRICTED";
 
+/// All that a client is given in place of a name, in the order in which a peer's `attach_handles` takes it.
+pub fn all_handles(handles: &ClientHandles) -> [isize; 8] {
+    let events = handles.events.expect("the channel has events");
+    [
+        handles.section,
+        events.s2c_data,
+        events.c2s_data,
+        events.s2c_space,
+        events.c2s_space,
+        events.request,
+        events.acknowledge,
+        events.disconnect,
+    ]
+}
+
 /// A name that no other test, and no other run, uses.
 pub fn unique(test: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

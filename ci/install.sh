@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Installs those of the named packages of Debian or Ubuntu that are missing, for the other scripts:
+#   ci/install.sh PACKAGE ...
+set -euo pipefail
+missing=()
+for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+command -v apt-get >/dev/null || {
+    echo "ci/install.sh: needs ${missing[*]}; install them (no apt-get on this system)" >&2
+    exit 1
+}
+echo "ci/install.sh: installing ${missing[*]}" >&2
+as_root=()
+[ "$(id -u)" = 0 ] || as_root=(sudo)
+"${as_root[@]}" apt-get update -qq >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
