@@ -55,21 +55,6 @@ impl Words {
         unsafe { &*self.base.add(word) }
     }
 
-    /// Asks the processor for the line of a position, to write to it soon. Does nothing else, and nothing at all where
-    /// the processor has no such request or it was never measured.
-    #[inline(always)]
-    pub(crate) fn fetch_to_write(&self, position: u64) {
-        // Windows, from 8.1 on, runs on no 64-bit processor without the instruction. Elsewhere those that lack it pass
-        // over it, save the very first ones, of 2004.
-        #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom))))]
-        // SAFETY: a hint, which changes no memory and no flags and does not fault; the address is in bounds besides.
-        unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) self.at(position), options(nostack, preserves_flags, readonly));
-        }
-        #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom)))))]
-        let _ = position;
-    }
-
     /// Copies a payload into the ring, relaxed.
     #[inline]
     pub(crate) fn write(&self, position: u64, bytes: &[u8]) {

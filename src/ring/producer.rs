@@ -51,13 +51,11 @@ impl Place {
     }
 }
 
-/// A producer keeps so many bytes from its position on ready for headers: further than the consumer's processor looks
-/// ahead. The models make do with less.
-const ZEROED_AHEAD: u64 = if cfg!(loom) { 3 } else { 16 } * FRAME_ALIGN;
+/// A producer zeroes the places of headers up to so many bytes from its position on, at once, as soon as fewer than
+/// [`FEWEST_ZEROED`] are left. docs/performance.md has what other distances cost. The models make do with less.
+const ZEROED_AHEAD: u64 = if cfg!(loom) { 3 } else { 12 } * FRAME_ALIGN;
 
-/// And has so many under way from the consumer's processor: what is then zeroed, and written to, is there already.
-/// docs/performance.md has what other distances cost.
-const FETCHED_AHEAD: u64 = 2 * ZEROED_AHEAD;
+const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 4 } * FRAME_ALIGN;
 
 /// Which of two positions not far from each other comes first.
 #[inline(always)]
@@ -256,20 +254,17 @@ impl Producer {
 
     /// Zeroes the places where the next headers may be asked for, as far as they are free.
     ///
-    /// The consumer's processor fetches lines beyond the one that it looks at, since it has seen where we are going.
-    /// To take such a line back in order to zero it costs as much as a message does. Zeroed early, ahead, after the
-    /// message was published, it costs less; and next to nothing where it was asked for earlier still: a store would
-    /// have the next fence wait for its line, a mere request has nobody wait.
+    /// The consumer's processor fetches lines far beyond the one that it looks at, since it has seen where we are going:
+    /// nearly every line that we come to has to be taken back, and a fence waits until it is. Several lines at once are
+    /// taken back in the time that one takes. So they are zeroed a few at a time, after the message was published.
     #[inline]
     fn zero_ahead(&mut self) {
+        if !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED)) {
+            return;
+        }
         let free = self.ring.words.capacity() - self.write_pos.wrapping_sub(self.read_pos);
         let until = self.write_pos.wrapping_add(free.min(ZEROED_AHEAD));
-        // Further on may be what the consumer has not read yet.
-        let fetches = free > FETCHED_AHEAD;
         while is_before(self.zeroed, until) {
-            if fetches {
-                self.ring.words.fetch_to_write(self.zeroed.wrapping_add(FETCHED_AHEAD - ZEROED_AHEAD));
-            }
             self.ring.words.at(self.zeroed).store(0, Relaxed);
             self.zeroed = self.zeroed.wrapping_add(FRAME_ALIGN);
         }

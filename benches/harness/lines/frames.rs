@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BYTES: usize = xshm::RING_CAPACITY;
 const FRAME_ALIGN: usize = 64;
 const WORD: usize = 8;
-/// As far ahead as xshm fetches.
-const ZEROED_AHEAD: usize = 32 * FRAME_ALIGN;
+/// As far ahead as xshm does, and as many at once.
+const ZEROED_AHEAD: usize = 12 * FRAME_ALIGN;
+const FEWEST_ZEROED: usize = 4 * FRAME_ALIGN;
 
 pub const KIND: Kind = Kind::new(
     "bare frames",
@@ -84,9 +85,11 @@ impl Line for Frames {
             ring.zeroed = ring.position + FRAME_ALIGN;
         }
         ring.word(at).store(header, Ordering::Release);
-        while ring.zeroed < ring.position + ZEROED_AHEAD {
-            ring.word(ring.zeroed).store(0, Ordering::Relaxed);
-            ring.zeroed += FRAME_ALIGN;
+        if ring.zeroed < ring.position + FEWEST_ZEROED {
+            while ring.zeroed < ring.position + ZEROED_AHEAD {
+                ring.word(ring.zeroed).store(0, Ordering::Relaxed);
+                ring.zeroed += FRAME_ALIGN;
+            }
         }
         Ok(())
     }
