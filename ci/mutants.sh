@@ -49,6 +49,8 @@ mutant() {
 # The ring.
 mutant no-zeroing 'self.ring.words.at(end).store(0, Relaxed);' '' models::push models::eviction
 mutant zeroing-what-is-unread 'free.min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::eviction models::a_full
+mutant no-zeroing-where-the-zeros-end '!is_before(end, self.zeroed)' 'is_before(self.zeroed, end)' \
+    models::push models::eviction
 mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
     'zeroed: start.wrapping_add(3 * FRAME_ALIGN)' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full

@@ -18,7 +18,7 @@ pub(crate) struct Producer {
     ends: VecDeque<u64>,
     message_limit: usize,
     /// From `write_pos` up to here, every place where a header can stand is zero.
-    zeroed: u64,
+    pub(super) zeroed: u64,
     pub(super) sequence: u64,
     sent: u64,
     evicted: u64,
@@ -53,7 +53,7 @@ impl Place {
 
 /// A producer zeroes the places of headers up to so many bytes from its position on, at once, as soon as fewer than
 /// [`FEWEST_ZEROED`] are left. docs/performance.md has what other distances cost. The models make do with less.
-const ZEROED_AHEAD: u64 = if cfg!(loom) { 3 } else { 12 } * FRAME_ALIGN;
+const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
 
 const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 4 } * FRAME_ALIGN;
 
@@ -150,6 +150,10 @@ impl Producer {
         let mut pushed = 0;
         let mut first = None;
         for payload in messages {
+            if first.is_some() {
+                // The first one's are zeroed already; those of the others a few at a time as well.
+                self.zero_ahead();
+            }
             let Some(place) = self.find_place(payload.len())? else { break };
             self.zero(place.end());
             // The payload's first line comes last: the consumer looks at it all the time, and each look between our
@@ -256,7 +260,7 @@ impl Producer {
     ///
     /// The consumer's processor fetches lines far beyond the one that it looks at, since it has seen where we are going:
     /// nearly every line that we come to has to be taken back, and a fence waits until it is. Several lines at once are
-    /// taken back in the time that one takes. So they are zeroed a few at a time, after the message was published.
+    /// taken back in the time that one takes. So they are zeroed a few at a time, after a message was published.
     #[inline]
     fn zero_ahead(&mut self) {
         if !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED)) {
