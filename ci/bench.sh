@@ -47,7 +47,7 @@ in_memory() {
     ci/wine.sh stop
     local unshare
     for unshare in "unshare --mount" "unshare --mount --map-root-user"; do
-        if $unshare true 2>/dev/null; then
+        if $unshare mount -t tmpfs tmpfs /tmp 2>/dev/null; then
             $unshare bash -euc '
                 folder=/tmp/.wine-$(id -u)
                 # Debian gives each prefix a folder of its own, and notes its name there.
