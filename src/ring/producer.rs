@@ -151,7 +151,7 @@ impl Producer {
         let mut first = None;
         for payload in messages {
             if first.is_some() {
-                // The first one's are zeroed already; those of the others a few at a time as well.
+                // Before the first one it was done when the message before was published.
                 self.zero_ahead();
             }
             let Some(place) = self.find_place(payload.len())? else { break };
@@ -260,7 +260,8 @@ impl Producer {
     ///
     /// The consumer's processor fetches lines far beyond the one that it looks at, since it has seen where we are going:
     /// nearly every line that we come to has to be taken back, and a fence waits until it is. Several lines at once are
-    /// taken back in the time that one takes. So they are zeroed a few at a time, after a message was published.
+    /// taken back in the time that one takes. So they are zeroed a few at a time: after a message was published, which
+    /// mustn't wait for it, and between those of a batch.
     #[inline]
     fn zero_ahead(&mut self) {
         if !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED)) {
