@@ -93,6 +93,30 @@ mutant acquire-look-of-the-taker '        look_barrier();
 mutant acquire-look-of-the-sleeper '        // Between (a) and (b).
         fence(Ordering::SeqCst);
 ' '' models::a_sleeper models::each_sleep models::who
+mutant signal-taken-after-the-last-look 'events.iter().for_each(|event| event.take_left());
+        self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
+        fail_point!("sleep.announced");
+        let found = attempt_again(look);
+' \
+    'self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
+        fail_point!("sleep.announced");
+        let found = attempt_again(look);
+        events.iter().for_each(|event| event.take_left());
+' models::each_sleep
+mutant signal-taken-after-the-look-of-an-event-loop '        if let Some(events) = &self.session.channel.events {
+            events.data(self.session.channel.side.receives()).take_left();
+        }
+        self.session.own_wake().set(DATA).map_err(|what| self.session.corrupted(what))?;
+        // The look after the announcement: whatever is published from now on is signalled.
+        let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
+' \
+    '        self.session.own_wake().set(DATA).map_err(|what| self.session.corrupted(what))?;
+        // The look after the announcement: whatever is published from now on is signalled.
+        let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
+        if let Some(events) = &self.session.channel.events {
+            events.data(self.session.channel.side.receives()).take_left();
+        }
+' models::an_event_loop
 mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     'let before = bits; self.word.store(u64::from(self.generation) << 32 | u64::from(bits & !bit), Ordering::SeqCst);' \
     models::two models::each_sleep

@@ -161,6 +161,29 @@ fn who_looks_and_finds_nothing_is_told_so() {
 }
 
 #[test]
+fn who_was_woken_sleeps_again() {
+    let (server, client) = pair("woken");
+    let sender = thread::spawn(move || {
+        while server.stats().unwrap().signals == 0 {
+            server.send_to_client(b"up!").unwrap();
+            thread::yield_now();
+        }
+        server
+    });
+    let mut message = [0; 4];
+    while !sender.is_finished() {
+        let _ = client.receive_from_server_timeout_into(&mut message, Some(SHORT));
+    }
+    while client.receive_from_server_timeout_into(&mut message, Some(SHORT)).is_ok() {}
+    let before = client.stats().unwrap().sleeps;
+    assert_eq!(client.receive_from_server_timeout_into(&mut message, Some(SHORT)), Err(ShmError::Timeout));
+    // One, and some more where a wait ends a moment before its time; who can't sleep tries a thousand times.
+    let slept = client.stats().unwrap().sleeps - before;
+    assert!((1..10).contains(&slept), "{slept} waits for nothing");
+    drop(sender.join().unwrap());
+}
+
+#[test]
 fn a_full_queue_refuses_or_evicts() {
     let (server, client) = pair("full");
     for number in 0..8_u32 {

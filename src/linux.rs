@@ -2,10 +2,11 @@
 //!
 //! # Events that a peer can't turn against us
 //!
-//! An event is a datagram in a pair of Unix sockets: setting it sends one, waiting for it polls and receives one. Every
-//! call says `MSG_DONTWAIT`, so that no flag which the peer changes on a shared descriptor makes us wait; a pair whose
-//! queue is full is set already. Each side waits on its own end, which it never hands out, and the shutting of the
-//! other end changes nothing at this one, since they are datagram sockets. (An eventfd has one description for both
+//! An event is a datagram in a pair of Unix sockets: setting it sends one, waiting for it polls and receives one; who is
+//! woken by a message receives only before it sleeps again, and so is up one call sooner ([`Waitable::Wake`]). Every call
+//! says `MSG_DONTWAIT`, so that no flag which the peer changes on a shared descriptor makes us wait; a pair whose queue is
+//! full is set already. Each side waits on its own end, which it never hands out, and the shutting of the other end changes
+//! nothing at this one, since they are datagram sockets. (An eventfd has one description for both
 //! sides: a peer that clears its `O_NONBLOCK` and fills its counter blocks who sets it.)
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
@@ -31,7 +32,7 @@ use rustix::process::{geteuid, pidfd_open, Pid, PidfdFlags};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -259,7 +260,12 @@ enum Kind {
     Listener(OwnedFd),
     /// Setting sends at one end, waiting receives at the other. Who has but one end of the pair has it twice, and does
     /// only one of the two.
-    Shared { set: Arc<OwnedFd>, wait: Arc<OwnedFd> },
+    Shared {
+        set: Arc<OwnedFd>,
+        wait: Arc<OwnedFd>,
+        /// Whether whoever waited last was woken and has not received.
+        left: AtomicBool,
+    },
 }
 
 impl Event {
@@ -275,7 +281,8 @@ impl Event {
     }
 
     fn shared(set: &Arc<OwnedFd>, wait: &Arc<OwnedFd>, home: Home) -> Self {
-        Event { kind: Kind::Shared { set: set.clone(), wait: wait.clone() }, home }
+        let (set, wait, left) = (set.clone(), wait.clone(), AtomicBool::new(false));
+        Event { kind: Kind::Shared { set, wait, left }, home }
     }
 
     /// It can only fail where it needn't work: when it is set already, or nobody is left to wait for it.
@@ -298,7 +305,10 @@ impl Event {
             Kind::Local(event) => drop(rustix::io::read(event, &mut [0; 8])),
             Kind::Listener(_) => {}
             // More than a queue holds are a peer's that keeps filling it.
-            Kind::Shared { .. } => drop((0..LONGEST_QUEUE).find(|_| !self.take())),
+            Kind::Shared { left, .. } => {
+                left.store(false, Ordering::Relaxed);
+                let _ = (0..LONGEST_QUEUE).find(|_| !self.take());
+            }
         }
     }
 
@@ -311,6 +321,23 @@ impl Event {
         match &self.kind {
             Kind::Local(event) | Kind::Listener(event) => event.as_fd(),
             Kind::Shared { wait, .. } => wait.as_fd(),
+        }
+    }
+
+    /// Takes the datagram that woke us the last time, see [`Waitable::Wake`]. Others may be there: they wake us once each.
+    pub(crate) fn take_left(&self) {
+        if let Kind::Shared { left, .. } = &self.kind {
+            if left.load(Ordering::Relaxed) && self.home.is_here() {
+                left.store(false, Ordering::Relaxed);
+                self.take();
+            }
+        }
+    }
+
+    /// Leaves it set for having been woken by it.
+    fn leave(&self) {
+        if let Kind::Shared { left, .. } = &self.kind {
+            left.store(true, Ordering::Relaxed);
         }
     }
 
@@ -375,7 +402,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
     let mut descriptors: Vec<PollFd<'_>> = Vec::with_capacity(8);
     for object in objects {
         let descriptor = match object {
-            Waitable::Event(event) => event.descriptor(),
+            Waitable::Event(event) | Waitable::Wake(event) => event.descriptor(),
             Waitable::Process(process) => process.pidfd.as_fd(),
         };
         descriptors.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
@@ -393,7 +420,16 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             // Where the end itself is shut, by one who shares it, there's nothing to take: who waits shall look at once, and
             // go on looking, rather than wait for what can't come.
             let shut = events.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
-            if !events.is_empty() && (shut || !matches!(object, Waitable::Event(event) if !event.take())) {
+            let told = !events.is_empty()
+                && match object {
+                    Waitable::Event(event) => event.take() || shut,
+                    Waitable::Wake(event) => {
+                        event.leave();
+                        true
+                    }
+                    Waitable::Process(_) => true,
+                };
+            if told {
                 return Ok(Some(index));
             }
         }

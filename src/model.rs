@@ -1,7 +1,7 @@
 //! A platform within one process, with threads for peers: for the model checker (loom), for Miri, and for units on
 //! systems without a real one. The code above the seam runs on it as it is.
 //!
-//! Under loom a wait looks at the first object alone. Without a timeout it blocks; with one it times out at once where
+//! Under loom a wait looks at the first event alone. Without a timeout it blocks; with one it times out at once where
 //! nothing is signalled, and the model's clock goes on by that time: both outcomes of such a wait are explored, since
 //! the signal may come before or after.
 
@@ -11,8 +11,10 @@ use crate::error::{Result, ShmError};
 use crate::events::{ClientEvents, ClientHandles};
 use crate::naming::ChannelName;
 use std::alloc::Layout;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -155,6 +157,19 @@ struct Signal {
     set: Mutex<bool>,
     changed: Condvar,
     stays: bool,
+    /// `None`: a wait for a [`Waitable::Wake`] takes the signal, as on Windows. Otherwise whether it has left one, as on
+    /// Linux, but that there are no two signals here: who takes one takes all.
+    left: Option<AtomicBool>,
+}
+
+thread_local! {
+    static LEAVES: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Whether waits for a [`Waitable::Wake`] leave the signals of events that this thread makes from now on.
+#[cfg(loom)]
+pub(crate) fn leave_signals(leave: bool) {
+    LEAVES.set(leave);
 }
 
 /// An event that threads share.
@@ -163,7 +178,8 @@ pub(crate) struct Event(Arc<Signal>);
 
 impl Event {
     fn new(stays: bool) -> Self {
-        Event(Arc::new(Signal { set: Mutex::new(false), changed: Condvar::new(), stays }))
+        let left = LEAVES.get().then(|| AtomicBool::new(false));
+        Event(Arc::new(Signal { set: Mutex::new(false), changed: Condvar::new(), stays, left }))
     }
 
     /// One that wakes one waiter for each `set`.
@@ -188,11 +204,28 @@ impl Event {
         Arc::as_ptr(&self.0) as isize
     }
 
-    fn try_wait(&self) -> bool {
+    pub(crate) fn take_left(&self) {
+        if self.0.left.as_ref().is_some_and(|left| left.swap(false, Ordering::Relaxed)) {
+            self.reset();
+        }
+    }
+
+    fn try_wait(&self, leave: bool) -> bool {
         let mut set = self.0.set.lock().unwrap();
         let was = *set;
-        *set = was && self.0.stays;
+        *set = was && self.stays(leave);
         was
+    }
+
+    /// Whether it stays set for whoever is told that it is.
+    fn stays(&self, leave: bool) -> bool {
+        match &self.0.left {
+            Some(left) if leave => {
+                left.store(true, Ordering::Relaxed);
+                true
+            }
+            _ => self.0.stays,
+        }
     }
 }
 
@@ -238,26 +271,31 @@ impl Process {
 #[cfg(not(loom))]
 fn signalled(objects: &[Waitable<'_>]) -> Option<usize> {
     objects.iter().position(|object| match object {
-        Waitable::Event(event) => event.try_wait(),
+        Waitable::Event(event) => event.try_wait(false),
+        Waitable::Wake(event) => event.try_wait(true),
         Waitable::Process(process) => process.has_ended(),
     })
 }
 
 #[cfg(loom)]
 pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
-    let first = match &objects[0] {
-        Waitable::Event(event) => event,
-        // Only a bounded look at the peer's process has no event.
+    let event = objects.iter().enumerate().find_map(|(index, object)| match object {
+        Waitable::Event(event) => Some((index, event, false)),
+        Waitable::Wake(event) => Some((index, event, true)),
         Waitable::Process(process) => {
             assert!(!process.has_ended(), "in a model, processes don't end");
-            crate::sync::pass_time(timeout.expect("models wait for an event first"));
-            loom::thread::yield_now();
-            return Ok(None);
+            None
         }
+    });
+    // Only a bounded look at the peer's process has no event.
+    let Some((index, first, leave)) = event else {
+        crate::sync::pass_time(timeout.expect("models wait for events"));
+        loom::thread::yield_now();
+        return Ok(None);
     };
     if let Some(timeout) = timeout {
-        if first.try_wait() {
-            return Ok(Some(0));
+        if first.try_wait(leave) {
+            return Ok(Some(index));
         }
         crate::sync::pass_time(timeout);
         // Others go first, so that a loop around this ends.
@@ -268,8 +306,8 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
     while !*set {
         set = first.0.changed.wait(set).unwrap();
     }
-    *set = first.0.stays;
-    Ok(Some(0))
+    *set = first.stays(leave);
+    Ok(Some(index))
 }
 
 #[cfg(not(loom))]
@@ -282,8 +320,12 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
         if deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
             return Ok(None);
         }
-        // Wakes early for the first object; looks at the others now and then.
-        if let Waitable::Event(first) = &objects[0] {
+        // Wakes early for the first event; looks at the others now and then.
+        let first = objects.iter().find_map(|object| match object {
+            Waitable::Event(event) | Waitable::Wake(event) => Some(event),
+            Waitable::Process(_) => None,
+        });
+        if let Some(first) = first {
             let set = first.0.set.lock().unwrap();
             drop(first.0.changed.wait_timeout_while(set, Duration::from_millis(1), |set| !*set));
         } else {

@@ -439,6 +439,15 @@ fn an_old_consumer_takes_nothing_from_a_new_generation() {
     });
 }
 
+/// As [`check`], both where whoever is woken takes the signal at once, as on Windows, and where it is left until the next
+/// wait, as on Linux.
+fn check_waits(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + Copy + 'static) {
+    for (leave, when) in [(false, "at once"), (true, "later")] {
+        sys::leave_signals(leave);
+        check(&format!("{name}, signals taken {when}"), preemptions, model);
+    }
+}
+
 /// No spinning: a model of a wait is a model of a sleep.
 fn tuning() -> Tuning {
     static TUNING: OnceLock<Tuning> = OnceLock::new();
@@ -502,7 +511,7 @@ fn receive_from_client(server: &SharedServer) -> crate::Result<u64> {
 
 #[test]
 fn a_sleeper_is_woken_by_a_message() {
-    check("sleep", None, || {
+    check_waits("sleep", None, || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
@@ -516,7 +525,7 @@ fn a_sleeper_is_woken_by_a_message() {
 
 #[test]
 fn each_sleep_is_woken() {
-    check("sleep twice", Some(3), || {
+    check_waits("sleep twice", Some(3), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             for number in 0..2 {
@@ -530,9 +539,42 @@ fn each_sleep_is_woken() {
     });
 }
 
+/// As an event loop does.
+fn receive_by_arming(client: &Endpoint, data: &Event) -> crate::Result<u64> {
+    let mut buffer = Vec::new();
+    client.receiver(|receiver| loop {
+        match receiver.try_receive(&mut buffer) {
+            Err(ShmError::QueueEmpty) => {}
+            other => return other.map(|_| number_of(&buffer)),
+        }
+        if !receiver.arm()? {
+            sys::wait_any(&[Waitable::Event(data)], None)?;
+            receiver.disarm()?;
+        }
+    })
+}
+
+#[test]
+fn an_event_loop_is_woken_also_after_a_sleep() {
+    check_waits("sleep, arm", Some(3), || {
+        let (server, client, events) = Line::connected(2);
+        let sender = thread::spawn(move || {
+            for number in 0..2 {
+                server.send_to_client(&message(number, SMALL)).unwrap();
+            }
+            server
+        });
+        assert_eq!(receive(&client), Ok(0));
+        let data = &events[Direction::ServerToClient as usize];
+        assert_eq!(receive_by_arming(&client, data), Ok(1));
+        let server = sender.join().unwrap();
+        assert!(server.stats().unwrap().signals <= 2);
+    });
+}
+
 #[test]
 fn a_sleeper_is_woken_by_a_batch() {
-    check("sleep, batch", Some(3), || {
+    check_waits("sleep, batch", Some(3), || {
         let (mut server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             let (sender, _) = server.split().unwrap();
@@ -547,7 +589,7 @@ fn a_sleeper_is_woken_by_a_batch() {
 
 #[test]
 fn a_stale_signal_is_no_message_and_hides_none() {
-    check("stale signal", Some(3), || {
+    check_waits("stale signal", Some(3), || {
         let (server, client, events) = Line::connected(2);
         events[Direction::ServerToClient as usize].set();
         let sender = thread::spawn(move || {
@@ -561,7 +603,7 @@ fn a_stale_signal_is_no_message_and_hides_none() {
 
 #[test]
 fn a_sleeper_whose_messages_are_evicted_ends_up_with_the_last() {
-    check("sleep, overwriting", Some(3), || {
+    check_waits("sleep, overwriting", Some(3), || {
         let (server, client, _) = Line::connected(1);
         let sender = thread::spawn(move || {
             for number in 0..2 {
@@ -576,7 +618,7 @@ fn a_sleeper_whose_messages_are_evicted_ends_up_with_the_last() {
 
 #[test]
 fn who_gave_up_waiting_misses_nothing_later() {
-    check("timeout", Some(2), || {
+    check_waits("timeout", Some(2), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             for number in 0..2 {
@@ -598,7 +640,7 @@ fn who_gave_up_waiting_misses_nothing_later() {
 
 #[test]
 fn a_poll_sleeps_and_is_woken() {
-    check("poll", None, || {
+    check_waits("poll", None, || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
@@ -613,7 +655,7 @@ fn a_poll_sleeps_and_is_woken() {
 
 #[test]
 fn who_sleeps_for_room_is_woken() {
-    check("space", None, || {
+    check_waits("space", None, || {
         let (server, client, _) = Line::connected(1);
         server.send_to_client(&message(0, SMALL)).unwrap();
         let sender = thread::spawn(move || {
@@ -629,7 +671,7 @@ fn who_sleeps_for_room_is_woken() {
 
 #[test]
 fn both_ends_sleep_in_turn() {
-    check("data and space", Some(2), || {
+    check_waits("data and space", Some(2), || {
         let (server, client, _) = Line::connected(1);
         let sender = thread::spawn(move || {
             for number in 0..2 {
@@ -655,7 +697,7 @@ unsafe fn spawn_borrowing<'a, T: 'static>(work: impl FnOnce() -> T + 'a) -> thre
 
 #[test]
 fn two_halves_sleep_on_one_word() {
-    check("two sleepers", Some(2), || {
+    check_waits("two sleepers", Some(2), || {
         let (server, mut client, _) = Line::connected(1);
         client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
         let peer = thread::spawn(move || {
@@ -676,7 +718,7 @@ fn two_halves_sleep_on_one_word() {
 
 #[test]
 fn both_halves_learn_that_the_peer_left() {
-    check("two sleepers, peer leaves", Some(2), || {
+    check_waits("two sleepers, peer leaves", Some(2), || {
         let (server, mut client, _) = Line::connected(1);
         client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
         let peer = thread::spawn(move || drop(server));
@@ -691,7 +733,7 @@ fn both_halves_learn_that_the_peer_left() {
 
 #[test]
 fn what_the_server_sent_before_it_left_is_received() {
-    check("server leaves", Some(3), || {
+    check_waits("server leaves", Some(3), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
@@ -704,7 +746,7 @@ fn what_the_server_sent_before_it_left_is_received() {
 
 #[test]
 fn what_the_client_sent_before_it_left_is_received() {
-    check("client leaves", Some(3), || {
+    check_waits("client leaves", Some(3), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
@@ -717,7 +759,7 @@ fn what_the_client_sent_before_it_left_is_received() {
 
 #[test]
 fn what_never_waits_gets_the_last_message_too() {
-    check("client leaves, no waiting", None, || {
+    check_waits("client leaves, no waiting", None, || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
@@ -733,7 +775,7 @@ fn what_never_waits_gets_the_last_message_too() {
 
 #[test]
 fn what_was_sent_before_a_disconnect_is_received() {
-    check("disconnect", Some(3), || {
+    check_waits("disconnect", Some(3), || {
         let (mut server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
@@ -754,7 +796,7 @@ fn what_was_sent_before_a_disconnect_is_received() {
 
 #[test]
 fn a_native_waiter_is_told_of_everything() {
-    check("export", None, || {
+    check_waits("export", None, || {
         let (server, client, events) = Line::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
@@ -794,7 +836,7 @@ fn assert_connected(server: &SharedServer, client: &SharedClient) {
 
 #[test]
 fn a_client_that_waits_is_accepted() {
-    check("handshake", None, || {
+    check_waits("handshake", None, || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
         let client = thread::spawn(move || knock(view, events, None).unwrap());
@@ -805,7 +847,7 @@ fn a_client_that_waits_is_accepted() {
 
 #[test]
 fn what_is_sent_at_once_is_received() {
-    check("handshake and a message", Some(3), || {
+    check_waits("handshake and a message", Some(3), || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
         let client = thread::spawn(move || {
@@ -822,7 +864,7 @@ fn what_is_sent_at_once_is_received() {
 #[test]
 fn a_withdrawal_and_an_acceptance_exclude_each_other() {
     for patience in [Duration::ZERO, Duration::from_millis(1)] {
-        check("withdrawal", None, move || {
+        check_waits("withdrawal", None, move || {
             let mut line = Line::new(2);
             let (view, events) = line.view();
             let client = thread::spawn(move || knock(view, events, Some(patience)));
@@ -843,7 +885,7 @@ fn a_withdrawal_and_an_acceptance_exclude_each_other() {
 
 #[test]
 fn of_two_clients_one_is_accepted() {
-    check("two clients", Some(3), || {
+    check_waits("two clients", Some(3), || {
         let mut line = Line::new(2);
         // One gives up at once, the other looks again first.
         let clients = [(Duration::ZERO, line.view()), (Duration::from_millis(1), line.view())]
@@ -862,7 +904,7 @@ fn of_two_clients_one_is_accepted() {
 
 #[test]
 fn who_knocks_on_a_busy_channel_does_no_harm() {
-    check("a knock meanwhile", Some(2), || {
+    check_waits("a knock meanwhile", Some(2), || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
         let patient = thread::spawn(move || knock(view, events, None).unwrap());
@@ -882,7 +924,7 @@ fn who_knocks_on_a_busy_channel_does_no_harm() {
 
 #[test]
 fn the_next_client_comes_when_one_leaves() {
-    check("the next client", Some(2), || {
+    check_waits("the next client", Some(2), || {
         let line = Line::new(2);
         let views = [line.view(), line.view()];
         let Line { mut server, .. } = line;
@@ -905,7 +947,7 @@ fn the_next_client_comes_when_one_leaves() {
 
 #[test]
 fn a_knock_is_answered_when_the_server_leaves() {
-    check("server leaves a knock", None, || {
+    check_waits("server leaves a knock", None, || {
         let line = Line::new(2);
         let (view, events) = line.view();
         let client = thread::spawn(move || {

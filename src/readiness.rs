@@ -21,7 +21,7 @@ use crate::wake::DATA;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WaitHandles {
     /// Ready when the peer has signalled. On Linux a descriptor that becomes readable, for `poll`, `epoll` and the
-    /// like; not to be read from. On Windows an auto-reset event.
+    /// like; not to be read from, and it may be readable while nothing is armed. On Windows an auto-reset event.
     pub data: isize,
     /// Ready when the peer's process has ended: a pidfd, a process handle. `None`: the process can't be watched (the
     /// options set a [`check_interval`](crate::ClientOptions::check_interval)), and
@@ -53,6 +53,9 @@ impl ReceiveHalf {
     /// [`ShmError::Corrupted`](crate::ShmError::Corrupted), [`ShmError::Forked`](crate::ShmError::Forked).
     pub fn arm(&mut self) -> Result<bool> {
         self.session.check_queue()?;
+        if let Some(events) = &self.session.channel.events {
+            events.data(self.session.channel.side.receives()).take_left();
+        }
         self.session.own_wake().set(DATA).map_err(|what| self.session.corrupted(what))?;
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;

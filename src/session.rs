@@ -339,6 +339,8 @@ impl Session {
             Wish::Space => (SPACE, &both[1..]),
             Wish::Either => (DATA | SPACE, &both[..]),
         };
+        // What woke us last. After the last look, it could be the signal of a message that nobody has looked for.
+        events.iter().for_each(|event| event.take_left());
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
         fail_point!("sleep.announced");
         let found = attempt_again(look);
@@ -365,10 +367,11 @@ impl Session {
     fn wait_in_kernel(&self, events: &[&Event], deadline: Deadline, bound: Option<Duration>) -> Result<()> {
         let mut objects = [Waitable::Event(&self.over); 5];
         let mut count = 0;
-        // The events come first: where several are signalled, the first is told.
+        // Where several are signalled, the first is told. The process comes first, since nobody can pretend its end, while a
+        // peer may have its events signalled for good.
         let own = [self.channel.interrupt.event(), &self.over];
-        let all = events.iter().copied().chain(own).map(Waitable::Event);
-        for object in all.chain(self.peer.process().map(Waitable::Process)) {
+        let woken_by = events.iter().copied().map(Waitable::Wake).chain(own.map(Waitable::Event));
+        for object in self.peer.process().map(Waitable::Process).into_iter().chain(woken_by) {
             objects[count] = object;
             count += 1;
         }

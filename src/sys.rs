@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `Section` | shared memory: `create`, `duplicate`, `as_raw`, `size`, `owner` |
 //! | `Mapping` | a section in this process's memory: `map`, `base` |
-//! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset` |
+//! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset`; `take_left` takes what a wait for a `Waitable::Wake` has left |
 //! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
 //! | `wait_any` | waits for the first of several `Waitable`s |
 //! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable: `announce`; or `announce_movable`, and `replace` when something else is to be found |
@@ -57,6 +57,11 @@ pub(crate) enum Unwatchable {
 /// What can be waited for.
 #[derive(Clone, Copy)]
 pub(crate) enum Waitable<'a> {
+    /// Whoever was told of it has taken its signal.
     Event(&'a Event),
+    /// As `Event`, but where taking the signal is a call of its own, it is left there for now: whoever was woken is up
+    /// sooner. `Event::take_left` takes it, before the last look that precedes the next wait. For events that one thread
+    /// at a time waits for.
+    Wake(&'a Event),
     Process(&'a Process),
 }

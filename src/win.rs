@@ -277,6 +277,9 @@ impl Event {
         unsafe { NtResetEvent(self.0.as_raw(), ptr::null_mut()) };
     }
 
+    /// Nothing: a wait takes the signal.
+    pub(crate) fn take_left(&self) {}
+
     pub(crate) fn as_raw(&self) -> isize {
         self.0.as_raw() as isize
     }
@@ -336,7 +339,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
     let mut handles = [ptr::null_mut(); 64];
     for (handle, object) in handles.iter_mut().zip(objects) {
         *handle = match object {
-            Waitable::Event(event) => event.0.as_raw(),
+            Waitable::Event(event) | Waitable::Wake(event) => event.0.as_raw(),
             Waitable::Process(process) => process.0.as_raw(),
         };
     }

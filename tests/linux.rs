@@ -163,6 +163,25 @@ fn a_peer_that_abuses_its_events_blocks_nobody() {
     drop(server);
 }
 
+/// A server that has shut the ends of its client, or has filled what it waits at, and is dead then.
+#[test]
+fn a_dead_peer_is_noticed_whatever_it_did_to_its_events() {
+    for how in ["fill", "shut", "shut_reading"] {
+        let name = unique("last");
+        let mut peer = Peer::start();
+        peer.must(&format!("start {name}"));
+        peer.tell("accept 10000");
+        let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
+        assert_eq!(peer.answer(), "ok");
+        peer.must(&format!("abuse {how}"));
+        peer.kill();
+        let mut buffer = Vec::new();
+        let (result, took) = timed(|| client.receive_from_server_timeout(&mut buffer, seconds(10)));
+        assert!(matches!(result, Err(ShmError::PeerDied { .. })), "{how}: {result:?}");
+        assert!(took < Duration::from_secs(2), "{how}: {took:?}");
+    }
+}
+
 /// A client shuts its ends of the events, and goes. The next one, which would have them too, is served all the same: it is woken,
 /// and wakes.
 #[test]

@@ -3,7 +3,8 @@
 mod common;
 
 use common::*;
-use xshm::{SharedServer, ShmError};
+use std::time::Duration;
+use xshm::{ServerOptions, SharedServer, ShmError};
 
 #[test]
 fn peer_process() {
@@ -45,6 +46,34 @@ fn one_signal_for_each_arming_and_none_without() {
     assert!(!raw::is_ready(handles.data, 50));
     assert_eq!(half.arm(), Ok(true), "there is something to receive");
     assert!(!raw::is_ready(handles.data, 0));
+}
+
+/// What woke a blocking call doesn't make ready what is armed after it.
+#[test]
+fn arming_after_a_sleep_waits_for_a_new_signal() {
+    let name = unique("arm-after");
+    let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    peer.answer();
+    let (_, half) = server.split().unwrap();
+    let handles = half.wait_handles().unwrap();
+    let mut buffer = Vec::new();
+    let mut sequence = 0;
+    // Until it has been signalled, which it is where it slept.
+    while !peer.must("stats").contains("signals: 1,") {
+        peer.tell(&format!("send over {sequence} 1 100"));
+        half.receive(&mut buffer).unwrap();
+        assert_eq!(peer.answer(), "ok 0");
+        sequence += 1;
+    }
+    assert_eq!(half.arm(), Ok(false));
+    assert!(!raw::is_ready(handles.data, 0), "after {sequence} messages");
+    peer.must(&format!("send over {sequence} 1 100"));
+    assert!(raw::is_ready(handles.data, 5000));
+    half.disarm().unwrap();
+    assert_eq!(half.try_receive(&mut buffer), Ok(100));
 }
 
 #[test]

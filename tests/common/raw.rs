@@ -467,7 +467,8 @@ mod linux {
         }
     }
 
-    /// Makes all event sockets of this process wait, and fills their queues; or shuts them; or closes them.
+    /// Makes all event sockets of this process wait, and fills their queues; or shuts them, or only what they receive; or
+    /// closes them.
     pub fn abuse_events(how: &str) {
         for socket in event_sockets() {
             // SAFETY: a buffer of one byte; F_SETFL. What is closed is the library's own, which this process does
@@ -479,6 +480,7 @@ mod linux {
                         while send(socket, [1_u8].as_ptr().cast(), 1, MSG_DONTWAIT) == 1 {}
                     }
                     "shut" => drop(shutdown(socket, 2)),
+                    "shut_reading" => drop(shutdown(socket, 0)),
                     "close" => drop(close(socket)),
                     _ => panic!("{how}?"),
                 }
