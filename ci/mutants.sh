@@ -54,6 +54,8 @@ mutant no-zeroing-where-the-zeros-end '!is_before(end, self.zeroed)' 'is_before(
 mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
     'zeroed: start.wrapping_add(3 * FRAME_ALIGN)' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
+mutant no-free-place-where-it-is-clear '.wrapping_sub(self.read_pos) - FRAME_ALIGN;' '.wrapping_sub(self.read_pos);' \
+    models::eviction models::a_full
 mutant relaxed-publication 'words.at(place.at).store(header.0, Release);' \
     'words.at(place.at).store(header.0, Relaxed);' models::push models::a_pad
 mutant batch-shown-as-it-is-written 'None => first = Some((place, header)),' \

@@ -142,7 +142,7 @@ impl SendHalf {
     /// Whether a message may have so many bytes.
     #[inline]
     pub(crate) fn check_length(&self, len: usize) -> Result<()> {
-        check_message(len, self.session.channel.view.geometry().longest_message())
+        check_message(len, self.producer.longest_message())
     }
 
     /// Sends messages, whose lengths are checked, as far as there is room. Returns how many.

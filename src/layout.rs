@@ -245,11 +245,6 @@ impl Geometry {
         self.message_limit as usize
     }
 
-    /// The longest message: one that always fits into an empty ring, wherever it would start.
-    pub(crate) const fn longest_message(&self) -> usize {
-        longest_message(self.capacity())
-    }
-
     // In a real build a word of the ring takes 8 bytes in memory, and these are the offsets of the module's table.
     // loom's atomics are larger, so sizes are asked for, not assumed.
     const fn ring_size(&self) -> usize {
@@ -272,7 +267,7 @@ impl Geometry {
     }
 }
 
-/// The longest message of a ring of `capacity` bytes.
+/// The longest message of a ring of `capacity` bytes: one that always fits into an empty ring, wherever it would start.
 pub(crate) const fn longest_message(capacity: u64) -> usize {
     let half = capacity / 2 - FRAME_HEADER;
     if half < MAX_MESSAGE_SIZE as u64 {
@@ -313,6 +308,11 @@ impl FrameHeader {
 
     pub(crate) fn len(self) -> usize {
         (self.0 & 0xffff) as usize
+    }
+
+    /// Whether two have kind and sequence in common.
+    pub(crate) fn differs_in_length_alone(self, other: Self) -> bool {
+        self.0 >> 16 == other.0 >> 16
     }
 
     pub(crate) fn kind(self) -> u64 {

@@ -43,7 +43,7 @@ pub(crate) use consumer::{Consumer, Pop};
 pub(crate) use producer::{Place, Producer};
 
 use crate::bytes::Words;
-use crate::layout::{first_position, RingHeader};
+use crate::layout::{first_position, longest_message, RingHeader};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
 
@@ -55,6 +55,7 @@ pub(crate) struct Corrupted(pub(crate) &'static str);
 pub(crate) struct Ring {
     header: *const RingHeader,
     words: Words,
+    longest_message: usize,
 }
 
 // SAFETY: as for `Words`: nothing but atomics behind the pointer.
@@ -67,7 +68,8 @@ impl Ring {
     /// - `capacity` is a power of two and at least 8.
     pub(crate) unsafe fn new(header: *const RingHeader, base: *const AtomicU64, capacity: u64) -> Self {
         // SAFETY: passed on.
-        Ring { header, words: unsafe { Words::new(base, capacity) } }
+        let words = unsafe { Words::new(base, capacity) };
+        Ring { header, words, longest_message: longest_message(capacity) }
     }
 
     #[inline(always)]

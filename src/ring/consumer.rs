@@ -3,9 +3,7 @@
 use super::{Corrupted, Ring};
 use crate::bytes::Destination;
 use crate::constants::MIN_MESSAGE_SIZE;
-use crate::layout::{
-    first_position, frame_size, longest_message, FrameHeader, FRAME_ALIGN, FRAME_HEADER, FURTHEST_EVICTION,
-};
+use crate::layout::{first_position, frame_size, FrameHeader, FRAME_ALIGN, FRAME_HEADER, FURTHEST_EVICTION};
 use crate::sync::look_barrier;
 use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
 
@@ -165,10 +163,12 @@ impl Consumer {
         // consistent for the look at the peer's wake word that follows.
         self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;
         look_barrier();
-        self.lost = self.lost.saturating_add(self.distance(run.first));
+        if self.moved {
+            self.lost = self.lost.saturating_add(self.distance(run.first));
+            self.moved = false;
+        }
         self.sequence = (run.first + run.count) % FrameHeader::SEQUENCES;
         self.read_pos = run.end;
-        self.moved = false;
         self.received += run.count;
         Ok(())
     }
@@ -244,24 +244,24 @@ impl Consumer {
         if first.0 == 0 {
             return Frame::Nothing;
         }
-        let gap = first.sequence().wrapping_sub(expected) % FrameHeader::SEQUENCES;
-        if moved && !(1..FrameHeader::SEQUENCES / 2).contains(&gap) || !moved && gap != 0 {
-            return Frame::Impossible;
-        }
-        let (start, header) = if first.kind() == FrameHeader::PAD {
-            let start = at.wrapping_add(self.ring.words.capacity() - self.ring.words.index(at));
-            let header = FrameHeader(self.ring.words.at(start).load(Acquire));
-            if header.sequence() != first.sequence() {
+        let (mut start, mut header) = (at, first);
+        // But for the length, there's one header that is nearly always there.
+        if moved || !first.differs_in_length_alone(FrameHeader::new(FrameHeader::MESSAGE, 0, expected)) {
+            let gap = first.sequence().wrapping_sub(expected) % FrameHeader::SEQUENCES;
+            if moved && !(1..FrameHeader::SEQUENCES / 2).contains(&gap) || !moved && gap != 0 {
                 return Frame::Impossible;
             }
-            (start, header)
-        } else {
-            (at, first)
-        };
-        let (len, capacity) = (header.len(), self.ring.words.capacity());
-        if header.kind() != FrameHeader::MESSAGE
-            || !(MIN_MESSAGE_SIZE..=longest_message(capacity)).contains(&len)
-            || frame_size(len) > capacity - self.ring.words.index(start)
+            if first.kind() == FrameHeader::PAD {
+                start = at.wrapping_add(self.ring.words.capacity() - self.ring.words.index(at));
+                header = FrameHeader(self.ring.words.at(start).load(Acquire));
+            }
+            if header.kind() != FrameHeader::MESSAGE || header.sequence() != first.sequence() {
+                return Frame::Impossible;
+            }
+        }
+        let len = header.len();
+        if !(MIN_MESSAGE_SIZE..=self.ring.longest_message).contains(&len)
+            || frame_size(len) > self.ring.words.capacity() - self.ring.words.index(start)
         {
             return Frame::Impossible;
         }

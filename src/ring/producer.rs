@@ -3,7 +3,7 @@
 use super::{Corrupted, Ring};
 use crate::bytes::{Words, WORD};
 use crate::constants::{MAX_MESSAGES, MIN_MESSAGE_SIZE};
-use crate::layout::{first_position, frame_size, longest_message, FrameHeader, FRAME_ALIGN, FRAME_HEADER};
+use crate::layout::{first_position, frame_size, FrameHeader, FRAME_ALIGN, FRAME_HEADER};
 use crate::sync::fence;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::collections::VecDeque;
@@ -17,6 +17,9 @@ pub(crate) struct Producer {
     /// The ends of the entries from `read_pos` on, oldest first.
     ends: VecDeque<u64>,
     message_limit: usize,
+    /// From `write_pos` up to here, frames have room and don't reach over the ring's end: by `read_pos` as last seen, so
+    /// that there may be more. Brought up to date only where it doesn't suffice.
+    clear: u64,
     /// From `write_pos` up to here, every place where a header can stand is zero.
     pub(super) zeroed: u64,
     pub(super) sequence: u64,
@@ -57,6 +60,9 @@ const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
 
 const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 4 } * FRAME_ALIGN;
 
+/// So many bytes of a frame are asked for before they are written.
+const FETCHED: u64 = 16 * FRAME_ALIGN;
+
 /// Which of two positions not far from each other comes first.
 #[inline(always)]
 fn is_before(a: u64, b: u64) -> bool {
@@ -67,16 +73,21 @@ impl Producer {
     pub(crate) fn new(ring: Ring, message_limit: usize, generation: u32) -> Self {
         let start = first_position(generation);
         Producer {
-            ring,
             write_pos: start,
             read_pos: start,
             ends: VecDeque::with_capacity(message_limit.min(MAX_MESSAGES)),
             message_limit,
+            clear: start,
+            ring,
             zeroed: start.wrapping_add(FRAME_ALIGN),
             sequence: 0,
             sent: 0,
             evicted: 0,
         }
+    }
+
+    pub(crate) fn longest_message(&self) -> usize {
+        self.ring.longest_message
     }
 
     /// Messages sent in this generation.
@@ -155,6 +166,7 @@ impl Producer {
                 self.zero_ahead();
             }
             let Some(place) = self.find_place(payload.len())? else { break };
+            self.fetch(place);
             self.zero(place.end());
             // The payload's first line comes last: the consumer looks at it all the time, and each look between our
             // first write to it and the header's would cost its way there and back.
@@ -205,9 +217,19 @@ impl Producer {
         &self.ring.words
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_place(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
-        debug_assert!((MIN_MESSAGE_SIZE..=longest_message(self.ring.words.capacity())).contains(&len));
+        debug_assert!((MIN_MESSAGE_SIZE..=self.ring.longest_message).contains(&len));
+        let end = self.write_pos.wrapping_add(frame_size(len));
+        if is_before(self.clear, end) || self.ends.len() >= self.message_limit {
+            return self.find_place_anew(len);
+        }
+        Ok(Some(Place { at: self.write_pos, pad: 0, len }))
+    }
+
+    /// Where `clear` doesn't suffice.
+    #[inline(never)]
+    fn find_place_anew(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
         let frame = frame_size(len);
         let pad = self.pad(frame);
         if !self.fits(pad + frame, self.read_pos, self.ends.len()) {
@@ -217,7 +239,23 @@ impl Producer {
             }
             self.publish_counters();
         }
+        let words = &self.ring.words;
+        let left = words.capacity() - words.index(self.write_pos);
+        let free = words.capacity() - self.write_pos.wrapping_sub(self.read_pos) - FRAME_ALIGN;
+        self.clear = self.write_pos.wrapping_add(left.min(free));
         Ok(Some(Place { at: self.write_pos, pad, len }))
+    }
+
+    /// Asks for a frame's lines, the first [`FETCHED`] of them, before they are written to: so they come together, and while
+    /// we are getting there. The last one first: what comes first, and is the line that the consumer looks at all the time,
+    /// may be gone again by the time that all of it is there to be written.
+    #[inline(always)]
+    fn fetch(&self, place: Place) {
+        let mut line = (place.end().wrapping_sub(place.start())).min(FETCHED);
+        while line > 0 {
+            line -= FRAME_ALIGN;
+            self.ring.words.fetch_to_write(place.start().wrapping_add(line));
+        }
     }
 
     /// Makes sure that the place where the next header will stand is zero.
