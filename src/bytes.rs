@@ -14,7 +14,7 @@ use std::mem::size_of;
 /// Bytes in a word, in the ring's own counting (loom's words are larger in memory).
 pub(crate) const WORD: usize = size_of::<u64>();
 
-/// Payloads of up to so many words are written backwards.
+/// Payloads of up to so many words are copied word by word, and written backwards.
 const BACKWARDS: usize = 128;
 
 /// Words in a line.
@@ -173,8 +173,8 @@ impl Words {
                 for_count!(full, write_words(from, to));
                 return;
             }
-            // Short payloads from their end to their start, see `Producer::push_some`; long ones the way that processors
-            // foresee.
+            // From the end to the start, see `Producer::push_some`; but long ones by blocks, where there are any, the way
+            // that processors foresee.
             let copied = if full <= BACKWARDS {
                 0
             } else {

@@ -184,6 +184,25 @@ fn the_count_is_limited_too() {
     assert_eq!(pop(&mut consumer), Some(message(2, 8)));
 }
 
+/// Also where it is far above the usual one.
+#[test]
+fn as_many_are_unread_as_the_limit_says() {
+    const LIMIT: u64 = 1000;
+    let ring = TestRing::new(64 * 1024, 0);
+    let (mut producer, mut consumer) = ring.ends(LIMIT as usize, 0);
+    for number in 0..LIMIT {
+        assert!(producer.try_push(&message(number, 8)).unwrap());
+    }
+    assert!(!producer.try_push(&message(LIMIT, 8)).unwrap());
+    assert_eq!(pop(&mut consumer), Some(message(0, 8)));
+    assert!(producer.try_push(&message(LIMIT, 8)).unwrap());
+    assert_eq!(push_over(&mut producer, &message(LIMIT + 1, 8)), 1);
+    for number in 2..LIMIT + 2 {
+        assert_eq!(pop(&mut consumer), Some(message(number, 8)));
+    }
+    assert_eq!(pop(&mut consumer), None);
+}
+
 #[test]
 fn no_more_than_the_oldest_are_evicted_and_each_is_counted() {
     let ring = TestRing::new(1024, 0);
