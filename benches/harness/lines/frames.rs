@@ -5,12 +5,14 @@
 //! ```
 //!
 //! The sender writes the payload, then the header, and zeroes headers to come a little ahead; the receiver spins on the
-//! header that it expects, and copies the payload out. No room is looked for, since a round trip needs none; nothing
-//! is taken, checked or counted, and nobody can sleep or leave. Messages have whole words.
+//! header that it expects, and copies the payload out. Nothing is checked or counted, and nobody can sleep or leave.
+//! Messages have whole words. For round trips no room is looked for, since they need none, and nothing is taken; for
+//! streams the receiver says how far it is, and the sender looks there when it has come round.
 
 use super::{Kind, Offer};
 use crate::line::{Line, Outcome};
 use crate::region::Region;
+use crate::side::Shared;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,21 +23,36 @@ const WORD: usize = 8;
 const ZEROED_AHEAD: usize = 12 * FRAME_ALIGN;
 const FEWEST_ZEROED: usize = 4 * FRAME_ALIGN;
 
-pub const KIND: Kind = Kind::new(
-    "bare frames",
-    |shared| {
-        let region = Region::create(&format!("{}-frames", shared.base), 2 * BYTES)?;
-        Offer::ready(Frames { sends: Ring::new(region, 0), receives: Ring::new(region, BYTES) })
-    },
-    |shared, _| {
-        let name = format!("{}-frames", shared.base);
-        let region = Region::open(&name, 2 * BYTES)?;
-        Region::forget(&name);
-        Ok(Box::new(Frames { sends: Ring::new(region, BYTES), receives: Ring::new(region, 0) }))
-    },
-);
+/// Two rings, and behind each a line for where its receiver is.
+const REGION: usize = 2 * (BYTES + FRAME_ALIGN);
+const BACK: usize = REGION / 2;
 
-struct Frames {
+pub const KIND: Kind = kind::<false>("bare frames");
+pub const TAKEN: Kind = kind::<true>("bare frames, taken");
+
+const fn kind<const TAKEN: bool>(name: &'static str) -> Kind {
+    Kind::new(
+        name,
+        |shared| {
+            let region = Region::create(&file::<TAKEN>(shared), REGION)?;
+            let (sends, receives) = (Ring::new(region, 0), Ring::new(region, BACK));
+            Offer::ready(Frames::<TAKEN> { sends, receives })
+        },
+        |shared, _| {
+            let name = file::<TAKEN>(shared);
+            let region = Region::open(&name, REGION)?;
+            Region::forget(&name);
+            let (sends, receives) = (Ring::new(region, BACK), Ring::new(region, 0));
+            Ok(Box::new(Frames::<TAKEN> { sends, receives }))
+        },
+    )
+}
+
+fn file<const TAKEN: bool>(shared: &Shared) -> String {
+    format!("{}-frames-{TAKEN}", shared.base)
+}
+
+struct Frames<const TAKEN: bool> {
     sends: Ring,
     receives: Ring,
 }
@@ -47,17 +64,25 @@ struct Ring {
     position: usize,
     sequence: u64,
     zeroed: usize,
+    /// Where the receiver was when the sender looked last.
+    taken: usize,
 }
 
 impl Ring {
     fn new(region: Region, start: usize) -> Self {
-        Ring { region, start, position: 0, sequence: 1, zeroed: FRAME_ALIGN }
+        Ring { region, start, position: 0, sequence: 1, zeroed: FRAME_ALIGN, taken: 0 }
     }
 
     #[inline(always)]
     fn word(&self, position: usize) -> &'static AtomicU64 {
         // SAFETY: the position is brought into the ring, is a word's, and the region stays; all touch it as atomics.
         unsafe { &*self.region.at(self.start + position % BYTES).cast() }
+    }
+
+    /// Where the receiver is.
+    fn place(&self) -> &'static AtomicU64 {
+        // SAFETY: behind the ring there's a line for it; otherwise as in `word`.
+        unsafe { &*self.region.at(self.start + BYTES).cast() }
     }
 
     fn header(&self, len: usize) -> u64 {
@@ -70,11 +95,18 @@ impl Ring {
     }
 }
 
-impl Line for Frames {
+impl<const TAKEN: bool> Line for Frames<TAKEN> {
     #[inline]
     fn send(&mut self, message: &[u8]) -> Outcome<()> {
         let ring = &mut self.sends;
         let (at, header) = (ring.position, ring.header(message.len()));
+        if TAKEN {
+            // Nothing is zeroed that is unread either.
+            let end = at + (WORD + message.len()).next_multiple_of(FRAME_ALIGN) + ZEROED_AHEAD;
+            while end - ring.taken > BYTES {
+                ring.taken = ring.place().load(Ordering::Acquire) as usize;
+            }
+        }
         for (index, chunk) in message.chunks_exact(WORD).enumerate().rev() {
             let word = u64::from_ne_bytes(chunk.try_into()?);
             ring.word(at + WORD + index * WORD).store(word, Ordering::Relaxed);
@@ -106,6 +138,9 @@ impl Line for Frames {
             chunk.copy_from_slice(&word.to_ne_bytes());
         }
         ring.advance(message.len());
+        if TAKEN {
+            ring.place().store(ring.position as u64, Ordering::Release);
+        }
         Ok(())
     }
 }

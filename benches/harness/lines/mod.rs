@@ -71,6 +71,8 @@ pub const BARE: Kind = bare::kind::<false>("bare line");
 pub const BARE_PAUSING: Kind = bare::kind::<true>("bare line, pausing");
 /// Messages in frames such as xshm's, and nothing that makes them safe.
 pub const FRAMES: Kind = frames::KIND;
+/// The same for streams, which need to know how much room there is.
+pub const TAKEN_FRAMES: Kind = frames::TAKEN;
 /// `memcpy` into shared memory and out again.
 pub const COPY: Kind = copy::KIND;
 /// A kernel's signal each way.
@@ -94,7 +96,9 @@ pub use ours::BATCH;
 
 /// Whether a line is no way of passing messages, but what such ways are measured against.
 pub fn is_reference(name: &str) -> bool {
-    [BARE, BARE_PAUSING, FRAMES, COPY, SIGNALS, GUARDED_SIGNALS].iter().any(|kind| kind.name == name)
+    [BARE, BARE_PAUSING, FRAMES, TAKEN_FRAMES, COPY, SIGNALS, GUARDED_SIGNALS]
+        .iter()
+        .any(|kind| kind.name == name)
 }
 
 pub fn find(name: &str) -> Outcome<&'static Kind> {
@@ -102,6 +106,7 @@ pub fn find(name: &str) -> Outcome<&'static Kind> {
         BARE,
         BARE_PAUSING,
         FRAMES,
+        TAKEN_FRAMES,
         COPY,
         SIGNALS,
         GUARDED_SIGNALS,
