@@ -41,8 +41,12 @@ impl Place {
         self.at.wrapping_add(self.pad)
     }
 
+    fn frame(self) -> u64 {
+        frame_size(self.len)
+    }
+
     fn end(self) -> u64 {
-        self.start().wrapping_add(frame_size(self.len))
+        self.start().wrapping_add(self.frame())
     }
 
     pub(crate) fn payload(self) -> u64 {
@@ -160,10 +164,11 @@ impl Producer {
     ) -> Result<usize, Corrupted> {
         let mut pushed = 0;
         let mut first = None;
+        let mut last = None;
         for payload in messages {
-            if first.is_some() {
+            if let Some(last) = last {
                 // Before the first one it was done when the message before was published.
-                self.zero_ahead();
+                self.zero_ahead(last);
             }
             let Some(place) = self.find_place(payload.len())? else { break };
             self.fetch(place);
@@ -177,10 +182,12 @@ impl Producer {
                 None => first = Some((place, header)),
                 Some(_) => self.ring.words.at(place.at).store(header.0, Relaxed),
             }
+            last = Some(place);
             pushed += 1;
         }
-        if let Some((place, header)) = first {
+        if let (Some((place, header)), Some(last)) = (first, last) {
             self.publish(place, header);
+            self.zero_ahead(last);
         }
         Ok(pushed)
     }
@@ -209,6 +216,7 @@ impl Producer {
         self.zero(place.end());
         let header = self.enter(place);
         self.publish(place, header);
+        self.zero_ahead(place);
         true
     }
 
@@ -251,7 +259,7 @@ impl Producer {
     /// may be gone again by the time that all of it is there to be written.
     #[inline(always)]
     fn fetch(&self, place: Place) {
-        let mut line = (place.end().wrapping_sub(place.start())).min(FETCHED);
+        let mut line = place.frame().min(FETCHED);
         while line > 0 {
             line -= FRAME_ALIGN;
             self.ring.words.fetch_to_write(place.start().wrapping_add(line));
@@ -291,7 +299,6 @@ impl Producer {
         // For the look at the peer's wake word that follows (`wake.rs`): a sleeping peer must see the messages, or we
         // must see that it sleeps. A swap of the header would do for both, but the header would have to wait for it.
         fence(SeqCst);
-        self.zero_ahead();
     }
 
     /// Zeroes the places where the next headers may be asked for, as far as they are free.
@@ -299,10 +306,12 @@ impl Producer {
     /// The consumer's processor fetches lines far beyond the one that it looks at, since it has seen where we are going:
     /// nearly every line that we come to has to be taken back, and a fence waits until it is. Several lines at once are
     /// taken back in the time that one takes. So they are zeroed a few at a time: after a message was published, which
-    /// mustn't wait for it, and between those of a batch.
+    /// mustn't wait for it, and between those of a batch. Not after a long one: where the next is as long, most of what would
+    /// be zeroed is no header's.
     #[inline]
-    fn zero_ahead(&mut self) {
-        if !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED)) {
+    fn zero_ahead(&mut self, last: Place) {
+        if last.frame() > ZEROED_AHEAD || !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED))
+        {
             return;
         }
         let free = self.ring.words.capacity() - self.write_pos.wrapping_sub(self.read_pos);
