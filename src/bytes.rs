@@ -2,8 +2,8 @@
 //!
 //! The other process may write any byte at any time, also while it is being copied. A plain copy would then be a
 //! data race, which is undefined behaviour, however little the result matters. So memory is read and written here
-//! in whole, aligned, relaxed atomic 8-byte words, never through a slice or a reference to plain bytes. What a copy
-//! yields may be torn; the ring finds that out afterwards and drops it (see [`crate::ring`]).
+//! in whole, aligned, relaxed atomic 8-byte words, or in assembly (`copy_blocks`), never through a slice or a reference to
+//! plain bytes. What a copy yields may be torn; the ring finds that out afterwards and drops it (see [`crate::ring`]).
 //!
 //! A frame is contiguous and starts at an aligned place, so that a copy never wraps and never needs to begin in the
 //! middle of a word. The last word of a payload is padded with zeros.

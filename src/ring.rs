@@ -15,7 +15,7 @@
 //! taken, evicted and counted together, under one sequence.
 //!
 //! **Publishing.** Payload first, and the header word of the place where the *next* frame will start is zeroed, unless
-//! it has been since the message before; then this frame's header is stored. A consumer therefore looks at one word,
+//! it has been already; then this frame's header is stored. A consumer therefore looks at one word,
 //! where it expects the next header, and sees zero or a complete frame; a small message costs the transfer of one
 //! cache line. The last 64 bytes of room are never used, so that the zeroed word can't be the header of the oldest
 //! unread frame.

@@ -357,7 +357,7 @@ fn sequences_and_positions_come_round() {
     ring.words()[0].store(0, Relaxed);
     ring.header().read_pos.store(position, Relaxed);
     (producer.write_pos, producer.read_pos, producer.sequence) = (position, position, sequence);
-    producer.zeroed = position.wrapping_add(64);
+    (producer.zeroed, producer.clear) = (position.wrapping_add(64), position);
     (consumer.read_pos, consumer.sequence) = (position, sequence);
     let mut lost = 0;
     for number in 0..40 {

@@ -19,7 +19,7 @@ pub(crate) struct Producer {
     message_limit: usize,
     /// From `write_pos` up to here, frames have room and don't reach over the ring's end: by `read_pos` as last seen, so
     /// that there may be more. Brought up to date only where it doesn't suffice.
-    clear: u64,
+    pub(super) clear: u64,
     /// From `write_pos` up to here, every place where a header can stand is zero.
     pub(super) zeroed: u64,
     pub(super) sequence: u64,
@@ -59,7 +59,8 @@ impl Place {
 }
 
 /// A producer zeroes the places of headers up to so many bytes from its position on, at once, as soon as fewer than
-/// [`FEWEST_ZEROED`] are left. docs/performance.md has what other distances cost. The models make do with less.
+/// [`FEWEST_ZEROED`] are left; but nothing ahead after a message that is longer. docs/performance.md has what other
+/// distances cost. The models make do with less.
 const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
 
 const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 4 } * FRAME_ALIGN;
@@ -167,14 +168,14 @@ impl Producer {
         let mut last = None;
         for payload in messages {
             if let Some(last) = last {
-                // Before the first one it was done when the message before was published.
+                // Before the first one it was done after the message before was published.
                 self.zero_ahead(last);
             }
             let Some(place) = self.find_place(payload.len())? else { break };
             self.fetch(place);
             self.zero(place.end());
-            // The payload's first line comes last: the consumer looks at it all the time, and each look between our
-            // first write to it and the header's would cost its way there and back.
+            // The first line of all but long payloads comes last: the consumer looks at it all the time, and each look
+            // between our first write to it and the header's would cost its way there and back.
             self.ring.words.write(place.payload(), payload);
             fail_point!("send.written");
             let header = self.enter(place);

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BYTES: usize = xshm::RING_CAPACITY;
 const FRAME_ALIGN: usize = 64;
 const WORD: usize = 8;
-/// As far ahead as xshm does, and as many at once.
+/// As far ahead as xshm does after short messages, and as many at once.
 const ZEROED_AHEAD: usize = 12 * FRAME_ALIGN;
 const FEWEST_ZEROED: usize = 4 * FRAME_ALIGN;
 
