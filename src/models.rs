@@ -439,7 +439,7 @@ fn an_old_consumer_takes_nothing_from_a_new_generation() {
     });
 }
 
-/// As [`check`], both where whoever is woken takes the signal at once, as on Windows, and where it is left until the next
+/// As [`check`], for models in which somebody sleeps until a message or room is there: both where whoever is woken takes the signal at once, as on Windows, and where it is left until the next
 /// wait, as on Linux.
 fn check_waits(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + Copy + 'static) {
     for (leave, when) in [(false, "at once"), (true, "later")] {
@@ -504,6 +504,16 @@ fn receive(client: &Endpoint) -> crate::Result<u64> {
     client.receiver(|receiver| receiver.receive(&mut buffer)).map(|_| number_of(&buffer))
 }
 
+/// Sends so many messages from another thread, and gives the server back.
+fn sending(server: SharedServer, count: u64) -> thread::JoinHandle<SharedServer> {
+    thread::spawn(move || {
+        for number in 0..count {
+            server.send_to_client(&message(number, SMALL)).unwrap();
+        }
+        server
+    })
+}
+
 fn receive_from_client(server: &SharedServer) -> crate::Result<u64> {
     let mut buffer = Vec::new();
     server.receive_from_client(&mut buffer).map(|_| number_of(&buffer))
@@ -513,10 +523,7 @@ fn receive_from_client(server: &SharedServer) -> crate::Result<u64> {
 fn a_sleeper_is_woken_by_a_message() {
     check_waits("sleep", None, || {
         let (server, client, _) = Line::connected(2);
-        let sender = thread::spawn(move || {
-            server.send_to_client(&message(0, SMALL)).unwrap();
-            server
-        });
+        let sender = sending(server, 1);
         assert_eq!(receive(&client), Ok(0));
         let server = sender.join().unwrap();
         assert!(server.stats().unwrap().signals <= 1);
@@ -527,12 +534,7 @@ fn a_sleeper_is_woken_by_a_message() {
 fn each_sleep_is_woken() {
     check_waits("sleep twice", Some(3), || {
         let (server, client, _) = Line::connected(2);
-        let sender = thread::spawn(move || {
-            for number in 0..2 {
-                server.send_to_client(&message(number, SMALL)).unwrap();
-            }
-            server
-        });
+        let sender = sending(server, 2);
         assert_eq!((receive(&client), receive(&client)), (Ok(0), Ok(1)));
         let server = sender.join().unwrap();
         assert!(server.stats().unwrap().signals <= 2);
@@ -558,12 +560,7 @@ fn receive_by_arming(client: &Endpoint, data: &Event) -> crate::Result<u64> {
 fn an_event_loop_is_woken_also_after_a_sleep() {
     check_waits("sleep, arm", Some(3), || {
         let (server, client, events) = Line::connected(2);
-        let sender = thread::spawn(move || {
-            for number in 0..2 {
-                server.send_to_client(&message(number, SMALL)).unwrap();
-            }
-            server
-        });
+        let sender = sending(server, 2);
         assert_eq!(receive(&client), Ok(0));
         let data = &events[Direction::ServerToClient as usize];
         assert_eq!(receive_by_arming(&client, data), Ok(1));
@@ -592,10 +589,7 @@ fn a_stale_signal_is_no_message_and_hides_none() {
     check_waits("stale signal", Some(3), || {
         let (server, client, events) = Line::connected(2);
         events[Direction::ServerToClient as usize].set();
-        let sender = thread::spawn(move || {
-            server.send_to_client(&message(0, SMALL)).unwrap();
-            server
-        });
+        let sender = sending(server, 1);
         assert_eq!(receive(&client), Ok(0));
         sender.join().unwrap();
     });
@@ -605,12 +599,7 @@ fn a_stale_signal_is_no_message_and_hides_none() {
 fn a_sleeper_whose_messages_are_evicted_ends_up_with_the_last() {
     check_waits("sleep, overwriting", Some(3), || {
         let (server, client, _) = Line::connected(1);
-        let sender = thread::spawn(move || {
-            for number in 0..2 {
-                server.send_to_client(&message(number, SMALL)).unwrap();
-            }
-            server
-        });
+        let sender = sending(server, 2);
         while receive(&client).unwrap() != 1 {}
         sender.join().unwrap();
     });
@@ -620,12 +609,7 @@ fn a_sleeper_whose_messages_are_evicted_ends_up_with_the_last() {
 fn who_gave_up_waiting_misses_nothing_later() {
     check_waits("timeout", Some(2), || {
         let (server, client, _) = Line::connected(2);
-        let sender = thread::spawn(move || {
-            for number in 0..2 {
-                server.send_to_client(&message(number, SMALL)).unwrap();
-            }
-            server
-        });
+        let sender = sending(server, 2);
         let mut buffer = Vec::new();
         let short = Some(Duration::from_millis(1));
         let first = client.receiver(|receiver| receiver.receive_timeout(&mut buffer, short));
@@ -642,10 +626,7 @@ fn who_gave_up_waiting_misses_nothing_later() {
 fn a_poll_sleeps_and_is_woken() {
     check_waits("poll", None, || {
         let (server, client, _) = Line::connected(2);
-        let sender = thread::spawn(move || {
-            server.send_to_client(&message(0, SMALL)).unwrap();
-            server
-        });
+        let sender = sending(server, 1);
         assert_eq!(client.receiver(|receiver| receiver.poll(None)), Ok(true));
         let mut buffer = Vec::new();
         assert_eq!(client.receiver(|receiver| receiver.try_receive(&mut buffer)), Ok(SMALL));
@@ -759,7 +740,7 @@ fn what_the_client_sent_before_it_left_is_received() {
 
 #[test]
 fn what_never_waits_gets_the_last_message_too() {
-    check_waits("client leaves, no waiting", None, || {
+    check("client leaves, no waiting", None, || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
             client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
@@ -798,10 +779,7 @@ fn what_was_sent_before_a_disconnect_is_received() {
 fn a_native_waiter_is_told_of_everything() {
     check_waits("export", None, || {
         let (server, client, events) = Line::connected(2);
-        let sender = thread::spawn(move || {
-            server.send_to_client(&message(0, SMALL)).unwrap();
-            server
-        });
+        let sender = sending(server, 1);
         client.event_handles().unwrap();
         let data = &events[Direction::ServerToClient as usize];
         let mut buffer = Vec::new();
@@ -836,7 +814,7 @@ fn assert_connected(server: &SharedServer, client: &SharedClient) {
 
 #[test]
 fn a_client_that_waits_is_accepted() {
-    check_waits("handshake", None, || {
+    check("handshake", None, || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
         let client = thread::spawn(move || knock(view, events, None).unwrap());
@@ -864,7 +842,7 @@ fn what_is_sent_at_once_is_received() {
 #[test]
 fn a_withdrawal_and_an_acceptance_exclude_each_other() {
     for patience in [Duration::ZERO, Duration::from_millis(1)] {
-        check_waits("withdrawal", None, move || {
+        check("withdrawal", None, move || {
             let mut line = Line::new(2);
             let (view, events) = line.view();
             let client = thread::spawn(move || knock(view, events, Some(patience)));
@@ -885,7 +863,7 @@ fn a_withdrawal_and_an_acceptance_exclude_each_other() {
 
 #[test]
 fn of_two_clients_one_is_accepted() {
-    check_waits("two clients", Some(3), || {
+    check("two clients", Some(3), || {
         let mut line = Line::new(2);
         // One gives up at once, the other looks again first.
         let clients = [(Duration::ZERO, line.view()), (Duration::from_millis(1), line.view())]
@@ -904,7 +882,7 @@ fn of_two_clients_one_is_accepted() {
 
 #[test]
 fn who_knocks_on_a_busy_channel_does_no_harm() {
-    check_waits("a knock meanwhile", Some(2), || {
+    check("a knock meanwhile", Some(2), || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
         let patient = thread::spawn(move || knock(view, events, None).unwrap());
@@ -947,7 +925,7 @@ fn the_next_client_comes_when_one_leaves() {
 
 #[test]
 fn a_knock_is_answered_when_the_server_leaves() {
-    check_waits("server leaves a knock", None, || {
+    check("server leaves a knock", None, || {
         let line = Line::new(2);
         let (view, events) = line.view();
         let client = thread::spawn(move || {

@@ -4,22 +4,11 @@ mod common;
 
 use common::*;
 use std::cell::{Cell, RefCell};
-use xshm::{MessageBatch, ServerOptions, SharedServer, ShmError};
+use xshm::{MessageBatch, ServerOptions, ShmError};
 
 #[test]
 fn peer_process() {
     serve();
-}
-
-/// A server here, its client in another process.
-fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
-    let name = unique(test);
-    let mut server = options.start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
-    (server, peer)
 }
 
 fn messages(numbers: std::ops::Range<u64>, len: usize) -> Vec<Vec<u8>> {

@@ -10,20 +10,9 @@ fn peer_process() {
     serve();
 }
 
-/// A server here, its client in another process.
-fn pair(test: &str) -> (SharedServer, Peer) {
-    let name = unique(test);
-    let mut server = SharedServer::start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
-    (server, peer)
-}
-
 #[test]
 fn line_1_message_sizes() {
-    let (server, mut peer) = pair("sizes");
+    let (server, mut peer) = pair("sizes", ServerOptions::new());
     for (len, error) in [
         (0, ShmError::MessageTooSmall),
         (1, ShmError::MessageTooSmall),
@@ -63,7 +52,7 @@ fn line_1_a_small_ring_has_shorter_messages() {
 
 #[test]
 fn line_3_sending_evicts_the_oldest() {
-    let (server, mut peer) = pair("evict");
+    let (server, mut peer) = pair("evict", ServerOptions::new());
     let mut overwritten = 0;
     for sequence in 0..1000 {
         let WriteOutcome { overwritten: now, .. } = server.send_to_client(&message(sequence, 100)).unwrap();
@@ -81,7 +70,7 @@ fn line_3_sending_evicts_the_oldest() {
 
 #[test]
 fn line_3_eviction_for_want_of_bytes() {
-    let (server, mut peer) = pair("bytes");
+    let (server, mut peer) = pair("bytes", ServerOptions::new());
     let overwritten = peer.must("send over 0 100 65535").parse::<u64>().unwrap();
     let mut buffer = Vec::new();
     for sequence in overwritten..100 {
@@ -96,7 +85,7 @@ fn line_3_eviction_for_want_of_bytes() {
 
 #[test]
 fn line_4_a_full_queue_rejects_and_stays_as_it_was() {
-    let (server, mut peer) = pair("full");
+    let (server, mut peer) = pair("full", ServerOptions::new());
     for sequence in 0..250 {
         server.try_send_to_client(&message(sequence, 40)).unwrap();
     }
@@ -119,7 +108,7 @@ fn line_4_a_full_queue_rejects_and_stays_as_it_was() {
 
 #[test]
 fn line_4_waiting_for_room() {
-    let (server, mut peer) = pair("room");
+    let (server, mut peer) = pair("room", ServerOptions::new());
     for sequence in 0..250 {
         server.try_send_to_client(&message(sequence, 40)).unwrap();
     }
@@ -161,7 +150,7 @@ fn a_channel_can_reject_by_default() {
 
 #[test]
 fn line_5_receiving() {
-    let (server, mut peer) = pair("receive");
+    let (server, mut peer) = pair("receive", ServerOptions::new());
     let mut buffer = vec![1, 2, 3];
     assert_eq!(server.try_receive_from_client(&mut buffer), Err(ShmError::QueueEmpty));
     let (result, took) = timed(|| server.receive_from_client_timeout(&mut buffer, millis(100)));
@@ -188,7 +177,7 @@ fn line_5_receiving() {
 #[test]
 fn line_5_what_was_sent_before_the_end_is_delivered_first() {
     for killed in [false, true] {
-        let (server, mut peer) = pair("last-words");
+        let (server, mut peer) = pair("last-words", ServerOptions::new());
         peer.must("send over 0 10 1000");
         if killed {
             peer.kill();
@@ -241,7 +230,7 @@ fn receive_can_be_bounded_by_option() {
 
 #[test]
 fn line_6_a_buffer_too_small_leaves_the_message() {
-    let (server, mut peer) = pair("buffer");
+    let (server, mut peer) = pair("buffer", ServerOptions::new());
     peer.must("send over 5 1 1000");
     peer.must("send over 6 1 10");
     let mut buffer = [0; 1000];

@@ -11,18 +11,9 @@ fn peer_process() {
     serve();
 }
 
-fn connected(name: &str) -> (SharedServer, Peer) {
-    let mut server = SharedServer::start(name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
-    (server, peer)
-}
-
 #[test]
 fn one_signal_for_each_arming_and_none_without() {
-    let (mut server, mut peer) = connected(&unique("arm"));
+    let (mut server, mut peer) = pair("arm", ServerOptions::new());
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap();
     let mut buffer = Vec::new();
@@ -51,12 +42,7 @@ fn one_signal_for_each_arming_and_none_without() {
 /// What woke a blocking call doesn't make ready what is armed after it.
 #[test]
 fn arming_after_a_sleep_waits_for_a_new_signal() {
-    let name = unique("arm-after");
-    let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    let (mut server, mut peer) = pair("arm-after", ServerOptions::new().spin(Duration::ZERO));
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap();
     let mut buffer = Vec::new();
@@ -78,7 +64,7 @@ fn arming_after_a_sleep_waits_for_a_new_signal() {
 
 #[test]
 fn leaving_makes_ready() {
-    let (mut server, mut peer) = connected(&unique("arm-leave"));
+    let (mut server, mut peer) = pair("arm-leave", ServerOptions::new());
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap();
     assert_eq!(half.arm(), Ok(false));
@@ -93,7 +79,7 @@ fn leaving_makes_ready() {
 
 #[test]
 fn death_makes_ready() {
-    let (mut server, mut peer) = connected(&unique("arm-death"));
+    let (mut server, mut peer) = pair("arm-death", ServerOptions::new());
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap();
     let process = handles.peer.unwrap();

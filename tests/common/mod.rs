@@ -106,6 +106,17 @@ pub fn check_message(bytes: &[u8]) -> u64 {
     sequence
 }
 
+/// A server here, its client in another process.
+pub fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
+    let name = unique(test);
+    let mut server = options.start(&name).unwrap();
+    let mut peer = Peer::start();
+    peer.tell(&format!("connect {name} 10000"));
+    server.wait_for_client(seconds(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    (server, peer)
+}
+
 /// The second process. Killed when dropped.
 pub struct Peer {
     child: Child,
