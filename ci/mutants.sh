@@ -48,13 +48,13 @@ mutant() {
 
 # The ring.
 mutant no-zeroing 'self.ring.words.at(end).store(0, Relaxed);' '' models::push models::eviction
-mutant zeroing-what-is-unread 'free.min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::eviction models::a_full
+mutant zeroing-what-is-unread 'self.free(self.read_pos).min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::eviction models::a_full
 mutant no-zeroing-where-the-zeros-end '!is_before(end, self.zeroed)' 'is_before(self.zeroed, end)' \
     models::push models::eviction
 mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \
     'zeroed: start.wrapping_add(3 * FRAME_ALIGN)' models::push models::eviction
 mutant no-free-place 'total + FRAME_ALIGN <=' 'total <=' models::eviction models::a_full
-mutant no-free-place-where-it-is-clear '.wrapping_sub(self.read_pos) - FRAME_ALIGN;' '.wrapping_sub(self.read_pos);' \
+mutant no-free-place-where-it-is-clear 'self.free(self.read_pos) - FRAME_ALIGN;' 'self.free(self.read_pos);' \
     models::eviction models::a_full
 mutant relaxed-publication 'words.at(place.at).store(header.0, Release);' \
     'words.at(place.at).store(header.0, Relaxed);' models::push models::a_pad
@@ -95,29 +95,24 @@ mutant acquire-look-of-the-taker '        look_barrier();
 mutant acquire-look-of-the-sleeper '        // Between (a) and (b).
         fence(Ordering::SeqCst);
 ' '' models::a_sleeper models::each_sleep models::who
-mutant signal-taken-after-the-last-look 'events.iter().for_each(|event| event.take_left());
-        self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
+mutant signal-taken-after-the-last-look 'self.announce_sleep(bit, events)?;
         fail_point!("sleep.announced");
         let found = attempt_again(look);
 ' \
-    'self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
+    'self.announce_sleep(bit, &[])?;
         fail_point!("sleep.announced");
         let found = attempt_again(look);
         events.iter().for_each(|event| event.take_left());
 ' models::each_sleep
-mutant signal-taken-after-the-look-of-an-event-loop '        if let Some(events) = &self.session.channel.events {
-            events.data(self.session.channel.side.receives()).take_left();
-        }
-        self.session.own_wake().set(DATA).map_err(|what| self.session.corrupted(what))?;
+mutant signal-taken-after-the-look-of-an-event-loop \
+    'self.session.announce_sleep(DATA, self.data_event().as_slice())?;
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
 ' \
-    '        self.session.own_wake().set(DATA).map_err(|what| self.session.corrupted(what))?;
+    'self.session.announce_sleep(DATA, &[])?;
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
-        if let Some(events) = &self.session.channel.events {
-            events.data(self.session.channel.side.receives()).take_left();
-        }
+        self.data_event().unwrap().take_left();
 ' models::an_event_loop
 mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     'let before = bits; self.word.store(u64::from(self.generation) << 32 | u64::from(bits & !bit), Ordering::SeqCst);' \

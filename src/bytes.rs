@@ -135,6 +135,12 @@ impl Words {
         position & self.mask
     }
 
+    /// Bytes from a position up to the ring's end.
+    #[inline(always)]
+    pub(crate) fn left(&self, position: u64) -> u64 {
+        self.capacity() - self.index(position)
+    }
+
     /// The word at a position. Any position is in bounds, since it is masked.
     #[inline(always)]
     pub(crate) fn at(&self, position: u64) -> &AtomicU64 {
@@ -251,7 +257,7 @@ impl Words {
     #[inline(always)]
     fn run(&self, position: u64, len: usize) -> &[AtomicU64] {
         let index = self.index(position);
-        assert!(len as u64 <= self.capacity() - index, "a frame runs over the end of its ring");
+        assert!(len as u64 <= self.left(position), "a frame runs over the end of its ring");
         // SAFETY: the range was just checked to lie within the words that `new` was promised. A slice of atomics
         // may be shared with writers elsewhere.
         unsafe { std::slice::from_raw_parts(self.base.add(index as usize / WORD), len.div_ceil(WORD)) }

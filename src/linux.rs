@@ -6,8 +6,8 @@
 //! woken by a message receives only before it sleeps again, and so is up one call sooner ([`Waitable::Wake`]). Every call
 //! says `MSG_DONTWAIT`, so that no flag which the peer changes on a shared descriptor makes us wait; a pair whose queue is
 //! full is set already. Each side waits on its own end, which it never hands out, and the shutting of the other end changes
-//! nothing at this one, since they are datagram sockets. (An eventfd has one description for both
-//! sides: a peer that clears its `O_NONBLOCK` and fills its counter blocks who sets it.)
+//! nothing at this one, since they are datagram sockets. (An eventfd has one description for both sides: a peer that clears
+//! its `O_NONBLOCK` and fills its counter blocks who sets it.)
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
 
@@ -327,8 +327,7 @@ impl Event {
     /// Takes the datagram that woke us the last time, see [`Waitable::Wake`]. Others may be there: they wake us once each.
     pub(crate) fn take_left(&self) {
         if let Kind::Shared { left, .. } = &self.kind {
-            if left.load(Ordering::Relaxed) && self.home.is_here() {
-                left.store(false, Ordering::Relaxed);
+            if self.home.is_here() && left.swap(false, Ordering::Relaxed) {
                 self.take();
             }
         }

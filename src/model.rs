@@ -277,18 +277,23 @@ fn signalled(objects: &[Waitable<'_>]) -> Option<usize> {
     })
 }
 
-#[cfg(loom)]
-pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
-    let event = objects.iter().enumerate().find_map(|(index, object)| match object {
+/// The first event, its place, and whether a wait for it leaves the signal.
+fn first_event<'a>(objects: &[Waitable<'a>]) -> Option<(usize, &'a Event, bool)> {
+    objects.iter().enumerate().find_map(|(index, object)| match *object {
         Waitable::Event(event) => Some((index, event, false)),
         Waitable::Wake(event) => Some((index, event, true)),
-        Waitable::Process(process) => {
-            assert!(!process.has_ended(), "in a model, processes don't end");
-            None
-        }
-    });
+        Waitable::Process(_) => None,
+    })
+}
+
+#[cfg(loom)]
+pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
+    for object in objects {
+        let ended = matches!(object, Waitable::Process(process) if process.has_ended());
+        assert!(!ended, "in a model, processes don't end");
+    }
     // Only a bounded look at the peer's process has no event.
-    let Some((index, first, leave)) = event else {
+    let Some((index, first, leave)) = first_event(objects) else {
         crate::sync::pass_time(timeout.expect("models wait for events"));
         loom::thread::yield_now();
         return Ok(None);
@@ -321,11 +326,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             return Ok(None);
         }
         // Wakes early for the first event; looks at the others now and then.
-        let first = objects.iter().find_map(|object| match object {
-            Waitable::Event(event) | Waitable::Wake(event) => Some(event),
-            Waitable::Process(_) => None,
-        });
-        if let Some(first) = first {
+        if let Some((_, first, _)) = first_event(objects) {
             let set = first.0.set.lock().unwrap();
             drop(first.0.changed.wait_timeout_while(set, Duration::from_millis(1), |set| !*set));
         } else {

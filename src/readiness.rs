@@ -14,6 +14,7 @@
 
 use crate::error::Result;
 use crate::halves::ReceiveHalf;
+use crate::sys::Event;
 use crate::wake::DATA;
 
 /// What an event loop waits for: see [`ReceiveHalf::arm`]. Both stay the library's: don't close them, and don't use
@@ -32,10 +33,8 @@ pub struct WaitHandles {
 impl ReceiveHalf {
     /// What to wait for in an event loop. `None` on an anonymous server's channel, which has no events.
     pub fn wait_handles(&self) -> Option<WaitHandles> {
-        let channel = &self.session.channel;
-        let events = channel.events.as_ref()?;
         Some(WaitHandles {
-            data: events.data(channel.side.receives()).as_raw(),
+            data: self.data_event()?.as_raw(),
             peer: self.session.peer.process().map(|process| process.as_raw()),
         })
     }
@@ -53,10 +52,7 @@ impl ReceiveHalf {
     /// [`ShmError::Corrupted`](crate::ShmError::Corrupted), [`ShmError::Forked`](crate::ShmError::Forked).
     pub fn arm(&mut self) -> Result<bool> {
         self.session.check_queue()?;
-        if let Some(events) = &self.session.channel.events {
-            events.data(self.session.channel.side.receives()).take_left();
-        }
-        self.session.own_wake().set(DATA).map_err(|what| self.session.corrupted(what))?;
+        self.session.announce_sleep(DATA, self.data_event().as_slice())?;
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
         if there == Some(false) && self.session.check().is_ok() {
@@ -73,10 +69,15 @@ impl ReceiveHalf {
     pub fn disarm(&mut self) -> Result<()> {
         self.session.check_queue()?;
         self.session.own_wake().clear(DATA).map_err(|what| self.session.corrupted(what))?;
-        if let Some(events) = &self.session.channel.events {
+        if let Some(data) = self.data_event() {
             // A signal that comes after this belongs to a message that is there by now.
-            events.data(self.session.channel.side.receives()).reset();
+            data.reset();
         }
         Ok(())
+    }
+
+    fn data_event(&self) -> Option<&Event> {
+        let channel = &self.session.channel;
+        channel.events.as_ref().map(|events| events.data(channel.side.receives()))
     }
 }

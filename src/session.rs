@@ -326,6 +326,13 @@ impl Session {
         Ok(Attempt::Nothing)
     }
 
+    /// Asks the peer to signal these events from now on. The last look comes after it.
+    pub(crate) fn announce_sleep(&self, bit: u32, events: &[&Event]) -> Result<()> {
+        // What woke us last. After the last look, it could be the signal of a message that nobody has looked for.
+        events.iter().for_each(|event| event.take_left());
+        self.own_wake().set(bit).map_err(|what| self.corrupted(what))
+    }
+
     /// Sleeps once, unless a last look finds something.
     fn sleep<L: Look>(&self, wish: Wish, deadline: Deadline, look: &mut L) -> Result<Attempt<L::Found>> {
         let Some(events) = &self.channel.events else {
@@ -339,9 +346,7 @@ impl Session {
             Wish::Space => (SPACE, &both[1..]),
             Wish::Either => (DATA | SPACE, &both[..]),
         };
-        // What woke us last. After the last look, it could be the signal of a message that nobody has looked for.
-        events.iter().for_each(|event| event.take_left());
-        self.own_wake().set(bit).map_err(|what| self.corrupted(what))?;
+        self.announce_sleep(bit, events)?;
         fail_point!("sleep.announced");
         let found = attempt_again(look);
         if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {

@@ -252,7 +252,7 @@ impl Consumer {
                 return Frame::Impossible;
             }
             if first.kind() == FrameHeader::PAD {
-                start = at.wrapping_add(self.ring.words.capacity() - self.ring.words.index(at));
+                start = at.wrapping_add(self.ring.words.left(at));
                 header = FrameHeader(self.ring.words.at(start).load(Acquire));
             }
             if header.kind() != FrameHeader::MESSAGE || header.sequence() != first.sequence() {
@@ -261,7 +261,7 @@ impl Consumer {
         }
         let len = header.len();
         if !(MIN_MESSAGE_SIZE..=self.ring.longest_message).contains(&len)
-            || frame_size(len) > self.ring.words.capacity() - self.ring.words.index(start)
+            || frame_size(len) > self.ring.words.left(start)
         {
             return Frame::Impossible;
         }

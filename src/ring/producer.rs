@@ -78,12 +78,12 @@ impl Producer {
     pub(crate) fn new(ring: Ring, message_limit: usize, generation: u32) -> Self {
         let start = first_position(generation);
         Producer {
+            ring,
             write_pos: start,
             read_pos: start,
             ends: VecDeque::with_capacity(message_limit.min(MAX_MESSAGES)),
             message_limit,
             clear: start,
-            ring,
             zeroed: start.wrapping_add(FRAME_ALIGN),
             sequence: 0,
             sent: 0,
@@ -119,7 +119,7 @@ impl Producer {
     /// Bytes of pad before a frame of `frame` bytes, if it were sent now.
     #[inline]
     fn pad(&self, frame: u64) -> u64 {
-        let left = self.ring.words.capacity() - self.ring.words.index(self.write_pos);
+        let left = self.ring.words.left(self.write_pos);
         if frame > left {
             left
         } else {
@@ -127,11 +127,16 @@ impl Producer {
         }
     }
 
+    /// Bytes from `write_pos` on that nobody has to read, if the oldest unread entry were at `read_pos`.
+    #[inline(always)]
+    fn free(&self, read_pos: u64) -> u64 {
+        self.ring.words.capacity() - self.write_pos.wrapping_sub(read_pos)
+    }
+
     /// Whether `total` bytes fit in if the oldest unread entry were at `read_pos`, with `queued` entries unread.
     #[inline]
     fn fits(&self, total: u64, read_pos: u64, queued: usize) -> bool {
-        let unread = self.write_pos.wrapping_sub(read_pos);
-        total + FRAME_ALIGN <= self.ring.words.capacity() - unread && queued < self.message_limit
+        total + FRAME_ALIGN <= self.free(read_pos) && queued < self.message_limit
     }
 
     /// Whether a message of `len` bytes would be taken now, by a fresh look.
@@ -248,10 +253,8 @@ impl Producer {
             }
             self.publish_counters();
         }
-        let words = &self.ring.words;
-        let left = words.capacity() - words.index(self.write_pos);
-        let free = words.capacity() - self.write_pos.wrapping_sub(self.read_pos) - FRAME_ALIGN;
-        self.clear = self.write_pos.wrapping_add(left.min(free));
+        let room = self.free(self.read_pos) - FRAME_ALIGN;
+        self.clear = self.write_pos.wrapping_add(room.min(self.ring.words.left(self.write_pos)));
         Ok(Some(Place { at: self.write_pos, pad, len }))
     }
 
@@ -315,8 +318,7 @@ impl Producer {
         {
             return;
         }
-        let free = self.ring.words.capacity() - self.write_pos.wrapping_sub(self.read_pos);
-        let until = self.write_pos.wrapping_add(free.min(ZEROED_AHEAD));
+        let until = self.write_pos.wrapping_add(self.free(self.read_pos).min(ZEROED_AHEAD));
         while is_before(self.zeroed, until) {
             self.ring.words.at(self.zeroed).store(0, Relaxed);
             self.zeroed = self.zeroed.wrapping_add(FRAME_ALIGN);

@@ -48,6 +48,11 @@ const fn kind<const TAKEN: bool>(name: &'static str) -> Kind {
     )
 }
 
+/// Bytes of a frame with so many of payload.
+fn frame(len: usize) -> usize {
+    (WORD + len).next_multiple_of(FRAME_ALIGN)
+}
+
 fn file<const TAKEN: bool>(shared: &Shared) -> String {
     format!("{}-frames-{TAKEN}", shared.base)
 }
@@ -90,7 +95,7 @@ impl Ring {
     }
 
     fn advance(&mut self, len: usize) {
-        self.position += (WORD + len).next_multiple_of(FRAME_ALIGN);
+        self.position += frame(len);
         self.sequence += 1;
     }
 }
@@ -102,7 +107,7 @@ impl<const TAKEN: bool> Line for Frames<TAKEN> {
         let (at, header) = (ring.position, ring.header(message.len()));
         if TAKEN {
             // Nothing is zeroed that is unread either.
-            let end = at + (WORD + message.len()).next_multiple_of(FRAME_ALIGN) + ZEROED_AHEAD;
+            let end = at + frame(message.len()) + ZEROED_AHEAD;
             while end - ring.taken > BYTES {
                 ring.taken = ring.place().load(Ordering::Acquire) as usize;
             }
