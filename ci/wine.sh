@@ -17,8 +17,12 @@ if [ "${1:-}" = stop ]; then
     exit 0
 fi
 
-if ! command -v wine >/dev/null || ! command -v x86_64-w64-mingw32-gcc >/dev/null; then
-    ci/install.sh wine wine64 mingw-w64
+# Debian has the preloader in a package of its own. It keeps the addresses free that Windows programs must have;
+# without it one start of some thousands fails, when the kernel has put something else at 0x7ffe0000: the program ends
+# with status 1 before it begins, and CreateProcess fails with 1359, ERROR_INTERNAL_ERROR.
+if ! command -v wine >/dev/null || ! command -v x86_64-w64-mingw32-gcc >/dev/null ||
+    { [ -e /usr/lib/wine/wine64 ] && [ ! -e /usr/lib/wine/wine64-preloader ]; }; then
+    ci/install.sh wine wine64 wine64-preloader mingw-w64
 fi
 case "$(rustup target list --installed)" in
 *"$target"*) ;;
