@@ -73,9 +73,7 @@ fn line_26_garbage_in_each_field() {
         // A channel of its own for each field.
         let name = unique("field");
         let mut server = ServerOptions::new().ring_size(64 * 1024).start(&name).unwrap();
-        client.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(client.answer(), "ok");
+        client.enter(&name, &mut server);
         harmless(server.send_to_client(&message(1, 64)));
         client.must("send over 1 2 64");
         vandal.must(&format!("map {name}"));
@@ -108,9 +106,7 @@ fn line_26_a_third_process_scribbles_while_both_work() {
     while Instant::now() < end {
         let name = unique("scribble");
         let mut server = ServerOptions::new().ring_size(16 * 1024).start(&name).unwrap();
-        client.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(client.answer(), "ok");
+        client.enter(&name, &mut server);
         vandal.must(&format!("map {name}"));
         // The rings alone, or everything.
         let bytes = if sessions % 2 == 0 { 4096 } else { 64 << 10 };
@@ -138,9 +134,7 @@ fn line_26_a_session_ends_with_corrupted_and_the_next_one_is_whole() {
     let mut peer = Peer::start();
     let mut buffer = Vec::new();
     for generation in 1..5 {
-        peer.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        peer.enter(&name, &mut server);
         peer.must("send over 0 1 64");
         // The first frame of the client's ring: a length beyond all limits' reach, a sequence that isn't its turn.
         let frame = 192 + 2 * 1024 * 1024;
@@ -155,9 +149,7 @@ fn line_26_a_session_ends_with_corrupted_and_the_next_one_is_whole() {
         assert_eq!(peer.ask("receive 10000"), "err NotConnected");
         peer.must("leave");
     }
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
     peer.must("send over 5 1 64");
     server.receive_from_client(&mut buffer).unwrap();
     assert_eq!(check_message(&buffer), 5);
@@ -237,9 +229,7 @@ fn line_28_a_policy_without_us_keeps_us_out() {
         let name = unique("admits");
         let mut server = ServerOptions::new().access(access).start(&name).unwrap();
         let mut peer = Peer::start();
-        peer.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        peer.enter(&name, &mut server);
     }
     let broken = ServerOptions::new().access(Access::SecurityDescriptor(vec![1, 2, 3])).start(&name);
     assert!(matches!(broken.err(), Some(ShmError::InvalidOption { .. })));
@@ -252,9 +242,7 @@ fn line_28_global_names_work_or_name_the_privilege() {
         Ok(mut server) => {
             assert!(SharedServer::start(&name).is_err());
             let mut peer = Peer::start();
-            peer.tell(&format!("connect {name} 10000"));
-            server.wait_for_client(seconds(10)).unwrap();
-            assert_eq!(peer.answer(), "ok");
+            peer.enter(&name, &mut server);
             // Another scope, another name.
             let local = name.trim_start_matches("Global\\");
             drop(SharedServer::start(local).unwrap());

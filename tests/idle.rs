@@ -26,9 +26,7 @@ fn line_15_idle_endpoints_wake_up_never() {
     let mut connected = SharedServer::start(&name).unwrap();
     let mut alone = SharedServer::start(&unique("alone")).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    connected.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(&name, &mut connected);
     // Workers too: a pair that is connected, and a server that waits.
     let (auto, handler) = (unique("auto"), Arc::new(Silent));
     let server = AutoServer::start(&auto, handler.clone(), AutoOptions::default()).unwrap();

@@ -76,7 +76,5 @@ fn a_killed_client_leaves_nothing_behind() {
     assert!(sessions > rounds / 4 && received > 0, "{sessions} sessions, {received} messages");
     // And it accepts.
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert!(peer.answer().starts_with("ok"));
+    peer.enter(&name, &mut server);
 }

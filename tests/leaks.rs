@@ -17,9 +17,7 @@ fn nothing_is_left_open() {
     let mut before = 0;
     for round in 0..if long() { 500 } else { 60 } {
         let mut server = SharedServer::start(&name).unwrap();
-        peer.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        peer.answer();
+        peer.enter(&name, &mut server);
         peer.must("leave");
         drop(server);
         // What is made once and kept is there after the first rounds.

@@ -44,12 +44,7 @@ fn in_a_fork(child: impl FnOnce() -> bool) -> bool {
 
 #[test]
 fn line_33_a_forks_copy_of_a_server_is_inert() {
-    let name = unique("fork-server");
-    let mut server = SharedServer::start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    let (server, mut peer) = pair("fork-server", ServerOptions::new());
     server.send_to_client(&message(0, 64)).unwrap();
     peer.must("send over 0 1 64");
     let inert = in_a_fork(|| {
@@ -134,12 +129,7 @@ fn a_peer_can_not_change_the_sections_size() {
 /// The peer makes its event sockets wait, fills their queues, shuts them and closes them. Nobody waits for that.
 #[test]
 fn a_peer_that_abuses_its_events_blocks_nobody() {
-    let name = unique("abuse");
-    let mut server = SharedServer::start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    let (server, mut peer) = pair("abuse", ServerOptions::new());
     for how in ["fill", "shut", "close"] {
         peer.must(&format!("abuse {how}"));
         let mut buffer = Vec::new();
@@ -190,9 +180,7 @@ fn what_a_client_did_to_its_events_harms_nobody_after_it() {
     let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
     for kill in [true, false] {
         let mut peer = Peer::start();
-        peer.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        peer.answer();
+        peer.enter(&name, &mut server);
         peer.must("abuse shut");
         if kill {
             peer.kill();
@@ -219,9 +207,7 @@ fn line_29_a_hello_is_of_who_was_let_in() {
     let name = unique("claim");
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(&name, &mut server);
     peer.must("leave");
     assert_eq!(server.wait_for_client(millis(50)), Err(ShmError::Timeout));
     let section = raw::RawSection::open(&name);
@@ -233,9 +219,7 @@ fn line_29_a_hello_is_of_who_was_let_in() {
     assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
     assert_eq!(section.word64(16).load(Ordering::SeqCst) & 15, 0, "the hello is thrown away");
     // It has to come by the name.
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
     assert_eq!(server.peer().unwrap().process_id, peer.id());
 }
 

@@ -37,12 +37,7 @@ fn line_1_message_sizes() {
 
 #[test]
 fn line_1_a_small_ring_has_shorter_messages() {
-    let name = unique("small");
-    let mut server = ServerOptions::new().ring_size(4096).message_limit(63).start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    let (server, mut peer) = pair("small", ServerOptions::new().ring_size(4096).message_limit(63));
     assert_eq!(server.send_to_client(&[0; 2041]), Err(ShmError::MessageTooLarge));
     for sequence in 0..200 {
         server.send_to_client_timeout(&message(sequence, 2040), seconds(5)).unwrap();
@@ -131,12 +126,7 @@ fn line_4_waiting_for_room() {
 
 #[test]
 fn a_channel_can_reject_by_default() {
-    let name = unique("reject");
-    let mut server = ServerOptions::new().message_limit(3).reject_when_full().start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    let (server, mut peer) = pair("reject", ServerOptions::new().message_limit(3).reject_when_full());
     for sequence in 0..3 {
         server.send_to_client(&message(sequence, 40)).unwrap();
     }
@@ -252,9 +242,7 @@ fn line_7_no_shared_counter_decides_anything() {
     let name = unique("counters");
     let mut server = SharedServer::start(&name).unwrap();
     let (mut peer, mut vandal) = (Peer::start(), Peer::start());
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(&name, &mut server);
     vandal.must(&format!("map {name}"));
     // write_pos, message_count and drop_count of both rings.
     let ring_b = 128 + 2 * 1024 * 1024;

@@ -13,9 +13,7 @@ fn peer_process() {
 /// Receives until the peer's flood is over, slowly now and then, and settles the account.
 fn account(mut server: SharedServer, name: &str, time: u64, len: usize, pause: u32) {
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(name, &mut server);
     peer.tell(&format!("flood {time} {len}"));
     peer.tell("leave");
     let (mut received, mut lost, mut next) = (0_u64, 0_u64, 0_u64);

@@ -93,12 +93,7 @@ const NOBODY: &str = "65534";
 #[test]
 fn line_28_another_user_reaches_neither_section_nor_events() {
     let Some(mut stranger) = Peer::start_as(NOBODY) else { return };
-    let name = unique("reach");
-    let mut server = SharedServer::start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    let (server, mut peer) = pair("reach", ServerOptions::new());
     let handles = server.client_handles().unwrap();
     let events = handles.events.unwrap();
     for event in [events.s2c_data, events.c2s_space, events.acknowledge, events.disconnect] {
@@ -180,9 +175,7 @@ fn line_28_no_descriptor_is_inherited() {
     let name = unique("inherited");
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
     let mut looked_at = 0;
     for descriptor in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
         let number: isize = descriptor.file_name().to_str().unwrap().parse().unwrap();

@@ -62,9 +62,7 @@ fn line_8_a_killed_server_leaves_its_name_while_clients_hold_on() {
     // The old client still has its handles.
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
     peer.must("send over 2 1 64");
     let mut buffer = Vec::new();
     server.receive_from_client(&mut buffer).unwrap();
@@ -109,9 +107,7 @@ fn line_9_and_13_each_connection_starts_empty_with_a_new_generation() {
     let mut server = SharedServer::start(&name).unwrap();
     for (generation, killed) in (1..=6).zip([false, true].into_iter().cycle()) {
         let mut peer = Peer::start();
-        peer.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        peer.enter(&name, &mut server);
         assert!(server.is_connected());
         assert_eq!(server.peer().unwrap().process_id, peer.id());
         let stats = server.stats().unwrap();
@@ -176,9 +172,7 @@ fn line_11_a_second_client_disturbs_nothing() {
     let name = unique("busy");
     let mut server = SharedServer::start(&name).unwrap();
     let (mut first, mut second) = (Peer::start(), Peer::start());
-    first.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    first.answer();
+    first.enter(&name, &mut server);
     for _ in 0..3 {
         assert_eq!(second.ask(&format!("connect {name} 100")), "err AlreadyConnected");
     }
@@ -203,9 +197,7 @@ fn line_11_the_server_can_end_a_session() {
     let name = unique("disconnect");
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(&name, &mut server);
     server.send_to_client(&message(3, 64)).unwrap();
     server.disconnect_client();
     assert!(!server.is_connected());
@@ -215,9 +207,7 @@ fn line_11_the_server_can_end_a_session() {
     assert_eq!(server.wait_for_client(millis(50)), Err(ShmError::Timeout));
     assert!(matches!(SharedClient::connect(&name, Duration::ZERO).err(), Some(ShmError::AlreadyConnected)));
     peer.must("leave");
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
 }
 
 #[test]
@@ -225,9 +215,7 @@ fn line_13_a_frozen_client_is_not_a_dead_one() {
     let name = unique("frozen");
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(&name, &mut server);
     raw::freeze(peer.id());
     assert_eq!(server.receive_from_client_timeout(&mut Vec::new(), millis(700)), Err(ShmError::Timeout));
     assert!(server.is_connected());
@@ -407,9 +395,7 @@ fn a_log_hears_of_connections_losses_and_refusals() {
     let options = ServerOptions::new().on_event(move |event| log.lock().unwrap().push(event.clone()));
     let mut server = options.start(&name).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(&name, &mut server);
     peer.kill();
     assert!(server.receive_from_client(&mut Vec::new()).is_err());
     let process_id = peer.id();

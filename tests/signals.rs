@@ -29,9 +29,7 @@ fn line_12_stale_signals_and_an_acknowledgement_without_a_hello_change_nothing()
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(peer.answer(), "err Timeout");
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    peer.enter(&name, &mut server);
     // Nor does a signal end a session, or pretend to be a message.
     let mut buffer = Vec::new();
     for sequence in 0..50 {

@@ -14,12 +14,7 @@ fn peer_process() {
 #[test]
 fn both_directions_at_once_lose_nothing() {
     let count: u64 = if long() { 2_000_000 } else { 60_000 };
-    let name = unique("duplex");
-    let mut server = ServerOptions::new().ring_size(64 * 1024).message_limit(100).start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    peer.answer();
+    let (mut server, mut peer) = pair("duplex", ServerOptions::new().ring_size(64 * 1024).message_limit(100));
     peer.tell("echo");
     let (sender, receiver) = server.split().unwrap();
     std::thread::scope(|scope| {
@@ -84,9 +79,7 @@ fn clients_killed_at_any_moment() {
     }
     // And all is well.
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
 }
 
 #[test]

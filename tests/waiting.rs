@@ -27,20 +27,9 @@ fn client_of(test: &str, options: ClientOptions) -> (SharedClient, Peer) {
     (client, peer)
 }
 
-/// A server here, its client in another process.
-fn server_of(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
-    let name = unique(test);
-    let mut server = options.start(&name).unwrap();
-    let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
-    (server, peer)
-}
-
 #[test]
 fn line_15_an_idle_endpoint_sleeps_once_for_all() {
-    let (server, mut peer) = server_of("idle", ServerOptions::new());
+    let (server, mut peer) = pair("idle", ServerOptions::new());
     let idle = if long() { 10_000 } else { 1500 };
     peer.tell(&format!("receive {idle}"));
     let before = server.stats().unwrap().sleeps;
@@ -92,9 +81,7 @@ fn line_16_a_killed_client_is_noticed_and_the_next_one_served() {
     let mut server = SharedServer::start(&name).unwrap();
     for round in 0..6 {
         let mut peer = Peer::start();
-        peer.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        peer.answer();
+        peer.enter(&name, &mut server);
         let pid = peer.id();
         let killer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(60));
@@ -173,9 +160,7 @@ fn line_16_a_client_that_dies_waiting_is_not_accepted() {
     dead.kill();
     assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
 }
 
 #[test]
@@ -230,7 +215,7 @@ fn line_16_connecting_can_be_interrupted() {
 
 #[test]
 fn line_16_what_one_half_finds_corrupted_ends_the_others_wait() {
-    let (mut server, _peer) = server_of("halves", ServerOptions::new());
+    let (mut server, _peer) = pair("halves", ServerOptions::new());
     while server.try_send_to_client(&[0; 64]).is_ok() {}
     let section = raw::RawSection::map(server.section_handle());
     let (sender, receiver) = server.split().unwrap();
@@ -269,7 +254,7 @@ fn interrupting_and_resetting_at_once_leaves_either_state_whole() {
 
 #[test]
 fn line_16_and_31_another_thread_ends_blocking_calls() {
-    let (mut server, _peer) = server_of("interrupt", ServerOptions::new());
+    let (mut server, _peer) = pair("interrupt", ServerOptions::new());
     while server.try_send_to_client(&[0; 64]).is_ok() {}
     let interrupter = server.interrupter();
     let (sender, receiver) = server.split().unwrap();
@@ -306,7 +291,7 @@ fn line_16_waiting_for_a_client_can_be_interrupted() {
 
 #[test]
 fn line_17_timeouts() {
-    let (server, mut peer) = server_of("timeouts", ServerOptions::new());
+    let (server, mut peer) = pair("timeouts", ServerOptions::new());
     let mut buffer = Vec::new();
     let (result, took) = timed(|| server.receive_from_client_timeout(&mut buffer, Some(Duration::ZERO)));
     assert_eq!(result, Err(ShmError::Timeout));
@@ -401,9 +386,7 @@ fn exported_events_are_signalled_for_every_message() {
     assert!(raw::wait_event(handles.c2s_data, 0) && raw::wait_event(handles.s2c_data, 0));
     assert!(!raw::wait_event(handles.c2s_data, 0));
     for _ in 0..2 {
-        peer.tell(&format!("connect {name} 10000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        peer.enter(&name, &mut server);
         assert!(raw::wait_event(handles.c2s_data, 0));
         let mut buffer = Vec::new();
         for sequence in 0..10 {

@@ -111,9 +111,7 @@ pub fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
     let name = unique(test);
     let mut server = options.start(&name).unwrap();
     let mut peer = Peer::start();
-    peer.tell(&format!("connect {name} 10000"));
-    server.wait_for_client(seconds(10)).unwrap();
-    assert_eq!(peer.answer(), "ok");
+    peer.enter(&name, &mut server);
     (server, peer)
 }
 
@@ -147,6 +145,13 @@ impl Peer {
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         Peer { child, input, output }
+    }
+
+    /// Connects to a server of this process.
+    pub fn enter(&mut self, name: &str, server: &mut SharedServer) {
+        self.tell(&format!("connect {name} 10000"));
+        server.wait_for_client(seconds(10)).unwrap();
+        assert_eq!(self.answer(), "ok");
     }
 
     /// Gives an order without waiting for the answer.
