@@ -50,7 +50,7 @@ for target in "$@"; do
     folder="$target_dir/dist/$name"
     rm -rf "$folder"
     mkdir -p "$folder/lib/pkgconfig"
-    cp -r include cmake docs README.md CHANGELOG.md LICENSE "$folder/"
+    cp -r include cmake docs README.md CHANGELOG.md CONTRIBUTING.md LICENSE "$folder/"
     mkdir -p "$folder/examples"
     cp -r examples/c examples/cpp examples/driver "$folder/examples/"
     cp "$library" "$folder/lib/"

@@ -52,7 +52,8 @@
 #define SHM_ACCESS_SECURITY_DESCRIPTOR 3
 
 /**
- * shm_options_t.trust: servers of the client's own user, of the system and of administrators.
+ * shm_options_t.trust: servers of the client's own user and of the system (root on Linux); on Windows also those whose
+ * section belongs to the group Administrators.
  */
 #define SHM_TRUST_OWNER 0
 
@@ -241,7 +242,7 @@ typedef struct shm_options_t {
      */
     uint32_t struct_size;
     /**
-     * Servers: messages that each direction queues at most. 0: 250. Clients: 0, or refuse a server that differs.
+     * Servers: messages that each direction queues at most. 0: 250, or what fits into a smaller ring. Clients: 0, or refuse a server that differs.
      */
     uint32_t message_limit;
     /**
@@ -760,8 +761,9 @@ enum shm_error_t shm_server_poll(struct ServerHandle *handle, uint32_t timeout_m
 bool shm_server_is_connected(const struct ServerHandle *handle);
 
 /**
- * Who the peer is: its process id, which is what it says itself, and its user: a SID as text, on Linux a number. A
- * client's peer is the owner of the section, which is proof of who made it; empty where the system doesn't say.
+ * Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
+ * either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
+ * of who made it; empty where the system doesn't say.
  *
  * `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
  * always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
@@ -817,8 +819,9 @@ intptr_t shm_server_section_handle(const struct ServerHandle *handle);
  * Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
  * The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
- * SHM_ERROR_INTERRUPTED first. No callback is called. From inside a callback of this handle it returns at once, and the
- * handle is freed when the call that the callback is in returns.
+ * first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, of which on_disconnect tells there. This one calls no callback.
+ * From inside a callback of this handle it returns at once, and the handle is freed when the call that the callback is in
+ * returns.
  */
 void shm_server_stop(struct ServerHandle *handle);
 
@@ -918,8 +921,9 @@ enum shm_error_t shm_client_poll(struct ClientHandle *handle, uint32_t timeout_m
 bool shm_client_is_connected(const struct ClientHandle *handle);
 
 /**
- * Who the peer is: its process id, which is what it says itself, and its user: a SID as text, on Linux a number. A
- * client's peer is the owner of the section, which is proof of who made it; empty where the system doesn't say.
+ * Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
+ * either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
+ * of who made it; empty where the system doesn't say.
  *
  * `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
  * always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
@@ -1148,8 +1152,9 @@ enum shm_error_t shm_server_try_send_auto(struct AutoServerHandle *handle,
                                           uint32_t size);
 
 /**
- * As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
- * inside a callback of this handle, where nobody would make room.
+ * As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+ * inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
+ * a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
  */
 enum shm_error_t shm_server_send_timeout_auto(struct AutoServerHandle *handle,
                                               const void *data,
@@ -1209,8 +1214,9 @@ enum shm_error_t shm_client_try_send_auto(struct AutoClientHandle *handle,
                                           uint32_t size);
 
 /**
- * As shm_client_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
- * inside a callback of this handle, where nobody would make room.
+ * As shm_client_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+ * inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
+ * a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
  */
 enum shm_error_t shm_client_send_timeout_auto(struct AutoClientHandle *handle,
                                               const void *data,
@@ -1372,8 +1378,8 @@ enum shm_error_t shm_multi_client_send(struct MultiClientHandle *handle, const v
 enum shm_error_t shm_multi_client_try_send(struct MultiClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
- * inside a callback of this handle, where nobody would make room.
+ * As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+ * inside a callback of this handle it waits too: the server must make the room without an answer to anything meanwhile.
  */
 enum shm_error_t shm_multi_client_send_timeout(struct MultiClientHandle *handle,
                                                const void *data,

@@ -19,8 +19,8 @@
  * Trust. The section is hostile: each value in it is read once, checked, and only the copy is used; positions are masked, lengths are
  * bounded, and so is every loop. The worst that a peer can do is to send nonsense within the size limits, and to end the session.
  *
- * Threads. One thread may send and another one receive at the same time. Everything else is one thread's: open, hello, answer,
- * withdraw and leave must not run beside any other call.
+ * Threads. One thread may send and another one receive at the same time. Everything else is one thread's: open, hello, answer
+ * and leave must not run beside any other call.
  *
  * IRQL. Nothing here waits or takes a lock. Functions touch the section, the channel, `ends` and the caller's buffers: where all of
  * these are non-paged (a section whose pages are locked by an MDL, say), they may be called at IRQL <= DISPATCH_LEVEL. A view made by
@@ -99,7 +99,7 @@ enum {
     XSHM_DRIVER_ALWAYS_SPACE = 16
 };
 
-/* Sets an event of the channel, by its number. Called by hello, answer, withdraw, send, receive and leave. */
+/* Sets an event of the channel, by its number. Called by hello, try_send, send, receive and leave. */
 typedef void xshm_driver_signal_t(void *context, unsigned event);
 
 /* One channel. Its fields are for reading; all of them are this header's to write. */
@@ -511,8 +511,9 @@ static __inline int xshm_driver_hello(xshm_driver_t *channel, xshm_driver_u32 pi
             return XSHM_DRIVER_OK;
         }
     }
-    /* A client that died right after its hello could not signal it: the server may not know of it. */
-    if (state == XSHM_DRIVER_HELLO) xshm_driver_set(channel, XSHM_DRIVER_EVENT_REQUEST);
+    /* Somebody else is there. A client that died right after its hello could not signal it, and what looks like a session may be
+     * garbage: the server may know of neither. */
+    xshm_driver_set(channel, XSHM_DRIVER_EVENT_REQUEST);
     return XSHM_DRIVER_TAKEN;
 }
 

@@ -1,5 +1,5 @@
-//! Several messages in one call: one barrier, one look at whether the peer sleeps, and one taking for all of them, where
-//! each message alone would cost as much.
+//! Several messages in one call: one barrier and one look at whether the peer sleeps for each few of them, and one taking for
+//! all, where each message alone would cost as much.
 
 use crate::bytes::Several;
 use crate::constants::{MAX_MESSAGES, MAX_MESSAGE_SIZE};
@@ -124,7 +124,8 @@ impl SendHalf {
     /// [`send_timeout`](Self::send_timeout), and the rest to this again.
     ///
     /// # Errors
-    /// Those of [`try_send`](Self::try_send), but for [`ShmError::QueueFull`]. Nothing was sent then.
+    /// Those of [`try_send`](Self::try_send), but for [`ShmError::QueueFull`]. Nothing was sent then; but of a batch
+    /// that [`ShmError::Corrupted`] follows, some may have been.
     pub fn try_send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize> {
         for message in messages {
             self.check_length(message.as_ref().len())?;

@@ -14,7 +14,7 @@ use std::mem::size_of;
 /// Bytes in a word, in the ring's own counting (loom's words are larger in memory).
 pub(crate) const WORD: usize = size_of::<u64>();
 
-/// Payloads of up to so many words are copied word by word, and written backwards.
+/// Payloads of up to so many words are copied in words, and written backwards; longer ones in blocks.
 const BACKWARDS: usize = 128;
 
 /// Words in a line.

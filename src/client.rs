@@ -54,7 +54,7 @@ enum Knock {
 impl SharedClient {
     /// Connects to the server of that name. Waits for a server to come, for the client before to leave, and for the
     /// server to accept, `timeout` in all. A name that doesn't exist yet, or a channel that is busy, is looked at
-    /// again after 1 to 50 ms; while the server takes its time to accept, its signal is waited for, and the channel
+    /// again after 1 to 50 ms (on Linux a client stands in the server's queue for a channel that is busy); while the server takes its time to accept, its signal is waited for, and the channel
     /// looked at every 50 ms besides.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl SharedClient {
     /// - [`ShmError::Refused`]: one side does not want the other, and why.
     /// - [`ShmError::Incompatible`]: the server is of another make.
     /// - [`ShmError::Interrupted`]: by the [`interrupter`](crate::ClientOptions::interrupter) of the options.
-    /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`].
+    /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn connect(name: &str, timeout: Duration) -> Result<Self> {
         Self::connect_with(name, timeout, ClientOptions::default())
     }

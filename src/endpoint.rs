@@ -214,7 +214,7 @@ macro_rules! mirrored_methods {
         /// The session's figures.
         ///
         /// # Errors
-        /// [`ShmError::NotConnected`] before the first session, [`ShmError::Corrupted`].
+        /// [`ShmError::NotConnected`] before the first session, [`ShmError::Corrupted`], [`ShmError::Forked`].
         pub fn stats(&self) -> Result<ChannelStats> {
             self.endpoint.stats()
         }

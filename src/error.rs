@@ -34,7 +34,7 @@ pub enum ShmError {
     /// The section holds what the protocol can't have put there. The session is over.
     #[error("the peer wrote what the protocol does not allow; the session is over")]
     Corrupted,
-    /// The handshake did not come to an end.
+    /// The section could not be mapped as it should be. Not to be expected.
     #[error("the handshake failed")]
     HandshakeFailed,
     /// A call of the Windows kernel failed.

@@ -68,9 +68,9 @@ impl SendHalf {
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone.
     /// - [`ShmError::QueueFull`]: no room, on a channel made with
     ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
-    /// - [`ShmError::Corrupted`].
+    /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     ///
-    /// Nothing was sent then.
+    /// Nothing was sent then; but a message that `Corrupted` follows may have been.
     #[inline]
     pub fn send(&mut self, message: &[u8]) -> Result<WriteOutcome> {
         let was_empty = self.producer.seems_empty();
@@ -212,7 +212,7 @@ impl ReceiveHalf {
     ///
     /// # Errors
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is gone, and all that it sent was received.
-    /// - [`ShmError::Interrupted`], [`ShmError::Corrupted`].
+    /// - [`ShmError::Interrupted`], [`ShmError::Corrupted`], [`ShmError::Forked`].
     /// - [`ShmError::Timeout`] (or [`ShmError::QueueEmpty`], if it is zero): the endpoint's options set a
     ///   [`receive_timeout`](crate::ClientOptions::receive_timeout).
     #[inline]
@@ -244,7 +244,7 @@ impl ReceiveHalf {
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. No kernel call is spent
     ///   on finding out whether its process still runs; [`is_connected`](Self::is_connected) does that.
     /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
-    /// - [`ShmError::Corrupted`].
+    /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     #[inline]
     pub fn try_receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
         self.try_receive_to(buffer)

@@ -64,9 +64,9 @@ impl Reservation<'_> {
     ///
     /// # Errors
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone.
-    /// - [`ShmError::Corrupted`].
+    /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     ///
-    /// Nothing was sent then.
+    /// Nothing was sent then; but a message that `Corrupted` follows may have been.
     #[inline]
     pub fn commit(self) -> Result<WriteOutcome> {
         self.half.commit_place(self.place)?;

@@ -99,8 +99,9 @@ macro_rules! tuning_methods {
             self
         }
 
-        /// Accept a peer whose process can't be watched (another user's, for instance), and look this often whether
-        /// it still runs: at least 1 ms. Its death is noticed that late. Without this such a peer is refused.
+        /// Accept a peer whose process can't be watched (on Windows another user's, usually), and look this often
+        /// whether it still runs: at least 1 ms. Its death is noticed that late. Without this such a peer is refused.
+        /// On Linux, a peer that process namespaces hide is refused all the same.
         pub fn check_interval(mut self, interval: Duration) -> Self {
             self.tuning.check_interval = Some(interval.max(Duration::from_millis(1)));
             self
@@ -169,7 +170,7 @@ impl ServerOptions {
     }
 
     /// Messages that each ring queues at most: from 1 to what fits, a 64th of its bytes less one. 250
-    /// ([`MAX_MESSAGES`]) unless changed.
+    /// ([`MAX_MESSAGES`]) unless changed, which is too many for rings of less than 16 KiB.
     pub fn message_limit(mut self, messages: usize) -> Self {
         self.message_limit = messages;
         self
@@ -250,7 +251,8 @@ impl ServerOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Trust {
-    /// Servers of our own user, of the system and of administrators.
+    /// Servers of our own user and of the system (root on Linux); on Windows also those whose section belongs to the
+    /// group Administrators. That of another administrator's account belongs to that account.
     #[default]
     Owner,
     /// Servers of these users, and no others.

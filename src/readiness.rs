@@ -31,7 +31,7 @@ pub struct WaitHandles {
 }
 
 impl ReceiveHalf {
-    /// What to wait for in an event loop. `None` on an anonymous server's channel, which has no events.
+    /// What to wait for in an event loop. `None` on the channel of an anonymous server without events.
     pub fn wait_handles(&self) -> Option<WaitHandles> {
         Some(WaitHandles {
             data: self.data_event()?.as_raw(),

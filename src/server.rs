@@ -67,7 +67,7 @@ impl SharedServer {
     ///
     /// # Errors
     /// - [`ShmError::AlreadyExists`]: a living server, or anything else, has the name. One that died doesn't.
-    /// - [`ShmError::InvalidName`], [`ShmError::PrivilegeNotHeld`], [`ShmError::WindowsError`].
+    /// - [`ShmError::InvalidName`], [`ShmError::PrivilegeNotHeld`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn start(name: &str) -> Result<Self> {
         Self::start_with(name, ServerOptions::default())
     }
@@ -80,7 +80,7 @@ impl SharedServer {
     /// [`client_handles`](Self::client_handles) tells all of them.
     ///
     /// # Errors
-    /// [`ShmError::WindowsError`].
+    /// [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn start_anonymous() -> Result<Self> {
         Self::start_anonymous_with(ServerOptions::default())
     }
@@ -161,7 +161,7 @@ impl SharedServer {
     /// discarded. `None` waits for ever, zero looks once.
     ///
     /// # Errors
-    /// - [`ShmError::Timeout`], [`ShmError::Interrupted`].
+    /// - [`ShmError::Timeout`], [`ShmError::Interrupted`], [`ShmError::Forked`].
     /// - [`ShmError::AlreadyConnected`]: the present client lives. Nothing changed.
     /// - [`ShmError::SystemError`]: a client came, and this process has no descriptor left for it (on Linux).
     /// - [`ShmError::Refused`]: a client came whose process can't be watched, and the options set no

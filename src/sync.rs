@@ -1,4 +1,4 @@
-//! Every atomic of the crate comes from here: the standard library's; loom's where the crate is model-checked
+//! The atomics in shared memory, and those of what is model-checked, come from here: the standard library's; loom's where the crate is model-checked
 //! (`--cfg loom`); or ones that let a fuzzer act between any two accesses (`--cfg fuzzing`).
 
 #[cfg(loom)]

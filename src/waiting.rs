@@ -71,7 +71,8 @@ impl Interrupter {
     /// One for endpoints yet to come, see [`ClientOptions::interrupter`](crate::ClientOptions::interrupter).
     ///
     /// # Errors
-    /// [`ShmError::WindowsError`](crate::ShmError::WindowsError) when the system has no event to give.
+    /// [`ShmError::WindowsError`](crate::ShmError::WindowsError) or, on Linux,
+    /// [`ShmError::SystemError`](crate::ShmError::SystemError), when the system has no event to give.
     pub fn new() -> Result<Self> {
         Ok(Interrupter(Arc::new(Interrupt::new()?)))
     }

@@ -17,7 +17,7 @@
 //! publishes a message, while the taking of one is a sequentially consistent compare-and-swap, and (d) a sequentially
 //! consistent load.
 //!
-//! Words change by compare-and-swap only, a bit at a time, and only while they carry the generation of the one who
+//! Words change by compare-and-swap only, and only while they carry the generation of the one who
 //! changes them, so that neither a late signaller of an old session nor the other half of this one is ever undone.
 //! The owner sets bits and may clear its own; the peer clears [`DATA`], [`SPACE`] and [`HURRY`] only.
 

@@ -202,8 +202,9 @@ pub unsafe extern "C" fn shm_server_try_send_auto(
     returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
 }
 
-/// As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
-/// inside a callback of this handle, where nobody would make room.
+/// As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+/// inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
+/// a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_timeout_auto(
     handle: *mut AutoServerHandle,
@@ -303,8 +304,9 @@ pub unsafe extern "C" fn shm_client_try_send_auto(
     returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
 }
 
-/// As shm_client_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
-/// inside a callback of this handle, where nobody would make room.
+/// As shm_client_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+/// inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
+/// a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_timeout_auto(
     handle: *mut AutoClientHandle,

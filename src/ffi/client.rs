@@ -169,8 +169,9 @@ pub unsafe extern "C" fn shm_client_is_connected(handle: *const ClientHandle) ->
     returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
 }
 
-/// Who the peer is: its process id, which is what it says itself, and its user: a SID as text, on Linux a number. A
-/// client's peer is the owner of the section, which is proof of who made it; empty where the system doesn't say.
+/// Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
+/// either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
+/// of who made it; empty where the system doesn't say.
 ///
 /// `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
 /// always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.

@@ -33,7 +33,8 @@ pub const SHM_ACCESS_USERS: u32 = 2;
 /// shm_options_t.access: as `security_descriptor` says. Windows only.
 pub const SHM_ACCESS_SECURITY_DESCRIPTOR: u32 = 3;
 
-/// shm_options_t.trust: servers of the client's own user, of the system and of administrators.
+/// shm_options_t.trust: servers of the client's own user and of the system (root on Linux); on Windows also those whose
+/// section belongs to the group Administrators.
 pub const SHM_TRUST_OWNER: u32 = 0;
 /// shm_options_t.trust: servers of `users`.
 pub const SHM_TRUST_USERS: u32 = 1;
@@ -50,7 +51,7 @@ pub const SHM_SPIN_DEFAULT: u32 = u32::MAX;
 pub struct shm_options_t {
     /// sizeof (shm_options_t), so that a newer library knows which fields there are.
     pub struct_size: u32,
-    /// Servers: messages that each direction queues at most. 0: 250. Clients: 0, or refuse a server that differs.
+    /// Servers: messages that each direction queues at most. 0: 250, or what fits into a smaller ring. Clients: 0, or refuse a server that differs.
     pub message_limit: u32,
     /// How long a call that waits looks again and again before it sleeps, in microseconds. 0: not at all.
     /// SHM_SPIN_DEFAULT: 50, and 0 on a machine with one processor.

@@ -191,8 +191,9 @@ pub unsafe extern "C" fn shm_server_is_connected(handle: *const ServerHandle) ->
     returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
 }
 
-/// Who the peer is: its process id, which is what it says itself, and its user: a SID as text, on Linux a number. A
-/// client's peer is the owner of the section, which is proof of who made it; empty where the system doesn't say.
+/// Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
+/// either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
+/// of who made it; empty where the system doesn't say.
 ///
 /// `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
 /// always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
@@ -283,8 +284,9 @@ pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) 
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
 ///
 /// The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
-/// SHM_ERROR_INTERRUPTED first. No callback is called. From inside a callback of this handle it returns at once, and the
-/// handle is freed when the call that the callback is in returns.
+/// first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, of which on_disconnect tells there. This one calls no callback.
+/// From inside a callback of this handle it returns at once, and the handle is freed when the call that the callback is in
+/// returns.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop(handle: *mut ServerHandle) {
     // SAFETY: by the caller.

@@ -468,8 +468,8 @@ pub unsafe extern "C" fn shm_multi_client_try_send(
     returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
 }
 
-/// As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. Not from
-/// inside a callback of this handle, where nobody would make room.
+/// As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+/// inside a callback of this handle it waits too: the server must make the room without an answer to anything meanwhile.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_send_timeout(
     handle: *mut MultiClientHandle,

@@ -262,7 +262,7 @@ impl MultiServer {
     /// Starts a server under a name.
     ///
     /// # Errors
-    /// Those of [`SharedServer::start`].
+    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] where `max_clients` is zero.
     pub fn start<H: MultiHandler + ?Sized>(
         name: &str,
         handler: Arc<H>,
@@ -353,7 +353,7 @@ impl MultiServer {
     /// free, whether it lets go of its channel or not.
     ///
     /// # Errors
-    /// [`ShmError::NotConnected`]: the slot has no client.
+    /// [`ShmError::NotConnected`]: the slot has no client. [`ShmError::Forked`].
     pub fn disconnect_client(&self, client_id: u32) -> Result<()> {
         let session = {
             let mut slot = self.core.slot(client_id)?;
