@@ -5,9 +5,12 @@
 //! An event is a datagram in a pair of Unix sockets: setting it sends one, waiting for it polls and receives one; who is
 //! woken by a message receives only before it sleeps again, and so is up one call sooner ([`Waitable::Wake`]). Every call
 //! says `MSG_DONTWAIT`, so that no flag which the peer changes on a shared descriptor makes us wait; a pair whose queue is
-//! full is set already. Each side waits on its own end, which it never hands out, and the shutting of the other end changes
-//! nothing at this one, since they are datagram sockets. (An eventfd has one description for both sides: a peer that clears
-//! its `O_NONBLOCK` and fills its counter blocks who sets it.)
+//! full is set already. A server waits at ends that it never hands out, and the shutting of the other end changes nothing at
+//! these, since they are datagram sockets. Those of a client are its server's as well, which may shut them: they poll as ready
+//! from then on, and who waits there looks every millisecond. (An eventfd has one description for both sides: a peer that
+//! clears its `O_NONBLOCK` and fills its counter blocks who sets it.) Such a server can also hold up a `recv` of its client's,
+//! since the kernel lets one at a time receive at a socket, for as long as its own `recv` takes. That is a server of our own
+//! user or root's, who can stop us anyway, or one that [`crate::Trust`] was told to let in.
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
 
@@ -253,6 +256,9 @@ pub(crate) struct Event {
 /// More datagrams than one socket of ours queues: signals of a byte each, in its send buffer.
 const LONGEST_QUEUE: usize = 1024;
 
+/// What an end of a pair polls as when somebody who shares it has shut it, or has broken the pair up.
+const SHUT: PollFlags = PollFlags::HUP.union(PollFlags::ERR).union(PollFlags::NVAL).union(PollFlags::RDHUP);
+
 enum Kind {
     /// This process's alone: stays set until it is reset.
     Local(OwnedFd),
@@ -321,6 +327,21 @@ impl Event {
         match &self.kind {
             Kind::Local(event) | Kind::Listener(event) => event.as_fd(),
             Kind::Shared { wait, .. } => wait.as_fd(),
+        }
+    }
+
+    /// Whether it polls as ready for ever, because somebody has shut it.
+    pub(crate) fn is_shut(&self) -> bool {
+        let mut descriptor = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::RDHUP)];
+        let polled = poll(&mut descriptor, Some(&timespec(Duration::ZERO)));
+        polled.is_ok() && descriptor[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP)
+    }
+
+    /// What to poll it for.
+    fn flags(&self) -> PollFlags {
+        match &self.kind {
+            Kind::Local(_) | Kind::Listener(_) => PollFlags::IN,
+            Kind::Shared { .. } => PollFlags::IN | PollFlags::RDHUP,
         }
     }
 
@@ -394,17 +415,21 @@ impl Process {
 
 // ------------------------------------------------------------------------------------------------------- waits
 
-/// Waits until one of `objects` (at most 8) is signalled, and says which: the first, where several are. `None`: the
-/// time was up. A timeout counts from now, by a clock that nobody sets.
+/// How often who waits for an event looks, where somebody has shut the end that it would come through.
+const SHUT_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Waits until one of `objects` is signalled, and says which: the first, where several are. `None`: the time was up. A
+/// timeout counts from now, by a clock that nobody sets.
 pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut descriptors: Vec<PollFd<'_>> = Vec::with_capacity(8);
+    let mut descriptors: Vec<PollFd<'_>> = Vec::with_capacity(objects.len());
     for object in objects {
-        let descriptor = match object {
-            Waitable::Event(event) | Waitable::Wake(event) => event.descriptor(),
-            Waitable::Process(process) => process.pidfd.as_fd(),
-        };
-        descriptors.push(PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+        descriptors.push(match object {
+            Waitable::Event(event) | Waitable::Wake(event) => {
+                PollFd::from_borrowed_fd(event.descriptor(), event.flags())
+            }
+            Waitable::Process(process) => PollFd::new(&process.pidfd, PollFlags::IN),
+        });
     }
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -414,23 +439,36 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(error(errno, "waiting")),
         }
-        for (index, (object, descriptor)) in objects.iter().zip(&descriptors).enumerate() {
-            let events = descriptor.revents();
-            // Where the end itself is shut, by one who shares it, there's nothing to take: who waits shall look at once, and
-            // go on looking, rather than wait for what can't come.
-            let shut = events.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
-            let told = !events.is_empty()
-                && match object {
-                    Waitable::Event(event) => event.take() || shut,
-                    Waitable::Wake(event) => {
-                        event.leave();
-                        true
-                    }
-                    Waitable::Process(_) => true,
-                };
+        let is_shut = |index: usize| descriptors[index].revents().intersects(SHUT);
+        let mut shut = None;
+        for (index, object) in objects.iter().enumerate() {
+            if descriptors[index].revents().is_empty() {
+                continue;
+            }
+            let told = match object {
+                Waitable::Event(event) => event.take(),
+                Waitable::Wake(event) => {
+                    event.leave();
+                    !is_shut(index)
+                }
+                Waitable::Process(_) => true,
+            };
             if told {
                 return Ok(Some(index));
             }
+            if is_shut(index) {
+                shut = shut.or(Some(index));
+            }
+        }
+        if let Some(shut) = shut {
+            // It polls as ready from now on, come what may. The others are waited for a little; then it is told, so that who
+            // waits for it looks.
+            let others: Vec<usize> = (0..objects.len()).filter(|&index| !is_shut(index)).collect();
+            let waitables: Vec<_> = others.iter().map(|&index| objects[index]).collect();
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let interval = left.map_or(SHUT_INTERVAL, |left| left.min(SHUT_INTERVAL));
+            let woken_by = wait_any(&waitables, Some(interval))?;
+            return Ok(Some(woken_by.map_or(shut, |index| others[index])));
         }
         // Another thread took the only signal there was.
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

@@ -204,6 +204,10 @@ impl Event {
         Arc::as_ptr(&self.0) as isize
     }
 
+    pub(crate) fn is_shut(&self) -> bool {
+        false
+    }
+
     pub(crate) fn take_left(&self) {
         if self.0.left.as_ref().is_some_and(|left| left.swap(false, Ordering::Relaxed)) {
             self.reset();

@@ -14,6 +14,7 @@
 
 use crate::error::Result;
 use crate::halves::ReceiveHalf;
+use crate::ring::Corrupted;
 use crate::sys::Event;
 use crate::wake::DATA;
 
@@ -72,6 +73,10 @@ impl ReceiveHalf {
         if let Some(data) = self.data_event() {
             // A signal that comes after this belongs to a message that is there by now.
             data.reset();
+            // An event loop would find it ready for ever, and have no time for anything else.
+            if data.is_shut() {
+                return Err(self.session.corrupted(Corrupted("an event was shut")));
+            }
         }
         Ok(())
     }

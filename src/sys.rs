@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `Section` | shared memory: `create`, `duplicate`, `as_raw`, `size`, `owner` |
 //! | `Mapping` | a section in this process's memory: `map`, `base` |
-//! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset`; `take_left` takes what a wait for a `Waitable::Wake` has left |
+//! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset`; `take_left` takes what a wait for a `Waitable::Wake` has left; `is_shut`: a peer has made it ready for ever |
 //! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
 //! | `wait_any` | waits for the first of several `Waitable`s |
 //! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable: `announce`; or `announce_movable`, and `replace` when something else is to be found |

@@ -277,6 +277,11 @@ impl Event {
         unsafe { NtResetEvent(self.0.as_raw(), ptr::null_mut()) };
     }
 
+    /// No: there's no way to do it.
+    pub(crate) fn is_shut(&self) -> bool {
+        false
+    }
+
     /// Nothing: a wait takes the signal.
     pub(crate) fn take_left(&self) {}
 

@@ -172,6 +172,33 @@ fn a_dead_peer_is_noticed_whatever_it_did_to_its_events() {
     }
 }
 
+/// A server shuts the ends that its client waits at, which poll as ready from then on, and lives. The client finds what comes
+/// all the same, and sleeps meanwhile.
+#[test]
+fn a_peer_that_shuts_the_events_costs_nobody_a_processor() {
+    for how in ["shut", "shut_reading"] {
+        let name = unique("awake");
+        let mut peer = Peer::start();
+        peer.must(&format!("start {name}"));
+        peer.tell("accept 10000");
+        let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
+        assert_eq!(peer.answer(), "ok");
+        peer.must(&format!("abuse {how}"));
+        let before = raw::processor_time();
+        let (waited, took) = timed(|| client.poll_server(millis(300)));
+        let used = raw::processor_time() - before;
+        assert_eq!(waited, Ok(false), "{how}");
+        assert!((280..700).contains(&took.as_millis()), "{how}: {took:?}");
+        assert!(used < 1_000_000, "{how}: {used} of 100 ns, of 300 ms");
+        let mut buffer = Vec::new();
+        for sequence in 0..20 {
+            peer.must(&format!("send over {sequence} 1 64"));
+            client.receive_from_server_timeout(&mut buffer, seconds(5)).unwrap();
+            assert_eq!(check_message(&buffer), sequence, "{how}");
+        }
+    }
+}
+
 /// A client shuts its ends of the events, and goes. The next one, which would have them too, is served all the same: it is woken,
 /// and wakes.
 #[test]

@@ -104,3 +104,25 @@ fn an_anonymous_server_has_nothing_to_wait_for() {
     peer.answer();
     assert_eq!(server.split().unwrap().1.wait_handles(), None);
 }
+
+/// A server shuts what its client waits for, which is ready from then on. The client's event loop is told so.
+#[cfg(unix)]
+#[test]
+fn what_is_ready_for_ever_ends_the_session() {
+    for how in ["shut", "shut_reading"] {
+        let name = unique("arm-shut");
+        let mut peer = Peer::start();
+        peer.must(&format!("start {name}"));
+        peer.tell("accept 10000");
+        let mut client = xshm::SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
+        assert_eq!(peer.answer(), "ok");
+        let (_, half) = client.split().unwrap();
+        let handles = half.wait_handles().unwrap();
+        assert_eq!(half.arm(), Ok(false));
+        assert!(!raw::is_ready(handles.data, 0));
+        peer.must(&format!("abuse {how}"));
+        assert!(raw::is_ready(handles.data, 5000), "{how}");
+        assert_eq!(half.disarm(), Err(ShmError::Corrupted), "{how}");
+        assert_eq!(half.try_receive(&mut Vec::new()), Err(ShmError::Corrupted), "{how}");
+    }
+}
