@@ -397,11 +397,12 @@ typedef struct shm_stats_t {
      */
     uint64_t receive_dropped;
     /**
-     * Kernel signals sent.
+     * Kernel signals sent: at most one for each of the peer's sleeps; one for each message where somebody waits natively.
      */
     uint64_t signals;
     /**
-     * Kernel waits begun.
+     * How often this side told the peer that it was going to sleep; a last look after that may find a message, and then it
+     * doesn't. On a channel without events: how often it slept.
      */
     uint64_t sleeps;
 } shm_stats_t;

@@ -125,7 +125,7 @@ impl Session {
         Ok(())
     }
 
-    /// Kernel signals sent and kernel waits begun in this session.
+    /// Signals that this side has sent, and sleeps that it has announced, in this session.
     pub(crate) fn kernel_calls(&self) -> (u64, u64) {
         (self.signals.load(Ordering::Relaxed), self.sleeps.load(Ordering::Relaxed))
     }
@@ -330,12 +330,14 @@ impl Session {
     pub(crate) fn announce_sleep(&self, bit: u32, events: &[&Event]) -> Result<()> {
         // What woke us last. After the last look, it could be the signal of a message that nobody has looked for.
         events.iter().for_each(|event| event.take_left());
+        self.sleeps.fetch_add(1, Ordering::Relaxed);
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))
     }
 
     /// Sleeps once, unless a last look finds something.
     fn sleep<L: Look>(&self, wish: Wish, deadline: Deadline, look: &mut L) -> Result<Attempt<L::Found>> {
         let Some(events) = &self.channel.events else {
+            self.sleeps.fetch_add(1, Ordering::Relaxed);
             self.wait_in_kernel(&[], deadline, Some(LOOK_INTERVAL))?;
             return Ok(Attempt::Nothing);
         };
@@ -380,7 +382,6 @@ impl Session {
             objects[count] = object;
             count += 1;
         }
-        self.sleeps.fetch_add(1, Ordering::Relaxed);
         let ended = match sys::wait_any(&objects[..count], deadline.remaining(bound))? {
             Some(index) if matches!(objects[index], Waitable::Process(_)) => true,
             _ => self.peer.process().is_none() && self.is_due() && self.peer.has_ended(),

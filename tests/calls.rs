@@ -46,13 +46,6 @@ impl Traced {
         }
         panic!("the answer to {order} isn't in strace's log");
     }
-
-    /// One of the figures that its endpoint tells.
-    fn figure(&mut self, name: &str) -> u64 {
-        let stats = self.peer.must("stats");
-        let (_, rest) = stats.split_once(&format!(" {name}: ")).expect("it has this figure");
-        rest.split([',', ' ', '}']).next().unwrap().parse().unwrap()
-    }
 }
 
 impl Drop for Traced {
@@ -89,7 +82,8 @@ fn a_wait_costs_two_calls_and_a_signal_one() {
         server.peer.must(&format!("rounds {count}"));
         assert_eq!(client.peer.answer(), "ok");
     }
-    let figures = [&mut server, &mut client].map(|side| (side.figure("sleeps"), side.figure("signals")));
+    let figures =
+        [&mut server, &mut client].map(|side| (side.peer.figure("sleeps"), side.peer.figure("signals")));
     server.peer.finish();
     client.peer.finish();
     let costs = [server.cost(&format!("rounds {rounds}")), client.cost(&format!("answer {rounds}"))];

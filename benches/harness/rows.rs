@@ -4,8 +4,8 @@ use crate::bench::{Bench, Measure};
 use crate::figures::Spread;
 use crate::line::{Outcome, LONGEST};
 use crate::lines::{
-    Kind, ASLEEP, BARE, BATCH, BATCHED, COMPACT, COPY, FRAMES, GUARDED_SIGNALS, ROOMY, SIGNALS, TAKEN_FRAMES,
-    XSHM,
+    Kind, ASLEEP, BARE, BATCH, BATCHED, COMPACT, COPY, FRAMES, FRAMES_TOGETHER, GUARDED_SIGNALS, ROOMY,
+    SIGNALS, TAKEN_FRAMES, TOGETHER, XSHM,
 };
 use crate::peers;
 use crate::report::{Goal, Row};
@@ -74,6 +74,7 @@ pub fn short_streams(bench: &mut Bench) -> Outcome<Vec<Row>> {
         (&COMPACT, "one at a time, ring of 32 KiB".to_owned(), Goal::None),
         (&ROOMY, "one at a time, 4000 wait at most".to_owned(), Goal::None),
         (&TAKEN_FRAMES, "(bare frames)".to_owned(), Goal::None),
+        (&FRAMES_TOGETHER, format!("(bare frames, {TOGETHER} shown together)"), Goal::None),
         (&COPY, "(memcpy, slot by slot)".to_owned(), Goal::None),
         (&peers::RTRB_BATCHED, format!("(rtrb itself, {BATCH} with one call)"), Goal::None),
     ];

@@ -336,9 +336,10 @@ pub struct shm_stats_t {
     pub received: u64,
     /// Messages that the peer evicted before we took them, as known from those received since.
     pub receive_dropped: u64,
-    /// Kernel signals sent.
+    /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where somebody waits natively.
     pub signals: u64,
-    /// Kernel waits begun.
+    /// How often this side told the peer that it was going to sleep; a last look after that may find a message, and then it
+    /// doesn't. On a channel without events: how often it slept.
     pub sleeps: u64,
 }
 

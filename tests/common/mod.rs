@@ -154,6 +154,13 @@ impl Peer {
         assert_eq!(self.answer(), "ok");
     }
 
+    /// One of the figures that its endpoint tells.
+    pub fn figure(&mut self, name: &str) -> u64 {
+        let stats = self.must("stats");
+        let (_, rest) = stats.split_once(&format!(" {name}: ")).expect("it has this figure");
+        rest.split([',', ' ', '}']).next().unwrap().parse().unwrap()
+    }
+
     /// Gives an order without waiting for the answer.
     pub fn tell(&mut self, order: &str) {
         // In one piece, which the peer reads by one system call: tests/calls.rs counts them.

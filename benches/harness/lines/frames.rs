@@ -7,10 +7,11 @@
 //! The sender writes the payload, then the header, and zeroes headers to come a little ahead; the receiver spins on the
 //! header that it expects, and copies the payload out. Nothing is checked or counted, and nobody can sleep or leave.
 //! Messages have whole words. For round trips no room is looked for, since they need none, and nothing is taken; for
-//! streams the receiver says how far it is, and the sender looks there when it has come round.
+//! streams the receiver says how far it is, and the sender looks there when it has come round. Streams come one message at a
+//! time, or some together: the first one's header is written when all of the others' are.
 
 use super::{Kind, Offer};
-use crate::line::{Line, Outcome};
+use crate::line::{write_number, Buffers, Line, Outcome};
 use crate::region::Region;
 use crate::side::Shared;
 use std::hint::spin_loop;
@@ -27,23 +28,28 @@ const FEWEST_ZEROED: usize = 4 * FRAME_ALIGN;
 const REGION: usize = 2 * (BYTES + FRAME_ALIGN);
 const BACK: usize = REGION / 2;
 
-pub const KIND: Kind = kind::<false>("bare frames");
-pub const TAKEN: Kind = kind::<true>("bare frames, taken");
+/// So many messages does xshm show together.
+pub const TOGETHER: usize = 16;
 
-const fn kind<const TAKEN: bool>(name: &'static str) -> Kind {
+pub const KIND: Kind = kind::<0>("bare frames");
+pub const TAKEN: Kind = kind::<1>("bare frames, taken");
+pub const TAKEN_TOGETHER: Kind = kind::<TOGETHER>("bare frames, taken together");
+
+/// `SHOWN`: how many messages are shown together, in streams. None is taken where it is zero.
+const fn kind<const SHOWN: usize>(name: &'static str) -> Kind {
     Kind::new(
         name,
         |shared| {
-            let region = Region::create(&file::<TAKEN>(shared), REGION)?;
+            let region = Region::create(&file::<SHOWN>(shared), REGION)?;
             let (sends, receives) = (Ring::new(region, 0), Ring::new(region, BACK));
-            Offer::ready(Frames::<TAKEN> { sends, receives })
+            Offer::ready(Frames::<SHOWN> { sends, receives })
         },
         |shared, _| {
-            let name = file::<TAKEN>(shared);
+            let name = file::<SHOWN>(shared);
             let region = Region::open(&name, REGION)?;
             Region::forget(&name);
             let (sends, receives) = (Ring::new(region, BACK), Ring::new(region, 0));
-            Ok(Box::new(Frames::<TAKEN> { sends, receives }))
+            Ok(Box::new(Frames::<SHOWN> { sends, receives }))
         },
     )
 }
@@ -53,11 +59,11 @@ fn frame(len: usize) -> usize {
     (WORD + len).next_multiple_of(FRAME_ALIGN)
 }
 
-fn file<const TAKEN: bool>(shared: &Shared) -> String {
-    format!("{}-frames-{TAKEN}", shared.base)
+fn file<const SHOWN: usize>(shared: &Shared) -> String {
+    format!("{}-frames-{SHOWN}", shared.base)
 }
 
-struct Frames<const TAKEN: bool> {
+struct Frames<const SHOWN: usize> {
     sends: Ring,
     receives: Ring,
 }
@@ -69,13 +75,25 @@ struct Ring {
     position: usize,
     sequence: u64,
     zeroed: usize,
+    /// A header that is not written yet, where it belongs, and how many messages there are from it on.
+    first: (usize, u64),
+    hidden: usize,
     /// Where the receiver was when the sender looked last.
     taken: usize,
 }
 
 impl Ring {
     fn new(region: Region, start: usize) -> Self {
-        Ring { region, start, position: 0, sequence: 1, zeroed: FRAME_ALIGN, taken: 0 }
+        Ring {
+            region,
+            start,
+            position: 0,
+            sequence: 1,
+            zeroed: FRAME_ALIGN,
+            first: (0, 0),
+            hidden: 0,
+            taken: 0,
+        }
     }
 
     #[inline(always)]
@@ -94,20 +112,32 @@ impl Ring {
         self.sequence << 16 | len as u64
     }
 
+    /// Shows what is hidden.
+    fn show(&mut self) {
+        let (at, header) = self.first;
+        if self.hidden > 0 {
+            self.word(at).store(header, Ordering::Release);
+            self.hidden = 0;
+        }
+    }
+
     fn advance(&mut self, len: usize) {
         self.position += frame(len);
         self.sequence += 1;
     }
 }
 
-impl<const TAKEN: bool> Line for Frames<TAKEN> {
+impl<const SHOWN: usize> Line for Frames<SHOWN> {
     #[inline]
     fn send(&mut self, message: &[u8]) -> Outcome<()> {
         let ring = &mut self.sends;
         let (at, header) = (ring.position, ring.header(message.len()));
-        if TAKEN {
+        if SHOWN > 0 {
             // Nothing is zeroed that is unread either.
             let end = at + frame(message.len()) + ZEROED_AHEAD;
+            if end - ring.taken > BYTES {
+                ring.show();
+            }
             while end - ring.taken > BYTES {
                 ring.taken = ring.place().load(Ordering::Acquire) as usize;
             }
@@ -121,13 +151,35 @@ impl<const TAKEN: bool> Line for Frames<TAKEN> {
             ring.word(ring.position).store(0, Ordering::Relaxed);
             ring.zeroed = ring.position + FRAME_ALIGN;
         }
-        ring.word(at).store(header, Ordering::Release);
+        if SHOWN > 1 {
+            if ring.hidden == 0 {
+                ring.first = (at, header);
+            } else {
+                ring.word(at).store(header, Ordering::Relaxed);
+            }
+            ring.hidden += 1;
+            if ring.hidden == SHOWN {
+                ring.show();
+            }
+        } else {
+            ring.word(at).store(header, Ordering::Release);
+        }
         if ring.zeroed < ring.position + FEWEST_ZEROED {
             while ring.zeroed < ring.position + ZEROED_AHEAD {
                 ring.word(ring.zeroed).store(0, Ordering::Relaxed);
                 ring.zeroed += FRAME_ALIGN;
             }
         }
+        Ok(())
+    }
+
+    fn send_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
+        let message = &mut buffers.message[..size];
+        for number in 0..count {
+            write_number(message, number);
+            self.send(message)?;
+        }
+        self.sends.show();
         Ok(())
     }
 
@@ -143,7 +195,7 @@ impl<const TAKEN: bool> Line for Frames<TAKEN> {
             chunk.copy_from_slice(&word.to_ne_bytes());
         }
         ring.advance(message.len());
-        if TAKEN {
+        if SHOWN > 0 {
             ring.place().store(ring.position as u64, Ordering::Release);
         }
         Ok(())

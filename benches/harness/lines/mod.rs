@@ -73,6 +73,9 @@ pub const BARE_PAUSING: Kind = bare::kind::<true>("bare line, pausing");
 pub const FRAMES: Kind = frames::KIND;
 /// The same for streams, which need to know how much room there is.
 pub const TAKEN_FRAMES: Kind = frames::TAKEN;
+/// The same, some messages shown together.
+pub const FRAMES_TOGETHER: Kind = frames::TAKEN_TOGETHER;
+pub use frames::TOGETHER;
 /// `memcpy` into shared memory and out again.
 pub const COPY: Kind = copy::KIND;
 /// A kernel's signal each way.
@@ -96,7 +99,7 @@ pub use ours::BATCH;
 
 /// Whether a line is no way of passing messages, but what such ways are measured against.
 pub fn is_reference(name: &str) -> bool {
-    [BARE, BARE_PAUSING, FRAMES, TAKEN_FRAMES, COPY, SIGNALS, GUARDED_SIGNALS]
+    [BARE, BARE_PAUSING, FRAMES, TAKEN_FRAMES, FRAMES_TOGETHER, COPY, SIGNALS, GUARDED_SIGNALS]
         .iter()
         .any(|kind| kind.name == name)
 }
@@ -107,6 +110,7 @@ pub fn find(name: &str) -> Outcome<&'static Kind> {
         BARE_PAUSING,
         FRAMES,
         TAKEN_FRAMES,
+        FRAMES_TOGETHER,
         COPY,
         SIGNALS,
         GUARDED_SIGNALS,
