@@ -177,7 +177,7 @@ impl SendHalf {
         self.session.channel.check_home()?;
         let send_depth = self.producer.queued().map_err(|what| self.session.corrupted(what))?;
         self.producer.publish_counters();
-        let (signals, sleeps) = self.session.kernel_calls();
+        let (signals, sleeps) = self.session.signals_and_sleeps();
         Ok(ChannelStats {
             generation: self.session.generation,
             sent: self.producer.sent(),
@@ -333,7 +333,7 @@ impl ReceiveHalf {
 
     /// The receiving side of the session's figures; those of the sending side are zero.
     pub fn stats(&self) -> ChannelStats {
-        let (signals, sleeps) = self.session.kernel_calls();
+        let (signals, sleeps) = self.session.signals_and_sleeps();
         ChannelStats {
             generation: self.session.generation,
             received: self.consumer.received(),

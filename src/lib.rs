@@ -44,8 +44,8 @@
 //! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again;
 //!   a [`MultiServer`] serves many clients. An event loop of your own waits by [`ReceiveHalf::arm`].
 //! - **Another language.** The feature `c-api`, on by default, is the C interface; its headers are in `include/`.
-//! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes, which Windows commits when the server starts, and Linux as it is used.
-//!   [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change it.
+//! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes, which Windows commits when the server starts, and
+//!   Linux as it is used. [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change it.
 //!
 //! # How it works
 //!
@@ -71,8 +71,8 @@
 //! - A channel has one server and one client; a [`MultiServer`] has a channel for each of many clients.
 //! - Windows and Linux. 32-bit and 64-bit processes may talk to each other.
 //! - Server and client run as the same user, or the server as the system, or the client as the system or an
-//!   administrator (root on Linux), unless [`ServerOptions::access`] and [`ClientOptions::trust`] say otherwise. A peer whose process can't be watched is
-//!   refused unless a [`check_interval`](ServerOptions::check_interval) is set.
+//!   administrator (root on Linux), unless [`ServerOptions::access`] and [`ClientOptions::trust`] say otherwise. A peer
+//!   whose process can't be watched is refused unless a [`check_interval`](ServerOptions::check_interval) is set.
 //! - A name is the session's on Windows, the user's on Linux. `Global\` in front of it makes it the machine's, for
 //!   which Windows asks for a privilege.
 //! - [Anonymous servers](SharedServer::start_anonymous) have no events, so that who waits looks every millisecond;

@@ -330,7 +330,7 @@ impl Event {
         }
     }
 
-    /// Whether it polls as ready for ever, because somebody has shut it.
+    /// Whether it polls as ready for ever, because somebody has shut it. (What else is [`SHUT`] passes.)
     pub(crate) fn is_shut(&self) -> bool {
         let mut descriptor = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::RDHUP)];
         let polled = poll(&mut descriptor, Some(&timespec(Duration::ZERO)));
@@ -422,6 +422,7 @@ const SHUT_INTERVAL: Duration = Duration::from_millis(1);
 /// timeout counts from now, by a clock that nobody sets.
 pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let mut descriptors: Vec<PollFd<'_>> = Vec::with_capacity(objects.len());
     for object in objects {
         descriptors.push(match object {
@@ -432,8 +433,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
         });
     }
     loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match poll(&mut descriptors, left.map(timespec).as_ref()) {
+        match poll(&mut descriptors, left().map(timespec).as_ref()) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
             Err(Errno::INTR) => continue,
@@ -461,12 +461,11 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             }
         }
         if let Some(shut) = shut {
-            // It polls as ready from now on, come what may. The others are waited for a little; then it is told, so that who
-            // waits for it looks.
+            // It may poll as ready for ever. The others are waited for a little; then it is told, so that who waits for it
+            // looks.
             let others: Vec<usize> = (0..objects.len()).filter(|&index| !is_shut(index)).collect();
             let waitables: Vec<_> = others.iter().map(|&index| objects[index]).collect();
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let interval = left.map_or(SHUT_INTERVAL, |left| left.min(SHUT_INTERVAL));
+            let interval = left().map_or(SHUT_INTERVAL, |left| left.min(SHUT_INTERVAL));
             let woken_by = wait_any(&waitables, Some(interval))?;
             return Ok(Some(woken_by.map_or(shut, |index| others[index])));
         }

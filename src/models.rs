@@ -439,8 +439,8 @@ fn an_old_consumer_takes_nothing_from_a_new_generation() {
     });
 }
 
-/// As [`check`], for models in which somebody sleeps until a message or room is there: both where whoever is woken takes the signal at once, as on Windows, and where it is left until the next
-/// wait, as on Linux.
+/// As [`check`], for models in which somebody sleeps until a message or room is there: both where whoever is woken takes
+/// the signal at once, as on Windows, and where it is left until the next wait, as on Linux.
 fn check_waits(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + Copy + 'static) {
     for (leave, when) in [(false, "at once"), (true, "later")] {
         sys::leave_signals(leave);

@@ -126,7 +126,7 @@ impl Session {
     }
 
     /// Signals that this side has sent, and sleeps that it has announced, in this session.
-    pub(crate) fn kernel_calls(&self) -> (u64, u64) {
+    pub(crate) fn signals_and_sleeps(&self) -> (u64, u64) {
         (self.signals.load(Ordering::Relaxed), self.sleeps.load(Ordering::Relaxed))
     }
 

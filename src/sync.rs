@@ -1,5 +1,5 @@
-//! The atomics in shared memory, and those of what is model-checked, come from here: the standard library's; loom's where the crate is model-checked
-//! (`--cfg loom`); or ones that let a fuzzer act between any two accesses (`--cfg fuzzing`).
+//! The atomics in shared memory, and those of what is model-checked, come from here: the standard library's; loom's where
+//! the crate is model-checked (`--cfg loom`); or ones that let a fuzzer act between any two accesses (`--cfg fuzzing`).
 
 #[cfg(loom)]
 pub(crate) use loom::{

@@ -81,12 +81,7 @@ fn line_33_a_forks_copy_of_a_server_is_inert() {
 
 #[test]
 fn line_33_a_forks_copy_of_a_client_is_inert() {
-    let name = unique("fork-client");
-    let mut peer = Peer::start();
-    peer.must(&format!("start {name}"));
-    peer.tell("accept 10000");
-    let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
-    assert_eq!(peer.answer().trim_end(), "ok");
+    let (client, mut peer) = client_of("fork-client", ClientOptions::new());
     let own = unique("fork-own");
     let inert = in_a_fork(|| {
         // SAFETY: as above.
@@ -157,12 +152,7 @@ fn a_peer_that_abuses_its_events_blocks_nobody() {
 #[test]
 fn a_dead_peer_is_noticed_whatever_it_did_to_its_events() {
     for how in ["fill", "shut", "shut_reading"] {
-        let name = unique("last");
-        let mut peer = Peer::start();
-        peer.must(&format!("start {name}"));
-        peer.tell("accept 10000");
-        let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        let (client, mut peer) = client_of("last", ClientOptions::new());
         peer.must(&format!("abuse {how}"));
         peer.kill();
         let mut buffer = Vec::new();
@@ -177,12 +167,7 @@ fn a_dead_peer_is_noticed_whatever_it_did_to_its_events() {
 #[test]
 fn a_peer_that_shuts_the_events_costs_nobody_a_processor() {
     for how in ["shut", "shut_reading"] {
-        let name = unique("awake");
-        let mut peer = Peer::start();
-        peer.must(&format!("start {name}"));
-        peer.tell("accept 10000");
-        let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        let (client, mut peer) = client_of("awake", ClientOptions::new());
         peer.must(&format!("abuse {how}"));
         let before = raw::processor_time();
         let (waited, took) = timed(|| client.poll_server(millis(300)));

@@ -110,12 +110,7 @@ fn an_anonymous_server_has_nothing_to_wait_for() {
 #[test]
 fn what_is_ready_for_ever_ends_the_session() {
     for how in ["shut", "shut_reading"] {
-        let name = unique("arm-shut");
-        let mut peer = Peer::start();
-        peer.must(&format!("start {name}"));
-        peer.tell("accept 10000");
-        let mut client = xshm::SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        let (mut client, mut peer) = client_of("arm-shut", xshm::ClientOptions::new());
         let (_, half) = client.split().unwrap();
         let handles = half.wait_handles().unwrap();
         assert_eq!(half.arm(), Ok(false));

@@ -11,21 +11,8 @@ fn peer_process() {
     serve();
 }
 
-const LONG_ENOUGH: Duration = Duration::from_secs(10);
-
 /// What a blocking call may take to notice that the peer is gone.
 const NOTICE: Duration = Duration::from_millis(500);
-
-/// A client here, its server in another process.
-fn client_of(test: &str, options: ClientOptions) -> (SharedClient, Peer) {
-    let name = unique(test);
-    let mut peer = Peer::start();
-    peer.must(&format!("start {name}"));
-    peer.tell("accept 10000");
-    let client = options.connect(&name, LONG_ENOUGH).unwrap();
-    assert_eq!(peer.answer(), "ok");
-    (client, peer)
-}
 
 #[test]
 fn line_15_an_idle_endpoint_sleeps_once_for_all() {

@@ -52,8 +52,12 @@ pub trait Line {
             write_number(message, number);
             self.send(message)?;
         }
+        self.show();
         Ok(())
     }
+
+    /// Shows the receiver what a line holds back to show it together with what comes next.
+    fn show(&mut self) {}
 
     /// Receives as many.
     fn receive_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {

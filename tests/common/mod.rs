@@ -115,6 +115,17 @@ pub fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
     (server, peer)
 }
 
+/// A client here, its server in another process.
+pub fn client_of(test: &str, options: ClientOptions) -> (SharedClient, Peer) {
+    let name = unique(test);
+    let mut peer = Peer::start();
+    peer.must(&format!("start {name}"));
+    peer.tell("accept 10000");
+    let client = options.connect(&name, Duration::from_secs(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    (client, peer)
+}
+
 /// The second process. Killed when dropped.
 pub struct Peer {
     child: Child,

@@ -11,7 +11,7 @@
 //! time, or some together: the first one's header is written when all of the others' are.
 
 use super::{Kind, Offer};
-use crate::line::{write_number, Buffers, Line, Outcome};
+use crate::line::{Line, Outcome};
 use crate::region::Region;
 use crate::side::Shared;
 use std::hint::spin_loop;
@@ -173,14 +173,8 @@ impl<const SHOWN: usize> Line for Frames<SHOWN> {
         Ok(())
     }
 
-    fn send_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
-        let message = &mut buffers.message[..size];
-        for number in 0..count {
-            write_number(message, number);
-            self.send(message)?;
-        }
+    fn show(&mut self) {
         self.sends.show();
-        Ok(())
     }
 
     #[inline]
