@@ -1169,11 +1169,42 @@ bool shm_server_stats_auto(const struct AutoServerHandle *handle, struct shm_aut
 
 /**
  * Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
- * frees the handle, which must not be used afterwards. No callback is called after it returns. NULL does nothing.
+ * frees the handle, which must not be used afterwards. NULL does nothing.
  *
- * From inside a callback of this handle it returns at once, and the worker ends after that callback.
+ * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+ * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
+ * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
  */
 void shm_server_stop_auto(struct AutoServerHandle *handle);
+
+/**
+ * The present session: its client, and no client after it. 0: there is none; NULL: 0. Any thread.
+ */
+uint64_t shm_server_session_auto(const struct AutoServerHandle *handle);
+
+/**
+ * As shm_server_send_auto, to the client of that session alone: for an answer that takes longer than a callback.
+ * SHM_ERROR_NOT_CONNECTED: the session is over.
+ */
+enum shm_error_t shm_server_send_to_session_auto(struct AutoServerHandle *handle,
+                                                 uint64_t session,
+                                                 const void *data,
+                                                 uint32_t size);
+
+/**
+ * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_server_stop_auto. What has arrived is
+ * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+ * thread free it. Does nothing in a fork.
+ */
+enum shm_error_t shm_server_request_stop_auto(struct AutoServerHandle *handle);
+
+/**
+ * As shm_server_stop_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+ * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+ * called this that cannot wait for it, as said at shm_server_stop_auto.
+ */
+enum shm_error_t shm_server_stop_timeout_auto(struct AutoServerHandle *handle,
+                                              uint32_t timeout_ms);
 
 /**
  * Connects in the background, and again whenever the connection is lost, and hands over what the server sends to
@@ -1231,11 +1262,28 @@ bool shm_client_stats_auto(const struct AutoClientHandle *handle, struct shm_aut
 
 /**
  * Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
- * frees the handle, which must not be used afterwards. No callback is called after it returns. NULL does nothing.
+ * frees the handle, which must not be used afterwards. NULL does nothing.
  *
- * From inside a callback of this handle it returns at once, and the worker ends after that callback.
+ * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+ * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
+ * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
  */
 void shm_client_disconnect_auto(struct AutoClientHandle *handle);
+
+/**
+ * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_client_disconnect_auto. What has arrived is
+ * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+ * thread free it. Does nothing in a fork.
+ */
+enum shm_error_t shm_client_request_disconnect_auto(struct AutoClientHandle *handle);
+
+/**
+ * As shm_client_disconnect_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+ * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+ * called this that cannot wait for it, as said at shm_client_disconnect_auto.
+ */
+enum shm_error_t shm_client_disconnect_timeout_auto(struct AutoClientHandle *handle,
+                                                    uint32_t timeout_ms);
 
 /**
  * The defaults. Any thread.
@@ -1294,6 +1342,35 @@ enum shm_error_t shm_multi_server_broadcast(struct MultiServerHandle *handle,
                                             uint32_t *sent);
 
 /**
+ * The session of the client that has a slot: it, and no client after it. 0: the slot has none; NULL: 0. Inside a callback
+ * for a slot, on_client_disconnect included, it is that client's. Any thread.
+ */
+uint64_t shm_multi_server_session(const struct MultiServerHandle *handle,
+                                  uint32_t client_id);
+
+/**
+ * As shm_multi_server_send_to, to the client of that session alone: for an answer that takes longer than a callback, so that
+ * it reaches no other client. SHM_ERROR_NOT_CONNECTED: the session is over.
+ */
+enum shm_error_t shm_multi_server_send_to_session(struct MultiServerHandle *handle,
+                                                  uint64_t session,
+                                                  const void *data,
+                                                  uint32_t size);
+
+/**
+ * As shm_multi_server_send_to_session, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+ */
+enum shm_error_t shm_multi_server_try_send_to_session(struct MultiServerHandle *handle,
+                                                      uint64_t session,
+                                                      const void *data,
+                                                      uint32_t size);
+
+/**
+ * As shm_multi_server_disconnect_client, of that session alone. SHM_ERROR_NOT_CONNECTED: it is over.
+ */
+enum shm_error_t shm_multi_server_disconnect_session(struct MultiServerHandle *handle, uint64_t session);
+
+/**
  * Ends a client's session. It receives first what it was sent, on_message what it has sent. SHM_ERROR_NOT_FOUND: the slot
  * has no client. Any thread.
  */
@@ -1331,11 +1408,29 @@ uint32_t shm_multi_server_channel_name(const struct MultiServerHandle *handle,
 
 /**
  * Hands over what has arrived, ends all sessions, waits for the server's threads and frees the handle, which must not be used
- * afterwards. No callback is called after it returns. NULL does nothing.
+ * afterwards. NULL does nothing.
  *
- * From inside a callback of this handle it returns at once, and the threads end after it.
+ * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+ * this handle it waits for the callbacks that other threads of the server are in, and no longer: that callback is the last;
+ * the threads end after it, and the handle is freed then. From a callback of another handle it waits too, unless a
+ * callback of this one waits for the end of that other handle.
  */
 void shm_multi_server_stop(struct MultiServerHandle *handle);
+
+/**
+ * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_server_stop. What has arrived is
+ * handed over, and on_client_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+ * thread free it. Does nothing in a fork.
+ */
+enum shm_error_t shm_multi_server_request_stop(struct MultiServerHandle *handle);
+
+/**
+ * As shm_multi_server_stop, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+ * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+ * called this that cannot wait for it, as said at shm_multi_server_stop.
+ */
+enum shm_error_t shm_multi_server_stop_timeout(struct MultiServerHandle *handle,
+                                               uint32_t timeout_ms);
 
 /**
  * The defaults. Any thread.
@@ -1399,11 +1494,28 @@ bool shm_multi_client_is_connected(const struct MultiClientHandle *handle);
 
 /**
  * Hands over what has arrived, leaves the server, waits for the worker's end and frees the handle, which must not be used
- * afterwards. No callback is called after it returns. NULL does nothing.
+ * afterwards. NULL does nothing.
  *
- * From inside a callback of this handle it returns at once, and the worker ends after that callback.
+ * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+ * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
+ * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
  */
 void shm_multi_client_disconnect(struct MultiClientHandle *handle);
+
+/**
+ * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_client_disconnect. What has arrived is
+ * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+ * thread free it. Does nothing in a fork.
+ */
+enum shm_error_t shm_multi_client_request_disconnect(struct MultiClientHandle *handle);
+
+/**
+ * As shm_multi_client_disconnect, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+ * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+ * called this that cannot wait for it, as said at shm_multi_client_disconnect.
+ */
+enum shm_error_t shm_multi_client_disconnect_timeout(struct MultiClientHandle *handle,
+                                                     uint32_t timeout_ms);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,14 +1,17 @@
-//! A channel as one side holds it: its section, its events, its name.
+//! A channel as one side holds it: its section and its events.
+
+pub(crate) mod handshake;
+pub(crate) mod lifecycle;
 
 use crate::access::{PeerIdentity, UserId};
 use crate::error::{Result, ShmError};
 use crate::events::{ClientHandles, EventHandles, Events};
-use crate::layout::{ClientWord, Direction, SERVER_GONE};
+use crate::layout::{Direction, SERVER_GONE};
 use crate::options::Tuning;
 use crate::session::Session;
 use crate::shared::SharedView;
-use crate::sync::{Arc, AtomicBool, Ordering};
-use crate::sys::{Guard, Handout, Home, Process, Unwatchable};
+use crate::sync::{lock, Arc, AtomicBool, Mutex, Ordering};
+use crate::sys::{ClientEnd, Home, Process, Unwatchable};
 use crate::waiting::Interrupt;
 use crate::wake::ALWAYS_DATA;
 
@@ -42,45 +45,32 @@ pub(crate) struct Channel {
     pub(crate) events: Option<Events>,
     pub(crate) interrupt: Arc<Interrupt>,
     pub(crate) tuning: Tuning,
+    /// Whether the program has the data events: every message is signalled then.
     exported: AtomicBool,
-    /// Whether a client may have come by handles that we gave out.
+    /// Whether the program has the section, or all handles of the client's end.
     handed_out: AtomicBool,
     home: Home,
     /// What a server's client is given of the events.
-    handout: Option<Handout>,
-    /// The server's name, which the channels of a multi-client server share. The last field: it comes free when all else is gone.
-    guard: Option<Arc<Guard>>,
+    pub(crate) client_end: Option<ClientEnd>,
 }
 
 impl Channel {
-    pub(crate) fn new(
-        side: Side,
-        view: SharedView,
-        events: Option<Events>,
-        guard: Option<Arc<Guard>>,
-        tuning: Tuning,
-    ) -> Result<Self> {
+    pub(crate) fn new(side: Side, view: SharedView, events: Option<Events>, tuning: Tuning) -> Result<Self> {
         let interrupt = tuning.interrupt()?;
         let (exported, handed_out) = (AtomicBool::new(false), AtomicBool::new(false));
         let home = Home::here()?;
-        Ok(Channel {
-            side,
-            view,
-            events,
-            interrupt,
-            tuning,
-            exported,
-            handed_out,
-            home,
-            handout: None,
-            guard,
-        })
+        Ok(Channel { side, view, events, interrupt, tuning, exported, handed_out, home, client_end: None })
     }
 
     /// With what its client is given of the events.
-    pub(crate) fn with_handout(mut self, handout: Handout) -> Self {
-        self.handout = Some(handout);
+    pub(crate) fn with_client_end(mut self, client_end: ClientEnd) -> Self {
+        self.client_end = Some(client_end);
         self
+    }
+
+    /// Whether this process made the channel. A fork's copy must do nothing.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.home.is_here()
     }
 
     /// Whether this is the channel of this process, and not the copy that a fork has.
@@ -102,16 +92,14 @@ impl Channel {
         self.exported.load(Ordering::Acquire)
     }
 
-    pub(crate) fn guard(&self) -> Option<&Guard> {
-        self.guard.as_deref()
+    /// Whether a client may have come by handles that the server's program has given out.
+    pub(crate) fn is_handed_out(&self) -> bool {
+        self.handed_out.load(Ordering::Acquire)
     }
 
-    pub(crate) fn shared_guard(&self) -> Option<Arc<Guard>> {
-        self.guard.clone()
-    }
-
-    pub(crate) fn is_anonymous(&self) -> bool {
-        self.guard.is_none()
+    /// Whether the server's program has handles of this channel, which stay good for all its sessions.
+    pub(crate) fn lasts(&self) -> bool {
+        self.is_exported() || self.is_handed_out()
     }
 
     /// The bits of our own wake word that stand in every generation.
@@ -136,52 +124,29 @@ impl Channel {
         Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })
     }
 
-    /// The process of a hello.
-    pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
-        match self.guard() {
-            Some(guard) => match guard.open_client(pid) {
-                // It did not come by the name.
-                Err(_) if self.handed_out.load(Ordering::Acquire) => Process::open(pid),
-                opened => opened,
-            },
-            None => Process::open(pid),
-        }
+    /// The server offers another channel in the place of this one.
+    pub(crate) fn withdraw(&self) {
+        self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
+        self.wake_peer();
     }
 
-    /// Begins anew for the next client, where it would otherwise be handed what another one has had in its hands. Not
-    /// where others hold our section or our events by the caller's wish.
-    pub(crate) fn renew(&self) -> Result<()> {
-        let Some(guard) = self.guard() else { return Ok(()) };
-        let shared = self.is_exported() || self.handed_out.load(Ordering::Acquire);
-        let renewed = match &self.handout {
-            Some(handout) if Guard::RENEWS && !shared => {
-                // Who was let in and has not said hello learns that there's nobody here any more, and comes again.
-                self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
-                self.wake_peer();
-                // Attempts are counted on: no session of the fresh section has the word of one before.
-                let word = self.word().with_state(ClientWord::IDLE);
-                let renewed = self.view.renew(guard, handout);
-                self.view.control().client_state.store(word.0, Ordering::Release);
-                renewed
-            }
-            _ => Ok(()),
-        };
-        guard.next_turn();
-        renewed
+    /// The server's program has the section from now on, or all handles of the client's end.
+    pub(crate) fn give_out(&self) {
+        self.handed_out.store(true, Ordering::Release);
     }
 
     /// The section, which others may hold from now on.
     pub(crate) fn section_handle(&self) -> isize {
-        self.handed_out.store(true, Ordering::Release);
+        self.give_out();
         self.view.section().as_raw()
     }
 
     /// What the client's end needs, of this process.
     pub(crate) fn client_handles(&self) -> Result<ClientHandles> {
         self.check_home()?;
-        self.handed_out.store(true, Ordering::Release);
-        match (&self.handout, &self.events) {
-            (Some(handout), Some(events)) => handout.handles(self.view.section(), &events.all),
+        self.give_out();
+        match (&self.client_end, &self.events) {
+            (Some(end), Some(events)) => end.handles(self.view.section(), &events.all),
             _ => Ok(ClientHandles { section: self.view.section().as_raw(), events: None }),
         }
     }
@@ -206,20 +171,6 @@ impl Channel {
             }
         }
     }
-
-    /// Swaps the exact client word for the same attempt in another state. Not in a fork.
-    pub(crate) fn swap_word(&self, word: ClientWord, state: u64) -> bool {
-        if !self.home.is_here() {
-            return false;
-        }
-        let to = word.with_state(state).0;
-        let word_in_section = &self.view.control().client_state;
-        word_in_section.compare_exchange(word.0, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    pub(crate) fn word(&self) -> ClientWord {
-        ClientWord(self.view.control().client_state.load(Ordering::Acquire))
-    }
 }
 
 impl Drop for Channel {
@@ -229,6 +180,27 @@ impl Drop for Channel {
             fail_point!("stop.gone");
             self.wake_peer();
         }
+    }
+}
+
+/// The channel that a server has now, for threads that ask for its handles while another one renews it.
+pub(crate) struct Current(Mutex<Arc<Channel>>);
+
+impl Current {
+    pub(crate) fn new(channel: Arc<Channel>) -> Self {
+        Current(Mutex::new(channel))
+    }
+
+    /// Runs `with` while the channel stays the server's. A channel of which `with` gives handles away stays it for good.
+    pub(crate) fn hold<R>(&self, with: impl FnOnce(&Channel) -> R) -> R {
+        with(&lock(&self.0))
+    }
+
+    /// Puts another channel in the place of this one, and returns it; unless it [lasts](Channel::lasts).
+    fn replace(&self, channel: &Arc<Channel>) -> Option<Arc<Channel>> {
+        let mut current = lock(&self.0);
+        let may = !current.lasts();
+        may.then(|| std::mem::replace(&mut *current, channel.clone()))
     }
 }
 

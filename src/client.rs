@@ -1,24 +1,19 @@
-//! The client's end: finding a channel, and the knocking side of the handshake.
-//!
-//! [`ClientWord`] shows the states. The client checks the section; swaps the word from a
-//! free one to its hello, with the next attempt's number and its process id; signals; and waits for the acknowledgement
-//! or the server's end. It was accepted when **its own exact word** reads ready, and only then reads the generation.
-//! It withdraws by an exact swap too: if that fails, it has been answered.
+//! The client's end of a channel: finding it, and asking for a session.
 
 use crate::access::{PeerIdentity, UserId};
+use crate::channel::handshake::{self, Pause, Requested};
 use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
 use crate::events::{ClientHandles, Events};
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
-use crate::layout::{ClientWord, SERVER_UP};
 use crate::naming::ChannelName;
 use crate::options::{ChannelEvent, ClientOptions, Trust};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, Process, Section, Unwatchable, Waitable};
-use crate::waiting::{Deadline, Interrupter};
+use crate::waiting::{Deadline, Interrupt, Interrupter};
 use std::time::Duration;
 
 /// The end of a channel that connects to a server.
@@ -42,13 +37,6 @@ pub(crate) struct Ids {
     pub(crate) own: u32,
     /// The server's, where the system says. What the section says is a hint.
     pub(crate) server: Option<u32>,
-}
-
-/// How a knock ended, other than with a session or an error for good.
-enum Knock {
-    Accepted(Session),
-    /// The server left or died: another may come.
-    ServerGone,
 }
 
 impl SharedClient {
@@ -107,86 +95,105 @@ impl SharedClient {
     pub(crate) fn connect_with(name: &str, timeout: Duration, options: ClientOptions) -> Result<Self> {
         let name = ChannelName::parse(name)?;
         let deadline = Deadline::after(Some(timeout));
-        let interrupter = options.tuning.interrupt()?;
-        let options = options.interrupter(Interrupter(interrupter.clone()));
+        let interrupt = options.tuning.interrupt()?;
+        let options = options.interrupter(Interrupter(interrupt.clone()));
+        // What ends the attempt need not be what ends the calls of the connection.
+        let interrupt = options.connect_interrupter.as_ref().map_or(interrupt, |other| other.0.clone());
         let mut pause = Pause::new();
-        let mut search = Search { turn: None, spoiled: 0, misses: 0 };
+        let mut search = Search { admission: None, spoiled: 0, misses: 0 };
         loop {
-            let interrupt = interrupter.event();
-            if let Some(client) = Self::look_for(&name, deadline, &options, interrupt, &mut search)? {
+            if let Some(client) = Self::look_for(&name, deadline, &options, &interrupt, &mut search)? {
                 return Ok(client);
             }
             if deadline.has_passed() {
-                let taken = search.turn.is_some();
+                let taken = search.admission.is_some();
                 return Err(if taken { ShmError::AlreadyConnected } else { ShmError::Timeout });
             }
-            match &search.turn {
-                Some(turn) => turn.wait(deadline, interrupt)?,
+            match &mut search.admission {
+                Some(admission) => admission.wait(deadline, interrupt.event())?,
                 None => {
-                    sys::wait_any(&[Waitable::Event(interrupt)], Some(pause.next(deadline))).map(drop)?;
+                    let bound = Some(pause.next(deadline));
+                    sys::wait_any(&[Waitable::Event(interrupt.event())], bound).map(drop)?;
                 }
             }
-            if interrupter.is_set() {
+            if interrupt.is_set() {
                 return Err(ShmError::Interrupted);
             }
         }
     }
 
-    /// Looks the name up once, and knocks where a server is, when it's our turn to. `None`: it isn't, or there's none.
+    /// Looks the name up once, and asks for a session where a server is and the client has its admission. `None`: there is no
+    /// server, or another client goes first.
     fn look_for(
         name: &ChannelName,
         deadline: Deadline,
         options: &ClientOptions,
-        interrupt: &sys::Event,
+        interrupt: &Interrupt,
         search: &mut Search,
     ) -> Result<Option<Self>> {
         let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
-        let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt) {
+        let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt.event()) {
             // More clients wait there than its queue holds. There may be fewer soon.
             Err(ShmError::AlreadyConnected) if !deadline.has_passed() => None,
             found => found.map_err(|error| report(options, error))?,
         };
         let Some(found) = found else {
-            (search.turn, search.misses) = (None, 0);
+            (search.admission, search.misses) = (None, 0);
             return Ok(None);
         };
         let ids = Ids { own: found.own_pid, server: found.server_pid };
         let owner = found.section.owner();
         let (section, opener) = found.into_parts();
         if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
-            // Of another make; or a client of its has spoiled it. A server that is told puts it right.
+            // The server has an incompatible version; or one of its clients has spoiled the section, which the server repairs
+            // when it is asked to.
             search.spoiled += 1;
             if search.spoiled > Search::MOST_SPOILED || deadline.has_passed() {
                 return Err(report(options, error));
             }
-            opener.complain(&section, owner.as_ref())?;
-            search.turn = None;
+            opener.request_repair(&section, owner.as_ref())?;
+            search.admission = None;
             return Ok(None);
         }
         if search.misses >= Search::PATIENCE {
-            // A channel that seems to be left or taken, again and again: perhaps it is but spoiled.
-            opener.complain(&section, owner.as_ref())?;
+            // The server seems to be gone, or to have another client, again and again: perhaps the section is spoiled.
+            opener.request_repair(&section, owner.as_ref())?;
         }
         search.misses += 1;
         let opened =
             open_channel(section, &opener, owner.as_ref()).map_err(|error| report(options, error))?;
         // If this server is gone already, another may come.
         let Some((view, events)) = opened else { return Ok(None) };
-        let number = if view.is_multi() { view.turn().load(Ordering::Relaxed) } else { 0 };
+        let number = view.turn().load(Ordering::Relaxed);
         if number == 0 {
-            search.turn = None;
-        } else if search.turn.as_ref().map(|turn| turn.number) != Some(number) {
-            search.turn = opener.turn(number, owner.as_ref())?.map(|event| Turn { number, event });
-            if !search.turn.as_ref().map_or(Ok(true), Turn::take)? {
+            search.admission = None;
+        } else if search.admission.as_ref().map(|admission| admission.number) != Some(number) {
+            let event = opener.admission_event(number, owner.as_ref())?;
+            search.admission = event.map(|event| Admission { number, event, held: false });
+            if !search.admission.as_mut().map_or(Ok(true), Admission::take)? {
                 return Ok(None);
             }
         }
-        let knocked = Self::knock(view, Some(events), owner.map(UserId), ids, deadline, options);
-        if let (Err(_), Some(turn)) = (&knocked, &search.turn) {
-            // The next one's.
-            turn.event.set();
+        let user = owner.map(UserId);
+        let requested = Self::request(view, Some(events), user, ids, deadline, options, interrupt);
+        if let Some(admission) = &mut search.admission {
+            match requested {
+                // The turn was for this channel.
+                Ok(Requested::Accepted(_) | Requested::Taken) => admission.held = false,
+                // It was for another channel; or another client may try.
+                Ok(Requested::ServerGone) | Err(_) => admission.give_back(),
+            }
         }
-        knocked
+        Ok(match requested? {
+            Requested::Accepted(session) => Some(Self::connected(session)),
+            Requested::ServerGone | Requested::Taken => None,
+        })
+    }
+
+    pub(crate) fn connected(session: Session) -> Self {
+        let mut endpoint = Endpoint::new(session.channel.interrupt.clone());
+        endpoint.begin(Arc::new(session));
+        SharedClient { endpoint }
     }
 
     /// Gives both halves away.
@@ -216,18 +223,24 @@ impl SharedClient {
         }
         let events = handles.events.as_ref().map(sys::client_events).transpose()?.map(Events::new);
         let ids = Ids { own: sys::process_id(), server: None };
-        Self::knock(view, events, user, ids, deadline, &options)?.ok_or(ShmError::NotConnected)
+        let interrupt = options.tuning.interrupt()?;
+        let options = options.interrupter(Interrupter(interrupt.clone()));
+        match Self::request(view, events, user, ids, deadline, &options, &interrupt)? {
+            Requested::Accepted(session) => Ok(Self::connected(session)),
+            Requested::ServerGone | Requested::Taken => Err(ShmError::NotConnected),
+        }
     }
 
-    /// Asks the server of a section for a session. `None`: the server is gone.
-    pub(crate) fn knock(
+    /// Asks the server of a section for a session.
+    pub(crate) fn request(
         view: SharedView,
         events: Option<Events>,
         user: Option<UserId>,
         ids: Ids,
         deadline: Deadline,
         options: &ClientOptions,
-    ) -> Result<Option<Self>> {
+        interrupt: &Interrupt,
+    ) -> Result<Requested> {
         options.accepts(view.geometry()).map_err(|error| report(options, error))?;
         if view.is_multi() != options.multi {
             let reason = if options.multi {
@@ -240,7 +253,7 @@ impl SharedClient {
         let pid = ids.server.unwrap_or(view.server_pid());
         let process = match Process::open(pid) {
             Ok(process) => Some(process),
-            Err(Unwatchable::Gone) => return Ok(None),
+            Err(Unwatchable::Gone) => return Ok(Requested::ServerGone),
             Err(Unwatchable::Denied) if options.tuning.check_interval.is_some() => None,
             Err(Unwatchable::Denied) => {
                 let reason = format!(
@@ -250,16 +263,9 @@ impl SharedClient {
             }
         };
         let peer = Peer::new(pid, process, user);
-        let channel = Channel::new(Side::Client, view, events, None, options.tuning.clone())?;
+        let channel = Arc::new(Channel::new(Side::Client, view, events, options.tuning.clone())?);
         fail_point!("connect.found");
-        match handshake(Arc::new(channel), peer, ids.own, deadline)? {
-            Knock::ServerGone => Ok(None),
-            Knock::Accepted(session) => {
-                let mut endpoint = Endpoint::new(session.channel.clone());
-                endpoint.begin(session);
-                Ok(Some(SharedClient { endpoint }))
-            }
-        }
+        handshake::request(&channel, peer, ids.own, deadline, interrupt)
     }
 
     mirrored_methods!(
@@ -279,21 +285,21 @@ impl SharedClient {
 
 /// What a client that looks for a channel has found so far.
 struct Search {
-    turn: Option<Turn>,
-    /// Times that what has the name was no channel.
+    admission: Option<Admission>,
+    /// How often what has the name was no channel.
     spoiled: u32,
-    /// Times in a row that it was one, and nobody answered.
+    /// How often in a row it was one, and no session came of it.
     misses: u32,
 }
 
 impl Search {
-    /// So often a channel may be none before that is believed.
+    /// A client that finds no channel more often than this believes it.
     const MOST_SPOILED: u32 = 3;
-    /// So many misses in a row are nothing unusual.
+    /// Up to this many misses in a row are nothing unusual.
     const PATIENCE: u32 = 1;
 }
 
-/// Tells the log of a refusal.
+/// Reports a refusal to the caller's hook.
 fn report(options: &ClientOptions, error: ShmError) -> ShmError {
     if matches!(error, ShmError::Refused { .. } | ShmError::Incompatible { .. }) {
         options.tuning.report(&ChannelEvent::Refused(error.clone()));
@@ -316,25 +322,44 @@ fn is_trusted(trust: &Trust, owner: Option<&sys::User>) -> Result<()> {
     Err(ShmError::Refused { reason: format!("the server belongs to {whose}, who is not trusted") })
 }
 
-/// The event by which the clients of a many-client server look for a channel one after the other: for each channel that
-/// it offers, the server wakes one. Without it hundreds race for each, and the losers' attempts take all the time.
-struct Turn {
+/// The event by which the clients of a server take turns: for each channel that it offers, the server wakes one of them,
+/// in the order in which they came. Without it clients race for each channel: one that has just left wins against one that
+/// has waited for long, and of hundreds the losers' attempts take all the time.
+struct Admission {
     number: u64,
     event: sys::Event,
+    /// Whether it is this client's turn, and nobody else's.
+    held: bool,
 }
 
-impl Turn {
-    /// How long a client waits for its turn. Then it looks all the same: the one whose turn it was may have died.
+impl Admission {
+    /// How long a client waits for its turn. Then it looks all the same: the client whose turn it was may have died.
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// Whether it's our turn right now. If so, it is nobody else's.
-    fn take(&self) -> Result<bool> {
-        Ok(sys::wait_any(&[Waitable::Event(&self.event)], Some(Duration::ZERO))?.is_some())
+    /// Takes the turn if it is free. Returns whether it was.
+    fn take(&mut self) -> Result<bool> {
+        self.held |= sys::wait_any(&[Waitable::Event(&self.event)], Some(Duration::ZERO))?.is_some();
+        Ok(self.held)
     }
 
-    fn wait(&self, deadline: Deadline, interrupt: &sys::Event) -> Result<()> {
+    fn wait(&mut self, deadline: Deadline, interrupt: &sys::Event) -> Result<()> {
         let objects = [Waitable::Event(&self.event), Waitable::Event(interrupt)];
-        sys::wait_any(&objects, deadline.remaining(Some(Self::PATIENCE))).map(drop)
+        let woken_by = sys::wait_any(&objects, deadline.remaining(Some(Self::PATIENCE)))?;
+        self.held |= woken_by == Some(0);
+        Ok(())
+    }
+
+    /// Lets the next client have the turn that this one did not use.
+    fn give_back(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.event.set();
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -353,157 +378,4 @@ fn open_channel(
         });
     }
     Ok(opener.events(view.instance(), owner)?.map(|events| (view, Events::new(events))))
-}
-
-/// Knocks until accepted. The caller has found the server alive.
-fn handshake(channel: Arc<Channel>, peer: Peer, own_pid: u32, deadline: Deadline) -> Result<Knock> {
-    let mut pause = Pause::new();
-    loop {
-        let control = channel.view.control();
-        if control.server_state.load(Ordering::Acquire) != SERVER_UP {
-            return Ok(Knock::ServerGone);
-        }
-        let word = channel.word();
-        if word.is_free() {
-            let hello = word.hello(own_pid);
-            fail_point!("connect.before_hello");
-            let swap =
-                control.client_state.compare_exchange(word.0, hello.0, Ordering::AcqRel, Ordering::Acquire);
-            if swap.is_ok() {
-                return await_answer(
-                    channel.clone(),
-                    Hello { channel: &channel, word: hello },
-                    peer,
-                    deadline,
-                );
-            }
-            // Another client was faster.
-        }
-        let state = channel.word().state();
-        if channel.view.is_multi() && !channel.word().is_free() && state != ClientWord::HELLO {
-            // It is another client's for good; the next one is offered under the name.
-            return Ok(Knock::ServerGone);
-        }
-        if let (false, Some(events)) = (channel.word().is_free(), &channel.events) {
-            // Whose hello this is may have died before it could signal, and what looks like a session may be garbage:
-            // then the server doesn't know yet that there's something to clear away. A signal too many changes nothing.
-            events.request().set();
-        }
-        if deadline.has_passed() {
-            return Err(ShmError::AlreadyConnected);
-        }
-        if wait(&channel, &peer, None, deadline, Some(pause.next(deadline)))? {
-            return Ok(Knock::ServerGone);
-        }
-    }
-}
-
-/// A hello that stands in the section. Dropped, it is withdrawn, or left, if it was answered meanwhile.
-struct Hello<'a> {
-    channel: &'a Channel,
-    word: ClientWord,
-}
-
-impl Drop for Hello<'_> {
-    fn drop(&mut self) {
-        let ready = self.word.with_state(ClientWord::READY);
-        if !self.channel.swap_word(self.word, ClientWord::IDLE)
-            && self.channel.swap_word(ready, ClientWord::LEFT)
-        {
-            self.channel.wake_peer();
-        }
-    }
-}
-
-/// Signals our hello and waits for the answer.
-fn await_answer(channel: Arc<Channel>, hello: Hello<'_>, peer: Peer, deadline: Deadline) -> Result<Knock> {
-    fail_point!("connect.hello");
-    if let Some(events) = &channel.events {
-        events.request().set();
-    }
-    let standing = hello.word;
-    fail_point!("connect.knocked");
-    let ready = standing.with_state(ClientWord::READY);
-    loop {
-        let gone = channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP;
-        // Either the swap withdraws the hello, or the server has answered it.
-        if (gone || deadline.has_passed()) && channel.swap_word(standing, ClientWord::IDLE) {
-            return if gone { Ok(Knock::ServerGone) } else { Err(ShmError::Timeout) };
-        }
-        let word = channel.word();
-        // Or accepted and ended since: what was sent meanwhile is there to be received.
-        if word == ready || word == standing.with_state(ClientWord::ENDED) {
-            fail_point!("connect.accepted");
-            // Written before the word became ready, which was acquired.
-            let generation = channel.view.control().generation.load(Ordering::Relaxed);
-            let session = Session::new(channel, ready, generation, peer, sys::Event::local()?);
-            // From here on it's the session's to leave.
-            std::mem::forget(hello);
-            return Ok(Knock::Accepted(session));
-        }
-        if word == standing.with_state(ClientWord::IDLE) {
-            // The server knows nothing of us, since it has begun anew meanwhile.
-            std::mem::forget(hello);
-            return Ok(Knock::ServerGone);
-        }
-        if word != standing {
-            let reason = "the server did not accept this process".to_owned();
-            let error = ShmError::Refused { reason };
-            channel.tuning.report(&ChannelEvent::Refused(error.clone()));
-            return Err(error);
-        }
-        let acknowledge = channel.events.as_ref().map(|events| events.acknowledge());
-        // With an event the bound is a second lock: a client that was turned away just now may still wait for the
-        // same signal, and take it.
-        let bound = Some(if acknowledge.is_none() { Pause::SHORTEST } else { Pause::LONGEST });
-        if wait(&channel, &peer, acknowledge, deadline, bound)? {
-            return Ok(Knock::ServerGone);
-        }
-    }
-}
-
-/// Waits for an event, the end of the server's process, or the time. Whether the process has ended.
-///
-/// # Errors
-/// [`ShmError::Interrupted`].
-fn wait(
-    channel: &Channel,
-    peer: &Peer,
-    event: Option<&sys::Event>,
-    deadline: Deadline,
-    bound: Option<Duration>,
-) -> Result<bool> {
-    let interrupt = channel.interrupt.event();
-    let mut objects: Vec<Waitable<'_>> = event.into_iter().chain([interrupt]).map(Waitable::Event).collect();
-    let mut bound = bound;
-    match peer.process() {
-        Some(process) => objects.push(Waitable::Process(process)),
-        None => bound = bound.into_iter().chain(channel.tuning.check_interval).min(),
-    }
-    let woken = sys::wait_any(&objects, deadline.remaining(bound))?;
-    if channel.interrupt.is_set() {
-        return Err(ShmError::Interrupted);
-    }
-    Ok(match woken {
-        Some(index) => matches!(objects[index], Waitable::Process(_)),
-        None => peer.process().is_none() && peer.has_ended(),
-    })
-}
-
-/// How long to wait between two looks: from 1 ms on, doubling up to 50 ms.
-struct Pause(Duration);
-
-impl Pause {
-    const SHORTEST: Duration = Duration::from_millis(1);
-    const LONGEST: Duration = Duration::from_millis(50);
-
-    fn new() -> Self {
-        Pause(Self::SHORTEST)
-    }
-
-    fn next(&mut self, deadline: Deadline) -> Duration {
-        let now = self.0;
-        self.0 = (now * 2).min(Self::LONGEST);
-        deadline.remaining(Some(now)).unwrap_or(now)
-    }
 }

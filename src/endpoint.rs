@@ -1,19 +1,17 @@
 //! What both ends of a channel share, and the methods that they have alike.
 
 use crate::access::PeerIdentity;
-use crate::channel::Channel;
 use crate::error::{Result, ShmError};
-use crate::events::EventHandles;
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf};
 use crate::ring::{Consumer, Producer};
 use crate::session::Session;
 use crate::sync::Arc;
-use crate::waiting::Interrupter;
+use crate::waiting::{Interrupt, Interrupter};
 use std::cell::RefCell;
 
-/// A channel's end: connected or not.
+/// One end of a channel, with the present or the last session, if there was one.
 pub(crate) struct Endpoint {
-    pub(crate) channel: Arc<Channel>,
+    interrupt: Arc<Interrupt>,
     connection: Option<Connection>,
 }
 
@@ -24,18 +22,17 @@ struct Connection {
 }
 
 impl Endpoint {
-    pub(crate) fn new(channel: Arc<Channel>) -> Self {
-        Endpoint { channel, connection: None }
+    pub(crate) fn new(interrupt: Arc<Interrupt>) -> Self {
+        Endpoint { interrupt, connection: None }
     }
 
     /// Begins a session, with rings that the handshake has emptied.
-    pub(crate) fn begin(&mut self, session: Session) {
-        let session = Arc::new(session);
-        let view = &self.channel.view;
-        let (limit, generation) = (view.geometry().message_limit(), session.generation);
+    pub(crate) fn begin(&mut self, session: Arc<Session>) {
+        let channel = &session.channel;
+        let (limit, generation) = (channel.view.geometry().message_limit(), session.generation);
         // SAFETY: each half holds the session, and through it the view.
         let (sends, receives) =
-            unsafe { (view.ring(self.channel.side.sends()), view.ring(self.channel.side.receives())) };
+            unsafe { (channel.view.ring(channel.side.sends()), channel.view.ring(channel.side.receives())) };
         self.connection = Some(Connection {
             sender: RefCell::new(SendHalf::new(session.clone(), Producer::new(sends, limit, generation))),
             receiver: RefCell::new(ReceiveHalf::new(session.clone(), Consumer::new(receives, generation))),
@@ -43,9 +40,9 @@ impl Endpoint {
         });
     }
 
-    /// Ends the session on this side and says which it was.
-    pub(crate) fn end(&mut self) -> Option<Arc<Session>> {
-        self.connection.take().map(|connection| connection.session)
+    /// Drops the halves of the last session.
+    pub(crate) fn release(&mut self) {
+        self.connection = None;
     }
 
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
@@ -100,11 +97,7 @@ impl Endpoint {
     }
 
     pub(crate) fn interrupter(&self) -> Interrupter {
-        Interrupter(self.channel.interrupt.clone())
-    }
-
-    pub(crate) fn event_handles(&self) -> Option<EventHandles> {
-        self.channel.export(self.session().map(|session| &**session))
+        Interrupter(self.interrupt.clone())
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! A handle is an [`Arc`] that C holds as a pointer. Each call borrows it for as long as it runs ([`Inside`]), and
 //! [`close`] waits until no other thread's call holds it: so a handle may be stopped while other threads are inside
-//! calls on it, which end first. Callbacks run inside calls; one that stops its own endpoint doesn't wait for itself.
+//! calls on it, which end first. Callbacks run inside calls or on worker threads, each through its handle's [`Gate`]; one
+//! that stops its own endpoint doesn't wait for itself, and is the last.
 //!
 //! No panic leaves this module: [`guarded`] turns one into [`shm_error_t::SHM_ERROR_INTERNAL`].
 
@@ -23,6 +24,7 @@ mod server;
 use crate::auto::{ChannelKind, DisconnectReason};
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
+use crate::threads::Waited;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void, CStr};
 use std::ops::Deref;
@@ -241,9 +243,6 @@ static CLOSING: AtomicUsize = AtomicUsize::new(0);
 /// What a call of [`close`] waits for.
 static LEFT: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
-/// Which thread is inside a callback of which handle, as often as it is.
-static IN_CALLBACKS: Mutex<Vec<(usize, ThreadId)>> = Mutex::new(Vec::new());
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -288,51 +287,104 @@ pub(crate) unsafe fn enter<T>(handle: *const T) -> Outcome<Inside<T>> {
     }
 }
 
-/// Runs a callback that belongs to a handle, so that it may close it.
-pub(crate) fn in_callback<T>(handle: &T, call: impl FnOnce()) {
-    let entry = (ptr::from_ref(handle) as usize, thread::current().id());
-    locked(&IN_CALLBACKS).push(entry);
-    call();
-    let mut entries = locked(&IN_CALLBACKS);
-    if let Some(at) = entries.iter().rposition(|other| *other == entry) {
-        entries.swap_remove(at);
+/// What all callbacks of a handle go through, so that none comes after the handle was closed.
+#[derive(Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    shut: bool,
+    /// The threads that are inside a callback, as often as they are.
+    inside: Vec<ThreadId>,
+}
+
+impl Gate {
+    /// Runs a callback, unless the handle was closed.
+    pub(crate) fn run(&self, call: impl FnOnce()) {
+        let own = thread::current().id();
+        {
+            let mut state = locked(&self.state);
+            if state.shut {
+                return;
+            }
+            state.inside.push(own);
+        }
+        call();
+        let mut state = locked(&self.state);
+        if let Some(at) = state.inside.iter().rposition(|thread| *thread == own) {
+            state.inside.swap_remove(at);
+        }
+        self.left.notify_all();
+    }
+
+    /// How many callbacks the present thread is inside of.
+    pub(crate) fn depth(&self) -> usize {
+        let own = thread::current().id();
+        locked(&self.state).inside.iter().filter(|thread| **thread == own).count()
+    }
+
+    /// From now on no callback begins. Waits until other threads have left theirs, if `wait`.
+    fn shut(&self, wait: bool) {
+        let own = thread::current().id();
+        let mut state = locked(&self.state);
+        state.shut = true;
+        while wait && state.inside.iter().any(|thread| *thread != own) {
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
-/// How many of this thread's calls on a handle are inside its callbacks.
-pub(crate) fn own_callbacks<T>(handle: &T) -> usize {
-    let entry = (ptr::from_ref(handle) as usize, thread::current().id());
-    locked(&IN_CALLBACKS).iter().filter(|other| **other == entry).count()
+/// What a handle holds.
+pub(crate) trait Closable {
+    fn gate(&self) -> &Gate;
+
+    /// Makes the calls of other threads return, and the handle's own threads end. Returns whether it may be waited for the
+    /// callbacks of other threads: not where one of them waits for this thread.
+    fn end(&self) -> bool;
+
+    /// How many calls of the present thread have the handle, since it is inside their callbacks.
+    fn own_calls(&self) -> usize;
 }
 
-/// Ends a handle: `end` makes the calls of other threads return, and this waits until they have. `end` says how many
-/// calls of this thread's own have the handle, since we are in their callbacks: the last one to return frees it.
+/// Ends a handle, and waits until the calls of other threads have returned. When this returns, no callback of the handle
+/// begins any more. The last call to return frees the handle.
 ///
 /// # Safety
 /// As [`enter`]. The handle is not used afterwards.
-pub(crate) unsafe fn close<T>(handle: *mut T, end: impl FnOnce(&T) -> usize) {
+pub(crate) unsafe fn close<T: Closable>(handle: *mut T) {
     if handle.is_null() {
         return;
     }
     let closed = guarded(|| {
         // SAFETY: C's own count is ours now, by the caller.
         let handle = unsafe { Arc::from_raw(handle.cast_const()) };
-        let own = end(&handle);
+        let may_wait = handle.end();
+        let own = handle.own_calls();
         CLOSING.fetch_add(1, Ordering::Relaxed);
         // Pairs with the fence in `Inside`.
         fence(Ordering::SeqCst);
         let mut lock = locked(&LEFT.0);
-        while Arc::strong_count(&handle) > 1 + own {
+        while may_wait && Arc::strong_count(&handle) > 1 + own {
             lock = LEFT.1.wait(lock).unwrap_or_else(PoisonError::into_inner);
         }
         drop(lock);
         CLOSING.fetch_sub(1, Ordering::Relaxed);
+        handle.gate().shut(may_wait);
         drop(handle);
         Ok(())
     });
     if let Err(failure) = closed {
         note(failure);
     }
+}
+
+/// How a background endpoint's stop came out, for [`Closable::end`].
+pub(crate) fn may_wait(waited: Waited, gate: &Gate) -> bool {
+    // From one of its own callbacks a handle waits for those of its other threads.
+    waited != Waited::NotFromHere || gate.depth() > 0
 }
 
 /// Milliseconds: `UINT32_MAX` is for ever.
@@ -372,6 +424,17 @@ pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u
 pub(crate) unsafe fn place<'a, T>(place: *mut T, what: &'static str) -> Outcome<&'a mut T> {
     // SAFETY: by the caller.
     unsafe { place.as_mut() }.ok_or(Failure::Argument(what))
+}
+
+/// Puts zeros where a result will be, so that C finds them there after a failure.
+///
+/// # Safety
+/// NULL, or a place for a `T`, of which all zeros are a value.
+pub(crate) unsafe fn clear<T>(place: *mut T) {
+    if !place.is_null() {
+        // SAFETY: by the caller.
+        unsafe { ptr::write_bytes(place, 0, 1) };
+    }
 }
 
 /// Copies a text and a NUL, cut off where the buffer ends, and returns its whole length without the NUL.

@@ -8,6 +8,7 @@ use crate::session::{Look, Session, Wish};
 use crate::sync::Arc;
 use crate::waiting::Interrupter;
 use crate::wake::HURRY;
+use crate::watch::PeerWatch;
 use std::time::Duration;
 
 /// What a message did to the queue.
@@ -55,18 +56,20 @@ pub struct ChannelStats {
 pub struct SendHalf {
     pub(crate) session: Arc<Session>,
     pub(crate) producer: Producer,
+    watch: PeerWatch,
 }
 
 impl SendHalf {
     pub(crate) fn new(session: Arc<Session>, producer: Producer) -> Self {
-        SendHalf { session, producer }
+        SendHalf { session, producer, watch: PeerWatch::new() }
     }
 
     /// Sends a message. Never waits: a full queue evicts its oldest messages.
     ///
     /// # Errors
     /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone.
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. The kernel is asked every 100 ms
+    ///   whether its process still runs, or at every 16th call, whichever is later.
     /// - [`ShmError::QueueFull`]: no room, on a channel made with
     ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
@@ -116,7 +119,7 @@ impl SendHalf {
         if self.push(message)? {
             return Ok(());
         }
-        let SendHalf { session, producer } = self;
+        let SendHalf { session, producer, .. } = self;
         session.wait_for(Wish::Space, timeout, Room { session, producer, len: message.len() })?;
         if self.push(message)? {
             Ok(())
@@ -146,11 +149,18 @@ impl SendHalf {
         check_message(len, self.producer.longest_message())
     }
 
+    /// Whether the session lives, as far as the section says and as the peer's process was asked for now and then.
+    #[inline(always)]
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.watch.count(&self.session)?;
+        self.session.check()
+    }
+
     /// Sends messages, whose lengths are checked, as far as there is room. Returns how many.
     #[inline]
     pub(crate) fn push_some<'a>(&mut self, messages: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
+        self.check()?;
         let session = &*self.session;
-        session.check()?;
         let pushed = self.producer.push_some(messages).map_err(|what| session.corrupted(what))?;
         if pushed > 0 {
             fail_point!("send.published");
@@ -199,11 +209,12 @@ impl SendHalf {
 pub struct ReceiveHalf {
     pub(crate) session: Arc<Session>,
     pub(crate) consumer: Consumer,
+    watch: PeerWatch,
 }
 
 impl ReceiveHalf {
     pub(crate) fn new(session: Arc<Session>, consumer: Consumer) -> Self {
-        ReceiveHalf { session, consumer }
+        ReceiveHalf { session, consumer, watch: PeerWatch::new() }
     }
 
     /// How often to ask an overwriting sender to hurry before giving up for now.
@@ -242,8 +253,8 @@ impl ReceiveHalf {
     ///
     /// # Errors
     /// - [`ShmError::QueueEmpty`].
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. No kernel call is spent
-    ///   on finding out whether its process still runs; [`is_connected`](Self::is_connected) does that.
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. Where there is no message, the
+    ///   kernel is asked every 100 ms whether its process still runs, or at every 16th call, whichever is later.
     /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     #[inline]
@@ -265,7 +276,8 @@ impl ReceiveHalf {
         if let Some(len) = take(&self.session, &mut self.consumer, to)? {
             return Ok(len);
         }
-        let Err(over) = self.session.check() else { return Err(ShmError::QueueEmpty) };
+        let checked = self.watch.count(&self.session).and_then(|()| self.session.check());
+        let Err(over) = checked else { return Err(ShmError::QueueEmpty) };
         // What the peer sent before it left was published before we saw that it had left.
         take(&self.session, &mut self.consumer, to)?.ok_or(over)
     }
@@ -296,7 +308,13 @@ impl ReceiveHalf {
         to: &mut impl Destination,
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        let ReceiveHalf { session, consumer } = self;
+        if timeout == Some(Duration::ZERO) {
+            return self.try_receive_to(to).map_err(|error| match error {
+                ShmError::QueueEmpty => ShmError::Timeout,
+                other => other,
+            });
+        }
+        let ReceiveHalf { session, consumer, .. } = self;
         session.wait_for(Wish::Data, timeout, Taking { session, consumer, to })
     }
 
@@ -306,7 +324,11 @@ impl ReceiveHalf {
     /// # Errors
     /// As [`receive`](Self::receive), without the timeout.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
-        let ReceiveHalf { session, consumer } = self;
+        if timeout == Some(Duration::ZERO) {
+            // The peer's end is reported after what it sent, like that of a call that waits.
+            self.watch.count(&self.session).ok();
+        }
+        let ReceiveHalf { session, consumer, .. } = self;
         let found = session.wait_for(Wish::Data, timeout, Peeking { session, consumer });
         match found {
             // Messages come and go faster than they can be looked at.

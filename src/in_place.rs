@@ -69,7 +69,7 @@ impl Reservation<'_> {
     /// Nothing was sent then; but a message that `Corrupted` follows may have been.
     #[inline]
     pub fn commit(self) -> Result<WriteOutcome> {
-        self.half.commit_place(self.place)?;
+        self.half.commit_place(self.place, None)?;
         Ok(self.outcome)
     }
 }
@@ -121,13 +121,16 @@ impl SendHalf {
 
     pub(crate) fn find_place(&mut self, len: usize) -> Result<Option<Place>> {
         self.check_length(len)?;
-        self.session.check()?;
+        self.check()?;
         self.producer.reserve(len).map_err(|what| self.session.corrupted(what))
     }
 
-    /// Sends what was written to a place, unless something else was sent since it was found.
-    pub(crate) fn commit_place(&mut self, place: Place) -> Result<bool> {
+    /// Sends what was written to a place, or `copy` of it, unless something else was sent since it was found.
+    pub(crate) fn commit_place(&mut self, place: Place, copy: Option<&[u8]>) -> Result<bool> {
         self.session.check()?;
+        if let Some(bytes) = copy.filter(|_| self.producer.has_place(place)) {
+            self.producer.words().write_part(place.payload(), bytes);
+        }
         let sent = self.producer.commit(place);
         if sent {
             self.session.announce_data()?;

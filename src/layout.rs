@@ -33,7 +33,8 @@ pub(crate) struct ControlBlock {
     pub(crate) generation: AtomicU32,
     /// [`SERVER_UP`] or [`SERVER_GONE`]. Written by the server (release), read by the client (acquire).
     pub(crate) server_state: AtomicU32,
-    /// A [`ClientWord`]. Both sides change it, by compare-and-swap (acquire and release) only.
+    /// A [`ClientWord`](crate::channel::handshake::ClientWord). Both sides change it, by compare-exchange (acquire and release)
+    /// only.
     pub(crate) client_state: SwapWord,
     /// The server's wake word, see [`crate::wake`].
     pub(crate) server_wake: SwapWord,
@@ -65,12 +66,15 @@ pub(crate) struct RingHeader {
     /// Messages evicted in this generation. A statistic like `write_pos`.
     pub(crate) drop_count: AtomicU64,
     /// In the first ring of a multi-client server's channel: 0, [`NO_SLOT`], or the client's slot and
-    /// [`FIRST_SLOT`]. Written by the server (release) once it knows the client, read by the client (acquire).
+    /// [`FIRST_SLOT`]. Written by the server (release) after its handler was called, read by the client (acquire).
     pub(crate) slot: AtomicU64,
-    /// Beside it: the number in the name of the event by which clients take turns, or 0. Written before the channel can
-    /// be found.
+    /// Beside it: the number in the name of the admission event, by which clients take turns, or 0. Written before a client
+    /// can find the channel.
     pub(crate) turn: AtomicU64,
-    reserved: [AtomicU64; 2],
+    /// In the first ring of a multi-client server's channel: 1 while the client waits for a slot whose last client has left.
+    /// Written by the server (release), read by the client (acquire).
+    pub(crate) slot_awaited: AtomicU64,
+    reserved: AtomicU64,
 }
 
 // A real section is made of zeros, and so are these; loom's atomics have to be constructed.
@@ -104,7 +108,8 @@ impl RingHeader {
             drop_count: AtomicU64::new(0),
             slot: AtomicU64::new(0),
             turn: AtomicU64::new(0),
-            reserved: std::array::from_fn(|_| AtomicU64::new(0)),
+            slot_awaited: AtomicU64::new(0),
+            reserved: AtomicU64::new(0),
         }
     }
 }
@@ -132,6 +137,7 @@ const _: () = {
     assert!(offset_of!(RingHeader, drop_count) == 24);
     assert!(offset_of!(RingHeader, slot) == 32);
     assert!(offset_of!(RingHeader, turn) == 40);
+    assert!(offset_of!(RingHeader, slot_awaited) == 48);
     assert!(Geometry::DEFAULT.header_offset(Direction::ServerToClient) == 64);
     assert!(Geometry::DEFAULT.ring_offset(Direction::ServerToClient) == 128);
     assert!(Geometry::DEFAULT.header_offset(Direction::ClientToServer) == 128 + 2 * 1024 * 1024);
@@ -334,60 +340,6 @@ pub(crate) const fn first_position(generation: u32) -> u64 {
 /// No consumer sleeps through 128 TiB.
 pub(crate) const FURTHEST_EVICTION: u64 = 1 << 47;
 
-/// The word that a client and its server agree on: state (4 bits), attempt (28 bits), process id (32 bits).
-///
-/// ```text
-///                 client: attempt + 1, its pid           server
-///   IDLE, LEFT, REFUSED ----------------------> HELLO ------------> READY ------> ENDED
-///         ^                                      |  | not wanted      | client      | client has
-///         |        client gives up               |  v                 | leaves      v let go
-///         +----------------- IDLE <--------------+ REFUSED            +--> LEFT <---+
-/// ```
-///
-/// Every change is a compare-and-swap of the exact word, so that acceptance and withdrawal exclude each other, and a
-/// client knows by its own attempt that it is the one accepted. When a client died, the server puts IDLE.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ClientWord(pub(crate) u64);
-
-impl ClientWord {
-    /// Nobody.
-    pub(crate) const IDLE: u64 = 0;
-    /// A client asks to be accepted.
-    pub(crate) const HELLO: u64 = 1;
-    /// It was: the session lives as long as this exact word stands.
-    pub(crate) const READY: u64 = 2;
-    /// The client has left; this was its last access to the section.
-    pub(crate) const LEFT: u64 = 3;
-    /// The server ended the session; the client has yet to let go of the section.
-    pub(crate) const ENDED: u64 = 4;
-    /// The server did not accept this attempt.
-    pub(crate) const REFUSED: u64 = 5;
-
-    pub(crate) fn state(self) -> u64 {
-        self.0 & 0xf
-    }
-
-    pub(crate) fn pid(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// The same attempt in another state.
-    pub(crate) fn with_state(self, state: u64) -> Self {
-        ClientWord(self.0 & !0xf | state)
-    }
-
-    /// The word of the next attempt, made by `pid`.
-    pub(crate) fn hello(self, pid: u32) -> Self {
-        let attempt = ((self.0 >> 4) + 1) & 0x0fff_ffff;
-        ClientWord(Self::HELLO | attempt << 4 | u64::from(pid) << 32)
-    }
-
-    /// Whether a client may claim the channel now.
-    pub(crate) fn is_free(self) -> bool {
-        matches!(self.state(), Self::IDLE | Self::LEFT | Self::REFUSED)
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -441,19 +393,11 @@ mod tests {
     }
 
     #[test]
-    fn words_hold_what_is_put_into_them() {
+    fn a_frame_header_holds_what_is_put_into_it() {
         let header = FrameHeader::new(FrameHeader::PAD, 65_535, FrameHeader::SEQUENCES - 1);
         assert_eq!(
             (header.len(), header.kind(), header.sequence()),
             (65_535, FrameHeader::PAD, FrameHeader::SEQUENCES - 1)
         );
-        let last = ClientWord(0xffff_fff0 | ClientWord::LEFT);
-        let next = last.hello(0xdead_beef);
-        assert_eq!(
-            (next.state(), next.0 >> 4 & 0x0fff_ffff, next.pid()),
-            (ClientWord::HELLO, 0, 0xdead_beef)
-        );
-        assert_eq!(next.with_state(ClientWord::READY).state(), ClientWord::READY);
-        assert_eq!(next.with_state(ClientWord::READY).with_state(ClientWord::HELLO), next);
     }
 }

@@ -110,8 +110,10 @@ mod session;
 mod shared;
 mod sync;
 mod sys;
+mod threads;
 mod waiting;
 mod wake;
+mod watch;
 
 #[cfg(all(test, not(loom)))]
 mod endpoint_tests;
@@ -132,7 +134,7 @@ pub use events::{ClientEvents, ClientHandles, EventHandles};
 pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 pub use in_place::Reservation;
 pub use multi::{
-    MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
+    ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
 };
 pub use options::{ChannelEvent, ClientOptions, ServerOptions, Trust};
 pub use readiness::WaitHandles;

@@ -14,13 +14,20 @@
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
 
-#[path = "linux/ends.rs"]
-mod ends;
-#[path = "linux/names.rs"]
-mod names;
+#[path = "linux/listener.rs"]
+mod listener;
+#[path = "linux/lookup.rs"]
+mod lookup;
+#[path = "linux/pairs.rs"]
+mod pairs;
+#[path = "linux/pending.rs"]
+mod pending;
+#[path = "linux/wire.rs"]
+mod wire;
 
-pub(crate) use ends::{client_events, Handout};
-pub(crate) use names::{lookup, EventOpener, Guard, Prepared};
+pub(crate) use listener::{Listener, Offer, Prepared};
+pub(crate) use lookup::{lookup, EventOpener};
+pub(crate) use pairs::{client_events, ClientEnd};
 
 use super::{Unwatchable, Waitable};
 use crate::error::{Result, ShmError};
@@ -224,18 +231,6 @@ impl Mapping {
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
-
-    /// Puts other pages in the place of these.
-    fn replace(&self, file: &OwnedFd) -> Result<()> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: in one step, pages of the same size and kind take the place of the mapping's own. Whoever looks there
-        // sees atomics, before and after.
-        let mapped = unsafe {
-            let flags = MapFlags::SHARED | MapFlags::FIXED;
-            mmap(self.base.as_ptr().cast(), self.size, protection, flags, file, 0)
-        };
-        mapped.map(drop).map_err(|errno| error(errno, "renewing a channel"))
-    }
 }
 
 impl Drop for Mapping {
@@ -373,8 +368,9 @@ impl Event {
 // --------------------------------------------------------------------------------------------------- processes
 
 /// Another process, known to be the one that had this id when it was opened.
+#[derive(Clone)]
 pub(crate) struct Process {
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     user: Option<User>,
 }
 
@@ -387,7 +383,7 @@ impl Process {
             Err(_) => return Err(Unwatchable::Denied),
         };
         let user = rustix::fs::stat(format!("/proc/{pid}")).ok().map(|stat| User(stat.st_uid));
-        let process = Process { pidfd, user };
+        let process = Process { pidfd: Arc::new(pidfd), user };
         if process.has_ended() {
             return Err(Unwatchable::Gone);
         }
@@ -407,9 +403,13 @@ impl Process {
         self.pidfd.as_raw_fd() as isize
     }
 
-    fn duplicate(&self) -> std::result::Result<Self, Unwatchable> {
-        let pidfd = fcntl_dupfd_cloexec(&self.pidfd, 3).map_err(|_| Unwatchable::Denied)?;
-        Ok(Process { pidfd, user: self.user.clone() })
+    fn of_user(self, user: User) -> Self {
+        Process { user: Some(user), ..self }
+    }
+
+    /// The process at the other end of a socket, by a descriptor of it.
+    fn of_peer(pidfd: OwnedFd, user: User) -> Self {
+        Process { pidfd: Arc::new(pidfd), user: Some(user) }
     }
 }
 

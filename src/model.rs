@@ -5,7 +5,7 @@
 //! nothing is signalled, and the model's clock goes on by that time: both outcomes of such a wait are explored, since
 //! the signal may come before or after.
 
-use super::{Unwatchable, Waitable, EVENTS};
+use super::{Clients, Unwatchable, Waitable, EVENTS};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::events::{ClientEvents, ClientHandles};
@@ -345,20 +345,23 @@ struct Named {
     events: [Event; EVENTS],
 }
 
-static NAMES: StdMutex<BTreeMap<String, Named>> = StdMutex::new(BTreeMap::new());
+/// What is offered under each name.
+type Names = BTreeMap<String, Option<Named>>;
 
-fn names() -> std::sync::MutexGuard<'static, BTreeMap<String, Named>> {
+static NAMES: StdMutex<Names> = StdMutex::new(BTreeMap::new());
+
+fn names() -> std::sync::MutexGuard<'static, Names> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a client takes to be handed over.
-pub(crate) struct Handout;
+/// What a client is given of a channel's events.
+pub(crate) struct ClientEnd;
 
 static HANDED_OUT: StdMutex<BTreeMap<isize, Event>> = StdMutex::new(BTreeMap::new());
 
-impl Handout {
+impl ClientEnd {
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
-        Ok((std::array::from_fn(|_| Event::auto_reset()), Handout))
+        Ok((std::array::from_fn(|_| Event::auto_reset()), ClientEnd))
     }
 
     pub(crate) fn handles(&self, section: &Section, events: &[Event; EVENTS]) -> Result<ClientHandles> {
@@ -382,84 +385,67 @@ pub(crate) struct Prepared {
     pub(crate) section: Section,
     pub(crate) events: [Event; EVENTS],
     pub(crate) instance: u64,
-    pub(crate) handout: Handout,
-    pub(crate) announcement: Announcement,
+    pub(crate) client_end: ClientEnd,
+    pub(crate) offer: Offer,
 }
 
-pub(crate) struct Announcement {
-    name: ChannelName,
-    named: Named,
-}
+pub(crate) struct Offer(Named);
 
 /// Has the name until dropped.
-pub(crate) struct Guard(String);
+pub(crate) struct Listener(String);
 
-impl Prepared {
-    pub(crate) fn new(name: &ChannelName, _access: &Access, size: usize) -> Result<Self> {
-        let section = Section::create(size)?;
-        let (events, handout) = Handout::create()?;
-        let named = Named { section: section.0.clone(), events: events.clone() };
-        let announcement = Announcement { name: name.clone(), named };
-        Ok(Prepared { section, events, instance: 1, handout, announcement })
+impl Listener {
+    pub(crate) fn bind(name: &ChannelName, _access: &Access, _clients: Clients) -> Result<Self> {
+        let mut names = names();
+        if names.contains_key(name.base()) {
+            return Err(ShmError::AlreadyExists { name: name.given().to_owned() });
+        }
+        names.insert(name.base().to_owned(), None);
+        Ok(Listener(name.base().to_owned()))
     }
-}
 
-impl Guard {
-    pub(crate) const RENEWS: bool = false;
+    pub(crate) fn prepare(&self, size: usize) -> Result<Prepared> {
+        let section = Section::create(size)?;
+        let (events, client_end) = ClientEnd::create()?;
+        let offer = Offer(Named { section: section.0.clone(), events: events.clone() });
+        Ok(Prepared { section, events, instance: 1, client_end, offer })
+    }
 
-    pub(crate) fn served(&self) {}
-
-    pub(crate) fn next_turn(&self) {}
-
-    pub(crate) fn renew(&self, _section: &Section, _mapping: &Mapping, _handout: &Handout) -> Result<()> {
+    pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
+        names().insert(self.0.clone(), Some(offer.0));
         Ok(())
+    }
+
+    pub(crate) fn offer_again(&self) {}
+
+    pub(crate) fn admission_number(&self) -> u64 {
+        0
+    }
+
+    pub(crate) fn wait_for(&self) -> (Option<&Event>, Option<Duration>) {
+        (None, None)
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
         false
     }
 
-    pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
-        (None, None)
-    }
+    pub(crate) fn keep_turn(&self) {}
 
-    pub(crate) fn admit(&self) -> Result<()> {
+    pub(crate) fn pass_turn(&self) {}
+
+    pub(crate) fn hand_over(&self, _section: &Section, _end: &ClientEnd) -> Result<()> {
         Ok(())
     }
 
-    pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+    pub(crate) fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
         Process::open(pid)
     }
 
     pub(crate) fn set_busy(&self, _busy: bool) {}
-
-    pub(crate) fn instance(&self) -> u64 {
-        0
-    }
 }
 
-impl Announcement {
-    pub(crate) fn announce(self) -> Result<Guard> {
-        let mut names = names();
-        if names.contains_key(self.name.base()) {
-            return Err(ShmError::AlreadyExists { name: self.name.given().to_owned() });
-        }
-        let base = self.name.base().to_owned();
-        names.insert(base.clone(), self.named);
-        Ok(Guard(base))
-    }
-
-    pub(crate) fn announce_movable(self) -> Result<Guard> {
-        self.announce()
-    }
-
-    pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
-        names().insert(guard.0.clone(), self.named);
-        Ok(())
-    }
-}
-
-impl Drop for Guard {
+impl Drop for Listener {
     fn drop(&mut self) {
         names().remove(&self.0);
     }
@@ -481,7 +467,7 @@ pub(crate) fn lookup(
     _interrupt: &Event,
 ) -> Result<Option<Found>> {
     trusts(Some(&User(0)))?;
-    Ok(names().get(name.base()).cloned().map(|named| Found {
+    Ok(names().get(name.base()).cloned().flatten().map(|named| Found {
         section: Section(named.section),
         own_pid: process_id(),
         server_pid: None,
@@ -500,11 +486,11 @@ impl EventOpener {
         Ok(Some(self.0.clone()))
     }
 
-    pub(crate) fn complain(&self, _section: &Section, _owner: Option<&User>) -> Result<()> {
+    pub(crate) fn request_repair(&self, _section: &Section, _owner: Option<&User>) -> Result<()> {
         Ok(())
     }
 
-    pub(crate) fn turn(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<Event>> {
+    pub(crate) fn admission_event(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<Event>> {
         Ok(None)
     }
 }

@@ -7,21 +7,21 @@
 //! the worst case; with `--cfg xshm_full_frames` they are the true 64 bytes. Payloads look like headers.
 
 use crate::bytes::{Several, WORD};
+use crate::channel::handshake::{ClientState, ClientWord, Requested};
+use crate::channel::lifecycle::{Design, Lifecycle};
 use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::Endpoint;
 use crate::error::ShmError;
 use crate::events::Events;
-use crate::layout::{
-    first_position, frame_size, ClientWord, Direction, FrameHeader, FLAG_EVENTS, FRAME_ALIGN,
-};
+use crate::layout::{first_position, frame_size, Direction, FrameHeader, FLAG_EVENTS, FRAME_ALIGN};
 use crate::options::{ServerOptions, Tuning};
 use crate::ring::{Consumer, Pop, Producer};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Event, Process, Section, Waitable, EVENTS};
+use crate::sys::{self, Clients, Event, Process, Section, Waitable, EVENTS};
 use crate::testing::TestRing;
-use crate::waiting::Deadline;
+use crate::waiting::{Deadline, Interrupt, Interrupter};
 use crate::{ClientOptions, SharedClient, SharedServer};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -469,9 +469,12 @@ impl Line {
         let raw = section.as_raw();
         let events: [Event; EVENTS] = std::array::from_fn(|_| Event::auto_reset());
         let view = SharedView::create(section, geometry, FLAG_EVENTS, 1).unwrap();
+        let mut tuning = tuning();
+        tuning.set_interrupter(Interrupter::new().unwrap());
         let channel =
-            Channel::new(Side::Server, view, Some(Events::new(events.clone())), None, tuning()).unwrap();
-        Line { server: SharedServer::new(channel), raw, events }
+            Channel::new(Side::Server, view, Some(Events::new(events.clone())), tuning.clone()).unwrap();
+        let design = Design { geometry, flags: FLAG_EVENTS, tuning, clients: Clients::One };
+        Line { server: SharedServer::new(Lifecycle::anonymous(channel, design)).unwrap(), raw, events }
     }
 
     /// Lives only as long as the server does: take all views first.
@@ -484,16 +487,16 @@ impl Line {
     fn connected(limit: usize) -> (SharedServer, Endpoint, [Event; EVENTS]) {
         let line = Line::new(limit);
         let (view, events) = line.view();
-        let channel = Channel::new(Side::Client, view, Some(events), None, tuning()).unwrap();
-        let mut client = Endpoint::new(channel.into());
-        let hello = client.channel.word().hello(1);
-        client.channel.view.control().client_state.store(hello.0, Ordering::Release);
+        let channel = Arc::new(Channel::new(Side::Client, view, Some(events), tuning()).unwrap());
+        let mut client = Endpoint::new(channel.interrupt.clone());
+        let request = channel.client_word().next_request(1);
+        channel.view.control().client_state.store(request.0, Ordering::Release);
         let Line { mut server, events, .. } = line;
         server.wait_for_client(Some(Duration::ZERO)).unwrap();
-        let ready = hello.with_state(ClientWord::READY);
+        let ready = request.in_state(ClientState::Ready);
         let generation = server.stats().unwrap().generation;
         let peer = Peer::new(1, Process::open(1).ok(), None);
-        client.begin(Session::new(client.channel.clone(), ready, generation, peer, Event::local().unwrap()));
+        client.begin(Session::new(channel, ready, generation, peer, Event::local().unwrap()).into());
         (server, client, events)
     }
 }
@@ -769,7 +772,7 @@ fn what_was_sent_before_a_disconnect_is_received() {
         let mut server = sender.join().unwrap();
         // It has not let go.
         assert_eq!(server.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout));
-        assert_eq!(client.channel.word().state(), ClientWord::ENDED);
+        assert_eq!(client.session().unwrap().channel.client_word().state(), Some(ClientState::Ended));
         drop(client);
         assert_eq!(server.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout));
     });
@@ -780,7 +783,8 @@ fn a_native_waiter_is_told_of_everything() {
     check_waits("export", None, || {
         let (server, client, events) = Line::connected(2);
         let sender = sending(server, 1);
-        client.event_handles().unwrap();
+        let session = client.session().unwrap();
+        session.channel.export(Some(session)).unwrap();
         let data = &events[Direction::ServerToClient as usize];
         let mut buffer = Vec::new();
         // It sets no bit and waits first.
@@ -795,12 +799,17 @@ fn a_native_waiter_is_told_of_everything() {
     });
 }
 
-/// Knocks, as a client does that has found the section.
-fn knock(view: SharedView, events: Events, patience: Option<Duration>) -> crate::Result<SharedClient> {
+/// Connects, as a client does that has found the section.
+fn connect(view: SharedView, events: Events, patience: Option<Duration>) -> crate::Result<SharedClient> {
     static OPTIONS: OnceLock<ClientOptions> = OnceLock::new();
     let options = OPTIONS.get_or_init(|| ClientOptions::new().spin(Duration::ZERO));
-    let knocked = SharedClient::knock(view, Some(events), None, IDS, Deadline::after(patience), options)?;
-    Ok(knocked.expect("the server is there"))
+    let interrupt = Interrupt::new()?;
+    let deadline = Deadline::after(patience);
+    let requested = SharedClient::request(view, Some(events), None, IDS, deadline, options, &interrupt)?;
+    match requested {
+        Requested::Accepted(session) => Ok(SharedClient::connected(session)),
+        _ => panic!("the server is there"),
+    }
 }
 
 /// Whether server and client are in the same session, and it works.
@@ -817,7 +826,7 @@ fn a_client_that_waits_is_accepted() {
     check("handshake", None, || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
-        let client = thread::spawn(move || knock(view, events, None).unwrap());
+        let client = thread::spawn(move || connect(view, events, None).unwrap());
         line.server.wait_for_client(None).unwrap();
         assert_connected(&line.server, &client.join().unwrap());
     });
@@ -829,7 +838,7 @@ fn what_is_sent_at_once_is_received() {
         let mut line = Line::new(2);
         let (view, events) = line.view();
         let client = thread::spawn(move || {
-            let client = knock(view, events, None).unwrap();
+            let client = connect(view, events, None).unwrap();
             client.send_to_server(&message(3, SMALL)).unwrap();
             client
         });
@@ -845,7 +854,7 @@ fn a_withdrawal_and_an_acceptance_exclude_each_other() {
         check("withdrawal", None, move || {
             let mut line = Line::new(2);
             let (view, events) = line.view();
-            let client = thread::spawn(move || knock(view, events, Some(patience)));
+            let client = thread::spawn(move || connect(view, events, Some(patience)));
             let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
             match client.join().unwrap() {
                 Ok(client) => {
@@ -867,7 +876,7 @@ fn of_two_clients_one_is_accepted() {
         let mut line = Line::new(2);
         // One gives up at once, the other looks again first.
         let clients = [(Duration::ZERO, line.view()), (Duration::from_millis(1), line.view())]
-            .map(|(patience, (view, events))| thread::spawn(move || knock(view, events, Some(patience))));
+            .map(|(patience, (view, events))| thread::spawn(move || connect(view, events, Some(patience))));
         let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
         let clients = clients.map(|client| client.join().unwrap());
         let mut connected = clients.iter().flatten();
@@ -881,18 +890,18 @@ fn of_two_clients_one_is_accepted() {
 }
 
 #[test]
-fn who_knocks_on_a_busy_channel_does_no_harm() {
-    check("a knock meanwhile", Some(2), || {
+fn a_request_on_a_busy_channel_does_no_harm() {
+    check("a request meanwhile", Some(2), || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
-        let patient = thread::spawn(move || knock(view, events, None).unwrap());
+        let patient = thread::spawn(move || connect(view, events, None).unwrap());
         let (view, events) = line.view();
         let hasty = thread::spawn(move || {
-            // Once the other has said hello.
+            // Once the other has put its request.
             if ClientWord(view.control().client_state.load(Ordering::Acquire)).is_free() {
                 return;
             }
-            assert_eq!(knock(view, events, Some(Duration::ZERO)).err(), Some(ShmError::AlreadyConnected));
+            assert_eq!(connect(view, events, Some(Duration::ZERO)).err(), Some(ShmError::AlreadyConnected));
         });
         line.server.wait_for_client(None).unwrap();
         hasty.join().unwrap();
@@ -908,10 +917,10 @@ fn the_next_client_comes_when_one_leaves() {
         let Line { mut server, .. } = line;
         let [first, second] = views;
         let first = thread::spawn(move || {
-            let client = knock(first.0, first.1, None).unwrap();
+            let client = connect(first.0, first.1, None).unwrap();
             client.send_to_server(&message(1, SMALL)).unwrap();
             drop(client);
-            knock(second.0, second.1, None).unwrap()
+            connect(second.0, second.1, None).unwrap()
         });
         server.wait_for_client(None).unwrap();
         assert_eq!(receive_from_client(&server), Ok(1));
@@ -924,15 +933,16 @@ fn the_next_client_comes_when_one_leaves() {
 }
 
 #[test]
-fn a_knock_is_answered_when_the_server_leaves() {
-    check("server leaves a knock", None, || {
+fn a_request_is_answered_when_the_server_leaves() {
+    check("server leaves a request", None, || {
         let line = Line::new(2);
         let (view, events) = line.view();
         let client = thread::spawn(move || {
             let options = ClientOptions::new().spin(Duration::ZERO);
-            SharedClient::knock(view, Some(events), None, IDS, Deadline::after(None), &options)
+            let (deadline, interrupt) = (Deadline::after(None), Interrupt::new().unwrap());
+            SharedClient::request(view, Some(events), None, IDS, deadline, &options, &interrupt)
         });
         drop(line);
-        assert!(matches!(client.join().unwrap(), Ok(None)));
+        assert!(matches!(client.join().unwrap(), Ok(Requested::ServerGone)));
     });
 }

@@ -57,6 +57,14 @@ impl Tuning {
         }
     }
 
+    fn take_interrupter(&mut self) -> Option<Interrupter> {
+        self.interrupter.take()
+    }
+
+    pub(crate) fn set_interrupter(&mut self, interrupter: Interrupter) {
+        self.interrupter = Some(interrupter);
+    }
+
     pub(crate) fn report(&self, event: &ChannelEvent) {
         if let Some(hook) = &self.hook {
             hook(event);
@@ -277,6 +285,8 @@ pub struct ClientOptions {
     pub(crate) trust: Trust,
     /// Whether a multi-client server is looked for.
     pub(crate) multi: bool,
+    /// Ends the attempt to connect, where that is another one than ends the calls of the connection.
+    pub(crate) connect_interrupter: Option<Interrupter>,
     pub(crate) tuning: Tuning,
 }
 
@@ -348,7 +358,7 @@ impl ClientOptions {
     }
 
     /// Connects to a server for many clients, see [`MultiClient::connect`]. An [`interrupter`](Self::interrupter) of
-    /// these options is not used.
+    /// these options ends the attempt to connect; the client itself has one of its own.
     ///
     /// # Errors
     /// As there.
@@ -359,6 +369,12 @@ impl ClientOptions {
         options: MultiClientOptions,
     ) -> Result<MultiClient> {
         MultiClient::connect_with(name, handler, options, self)
+    }
+
+    /// For an endpoint with an interrupter of its own: the caller's ends the attempt to connect.
+    pub(crate) fn into_own_interrupter(mut self, own: Interrupter) -> Self {
+        self.connect_interrupter = self.tuning.take_interrupter();
+        self.interrupter(own)
     }
 
     /// Whether the server's geometry is the one demanded, if one was.

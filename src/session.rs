@@ -1,9 +1,10 @@
 //! One connection over a channel, and how to wait for the other side.
 
+use crate::channel::handshake::{self, ClientWord};
 use crate::channel::{Channel, Peer, Side};
 use crate::error::{Result, ShmError};
 use crate::events::Events;
-use crate::layout::{ClientWord, SERVER_UP};
+use crate::layout::SERVER_UP;
 use crate::options::ChannelEvent;
 use crate::ring::Corrupted;
 use crate::sync::{spin_loop, Arc, AtomicU32, AtomicU64, Ordering};
@@ -154,6 +155,19 @@ impl Session {
         Ok(())
     }
 
+    /// As [`check_process`](Self::check_process); a peer that can't be watched is asked for as often as the options say.
+    pub(crate) fn check_process_when_due(&self) -> Result<()> {
+        if self.peer.process().is_none() && !self.is_due() {
+            return self.check();
+        }
+        self.check_process()
+    }
+
+    /// Asks the kernel whether the peer still runs, and records its death: the next check finds the session over.
+    pub(crate) fn record_peer_death(&self) {
+        drop(self.check_process());
+    }
+
     /// Whether what is left in the queue may still be taken: it may when the peer has gone.
     #[inline]
     pub(crate) fn check_queue(&self) -> Result<()> {
@@ -179,8 +193,7 @@ impl Session {
             self.channel.tuning.report(&ChannelEvent::Corrupted(what));
             self.over.set();
             if self.channel.side == Side::Server {
-                self.channel.swap_word(self.word, ClientWord::ENDED);
-                self.channel.wake_peer();
+                handshake::end(&self.channel, self.word);
             }
         }
         ShmError::Corrupted
@@ -190,8 +203,7 @@ impl Session {
     pub(crate) fn disconnect(&self) {
         debug_assert_eq!(self.channel.side, Side::Server);
         self.end(LEFT);
-        self.channel.swap_word(self.word, ClientWord::ENDED);
-        self.channel.wake_peer();
+        handshake::end(&self.channel, self.word);
     }
 
     /// Notes how the session ended, if it hasn't yet, and says how it did.
@@ -271,8 +283,7 @@ impl Session {
                     spun = false;
                     if next_check.has_passed() {
                         next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
-                        // Noted by this; the next pass sees it.
-                        let _ = self.check_process();
+                        self.record_peer_death();
                     }
                     Attempt::Busy
                 }
@@ -316,8 +327,7 @@ impl Session {
             }
             if next_check.has_passed() {
                 next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
-                // Noted by this; the caller's loop sees it.
-                let _ = self.check_process();
+                self.record_peer_death();
             }
             if self.check().is_err() || self.channel.interrupt.is_set() {
                 break;
@@ -433,14 +443,7 @@ enum Attempt<T> {
 impl Drop for Session {
     fn drop(&mut self) {
         if self.channel.side == Side::Client {
-            fail_point!("leave.begun");
-            // Our last access to the section, whichever of the two it is.
-            if self.channel.swap_word(self.word, ClientWord::LEFT)
-                || self.channel.swap_word(self.word.with_state(ClientWord::ENDED), ClientWord::LEFT)
-            {
-                fail_point!("leave.left");
-                self.channel.wake_peer();
-            }
+            handshake::leave(&self.channel, self.word);
         }
     }
 }

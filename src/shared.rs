@@ -7,7 +7,7 @@ use crate::layout::{
 };
 use crate::ring::Ring;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::sys::{Guard, Handout, Mapping, Section};
+use crate::sys::{Mapping, Section};
 use std::mem::size_of;
 
 /// A channel's section in this process's memory.
@@ -45,13 +45,6 @@ impl SharedView {
         };
         view.restore();
         Ok(view)
-    }
-
-    /// Has the platform put a fresh section in the place of this one, which nobody uses.
-    pub(crate) fn renew(&self, guard: &Guard, handout: &Handout) -> Result<()> {
-        let renewed = guard.renew(&self.section, &self.mapping, handout);
-        self.restore();
-        renewed
     }
 
     /// The server writes what never changes in a section, where something else stands: at first, and when a client has
@@ -189,7 +182,12 @@ impl SharedView {
         &self.first_header().slot
     }
 
-    /// Where it says which event its clients take turns by.
+    /// Where it says that the client waits for a slot.
+    pub(crate) fn slot_awaited(&self) -> &AtomicU64 {
+        &self.first_header().slot_awaited
+    }
+
+    /// Where a server says which event its clients take turns by.
     pub(crate) fn turn(&self) -> &AtomicU64 {
         &self.first_header().turn
     }

@@ -6,7 +6,7 @@ pub(crate) use loom::{
     hint::spin_loop,
     sync::{
         atomic::{fence, AtomicBool, AtomicU32, AtomicU64, Ordering},
-        Arc,
+        Arc, Condvar, Mutex, MutexGuard,
     },
 };
 #[cfg(not(any(loom, fuzzing)))]
@@ -16,7 +16,7 @@ pub(crate) use std::{
     hint::spin_loop,
     sync::{
         atomic::{fence, AtomicBool, Ordering},
-        Arc,
+        Arc, Condvar, Mutex, MutexGuard,
     },
 };
 
@@ -30,6 +30,11 @@ pub mod hostile;
 pub(crate) use clock::{pass_time, Instant};
 #[cfg(not(loom))]
 pub(crate) use std::time::Instant;
+
+/// Locks a mutex. A thread that panicked while it held the lock has left nothing half done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
 
 /// A word that both sides change by compare-and-swap.
 #[cfg(not(loom))]

@@ -8,10 +8,10 @@
 //! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset`; `take_left` takes what a wait for a `Waitable::Wake` has left; `is_shut`: a peer has made it ready for ever |
 //! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
 //! | `wait_any` | waits for the first of several `Waitable`s |
-//! | `Prepared`, `Announcement` | what a server creates under a name, and the step that makes it findable: `announce`; or `announce_movable`, and `replace` when something else is to be found |
-//! | `Handout` | what a client is given of a channel's events: `create` makes events without a name and it, `handles` tells them |
+//! | `Listener` | the owner of a name, and of the clients that wait behind it: `bind`; `prepare` makes a fresh channel, `offer` lets clients find it; `hand_over` gives it to the next client, whose turn `keep_turn` or `pass_turn` ends; `open_requester` gives the process of a request |
+//! | `Prepared`, `Offer` | what a fresh channel consists of, and the step that lets clients have it |
+//! | `ClientEnd` | what a client is given of a channel's events: `create` makes events without a name and it, `handles` lists them |
 //! | `client_events` | a client's events, from such handles |
-//! | `Guard` | keeps it findable, and others from the name, until dropped |
 //! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |
 //! | `Home` | the process that something was made in, which a fork is not: `here`, `is_here` |
@@ -52,6 +52,15 @@ pub(crate) enum Unwatchable {
     Gone,
     /// There is, but the system doesn't let us wait for its end.
     Denied,
+}
+
+/// How many clients a server serves at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// The next one is accepted when the session with the one before is over.
+    One,
+    /// Each has a channel of its own.
+    Many,
 }
 
 /// What can be waited for.

@@ -1,9 +1,8 @@
-//! Until when a call waits, and how another thread ends it sooner.
+//! Time limits of calls that wait, and how another thread ends such a call.
 
 use crate::error::Result;
-use crate::sync::{Arc, AtomicBool, Instant, Ordering};
+use crate::sync::{lock, Arc, AtomicBool, Instant, Mutex, Ordering};
 use crate::sys::Event;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Until when to wait. Durations that lead beyond what a clock can say are for ever.
@@ -45,17 +44,29 @@ impl Deadline {
 #[derive(Clone)]
 pub struct Interrupter(pub(crate) Arc<Interrupt>);
 
+/// Whether calls that wait are to return. The event is set exactly while they are.
 pub(crate) struct Interrupt {
+    /// Read by every call that waits; written under `state`.
     set: AtomicBool,
     event: Event,
-    /// Flag and event change together, and what a caller changed before [`Interrupter::interrupt`] is seen by whoever
-    /// resets it after, also where the call found it set and had nothing to do.
-    changing: Mutex<()>,
+    /// Flag and event change together under this lock. What a caller changed before [`Interrupter::interrupt`] is seen by
+    /// the thread that resets it after, also where the call found it set and had nothing to do.
+    state: Mutex<InterruptState>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InterruptState {
+    Running,
+    /// Until it is reset.
+    Interrupted,
+    /// For good: the endpoint is being freed, and a reset that is under way changes nothing.
+    Stopped,
 }
 
 impl Interrupt {
     pub(crate) fn new() -> Result<Self> {
-        Ok(Interrupt { set: AtomicBool::new(false), event: Event::local()?, changing: Mutex::new(()) })
+        let state = Mutex::new(InterruptState::Running);
+        Ok(Interrupt { set: AtomicBool::new(false), event: Event::local()?, state })
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -65,10 +76,30 @@ impl Interrupt {
     pub(crate) fn event(&self) -> &Event {
         &self.event
     }
+
+    /// Ends the calls that wait, and all that come. Nothing takes it back.
+    #[cfg_attr(not(feature = "c-api"), allow(dead_code))] // C alone frees an endpoint that other threads use.
+    pub(crate) fn stop(&self) {
+        self.change(|_| InterruptState::Stopped);
+    }
+
+    fn change(&self, to: impl FnOnce(InterruptState) -> InterruptState) {
+        let mut state = lock(&self.state);
+        *state = to(*state);
+        let set = *state != InterruptState::Running;
+        if self.set.swap(set, Ordering::AcqRel) != set {
+            if set {
+                self.event.set();
+            } else {
+                self.event.reset();
+            }
+        }
+    }
 }
 
 impl Interrupter {
-    /// One for endpoints yet to come, see [`ClientOptions::interrupter`](crate::ClientOptions::interrupter).
+    /// Creates an interrupter for endpoints yet to come, see
+    /// [`ClientOptions::interrupter`](crate::ClientOptions::interrupter).
     ///
     /// # Errors
     /// [`ShmError::WindowsError`](crate::ShmError::WindowsError) or, on Linux,
@@ -77,24 +108,25 @@ impl Interrupter {
         Ok(Interrupter(Arc::new(Interrupt::new()?)))
     }
 
-    /// From now on every call of the endpoint (of both halves, where it is split) that would wait returns
-    /// [`ShmError::Interrupted`](crate::ShmError::Interrupted) instead, the ones that are waiting too. What doesn't need to wait goes on working.
+    /// Makes every call of the endpoint that waits, or would wait, return
+    /// [`ShmError::Interrupted`](crate::ShmError::Interrupted), until [`reset`](Self::reset). This holds for both halves
+    /// where the endpoint is split. A call that need not wait works as before.
     pub fn interrupt(&self) {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.0.set.swap(true, Ordering::AcqRel) {
-            self.0.event.set();
-        }
+        self.0.change(|state| match state {
+            InterruptState::Stopped => InterruptState::Stopped,
+            _ => InterruptState::Interrupted,
+        });
     }
 
-    /// Calls may wait again.
+    /// Lets calls wait again.
     pub fn reset(&self) {
-        let _changing = self.0.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.0.set.swap(false, Ordering::AcqRel) {
-            self.0.event.reset();
-        }
+        self.0.change(|state| match state {
+            InterruptState::Stopped => InterruptState::Stopped,
+            _ => InterruptState::Running,
+        });
     }
 
-    /// Whether calls are being interrupted.
+    /// Returns whether calls are being interrupted.
     pub fn is_interrupted(&self) -> bool {
         self.0.is_set()
     }
@@ -112,7 +144,7 @@ mod tests {
     use crate::sys::{self, Waitable};
     use std::sync::atomic::AtomicU64;
 
-    /// Whoever resets and then looks sees every change, or is woken again: none is slept over.
+    /// A thread that resets the interrupter and then looks sees every change, or is woken again.
     #[test]
     fn a_change_before_an_interrupt_is_not_slept_over() {
         const CHANGES: u64 = if cfg!(miri) { 200 } else { 20_000 };

@@ -1,12 +1,12 @@
 //! Windows: sections, events, waits and processes, on [`ntapi`](super::ntapi).
 
-#[path = "win/handout.rs"]
-mod handout;
+#[path = "win/client_end.rs"]
+mod client_end;
 #[path = "win/names.rs"]
 mod names;
 
-pub(crate) use handout::{client_events, Handout};
-pub(crate) use names::{lookup, EventOpener, Guard, Prepared};
+pub(crate) use client_end::{client_events, ClientEnd};
+pub(crate) use names::{lookup, EventOpener, Listener, Offer, Prepared};
 
 use super::ntapi::*;
 use super::{Unwatchable, Waitable};

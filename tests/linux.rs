@@ -212,10 +212,10 @@ fn what_a_client_did_to_its_events_harms_nobody_after_it() {
     }
 }
 
-/// Who holds the section can write any process id into it. That of a client that came by the name before, and still lives, is
-/// no way in: users are proof here.
+/// A process that has the section can write any process id into it. That of a client that came by the name before, and still
+/// lives, is not accepted: the peer's user is proof here.
 #[test]
-fn line_29_a_hello_is_of_who_was_let_in() {
+fn line_29_a_request_is_of_the_process_that_was_handed_the_section() {
     let name = unique("claim");
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
@@ -223,13 +223,13 @@ fn line_29_a_hello_is_of_who_was_let_in() {
     peer.must("leave");
     assert_eq!(server.wait_for_client(millis(50)), Err(ShmError::Timeout));
     let section = raw::RawSection::open(&name);
-    // It is a fresh one, in which attempts are counted on.
-    assert_eq!(section.word64(16).load(Ordering::SeqCst) & 0xffff_ffff, 1 << 4);
+    // It is a fresh one: no client has written into it.
+    assert_eq!(section.word64(16).load(Ordering::SeqCst), 0);
     assert_eq!(section.word32(8).load(Ordering::SeqCst), 0);
-    let hello = 1 | 5 << 4 | u64::from(peer.id()) << 32;
-    section.word64(16).store(hello, Ordering::SeqCst);
+    let request = 1 | 5 << 4 | u64::from(peer.id()) << 32;
+    section.word64(16).store(request, Ordering::SeqCst);
     assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
-    assert_eq!(section.word64(16).load(Ordering::SeqCst) & 15, 0, "the hello is thrown away");
+    assert_eq!(section.word64(16).load(Ordering::SeqCst) & 15, 0, "the request is cleared");
     // It has to come by the name.
     peer.enter(&name, &mut server);
     assert_eq!(server.peer().unwrap().process_id, peer.id());

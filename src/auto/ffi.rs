@@ -6,6 +6,7 @@
 
 use super::{
     AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
+    SessionId,
 };
 use crate::error::ShmError;
 use crate::ffi::ends::shm_callbacks_t;
@@ -87,59 +88,87 @@ impl From<AutoStatsSnapshot> for shm_auto_stats_t {
 }
 
 /// A server for one client that works in the background.
-pub struct AutoServerHandle(AutoServer);
+pub struct AutoServerHandle(AutoServer, Arc<Gate>);
 
 /// A client of a server for one client that works in the background.
-pub struct AutoClientHandle(AutoClient);
+pub struct AutoClientHandle(AutoClient, Arc<Gate>);
+
+macro_rules! closable {
+    ($handle:ident) => {
+        impl Closable for $handle {
+            fn gate(&self) -> &Gate {
+                &self.1
+            }
+
+            fn end(&self) -> bool {
+                may_wait(self.0.auto.stop(), &self.1)
+            }
+
+            fn own_calls(&self) -> usize {
+                // The worker's callbacks are inside no call.
+                0
+            }
+        }
+    };
+}
+
+closable!(AutoServerHandle);
+closable!(AutoClientHandle);
+
+/// What a worker calls for C.
+struct Adapter {
+    callbacks: shm_callbacks_t,
+    gate: Arc<Gate>,
+}
+
+impl Adapter {
+    fn new(callbacks: shm_callbacks_t) -> (Arc<Self>, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (Arc::new(Adapter { callbacks, gate: gate.clone() }), gate)
+    }
+
+    fn call<F>(&self, which: impl FnOnce(&shm_callbacks_t) -> Option<F>, call: impl FnOnce(F, *mut c_void)) {
+        if let Some(callback) = which(&self.callbacks) {
+            self.gate.run(|| call(callback, self.callbacks.user_data));
+        }
+    }
+}
 
 // SAFETY of the calls below: C says that its callbacks may be called on the worker.
-impl AutoHandler for shm_callbacks_t {
+impl AutoHandler for Adapter {
     fn on_connect(&self) {
-        if let Some(call) = self.on_connect {
-            // SAFETY: as above.
-            unsafe { call(self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_connect, |call, user| unsafe { call(user) });
     }
 
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
         note_reason(reason);
-        if let Some(call) = self.on_disconnect {
-            // SAFETY: as above.
-            unsafe { call(self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
     }
 
     fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        if let Some(call) = self.on_data_available {
-            // SAFETY: as above.
-            unsafe { call(self.user_data) }
-        }
-        if let Some(call) = self.on_message {
-            // SAFETY: as above.
-            unsafe { call(direction.into(), payload.as_ptr().cast(), payload.len() as u32, self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_data_available, |call, user| unsafe { call(user) });
+        let (data, size) = (payload.as_ptr().cast(), payload.len() as u32);
+        // SAFETY: as above.
+        self.call(|all| all.on_message, |call, user| unsafe { call(direction.into(), data, size, user) });
     }
 
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        if let Some(call) = self.on_overflow {
-            // SAFETY: as above.
-            unsafe { call(direction.into(), count, self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_overflow, |call, user| unsafe { call(direction.into(), count, user) });
     }
 
     fn on_space_available(&self, _: ChannelKind) {
-        if let Some(call) = self.on_space_available {
-            // SAFETY: as above.
-            unsafe { call(self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_space_available, |call, user| unsafe { call(user) });
     }
 
     fn on_error(&self, error: ShmError) {
         let code = note(error.into());
-        if let Some(call) = self.on_error {
-            // SAFETY: as above.
-            unsafe { call(code, self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
     }
 }
 
@@ -169,9 +198,10 @@ pub unsafe extern "C" fn shm_server_start_auto_with_options(
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
-        let handler = Arc::new(shm_callbacks_t::read(callbacks));
+        let (handler, gate) = Adapter::new(shm_callbacks_t::read(callbacks));
         let channel = server_options(ring_size, channel_options)?;
-        Ok(AutoServerHandle(channel.start_auto(name, handler, shm_auto_options_t::read(options))?))
+        let server = channel.start_auto(name, handler, shm_auto_options_t::read(options))?;
+        Ok(AutoServerHandle(server, gate))
     })
 }
 
@@ -224,24 +254,79 @@ pub unsafe extern "C" fn shm_server_stats_auto(
 ) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe {
+        clear(out);
         put(enter(handle)?.0.stats().into(), out, "the place for the figures")?;
         Ok(true)
     })
 }
 
 /// Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
-/// frees the handle, which must not be used afterwards. No callback is called after it returns. NULL does nothing.
+/// frees the handle, which must not be used afterwards. NULL does nothing.
 ///
-/// From inside a callback of this handle it returns at once, and the worker ends after that callback.
+/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+/// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
+/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop_auto(handle: *mut AutoServerHandle) {
     // SAFETY: by the caller.
-    unsafe {
-        close(handle, |handle| {
-            handle.0.stop();
-            0
-        })
-    }
+    unsafe { close(handle) }
+}
+
+/// The present session: its client, and no client after it. 0: there is none; NULL: 0. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_session_auto(handle: *const AutoServerHandle) -> u64 {
+    // SAFETY: by the caller.
+    returning(0, || unsafe {
+        let session = enter(handle)?.0.session();
+        Ok(session.map_or(0, |session| 1 << 32 | u64::from(session.0)))
+    })
+}
+
+/// As shm_server_send_auto, to the client of that session alone: for an answer that takes longer than a callback.
+/// SHM_ERROR_NOT_CONNECTED: the session is over.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_send_to_session_auto(
+    handle: *mut AutoServerHandle,
+    session: u64,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        let message = bytes(data, size)?;
+        // 0 is none.
+        let id = (session != 0).then_some(SessionId(session as u32)).ok_or(ShmError::NotConnected)?;
+        done(inside.0.send_to_session(id, message))
+    })
+}
+
+/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_server_stop_auto. What has arrived is
+/// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+/// thread free it. Does nothing in a fork.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.request_stop();
+        Ok(())
+    })
+}
+
+/// As shm_server_stop_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+/// called this that cannot wait for it, as said at shm_server_stop_auto.
+#[no_mangle]
+pub unsafe extern "C" fn shm_server_stop_timeout_auto(
+    handle: *mut AutoServerHandle,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
+        close(handle);
+        Ok(())
+    })
 }
 
 /// Connects in the background, and again whenever the connection is lost, and hands over what the server sends to
@@ -271,9 +356,10 @@ pub unsafe extern "C" fn shm_client_connect_auto_with_options(
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
-        let handler = Arc::new(shm_callbacks_t::read(callbacks));
+        let (handler, gate) = Adapter::new(shm_callbacks_t::read(callbacks));
         let channel = client_options(ring_size, channel_options)?;
-        Ok(AutoClientHandle(channel.connect_auto(name, handler, shm_auto_options_t::read(options))?))
+        let client = channel.connect_auto(name, handler, shm_auto_options_t::read(options))?;
+        Ok(AutoClientHandle(client, gate))
     })
 }
 
@@ -326,22 +412,48 @@ pub unsafe extern "C" fn shm_client_stats_auto(
 ) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe {
+        clear(out);
         put(enter(handle)?.0.stats().into(), out, "the place for the figures")?;
         Ok(true)
     })
 }
 
 /// Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
-/// frees the handle, which must not be used afterwards. No callback is called after it returns. NULL does nothing.
+/// frees the handle, which must not be used afterwards. NULL does nothing.
 ///
-/// From inside a callback of this handle it returns at once, and the worker ends after that callback.
+/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+/// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
+/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect_auto(handle: *mut AutoClientHandle) {
     // SAFETY: by the caller.
-    unsafe {
-        close(handle, |handle| {
-            handle.0.stop();
-            0
-        })
-    }
+    unsafe { close(handle) }
+}
+
+/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_client_disconnect_auto. What has arrived is
+/// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+/// thread free it. Does nothing in a fork.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_request_disconnect_auto(handle: *mut AutoClientHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.request_stop();
+        Ok(())
+    })
+}
+
+/// As shm_client_disconnect_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+/// called this that cannot wait for it, as said at shm_client_disconnect_auto.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_disconnect_timeout_auto(
+    handle: *mut AutoClientHandle,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
+        close(handle);
+        Ok(())
+    })
 }

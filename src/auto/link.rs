@@ -2,52 +2,105 @@
 //!
 //! What was accepted is sent in the order in which it was accepted: as long as anything is queued, everything queues.
 
-use super::Shared;
+use super::{SessionId, Shared};
+use crate::channel::Side;
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 use crate::error::{Result, ShmError};
 use crate::halves::SendHalf;
 use crate::session::{Look, Wish};
+use crate::sync::{lock, MutexGuard};
 use crate::waiting::Deadline;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
-#[derive(Default)]
 pub(super) struct Link {
     sender: Option<SendHalf>,
     queue: VecDeque<Vec<u8>>,
+    /// How long a queued message waits.
+    waits_for: WaitsFor,
+    /// The connection has ended, and `on_disconnect` has not returned.
+    ending: bool,
     /// Messages lost, and errors met, and not yet reported to the handler.
     lost: u32,
     errors: Vec<ShmError>,
-    /// The length of the shortest message that found no room.
-    wanted: Option<usize>,
-    /// The handler is to be told when there is room.
+    /// The length of the shortest message that a caller found no room for. (What is queued wants room too.)
+    refused_len: Option<usize>,
+    /// The handler is to be called when there is room.
     refused: bool,
     closed: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    /// A client's: for whichever connection takes it.
+    AnyConnection,
+    /// A server's: for the present client, or the next one where there is none, and no client after that.
+    OneSession,
+}
+
 impl Link {
+    pub(super) fn new(side: Side) -> Self {
+        let waits_for = match side {
+            Side::Client => WaitsFor::AnyConnection,
+            Side::Server => WaitsFor::OneSession,
+        };
+        Link {
+            sender: None,
+            queue: VecDeque::new(),
+            waits_for,
+            ending: false,
+            lost: 0,
+            errors: Vec::new(),
+            refused_len: None,
+            refused: false,
+            closed: false,
+        }
+    }
+
     /// The ring, if a message may go straight into it.
     fn free_sender(&mut self) -> Option<&mut SendHalf> {
         self.sender.as_mut().filter(|_| self.queue.is_empty())
     }
 
-    /// Whether there is room for what found none.
-    fn has_room(&mut self, queue_limit: usize) -> bool {
-        let wanted = self.wanted;
-        if self.sender.is_none() {
-            return self.queue.len() < queue_limit;
+    /// Whether a message may be queued now.
+    ///
+    /// # Errors
+    /// How the session ended whose client it would be for.
+    fn check_queue(&self) -> Result<()> {
+        match (self.waits_for, &self.sender) {
+            (WaitsFor::AnyConnection, _) => Ok(()),
+            (WaitsFor::OneSession, Some(sender)) => sender.session.check(),
+            (WaitsFor::OneSession, None) if self.ending => Err(ShmError::NotConnected),
+            (WaitsFor::OneSession, None) => Ok(()),
         }
-        match (self.queue.front().map(Vec::len).or(wanted), &mut self.sender) {
-            (Some(len), Some(sender)) => sender.has_room(len),
-            _ => true,
+    }
+
+    /// The session that there is, and that lives as far as is known.
+    fn session(&self) -> Option<SessionId> {
+        let sender = self.sender.as_ref()?;
+        sender.session.check().ok().map(|()| SessionId(sender.session.generation))
+    }
+
+    /// Whether something waits for room in the ring: what is queued, or a caller.
+    fn wants_room(&self) -> bool {
+        self.sender.is_some() && (!self.queue.is_empty() || self.refused_len.is_some())
+    }
+
+    /// Whether there is room for what wants some.
+    fn has_room(&mut self, queue_limit: usize) -> bool {
+        let wanted = self.queue.front().map(Vec::len).or(self.refused_len);
+        match (&mut self.sender, wanted) {
+            (None, _) => self.queue.len() < queue_limit,
+            (Some(sender), Some(len)) => sender.has_room(len),
+            (Some(_), None) => true,
         }
     }
 }
 
-/// What the worker has to tell the handler of the sending side.
-pub(super) struct News {
+/// What the worker reports to the handler of the sending side.
+pub(super) struct SendReport {
     pub(super) lost: u32,
     pub(super) space: bool,
     pub(super) errors: Vec<ShmError>,
@@ -55,11 +108,14 @@ pub(super) struct News {
 
 impl Shared {
     fn link(&self) -> MutexGuard<'_, Link> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.link)
     }
 
     pub(crate) fn send(&self, message: &[u8]) -> Result<()> {
-        let mut link = self.open_link(message)?;
+        self.send_by(self.open_link(message)?, message)
+    }
+
+    fn send_by(&self, mut link: MutexGuard<'_, Link>, message: &[u8]) -> Result<()> {
         if let Some(sender) = link.free_sender() {
             match sender.send(message) {
                 Ok(outcome) => {
@@ -70,10 +126,11 @@ impl Shared {
                     return Ok(());
                 }
                 Err(error) if !is_over(&error) => return Err(self.refuse(&mut link, message.len(), error)),
-                // The worker will notice; the message is for the next connection.
+                // The worker will notice. A client's message is for the next connection.
                 Err(_) => {}
             }
         }
+        link.check_queue()?;
         let limit = self.options.max_send_queue;
         if limit == 0 {
             return Err(ShmError::NotConnected);
@@ -84,6 +141,19 @@ impl Shared {
         }
         link.queue.push_back(message.to_vec());
         Ok(())
+    }
+
+    /// The session that there is now.
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.home.is_here().then(|| self.link().session()).flatten()
+    }
+
+    pub(super) fn send_to_session(&self, session: SessionId, message: &[u8]) -> Result<()> {
+        let link = self.open_link(message)?;
+        if link.session() != Some(session) {
+            return Err(ShmError::NotConnected);
+        }
+        self.send_by(link, message)
     }
 
     pub(crate) fn try_send(&self, message: &[u8]) -> Result<()> {
@@ -117,7 +187,7 @@ impl Shared {
                 session.check()?;
                 match session.wait_for(Wish::Space, deadline.remaining(None), Room(self)) {
                     Ok(()) | Err(ShmError::Timeout) => self.flush(&mut self.link()),
-                    // What there is to tell waits for the handler's return.
+                    // What there is to report waits for the handler's return.
                     Err(ShmError::Interrupted) => self.attention.reset(),
                     Err(error) => return Err(error),
                 }
@@ -148,6 +218,7 @@ impl Shared {
         } else if link.sender.as_ref().is_some_and(|sender| sender.session.check().is_ok()) {
             return Err(ShmError::QueueFull);
         }
+        link.check_queue()?;
         match self.options.max_send_queue {
             0 => Err(ShmError::NotConnected),
             limit if link.queue.len() >= limit => Err(ShmError::QueueFull),
@@ -172,11 +243,11 @@ impl Shared {
         Ok(link)
     }
 
-    /// Has the worker look out for room, if that is what was missing, and gives the error back.
+    /// Makes the worker wait for room, if that is what was missing, and returns the error.
     fn refuse(&self, link: &mut Link, len: usize, error: ShmError) -> ShmError {
         if error == ShmError::QueueFull && link.sender.is_some() {
-            let wanted = link.wanted.map_or(len, |wanted| wanted.min(len));
-            if link.wanted.replace(wanted) != Some(wanted) {
+            let shortest = link.refused_len.map_or(len, |other| other.min(len));
+            if link.refused_len.replace(shortest) != Some(shortest) {
                 self.attention.interrupt();
             }
         }
@@ -198,41 +269,54 @@ impl Shared {
     }
 
     /// A connection began.
-    pub(super) fn plug(&self, sender: SendHalf) {
+    pub(super) fn attach(&self, sender: SendHalf) {
         self.link().sender = Some(sender);
     }
 
-    /// The connection ended. What its peer hasn't taken is lost, unless the peer may still take it.
-    pub(super) fn unplug(&self, peer_is_gone: bool) {
+    /// The connection ended. What its peer hasn't taken is lost, unless the peer may still take it; and so is what a server
+    /// has queued for it.
+    pub(super) fn detach(&self, peer_is_gone: bool) {
         let mut link = self.link();
         let Some(mut sender) = link.sender.take() else { return };
         if peer_is_gone {
             // What a peer made up is no figure.
-            let left = sender.stats().map_or(0, |stats| stats.send_depth as u32);
+            let mut left = sender.stats().map_or(0, |stats| stats.send_depth as u32);
+            if link.waits_for == WaitsFor::OneSession {
+                left += link.queue.len() as u32;
+                link.queue.clear();
+            }
             if left > 0 {
                 self.count_lost(&mut link, left);
             }
         }
-        link.wanted = None;
+        link.ending = true;
+        link.refused_len = None;
         drop(link);
         // There's room in the queue, perhaps.
         self.room.notify_all();
     }
 
-    /// Sends what is queued, looks whether there is room for who wants some, and says what there is to tell.
-    pub(super) fn tend(&self) -> News {
+    /// The handler knows that the connection ended: what is sent from now on is for the next one.
+    pub(super) fn end(&self) {
+        self.link().ending = false;
+    }
+
+    /// Sends what is queued, looks whether there is room for callers that found none, and returns what there is to report.
+    pub(super) fn flush_and_report(&self) -> SendReport {
         let mut link = self.link();
         self.flush(&mut link);
         let mut space = false;
-        if (link.refused || link.wanted.is_some())
-            && link.queue.len() < self.options.max_send_queue.max(1)
+        // What is queued goes first: callers find no room while there is any.
+        let is_free = link.queue.is_empty() || link.sender.is_none();
+        if (link.refused || link.refused_len.is_some())
+            && is_free
             && link.has_room(self.options.max_send_queue)
         {
-            link.wanted = None;
+            link.refused_len = None;
             space = std::mem::take(&mut link.refused);
             self.room.notify_all();
         }
-        News { lost: std::mem::take(&mut link.lost), space, errors: std::mem::take(&mut link.errors) }
+        SendReport { lost: std::mem::take(&mut link.lost), space, errors: std::mem::take(&mut link.errors) }
     }
 
     /// Sends what is queued, as far as it fits.
@@ -242,11 +326,8 @@ impl Shared {
         while let Some(message) = link.queue.front() {
             match sender.try_send(message) {
                 Ok(()) => drop(self.sent.fetch_add(1, Ordering::Relaxed)),
-                Err(ShmError::QueueFull) => {
-                    let wanted = link.wanted.unwrap_or(usize::MAX);
-                    link.wanted = Some(wanted.min(message.len()));
-                    break;
-                }
+                // As long as anything is queued, the worker waits for room.
+                Err(ShmError::QueueFull) => break,
                 Err(error) if is_over(&error) => break,
                 // It will never fit.
                 Err(error) => {
@@ -262,13 +343,12 @@ impl Shared {
         }
     }
 
-    /// Whether somebody waits for room in the ring.
+    /// Whether something waits for room in the ring.
     pub(super) fn wants_room(&self) -> bool {
-        let link = self.link();
-        link.wanted.is_some() && link.sender.is_some()
+        self.link().wants_room()
     }
 
-    /// Whether there is room for who wants some.
+    /// Whether there is room for what wants some.
     pub(super) fn has_room(&self) -> bool {
         self.link().has_room(self.options.max_send_queue)
     }

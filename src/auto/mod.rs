@@ -17,16 +17,18 @@ pub(crate) mod ffi;
 mod link;
 pub(crate) mod worker;
 
+use crate::channel::Side;
 use crate::error::{Result, ShmError};
 use crate::layout::Direction;
 use crate::options::{ClientOptions, ServerOptions};
+use crate::sync::{Condvar, Mutex};
 use crate::sys;
-use crate::waiting::Interrupter;
+use crate::threads::{Threads, Waited};
+use crate::waiting::{Deadline, Interrupter};
 use link::Link;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use std::sync::Arc;
 use std::time::Duration;
 use worker::{ClientDial, Dial, ServerDial};
 
@@ -144,7 +146,8 @@ pub struct AutoOptions {
     /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the
     /// default, means no bound: nothing polls then.
     pub wait_timeout: Duration,
-    /// The pause before the next attempt to connect, after one that failed or a connection that ended: 100 ms.
+    /// The pause before the next attempt to connect, after one that failed, or after a client's connection that ended:
+    /// 100 ms. A server takes the next client at once.
     pub reconnect_delay: Duration,
     /// How long a client's attempt to connect lasts: 5 s. An attempt that nobody answers is reported to `on_error`.
     pub connect_timeout: Duration,
@@ -201,12 +204,38 @@ pub(crate) struct Shared {
     /// Stopped by the handler: nothing more is handed over.
     stopped_by_handler: AtomicBool,
     attention: Interrupter,
-    worker: OnceLock<ThreadId>,
+    threads: Arc<Threads>,
     home: sys::Home,
 }
 
 impl Shared {
-    /// Calls the handler. What it panics with is reported to it; if it panics at that, so be it.
+    pub(crate) fn new(
+        handler: Box<dyn AutoHandler>,
+        options: AutoOptions,
+        attention: Interrupter,
+        side: Side,
+    ) -> Result<Self> {
+        Ok(Shared {
+            handler,
+            options,
+            sends: side.sends().into(),
+            receives: side.receives().into(),
+            link: Mutex::new(Link::new(side)),
+            room: Condvar::new(),
+            undisturbed: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            send_overflows: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            receive_overflows: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            stopped_by_handler: AtomicBool::new(false),
+            attention,
+            threads: Arc::default(),
+            home: sys::Home::here()?,
+        })
+    }
+
+    /// Calls the handler. What it panics with is reported to it; a panic in that call is ignored.
     fn call(&self, call: impl FnOnce(&dyn AutoHandler)) {
         let handler = &*self.handler;
         if let Err(error) = guarded(|| call(handler)) {
@@ -219,7 +248,7 @@ impl Shared {
     }
 
     fn on_worker(&self) -> bool {
-        self.worker.get() == Some(&thread::current().id())
+        self.threads.is_own()
     }
 }
 
@@ -243,8 +272,6 @@ pub(crate) fn guarded(call: impl FnOnce()) -> Result<()> {
 /// An endpoint with its worker.
 pub(crate) struct Auto {
     pub(crate) shared: Arc<Shared>,
-    /// Locked for as long as somebody waits for the worker's end.
-    worker: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Auto {
@@ -254,53 +281,42 @@ impl Auto {
         interrupter: Interrupter,
         dial: impl Dial,
     ) -> Result<Self> {
-        let (sends, receives) = (dial.side().sends().into(), dial.side().receives().into());
-        let shared = Arc::new(Shared {
-            handler,
-            options,
-            sends,
-            receives,
-            link: Mutex::new(Link::default()),
-            room: Condvar::new(),
-            undisturbed: AtomicBool::new(false),
-            sent: AtomicU64::new(0),
-            send_overflows: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            receive_overflows: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
-            stopped_by_handler: AtomicBool::new(false),
-            attention: interrupter,
-            worker: OnceLock::new(),
-            home: sys::Home::here()?,
-        });
-        let worker = {
-            let shared = shared.clone();
-            let thread = thread::Builder::new().name("xshm-auto".to_owned());
-            thread.spawn(move || worker::run(&shared, dial))
-        };
-        let worker = worker.map_err(|error| sys::io_error(&error, "starting a worker"))?;
-        Ok(Auto { shared, worker: Mutex::new(Some(worker)) })
+        let shared = Arc::new(Shared::new(handler, options, interrupter, dial.side())?);
+        let worker = shared.clone();
+        shared.threads.spawn("xshm-auto", move || worker::run(&worker, dial))?;
+        Ok(Auto { shared })
     }
 
-    pub(crate) fn stop(&self) {
+    pub(crate) fn stop(&self) -> Waited {
+        if self.shared.on_worker() {
+            self.shared.stopped_by_handler.store(true, Ordering::Release);
+        }
+        self.stop_within(None)
+    }
+
+    pub(crate) fn request_stop(&self) {
         let shared = &*self.shared;
+        if shared.home.is_here() {
+            shared.close();
+            shared.stopping.store(true, Ordering::Release);
+            shared.attention.interrupt();
+        }
+    }
+
+    pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
+        if !self.shared.home.is_here() {
+            return Err(ShmError::Forked);
+        }
+        self.stop_within(Some(timeout)).into_result()
+    }
+
+    fn stop_within(&self, timeout: Option<Duration>) -> Waited {
         // A fork has no worker.
-        if !shared.home.is_here() {
-            return;
+        if !self.shared.home.is_here() {
+            return Waited::NotFromHere;
         }
-        if shared.on_worker() {
-            shared.stopped_by_handler.store(true, Ordering::Release);
-        }
-        shared.close();
-        shared.stopping.store(true, Ordering::Release);
-        shared.attention.interrupt();
-        if !shared.on_worker() {
-            let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(worker) = worker.take() {
-                // It catches what a handler panics with.
-                let _ = worker.join();
-            }
-        }
+        self.request_stop();
+        self.shared.threads.wait(Deadline::after(timeout))
     }
 
     fn stats(&self) -> AutoStatsSnapshot {
@@ -324,15 +340,16 @@ macro_rules! auto_methods {
     ($peer:literal) => {
         #[doc = concat!("Sends a message to the ", $peer, ", from any thread. Never waits.")]
         ///
-        /// Connected, it goes straight into the ring, where it may evict the oldest unread ones (`on_overflow`). Before
-        /// that it waits in the send queue, which outlives connections; a full queue drops its oldest.
+        /// Connected, it goes straight into the ring, where it may evict the oldest unread ones (`on_overflow`). Without
+        /// a connection it waits in the send queue for the next one; a full queue drops its oldest. A client's queue
+        /// outlives its connections. A server's belongs to one: when that ends, what is left in it is lost, and counted.
         ///
         /// # Errors
         /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
         /// - [`ShmError::QueueFull`]: on a channel made with
         ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
         /// - [`ShmError::NotConnected`]: the endpoint was stopped; or there's no connection, and
-        ///   `max_send_queue` is zero.
+        ///   `max_send_queue` is zero; or it is a server's whose client has left, until `on_disconnect` has returned.
         /// - [`ShmError::Forked`].
         pub fn send(&self, message: &[u8]) -> Result<()> {
             self.auto.shared.send(message)
@@ -359,11 +376,29 @@ macro_rules! auto_methods {
         }
 
         /// Hands over what has arrived, flushes what was sent as far as the ring takes it, leaves, and waits for the
-        /// worker's end. No call to the handler comes afterwards.
+        /// worker's end. The handler is not called after this has returned.
         ///
-        /// From a handler's call it returns at once, and the worker ends after that call and `on_disconnect`.
+        /// Two kinds of calls do not wait, and return while the worker is still to end: one from the endpoint's own
+        /// handler, to which nothing more is handed over except `on_disconnect`; and one from another endpoint's handler
+        /// whose end this endpoint's handler waits for, since each would wait for the other.
         pub fn stop(&self) {
             self.auto.stop();
+        }
+
+        /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has
+        /// arrived is handed over, and `on_disconnect` comes last.
+        pub fn request_stop(&self) {
+            self.auto.request_stop();
+        }
+
+        /// As [`stop`](Self::stop), waiting at most this long.
+        ///
+        /// # Errors
+        /// - [`ShmError::Timeout`]: the worker has not ended yet. It will.
+        /// - [`ShmError::NotReady`]: this call must not wait for it, as said at `stop`.
+        /// - [`ShmError::Forked`].
+        pub fn stop_timeout(&self, timeout: Duration) -> Result<()> {
+            self.auto.stop_timeout(timeout)
         }
 
         /// What was sent, received and lost so far.
@@ -398,7 +433,7 @@ macro_rules! auto_methods {
 /// # Ok::<(), xshm::ShmError>(())
 /// ```
 pub struct AutoServer {
-    auto: Auto,
+    pub(crate) auto: Auto,
 }
 
 impl AutoServer {
@@ -422,13 +457,30 @@ impl AutoServer {
         Ok(AutoServer { auto: Auto::start(Box::new(handler), options, interrupter, dial)? })
     }
 
+    /// The present session, to address its client and no client after it. `None`: there is none.
+    pub fn session(&self) -> Option<SessionId> {
+        self.auto.shared.session()
+    }
+
+    /// As [`send`](Self::send), to the client of this session alone: for an answer that takes longer than a handler's call.
+    ///
+    /// # Errors
+    /// As `send`, and [`ShmError::NotConnected`]: the session is over.
+    pub fn send_to_session(&self, session: SessionId, message: &[u8]) -> Result<()> {
+        self.auto.shared.send_to_session(session, message)
+    }
+
     auto_methods!("client");
 }
+
+/// One session of an [`AutoServer`] with a client, see [`AutoServer::session`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId(pub(crate) u32);
 
 /// A client that connects, and connects again, in the background. Dropping it [stops](Self::stop) it. For an example
 /// see [`AutoServer`].
 pub struct AutoClient {
-    auto: Auto,
+    pub(crate) auto: Auto,
 }
 
 impl AutoClient {

@@ -11,7 +11,6 @@ use crate::server::SharedServer;
 use crate::session::{Look, Wish};
 use crate::sys::{self, Waitable};
 use std::sync::atomic::Ordering;
-use std::thread;
 use std::time::Duration;
 
 /// How a side gets its next connection.
@@ -100,16 +99,15 @@ pub(crate) fn bound(timeout: Duration) -> Option<Duration> {
 }
 
 pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
-    shared.worker.set(thread::current().id()).expect("there is one worker");
     let mut interrupted = false;
     loop {
         shared.attention.reset();
         if shared.is_stopping() {
             break;
         }
-        tell_senders_news(shared);
-        // After an attempt that was cut short for news of losses comes one that is not: else who sends without a pause
-        // would never be connected.
+        report_sends(shared);
+        // After an attempt that was cut short to report losses comes one that is not: else an endpoint whose program sends
+        // without a pause would never be connected.
         shared.undisturbed.store(interrupted && dial.expects_an_answer(), Ordering::Relaxed);
         let dialled = dial.dial();
         interrupted = dialled.as_ref().err() == Some(&ShmError::Interrupted);
@@ -119,7 +117,10 @@ pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
                 if dial.is_done() {
                     break;
                 }
-                pause(shared);
+                // A server takes the next client at once.
+                if dial.side() == Side::Client {
+                    pause(shared);
+                }
             }
             Err(ShmError::Interrupted) => {}
             Err(ShmError::Timeout) if !dial.expects_an_answer() => {}
@@ -139,7 +140,7 @@ fn pause(shared: &Shared) {
         if shared.is_stopping() {
             return;
         }
-        tell_senders_news(shared);
+        report_sends(shared);
         let wanted = Waitable::Event(shared.attention.0.event());
         if let Err(error) = sys::wait_any(&[wanted], deadline.remaining(None)) {
             shared.call(|handler| handler.on_error(error));
@@ -148,22 +149,22 @@ fn pause(shared: &Shared) {
     }
 }
 
-fn tell_senders_news(shared: &Shared) {
-    let news = shared.tend();
-    for error in news.errors {
+fn report_sends(shared: &Shared) {
+    let report = shared.flush_and_report();
+    for error in report.errors {
         shared.call(|handler| handler.on_error(error));
     }
-    if news.lost > 0 {
-        shared.call(|handler| handler.on_overflow(shared.sends, news.lost));
+    if report.lost > 0 {
+        shared.call(|handler| handler.on_overflow(shared.sends, report.lost));
     }
-    if news.space {
+    if report.space {
         shared.call(|handler| handler.on_space_available(shared.sends));
     }
 }
 
 /// One connection, from `on_connect` to `on_disconnect`.
 fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, ReceiveHalf)) {
-    shared.plug(sender);
+    shared.attach(sender);
     shared.call(|handler| handler.on_connect());
     let mut told = 0;
     let reason = match talk(shared, &mut half, &mut told) {
@@ -175,15 +176,16 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
     };
     if reason == DisconnectReason::Stopped {
         dial.hang_up(&half);
-        shared.unplug(false);
+        shared.detach(false);
     } else {
-        shared.unplug(true);
-        tell_senders_news(shared);
+        shared.detach(true);
+        report_sends(shared);
         // The word in the section is given back: a client's by dropping the half, a server's by this.
         dial.hang_up(&half);
     }
     drop(half);
     shared.call(|handler| handler.on_disconnect_because(&reason));
+    shared.end();
 }
 
 /// Hands over what comes until the connection ends. `Ok`: the endpoint is to stop.
@@ -194,7 +196,7 @@ fn talk(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) -> Result<()> {
         if shared.is_stopping() {
             return Ok(());
         }
-        tell_senders_news(shared);
+        report_sends(shared);
         let more = hand_over(shared, half, &mut buffer, shared.options.recv_batch.max(1), told)?;
         if more || shared.is_stopping() {
             continue;
@@ -263,7 +265,7 @@ fn finish(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) {
         // That the peer is gone meanwhile changes nothing.
         let _ = hand_over(shared, half, &mut Vec::new(), arrived, told);
     }
-    tell_senders_news(shared);
+    report_sends(shared);
 }
 
 /// What the worker waits for: a message, or room where a sender wants some.

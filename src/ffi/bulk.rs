@@ -46,11 +46,7 @@ impl Ends {
         sent: *mut u32,
         send: impl FnOnce(&mut SendHalf, &[&[u8]]) -> Result<BatchOutcome>,
     ) -> Outcome {
-        if !sent.is_null() {
-            // SAFETY: by the caller.
-            unsafe { sent.write(0) };
-        }
-        // SAFETY: as above.
+        // SAFETY: by the caller.
         let batch = unsafe { messages(batch, count) }?;
         let outcome = self.sending(|sender| send(sender, &batch))?;
         if !sent.is_null() {
@@ -65,18 +61,15 @@ impl Ends {
     }
 
     /// # Safety
-    /// `buffer` is NULL or has `size` bytes, `count` is NULL or says how many places `batch` has, unless that is NULL.
+    /// `buffer` is NULL or has `size` bytes, `batch` is NULL or has `limit` places.
     unsafe fn receive_batch(
         &self,
         buffer: *mut c_void,
         size: u32,
         batch: *mut shm_message_t,
-        count: *mut u32,
+        limit: usize,
         timeout: Option<Duration>,
-    ) -> Outcome {
-        // SAFETY: by the caller.
-        let count = unsafe { place(count, "the number of messages") }?;
-        let limit = std::mem::take(count) as usize;
+    ) -> Outcome<u32> {
         if batch.is_null() || limit == 0 {
             return Err(Failure::Argument("the places for messages"));
         }
@@ -97,8 +90,7 @@ impl Ends {
             }
             Ok(ends.len() as u32)
         });
-        *count = self.tell(received)?;
-        Ok(())
+        self.tell(received)
     }
 
     /// # Safety
@@ -106,23 +98,36 @@ impl Ends {
     unsafe fn reserve(&self, size: u32, data: *mut *mut c_void) -> Outcome {
         // SAFETY: by the caller.
         let data = unsafe { place(data, "the place for the address") }?;
-        *data = ptr::null_mut();
         let mut overwritten = 0;
-        let (found, address) = self.sending(|sender| {
+        let (reserved, address) = self.sending(|sender| {
+            let session = sender.session.clone();
             let mut reservation = sender.reserve(size as usize)?;
             overwritten = reservation.outcome().overwritten;
-            Ok((reservation.place(), reservation.as_mut_ptr()))
+            let mut memory = self.lend(&session, size as usize);
+            let address = match memory.bytes(size as usize) {
+                Some(copy) => copy.as_mut_ptr(),
+                None => reservation.as_mut_ptr(),
+            };
+            let place = reservation.place();
+            Ok((Reserved { place, session: session.generation, memory }, address))
         })?;
-        *locked(&self.place) = Some(found);
+        *locked(&self.reserved) = Some(reserved);
         *data = address.cast();
         self.evicted(overwritten);
         Ok(())
     }
 
     fn commit(&self) -> Outcome {
-        let nothing = Failure::Argument("nothing is reserved, or another message was sent since");
-        let Some(found) = locked(&self.place).take() else { return Err(nothing) };
-        if self.sending(|sender| sender.commit_place(found))? {
+        let nothing = Failure::Argument("the reserved message");
+        let Some(mut reserved) = locked(&self.reserved).take() else { return Err(nothing) };
+        let committed = self.sending(|sender| {
+            if sender.session.generation != reserved.session {
+                return Ok(false);
+            }
+            let copy = reserved.memory.bytes(reserved.place.len());
+            sender.commit_place(reserved.place, copy.as_deref())
+        })?;
+        if committed {
             Ok(())
         } else {
             Err(nothing)
@@ -135,19 +140,28 @@ impl Ends {
         // SAFETY: by the caller.
         let (data, size) =
             unsafe { (place(data, "the place for the address")?, place(size, "the place for the size")?) };
-        (*data, *size) = (ptr::null(), 0);
         let found = self.receiving(|receiver| {
             let borrowed = receiver.half.borrow(timeout)?;
-            let found = (receiver.half.consumer.locate(&borrowed), borrowed.len());
+            let (address, len) = (receiver.half.consumer.locate(&borrowed), borrowed.len());
+            let mut memory = self.lend(&receiver.half.session, len);
+            let address = match memory.bytes(len) {
+                Some(copy) => {
+                    receiver.half.consumer.copy_out(&borrowed, copy);
+                    copy.as_ptr()
+                }
+                None => address,
+            };
             receiver.borrowed = Some(borrowed);
-            Ok(found)
+            Ok((address, len, memory))
         });
-        let (address, len) = self.tell(found)?;
+        let (address, len, memory) = self.tell(found)?;
+        *locked(&self.lent) = Some(memory);
         (*data, *size) = (address.cast(), len as u32);
         Ok(())
     }
 
     fn release(&self) -> Outcome {
+        *locked(&self.lent) = None;
         let released = self.receiving(|receiver| match receiver.borrowed.take() {
             Some(borrowed) => receiver.half.release(&borrowed),
             None => Ok(false),
@@ -155,9 +169,18 @@ impl Ends {
         if self.tell(released)? {
             Ok(())
         } else {
-            Err(Failure::Argument("nothing is borrowed, or it was received since"))
+            Err(Failure::Argument("the borrowed message"))
         }
     }
+}
+
+/// How many messages C has places for. Puts 0 there, which stays after any failure.
+///
+/// # Safety
+/// `count` is NULL or a place.
+unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
+    // SAFETY: by the caller.
+    Ok(std::mem::take(unsafe { place(count, "the number of messages") }?) as usize)
 }
 
 /// Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
@@ -174,6 +197,7 @@ pub unsafe extern "C" fn shm_server_send_batch(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
+        clear(sent);
         enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| sender.send_batch(batch))
     })
 }
@@ -192,6 +216,7 @@ pub unsafe extern "C" fn shm_client_send_batch(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
+        clear(sent);
         enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| sender.send_batch(batch))
     })
 }
@@ -206,6 +231,7 @@ pub unsafe extern "C" fn shm_server_try_send_batch(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
+        clear(sent);
         enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| {
             Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
         })
@@ -222,6 +248,7 @@ pub unsafe extern "C" fn shm_client_try_send_batch(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
+        clear(sent);
         enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| {
             Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
         })
@@ -245,7 +272,10 @@ pub unsafe extern "C" fn shm_server_receive_batch(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        enter(handle)?.0.receive_batch(buffer, size, messages, count, timeout(timeout_ms))
+        let limit = take_limit(count)?;
+        let time = timeout(timeout_ms);
+        count.write(enter(handle)?.0.receive_batch(buffer, size, messages, limit, time)?);
+        Ok(())
     })
 }
 
@@ -266,7 +296,10 @@ pub unsafe extern "C" fn shm_client_receive_batch(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        enter(handle)?.0.receive_batch(buffer, size, messages, count, timeout(timeout_ms))
+        let limit = take_limit(count)?;
+        let time = timeout(timeout_ms);
+        count.write(enter(handle)?.0.receive_batch(buffer, size, messages, limit, time)?);
+        Ok(())
     })
 }
 
@@ -283,7 +316,10 @@ pub unsafe extern "C" fn shm_server_reserve(
     data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.reserve(size, data) })
+    returning_code(|| unsafe {
+        clear(data);
+        enter(handle)?.0.reserve(size, data)
+    })
 }
 
 /// Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_client_commit. Never
@@ -299,7 +335,10 @@ pub unsafe extern "C" fn shm_client_reserve(
     data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.reserve(size, data) })
+    returning_code(|| unsafe {
+        clear(data);
+        enter(handle)?.0.reserve(size, data)
+    })
 }
 
 /// Sends the message that was written to the place from shm_server_reserve.
@@ -334,7 +373,11 @@ pub unsafe extern "C" fn shm_server_borrow(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.borrow(data, size, timeout(timeout_ms)) })
+    returning_code(|| unsafe {
+        clear(data);
+        clear(size);
+        enter(handle)?.0.borrow(data, size, timeout(timeout_ms))
+    })
 }
 
 /// Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
@@ -351,7 +394,11 @@ pub unsafe extern "C" fn shm_client_borrow(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.borrow(data, size, timeout(timeout_ms)) })
+    returning_code(|| unsafe {
+        clear(data);
+        clear(size);
+        enter(handle)?.0.borrow(data, size, timeout(timeout_ms))
+    })
 }
 
 /// Takes the message from shm_server_borrow out of the queue. Its place is not to be looked at any more.

@@ -183,7 +183,11 @@ pub unsafe extern "C" fn shm_client_peer(
     user_size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.peer(process_id, user, user_size) })
+    returning_code(|| unsafe {
+        clear(process_id);
+        put_text("", user, user_size);
+        enter(handle)?.0.peer(process_id, user, user_size)
+    })
 }
 
 /// The session's figures. Waits while another thread waits in a call to send or to receive. SHM_ERROR_NOT_CONNECTED: there
@@ -191,7 +195,10 @@ pub unsafe extern "C" fn shm_client_peer(
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_stats(handle: *const ClientHandle, out: *mut shm_stats_t) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { put(enter(handle)?.0.stats()?, out, "the place for the figures") })
+    returning_code(|| unsafe {
+        clear(out);
+        put(enter(handle)?.0.stats()?, out, "the place for the figures")
+    })
 }
 
 /// Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until shm_client_resume. What doesn't need to
@@ -223,5 +230,5 @@ pub unsafe extern "C" fn shm_client_resume(handle: *const ClientHandle) -> shm_e
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect(handle: *mut ClientHandle) {
     // SAFETY: by the caller.
-    unsafe { close(handle, |handle| handle.0.end()) }
+    unsafe { close(handle) }
 }

@@ -2,20 +2,29 @@
 //!
 //! A C handle may send on one thread and receive on another, so its halves stand apart, each behind a lock of its own;
 //! a server's accepting is behind a third. The functions themselves are in `server.rs` and `client.rs`.
+//!
+//! Other threads may use the halves while one accepts. Until the next session begins they have the last one's: what its client
+//! left can be received. Then both are replaced, each under its lock, so that no call is inside of one. Where the next session
+//! uses the same section, they are taken out before its rings are reset.
+//!
+//! A message that is written or read in place (`reserve`, `borrow`) holds the memory of its session, so that its address stays
+//! good, and leads to no later session. Where later sessions use the same section, the address is that of a copy.
 
 #![allow(non_camel_case_types)] // The names are C's.
 
 use super::*;
-use crate::channel::{Channel, Side};
+use crate::channel::{Current, Side};
 use crate::client::SharedClient;
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::layout::Direction;
 use crate::ring::{Borrowed, Place};
 use crate::server::SharedServer;
 use crate::session::Session;
-use crate::waiting::Interrupter;
+use crate::waiting::{Interrupt, Interrupter};
 use options::*;
 use std::sync::atomic::AtomicBool;
+
+type Shared<T> = crate::sync::Arc<T>;
 
 /// What an endpoint calls. Any of them may be NULL.
 ///
@@ -85,27 +94,65 @@ impl shm_callbacks_t {
 /// What both kinds of handles hold.
 pub(super) struct Ends {
     side: Side,
-    pub(super) channel: crate::sync::Arc<Channel>,
+    interrupt: Shared<Interrupt>,
     callbacks: shm_callbacks_t,
+    gate: Gate,
+    /// A server's: the channel whose handles it gives out.
+    current: Option<Shared<Current>>,
     /// A server's.
-    pub(super) server: Mutex<Option<SharedServer>>,
+    server: Mutex<Option<SharedServer>>,
     sender: Mutex<Option<SendHalf>>,
-    /// Where a message is being written. The sender knows whether it's still there.
-    pub(super) place: Mutex<Option<Place>>,
+    /// The message that is being written in place.
+    pub(super) reserved: Mutex<Option<Reserved>>,
     receiver: Mutex<Option<Receiver>>,
-    session: Mutex<Option<crate::sync::Arc<Session>>>,
-    /// Whether a connection began whose end was not told.
+    /// What keeps the message that is being read in place where it is.
+    pub(super) lent: Mutex<Option<Lent>>,
+    session: Mutex<Option<Shared<Session>>>,
+    /// Whether a connection began whose end was not reported.
     connected: AtomicBool,
 }
 
 pub(super) struct Receiver {
     pub(super) half: ReceiveHalf,
-    /// Messages whose loss was told.
+    /// Messages whose loss was reported.
     told: u64,
-    /// The message that is being read where it lies.
+    /// The message that is being read in place.
     pub(super) borrowed: Option<Borrowed>,
-    /// The ends of messages that are received together.
+    /// Where messages end that are received together.
     pub(super) ends: Vec<usize>,
+}
+
+/// A message that C writes before it is sent.
+pub(super) struct Reserved {
+    /// The sender knows whether nothing else was sent since.
+    pub(super) place: Place,
+    pub(super) session: u32,
+    pub(super) memory: Lent,
+}
+
+/// The memory that C has the address of.
+pub(super) enum Lent {
+    /// The session's own section.
+    Section(#[allow(dead_code)] Shared<Session>), // Held, not used.
+    /// In place of a section that the next session uses too.
+    Copy(Box<[u64]>),
+}
+
+impl Lent {
+    pub(super) fn copy(size: usize) -> Self {
+        Lent::Copy(vec![0; size.div_ceil(8)].into())
+    }
+
+    /// The bytes of a copy.
+    pub(super) fn bytes(&mut self, size: usize) -> Option<&mut [u8]> {
+        match self {
+            Lent::Section(_) => None,
+            // SAFETY: a `u64` has no invalid bytes, and there are at least `size` of them.
+            Lent::Copy(words) => Some(unsafe {
+                std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size.min(words.len() * 8))
+            }),
+        }
+    }
 }
 
 /// A server for one client.
@@ -116,31 +163,30 @@ pub struct ClientHandle(pub(super) Ends);
 
 impl Ends {
     pub(super) fn server(server: SharedServer, callbacks: shm_callbacks_t) -> Self {
-        let channel = server.channel().clone();
-        Ends::new(Side::Server, channel, Some(server), callbacks)
+        let interrupt = server.interrupter().0;
+        let current = Some(server.current());
+        Ends { current, server: Mutex::new(Some(server)), ..Ends::new(Side::Server, interrupt, callbacks) }
     }
 
     pub(super) fn client(client: SharedClient, callbacks: shm_callbacks_t) -> Outcome<Self> {
         let (sender, receiver) = client.take().ok_or(ShmError::NotConnected)?;
-        let ends = Ends::new(Side::Client, sender.session.channel.clone(), None, callbacks);
+        let ends = Ends::new(Side::Client, sender.interrupter().0, callbacks);
         ends.begin(sender, receiver);
         Ok(ends)
     }
 
-    fn new(
-        side: Side,
-        channel: crate::sync::Arc<Channel>,
-        server: Option<SharedServer>,
-        callbacks: shm_callbacks_t,
-    ) -> Self {
+    fn new(side: Side, interrupt: Shared<Interrupt>, callbacks: shm_callbacks_t) -> Self {
         Ends {
             side,
-            channel,
+            interrupt,
             callbacks,
-            server: Mutex::new(server),
+            gate: Gate::default(),
+            current: None,
+            server: Mutex::new(None),
             sender: Mutex::new(None),
-            place: Mutex::new(None),
+            reserved: Mutex::new(None),
             receiver: Mutex::new(None),
+            lent: Mutex::new(None),
             session: Mutex::new(None),
             connected: AtomicBool::new(false),
         }
@@ -148,7 +194,7 @@ impl Ends {
 
     fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
         *locked(&self.session) = Some(half.session.clone());
-        // Calls on the session before have ended with it.
+        // Calls on the session before end first.
         *locked(&self.sender) = Some(sender);
         *locked(&self.receiver) = Some(Receiver { half, told: 0, borrowed: None, ends: Vec::new() });
         self.connected.store(true, Ordering::Release);
@@ -156,22 +202,43 @@ impl Ends {
         self.call(|all| all.on_connect, |call, user| unsafe { call(user) });
     }
 
-    /// Calls a callback, if there is one. No lock is held.
-    fn call<F>(&self, which: impl FnOnce(&shm_callbacks_t) -> Option<F>, call: impl FnOnce(F, *mut c_void)) {
-        if let Some(callback) = which(&self.callbacks) {
-            in_callback(self, || call(callback, self.callbacks.user_data));
+    /// Drops the halves of the last session, when no call is inside of them any more.
+    fn drop_halves(&self) {
+        *locked(&self.sender) = None;
+        *locked(&self.receiver) = None;
+        *locked(&self.session) = None;
+    }
+
+    /// A server's channel, for its handles.
+    pub(super) fn current(&self) -> Outcome<&Current> {
+        Ok(self.current.as_deref().ok_or(ShmError::NotConnected)?)
+    }
+
+    /// What holds a message in place that C has the address of.
+    pub(super) fn lend(&self, session: &Shared<Session>, size: usize) -> Lent {
+        if session.channel.side == Side::Server && session.channel.lasts() {
+            Lent::copy(size)
+        } else {
+            Lent::Section(session.clone())
         }
     }
 
-    pub(super) fn session(&self) -> Outcome<crate::sync::Arc<Session>> {
+    /// Calls a callback, if there is one. No lock is held.
+    fn call<F>(&self, which: impl FnOnce(&shm_callbacks_t) -> Option<F>, call: impl FnOnce(F, *mut c_void)) {
+        if let Some(callback) = which(&self.callbacks) {
+            self.gate.run(|| call(callback, self.callbacks.user_data));
+        }
+    }
+
+    pub(super) fn session(&self) -> Outcome<Shared<Session>> {
         Ok(locked(&self.session).clone().ok_or(ShmError::NotConnected)?)
     }
 
     pub(super) fn interrupter(&self) -> Interrupter {
-        Interrupter(self.channel.interrupt.clone())
+        Interrupter(self.interrupt.clone())
     }
 
-    /// Tells what a call's outcome says about the connection.
+    /// Reports what a call's outcome says about the connection.
     pub(super) fn tell<T>(&self, outcome: Result<T>) -> Outcome<T> {
         if let Err(error) = &outcome {
             let over =
@@ -289,33 +356,30 @@ impl Ends {
         Err(if milliseconds == 0 { ShmError::QueueEmpty } else { ShmError::Timeout }.into())
     }
 
-    pub(super) fn accept(&self, accept: impl FnOnce(&mut SharedServer) -> Result<()>) -> Outcome {
-        let halves = {
+    pub(super) fn accept(&self, timeout: Option<Duration>, by_event: bool) -> Outcome {
+        self.report_end();
+        let (sender, receiver) = {
             let mut server = locked(&self.server);
             let server = server.as_mut().ok_or(ShmError::NotConnected)?;
-            if self.session().is_ok_and(|session| session.check_process().is_ok()) {
-                return Err(ShmError::AlreadyConnected.into());
-            }
-            accept(server)?;
+            server.accept(timeout, by_event, &mut || self.drop_halves())?;
             server.take().ok_or(ShmError::NotConnected)?
         };
-        // Whoever had not looked since the session before ended is told of that first.
-        let _ = self.tell::<()>(Err(ShmError::NotConnected));
-        self.begin(halves.0, halves.1);
+        self.begin(sender, receiver);
         Ok(())
+    }
+
+    /// Reports how the last session ended, where no call has found out.
+    fn report_end(&self) {
+        if let Ok(session) = self.session() {
+            if let Err(over) = session.check_process() {
+                // Reported by a callback, and not by this call.
+                let _ = self.tell::<()>(Err(over));
+            }
+        }
     }
 
     pub(super) fn is_connected(&self) -> bool {
         self.session().is_ok_and(|session| session.check_process().is_ok())
-    }
-
-    /// Ends the session, and what is being waited for. Returns how many of this thread's calls are inside callbacks.
-    pub(super) fn end(&self) -> usize {
-        self.interrupter().interrupt();
-        if let (Side::Server, Ok(session)) = (self.side, self.session()) {
-            session.disconnect();
-        }
-        own_callbacks(self)
     }
 
     pub(super) fn stats(&self) -> Outcome<shm_stats_t> {
@@ -342,7 +406,7 @@ impl Ends {
     /// Each is NULL or good for what it says.
     pub(super) unsafe fn peer(&self, process_id: *mut u32, user: *mut c_char, size: u32) -> Outcome {
         let peer = self.session()?.peer.identity();
-        // SAFETY: by the caller.
+        // SAFETY: by the caller; both were cleared.
         unsafe {
             if !process_id.is_null() {
                 process_id.write(peer.process_id);
@@ -352,3 +416,43 @@ impl Ends {
         Ok(())
     }
 }
+
+impl Closable for Ends {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn end(&self) -> bool {
+        self.interrupt.stop();
+        if let (Side::Server, Ok(session)) = (self.side, self.session()) {
+            session.disconnect();
+        }
+        true
+    }
+
+    fn own_calls(&self) -> usize {
+        // Each callback runs inside a call.
+        self.gate.depth()
+    }
+}
+
+macro_rules! closable {
+    ($handle:ident) => {
+        impl Closable for $handle {
+            fn gate(&self) -> &Gate {
+                self.0.gate()
+            }
+
+            fn end(&self) -> bool {
+                self.0.end()
+            }
+
+            fn own_calls(&self) -> usize {
+                self.0.own_calls()
+            }
+        }
+    };
+}
+
+closable!(ServerHandle);
+closable!(ClientHandle);

@@ -37,25 +37,73 @@ fn line_30_a_panic_becomes_a_code() {
     assert_told();
 }
 
+/// A handle that may panic when it is closed.
+#[derive(Default)]
+struct Plain {
+    panics: bool,
+    gate: Gate,
+}
+
+impl Closable for Plain {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn end(&self) -> bool {
+        assert!(!self.panics, "while closing");
+        true
+    }
+
+    fn own_calls(&self) -> usize {
+        self.gate.depth()
+    }
+}
+
 #[test]
 fn line_30_after_a_panic_the_handle_can_be_closed() {
     forget_the_last();
-    let handle = returning_handle(|| Ok(5u32));
+    let handle = returning_handle(|| Ok(Plain::default()));
     let call = || {
         // SAFETY: the handle isn't closed yet.
-        returning_code(|| unsafe { enter(handle).map(|inside| assert_eq!(*inside, 7)) })
+        returning_code(|| unsafe { enter(handle).map(|inside| assert!(inside.panics)) })
     };
     assert_eq!(call(), SHM_ERROR_INTERNAL);
     assert_told();
     // Were the call still counted as one that holds the handle, this would wait for ever.
     // SAFETY: it's the last use of the handle.
-    unsafe { close(handle, |inside| usize::from(*inside != 5)) };
+    unsafe { close(handle) };
     assert_eq!(shm_last_error(), SHM_SUCCESS);
     // And a panic while closing.
-    let handle = returning_handle(|| Ok(5u32));
+    let handle = returning_handle(|| Ok(Plain { panics: true, ..Plain::default() }));
     // SAFETY: as above.
-    unsafe { close(handle, |_| panic!("while closing")) };
+    unsafe { close(handle) };
     assert_told();
+}
+
+#[test]
+fn a_gate_that_is_shut_lets_no_callback_begin_and_waits_for_those_of_other_threads() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let (gate, called) = (Gate::default(), AtomicU32::new(0));
+    let (entered, inside) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            gate.run(|| {
+                entered.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+                called.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        inside.recv().unwrap();
+        // From inside a callback of its own too.
+        gate.run(|| {
+            assert_eq!(gate.depth(), 1);
+            gate.shut(true);
+            assert_eq!(called.load(Ordering::Relaxed), 1);
+            gate.run(|| panic!("a callback after the end"));
+        });
+        assert_eq!(gate.depth(), 0);
+        gate.run(|| panic!("a callback after the end"));
+    });
 }
 
 /// Every function that C can call guards itself or is another one, save those that only hand out what is fixed.

@@ -6,6 +6,7 @@
 use super::ends::*;
 use super::options::*;
 use super::*;
+use crate::channel::Channel;
 
 /// Starts a server under a name. `callbacks` may be NULL; they are copied.
 ///
@@ -67,7 +68,7 @@ pub unsafe extern "C" fn shm_server_wait_for_client(
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.accept(|server| server.wait_for_client(time)) })
+    returning_code(|| unsafe { enter(handle)?.0.accept(time, true) })
 }
 
 /// As shm_server_wait_for_client, for a client that doesn't signal its request: looks into the section every
@@ -79,7 +80,7 @@ pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.accept(|server| server.wait_for_client_noevent(time)) })
+    returning_code(|| unsafe { enter(handle)?.0.accept(time, false) })
 }
 
 /// Ends the session with the present client, which learns of it at once, and receives first what was sent.
@@ -205,7 +206,11 @@ pub unsafe extern "C" fn shm_server_peer(
     user_size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.peer(process_id, user, user_size) })
+    returning_code(|| unsafe {
+        clear(process_id);
+        put_text("", user, user_size);
+        enter(handle)?.0.peer(process_id, user, user_size)
+    })
 }
 
 /// The session's figures. Waits while another thread waits in a call to send or to receive. SHM_ERROR_NOT_CONNECTED: there
@@ -213,7 +218,10 @@ pub unsafe extern "C" fn shm_server_peer(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stats(handle: *const ServerHandle, out: *mut shm_stats_t) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { put(enter(handle)?.0.stats()?, out, "the place for the figures") })
+    returning_code(|| unsafe {
+        clear(out);
+        put(enter(handle)?.0.stats()?, out, "the place for the figures")
+    })
 }
 
 /// Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until shm_server_resume. What doesn't need to
@@ -247,9 +255,12 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
 ) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe {
+        clear(out);
         let inside = enter(handle)?;
         let session = inside.0.session().ok();
-        let Some(handles) = inside.0.channel.export(session.as_deref()) else { return Ok(false) };
+        let Some(handles) = inside.0.current()?.hold(|channel| channel.export(session.as_deref())) else {
+            return Ok(false);
+        };
         let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
         put(handles, out, "the place for the handles")?;
         Ok(true)
@@ -268,7 +279,8 @@ pub unsafe extern "C" fn shm_server_client_handles(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        let handles = enter(handle)?.0.channel.client_handles()?;
+        clear(out);
+        let handles = enter(handle)?.0.current()?.hold(Channel::client_handles)?;
         put(handles.into(), out, "the place for the handles")
     })
 }
@@ -278,7 +290,7 @@ pub unsafe extern "C" fn shm_server_client_handles(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) -> isize {
     // SAFETY: by the caller.
-    returning(0, || unsafe { Ok(enter(handle)?.0.channel.section_handle()) })
+    returning(0, || unsafe { Ok(enter(handle)?.0.current()?.hold(Channel::section_handle)) })
 }
 
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
@@ -290,5 +302,5 @@ pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) 
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop(handle: *mut ServerHandle) {
     // SAFETY: by the caller.
-    unsafe { close(handle, |handle| handle.0.end()) }
+    unsafe { close(handle) }
 }

@@ -79,9 +79,9 @@ impl<H: MultiClientHandler + ?Sized> MultiClientHandler for Arc<H> {
 /// How a client of a multi-client server behaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultiClientOptions {
-    /// How long `connect` waits for the server, and to be accepted: 5 s.
+    /// How long `connect` waits for the server, to be accepted, and for a slot whose last client has left: 5 s.
     pub lobby_timeout: Duration,
-    /// How long it waits then until the server's handler knows the client: 5 s.
+    /// How long it waits then until the server's handler has been called for the client: 5 s.
     pub slot_timeout: Duration,
     /// As [`MultiOptions::poll_timeout`](crate::MultiOptions::poll_timeout): zero, the default, means that nothing
     /// polls.
@@ -104,7 +104,7 @@ impl Default for MultiClientOptions {
 /// A client of a [`MultiServer`](crate::MultiServer), in the background. Dropping it [stops](Self::stop) it. For an
 /// example see there. It doesn't connect again by itself: make another one.
 pub struct MultiClient {
-    auto: Auto,
+    pub(crate) auto: Auto,
     slot: u32,
     connected: Arc<AtomicBool>,
 }
@@ -114,7 +114,10 @@ impl MultiClient {
     /// one's.
     ///
     /// # Errors
-    /// [`ShmError::NoFreeSlot`]. Else those of [`SharedClient::connect`].
+    /// - [`ShmError::NoFreeSlot`]: each slot has a client that is there; or none came free within `lobby_timeout`, of those
+    ///   whose client has left.
+    /// - [`ShmError::Interrupted`]: by the [`interrupter`](ClientOptions::interrupter) of the options.
+    /// - Else those of [`SharedClient::connect`].
     pub fn connect<H: MultiClientHandler + ?Sized>(
         name: &str,
         handler: Arc<H>,
@@ -129,13 +132,16 @@ impl MultiClient {
         options: MultiClientOptions,
         client: ClientOptions,
     ) -> Result<Self> {
+        // The worker's own; the caller's, if there is one, ends the attempt to connect.
         let interrupter = Interrupter::new()?;
-        let mut client = client.interrupter(interrupter.clone());
+        let mut client = client.into_own_interrupter(interrupter.clone());
         client.multi = true;
+        let connecting = client.connect_interrupter.clone().unwrap_or_else(|| interrupter.clone());
+        let lobby = Deadline::after(Some(options.lobby_timeout));
         let client = SharedClient::connect_with(name, options.lobby_timeout, client)?;
         let halves = client.take().ok_or(ShmError::NotConnected)?;
         fail_point!("claim.accepted");
-        let slot = await_slot(&halves.1.session, Deadline::after(Some(options.slot_timeout)))?;
+        let slot = await_slot(&halves.1.session, lobby, options.slot_timeout, &connecting)?;
         fail_point!("claim.told");
         let auto_options = AutoOptions {
             wait_timeout: options.poll_timeout,
@@ -192,36 +198,73 @@ impl MultiClient {
         self.connected.load(Ordering::Acquire)
     }
 
-    /// Hands over what has arrived, leaves, and waits for the worker's end. No call to the handler comes afterwards.
-    /// From a handler's call it returns at once, and the worker ends after that call and `on_disconnect`.
+    /// Hands over what has arrived, leaves, and waits for the worker's end. The handler is not called after this has
+    /// returned.
+    ///
+    /// Two kinds of calls do not wait: one from the client's own handler, to which nothing more is handed over except
+    /// `on_disconnect`; and one from another endpoint's handler whose end this client's handler waits for.
     pub fn stop(&self) {
         self.auto.stop();
     }
+
+    /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has arrived is
+    /// handed over, and `on_disconnect` comes last.
+    pub fn request_stop(&self) {
+        self.auto.request_stop();
+    }
+
+    /// As [`stop`](Self::stop), waiting at most this long.
+    ///
+    /// # Errors
+    /// - [`ShmError::Timeout`]: the worker has not ended yet. It will.
+    /// - [`ShmError::NotReady`]: this call must not wait for it, as said at `stop`.
+    /// - [`ShmError::Forked`].
+    pub fn stop_timeout(&self, timeout: Duration) -> Result<()> {
+        self.auto.stop_timeout(timeout)
+    }
 }
 
-/// Waits until the server has told the slot.
-fn await_slot(session: &Session, deadline: Deadline) -> Result<u32> {
-    /// The event may be missed, since it also tells of the acceptance: a second lock.
+/// Waits until the server has assigned the slot. While the server waits for one to come free, that counts as waiting for the
+/// server; the slot's own time begins after it.
+fn await_slot(
+    session: &Session,
+    lobby: Deadline,
+    slot_timeout: Duration,
+    interrupter: &Interrupter,
+) -> Result<u32> {
+    /// A safety net: the event may be missed, since it announces the acceptance too.
     const BOUND: Duration = Duration::from_millis(50);
     let channel = &session.channel;
-    let told = || match channel.view.slot().load(Ordering::Acquire) {
+    let assigned = || match channel.view.slot().load(Ordering::Acquire) {
         0 => Ok(None),
         NO_SLOT => Err(ShmError::NoFreeSlot),
         word => u32::try_from(word - FIRST_SLOT).map(Some).map_err(|_| ShmError::Corrupted),
     };
+    let mut deadline = Deadline::after(Some(slot_timeout));
     loop {
-        if let Some(slot) = told()? {
+        if let Some(slot) = assigned()? {
             return Ok(slot);
         }
         if let Err(over) = session.check_process() {
-            // What was told last counts.
-            return told()?.ok_or(over);
+            // What the server assigned last counts.
+            return assigned()?.ok_or(over);
+        }
+        let awaits_slot = channel.view.slot_awaited().load(Ordering::Acquire) != 0;
+        if awaits_slot {
+            deadline = Deadline::after(Some(slot_timeout));
+        }
+        if awaits_slot && lobby.has_passed() {
+            return Err(ShmError::NoFreeSlot);
         }
         if deadline.has_passed() {
             return Err(ShmError::Timeout);
         }
-        let mut objects = Vec::with_capacity(2);
+        if interrupter.is_interrupted() {
+            return Err(ShmError::Interrupted);
+        }
+        let mut objects = Vec::with_capacity(3);
         objects.extend(channel.events.as_ref().map(|events| Waitable::Event(events.acknowledge())));
+        objects.push(Waitable::Event(interrupter.0.event()));
         objects.extend(session.peer.process().map(Waitable::Process));
         sys::wait_any(&objects, deadline.remaining(Some(BOUND)))?;
     }

@@ -4,7 +4,9 @@
 #![allow(clippy::missing_safety_doc)]
 #![allow(non_camel_case_types)] // The names are C's.
 
-use super::{MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer};
+use super::{
+    ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
+};
 use crate::auto::DisconnectReason;
 use crate::error::ShmError;
 use crate::ffi::options::{self, *};
@@ -87,77 +89,114 @@ unsafe impl Send for shm_multi_client_callbacks_t {}
 unsafe impl Sync for shm_multi_client_callbacks_t {}
 
 /// A server for many clients.
-pub struct MultiServerHandle(MultiServer);
+pub struct MultiServerHandle(MultiServer, Arc<Gate>);
 
 /// A client of a server for many clients.
-pub struct MultiClientHandle(MultiClient);
+pub struct MultiClientHandle(MultiClient, Arc<Gate>);
+
+impl Closable for MultiServerHandle {
+    fn gate(&self) -> &Gate {
+        &self.1
+    }
+
+    fn end(&self) -> bool {
+        may_wait(self.0.stop_and_wait(), &self.1)
+    }
+
+    fn own_calls(&self) -> usize {
+        // The threads' callbacks are inside no call.
+        0
+    }
+}
+
+impl Closable for MultiClientHandle {
+    fn gate(&self) -> &Gate {
+        &self.1
+    }
+
+    fn end(&self) -> bool {
+        may_wait(self.0.auto.stop(), &self.1)
+    }
+
+    fn own_calls(&self) -> usize {
+        0
+    }
+}
 
 fn bound(milliseconds: u32) -> Duration {
     // Zero has no bound there, as "for ever" has none.
     timeout(milliseconds).unwrap_or(Duration::ZERO)
 }
 
-impl MultiHandler for shm_multi_callbacks_t {
-    fn on_client_connect(&self, client_id: u32) {
-        if let Some(call) = self.on_client_connect {
-            // SAFETY: C says that its callbacks may be called on the server's threads.
-            unsafe { call(client_id, self.user_data) }
-        }
+/// What the threads of an endpoint call for C.
+struct Adapter<T> {
+    callbacks: T,
+    gate: Arc<Gate>,
+}
+
+impl<T> Adapter<T> {
+    fn new(callbacks: T) -> (Arc<Self>, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (Arc::new(Adapter { callbacks, gate: gate.clone() }), gate)
     }
 
-    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
-        note_reason(reason);
-        if let Some(call) = self.on_client_disconnect {
-            // SAFETY: as above.
-            unsafe { call(client_id, self.user_data) }
-        }
-    }
-
-    fn on_message(&self, client_id: u32, data: &[u8]) {
-        if let Some(call) = self.on_message {
-            // SAFETY: as above.
-            unsafe { call(client_id, data.as_ptr().cast(), data.len() as u32, self.user_data) }
-        }
-    }
-
-    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
-        let code = note(error.into());
-        if let Some(call) = self.on_error {
-            // SAFETY: as above.
-            unsafe { call(client_id.unwrap_or(SHM_NO_CLIENT), code, self.user_data) }
+    fn call<F>(&self, which: impl FnOnce(&T) -> Option<F>, call: impl FnOnce(F, &T)) {
+        if let Some(callback) = which(&self.callbacks) {
+            self.gate.run(|| call(callback, &self.callbacks));
         }
     }
 }
 
-impl MultiClientHandler for shm_multi_client_callbacks_t {
+// SAFETY of the calls below: C says that its callbacks may be called on the server's threads.
+impl MultiHandler for Adapter<shm_multi_callbacks_t> {
+    fn on_client_connect(&self, client_id: u32) {
+        // SAFETY: as above.
+        self.call(|all| all.on_client_connect, |call, all| unsafe { call(client_id, all.user_data) });
+    }
+
+    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
+        note_reason(reason);
+        // SAFETY: as above.
+        self.call(|all| all.on_client_disconnect, |call, all| unsafe { call(client_id, all.user_data) });
+    }
+
+    fn on_message(&self, client_id: u32, data: &[u8]) {
+        let (bytes, size) = (data.as_ptr().cast(), data.len() as u32);
+        // SAFETY: as above.
+        self.call(|all| all.on_message, |call, all| unsafe { call(client_id, bytes, size, all.user_data) });
+    }
+
+    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
+        let code = note(error.into());
+        let client_id = client_id.unwrap_or(SHM_NO_CLIENT);
+        // SAFETY: as above.
+        self.call(|all| all.on_error, |call, all| unsafe { call(client_id, code, all.user_data) });
+    }
+}
+
+// SAFETY of the calls below: C says that its callbacks may be called on the worker.
+impl MultiClientHandler for Adapter<shm_multi_client_callbacks_t> {
     fn on_connect(&self, slot_id: u32) {
-        if let Some(call) = self.on_connect {
-            // SAFETY: C says that its callbacks may be called on the worker.
-            unsafe { call(slot_id, self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_connect, |call, all| unsafe { call(slot_id, all.user_data) });
     }
 
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
         note_reason(reason);
-        if let Some(call) = self.on_disconnect {
-            // SAFETY: as above.
-            unsafe { call(self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_disconnect, |call, all| unsafe { call(all.user_data) });
     }
 
     fn on_message(&self, data: &[u8]) {
-        if let Some(call) = self.on_message {
-            // SAFETY: as above.
-            unsafe { call(data.as_ptr().cast(), data.len() as u32, self.user_data) }
-        }
+        let (bytes, size) = (data.as_ptr().cast(), data.len() as u32);
+        // SAFETY: as above.
+        self.call(|all| all.on_message, |call, all| unsafe { call(bytes, size, all.user_data) });
     }
 
     fn on_error(&self, error: ShmError) {
         let code = note(error.into());
-        if let Some(call) = self.on_error {
-            // SAFETY: as above.
-            unsafe { call(code, self.user_data) }
-        }
+        // SAFETY: as above.
+        self.call(|all| all.on_error, |call, all| unsafe { call(code, all.user_data) });
     }
 }
 
@@ -223,7 +262,8 @@ pub unsafe extern "C" fn shm_multi_server_start_with_options(
             chosen.clients_per_worker = clients;
         }
         let channel = server_options(ring_size, channel_options)?;
-        Ok(MultiServerHandle(channel.start_multi(name, Arc::new(callbacks), chosen)?))
+        let (handler, gate) = Adapter::new(callbacks);
+        Ok(MultiServerHandle(channel.start_multi(name, handler, chosen)?, gate))
     })
 }
 
@@ -279,12 +319,70 @@ pub unsafe extern "C" fn shm_multi_server_broadcast(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
+        clear(sent);
         let count = enter(handle)?.0.broadcast(bytes(data, size)?)?;
         if !sent.is_null() {
             sent.write(count);
         }
         Ok(())
     })
+}
+
+/// The session of the client that has a slot: it, and no client after it. 0: the slot has none; NULL: 0. Inside a callback
+/// for a slot, on_client_disconnect included, it is that client's. Any thread.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_session(handle: *const MultiServerHandle, client_id: u32) -> u64 {
+    // SAFETY: by the caller.
+    returning(0, || unsafe { Ok(enter(handle)?.0.client(client_id).map_or(0, ClientId::to_bits)) })
+}
+
+/// As shm_multi_server_send_to, to the client of that session alone: for an answer that takes longer than a callback, so that
+/// it reaches no other client. SHM_ERROR_NOT_CONNECTED: the session is over.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_send_to_session(
+    handle: *mut MultiServerHandle,
+    session: u64,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        done(inside.0.send_to(session_of(session)?, bytes(data, size)?).map(drop))
+    })
+}
+
+/// As shm_multi_server_send_to_session, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_try_send_to_session(
+    handle: *mut MultiServerHandle,
+    session: u64,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        done(inside.0.try_send_to(session_of(session)?, bytes(data, size)?))
+    })
+}
+
+/// As shm_multi_server_disconnect_client, of that session alone. SHM_ERROR_NOT_CONNECTED: it is over.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_disconnect_session(
+    handle: *mut MultiServerHandle,
+    session: u64,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        done(inside.0.disconnect_client(session_of(session)?))
+    })
+}
+
+fn session_of(session: u64) -> Outcome<ClientId> {
+    // 0 is none.
+    Ok(ClientId::from_bits(session).ok_or(ShmError::NotConnected)?)
 }
 
 /// Ends a client's session. It receives first what it was sent, on_message what it has sent. SHM_ERROR_NOT_FOUND: the slot
@@ -330,6 +428,7 @@ pub unsafe extern "C" fn shm_multi_server_get_clients(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
+        clear(actual);
         let clients = enter(handle)?.0.connected_clients();
         if ids.is_null() && max != 0 {
             return Err(Failure::Argument("the list of slots"));
@@ -358,24 +457,51 @@ pub unsafe extern "C" fn shm_multi_server_channel_name(
 ) -> u32 {
     // SAFETY: by the caller.
     returning(0, || unsafe {
+        put_text("", buffer, size);
         let name = enter(handle)?.0.channel_name(slot).ok_or(Failure::NoClient)?;
         Ok(put_text(&name, buffer, size))
     })
 }
 
 /// Hands over what has arrived, ends all sessions, waits for the server's threads and frees the handle, which must not be used
-/// afterwards. No callback is called after it returns. NULL does nothing.
+/// afterwards. NULL does nothing.
 ///
-/// From inside a callback of this handle it returns at once, and the threads end after it.
+/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+/// this handle it waits for the callbacks that other threads of the server are in, and no longer: that callback is the last;
+/// the threads end after it, and the handle is freed then. From a callback of another handle it waits too, unless a
+/// callback of this one waits for the end of that other handle.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
     // SAFETY: by the caller.
-    unsafe {
-        close(handle, |handle| {
-            handle.0.stop();
-            0
-        })
-    }
+    unsafe { close(handle) }
+}
+
+/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_server_stop. What has arrived is
+/// handed over, and on_client_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+/// thread free it. Does nothing in a fork.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_request_stop(handle: *mut MultiServerHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.request_stop();
+        Ok(())
+    })
+}
+
+/// As shm_multi_server_stop, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+/// called this that cannot wait for it, as said at shm_multi_server_stop.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_server_stop_timeout(
+    handle: *mut MultiServerHandle,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
+        close(handle);
+        Ok(())
+    })
 }
 
 /// The defaults. Any thread.
@@ -441,7 +567,8 @@ pub unsafe extern "C" fn shm_multi_client_connect_with_options(
             chosen.recv_batch = options.recv_batch as usize;
         }
         let channel = client_options(ring_size, channel_options)?;
-        Ok(MultiClientHandle(channel.connect_multi(name, Arc::new(callbacks), chosen)?))
+        let (handler, gate) = Adapter::new(callbacks);
+        Ok(MultiClientHandle(channel.connect_multi(name, handler, chosen)?, gate))
     })
 }
 
@@ -496,16 +623,41 @@ pub unsafe extern "C" fn shm_multi_client_is_connected(handle: *const MultiClien
 }
 
 /// Hands over what has arrived, leaves the server, waits for the worker's end and frees the handle, which must not be used
-/// afterwards. No callback is called after it returns. NULL does nothing.
+/// afterwards. NULL does nothing.
 ///
-/// From inside a callback of this handle it returns at once, and the worker ends after that callback.
+/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
+/// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
+/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_disconnect(handle: *mut MultiClientHandle) {
     // SAFETY: by the caller.
-    unsafe {
-        close(handle, |handle| {
-            handle.0.stop();
-            0
-        })
-    }
+    unsafe { close(handle) }
+}
+
+/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_client_disconnect. What has arrived is
+/// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+/// thread free it. Does nothing in a fork.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_request_disconnect(handle: *mut MultiClientHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.request_stop();
+        Ok(())
+    })
+}
+
+/// As shm_multi_client_disconnect, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
+/// called this that cannot wait for it, as said at shm_multi_client_disconnect.
+#[no_mangle]
+pub unsafe extern "C" fn shm_multi_client_disconnect_timeout(
+    handle: *mut MultiClientHandle,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
+        close(handle);
+        Ok(())
+    })
 }

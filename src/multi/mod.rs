@@ -18,10 +18,12 @@ mod client;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
 mod server;
+mod slots;
 mod worker;
 
 pub use client::{MultiClient, MultiClientHandler, MultiClientOptions};
 pub use server::MultiServer;
+pub use slots::ClientId;
 
 use crate::auto::DisconnectReason;
 use crate::error::ShmError;
@@ -116,5 +118,11 @@ impl Default for MultiOptions {
             recv_batch: 64,
             clients_per_worker: MOST_CLIENTS_PER_WORKER,
         }
+    }
+}
+
+impl MultiOptions {
+    fn slots_per_worker(&self) -> u32 {
+        self.clients_per_worker.clamp(1, MOST_CLIENTS_PER_WORKER)
     }
 }

@@ -1,65 +1,55 @@
 //! The server: its slots, and the thread that accepts.
 
+use super::slots::{ClientId, Slots};
 use super::worker::{self, Member, Worker};
-use super::{MultiHandler, MultiOptions, MOST_CLIENTS_PER_WORKER};
+use super::{MultiHandler, MultiOptions};
 use crate::auto::{guarded, worker::bound, DisconnectReason};
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
-use crate::halves::{SendHalf, WriteOutcome};
+use crate::halves::{ReceiveHalf, SendHalf, WriteOutcome};
 use crate::layout::{check_message, FIRST_SLOT, NO_SLOT};
 use crate::naming::ChannelName;
 use crate::options::ServerOptions;
 use crate::server::SharedServer;
 use crate::session::Session;
-use crate::sync::Arc as ChannelArc;
-use crate::sys::{self, Guard, Waitable};
-use crate::waiting::Interrupter;
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle, ThreadId};
+use crate::sys::{self, Waitable};
+use crate::threads::{Threads, Waited};
+use crate::waiting::{Deadline, Interrupter};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The pause before another attempt to make a channel or to accept a client, after one that failed.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
+
+/// Clients that wait for a slot at most. Others are refused.
+const MOST_WAITING: usize = 32;
+
+/// How often the acceptor looks at clients that wait for a slot: they may have given up.
+const WAITING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the threads of a server share.
 pub(super) struct Core {
     handler: Box<dyn MultiHandler>,
     pub(super) options: MultiOptions,
     name: ChannelName,
-    channel_options: ServerOptions,
-    slots: Vec<Mutex<Slot>>,
-    free: Mutex<BTreeSet<u32>>,
-    count: AtomicU32,
+    slots: Slots,
     workers: Vec<Arc<Worker>>,
     /// Ends the waits of the thread of this name, which resets it and looks at what was changed before.
     acceptor: Interrupter,
     stopping: AtomicBool,
     /// Stopped by the handler: nothing more is handed over.
     stopped_by_handler: AtomicBool,
-    /// Threads of the server, which don't wait for each other's end.
-    threads: Mutex<Vec<ThreadId>>,
+    pub(super) threads: Arc<Threads>,
     home: sys::Home,
 }
 
-#[derive(Default)]
-struct Slot {
-    client: Option<Client>,
-}
-
-struct Client {
-    sender: SendHalf,
-    session: ChannelArc<Session>,
-    kicked: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// A client that was accepted and has no slot yet.
+type Accepted = (SendHalf, ReceiveHalf);
 
 impl Core {
-    /// Calls the handler. What it panics with is reported to it; if it panics at that, so be it.
+    /// Calls the handler. What it panics with is reported to it; a panic in that call is ignored.
     pub(super) fn call(&self, client: Option<u32>, call: impl FnOnce(&dyn MultiHandler)) {
         let handler = &*self.handler;
         if let Err(error) = guarded(|| call(handler)) {
@@ -75,90 +65,60 @@ impl Core {
         self.stopped_by_handler.load(Ordering::Acquire)
     }
 
-    fn on_own_thread(&self) -> bool {
-        lock(&self.threads).contains(&thread::current().id())
-    }
-
-    pub(super) fn register_thread(&self) {
-        lock(&self.threads).push(thread::current().id());
-    }
-
-    fn slot(&self, slot: u32) -> Result<MutexGuard<'_, Slot>> {
-        if !self.home.is_here() {
-            return Err(ShmError::Forked);
+    fn check_process(&self) -> Result<()> {
+        if self.home.is_here() {
+            Ok(())
+        } else {
+            Err(ShmError::Forked)
         }
-        Ok(lock(self.slots.get(slot as usize).ok_or(ShmError::NotConnected)?))
     }
 
     fn worker(&self, slot: u32) -> &Arc<Worker> {
-        &self.workers[(slot / self.per_worker()) as usize]
+        &self.workers[(slot / self.options.slots_per_worker()) as usize]
     }
 
-    fn per_worker(&self) -> u32 {
-        self.options.clients_per_worker.clamp(1, MOST_CLIENTS_PER_WORKER)
-    }
-
-    fn send(
-        &self,
-        slot: u32,
-        send: impl FnOnce(&mut SendHalf) -> Result<WriteOutcome>,
-    ) -> Result<WriteOutcome> {
-        let outcome = send(&mut self.slot(slot)?.client.as_mut().ok_or(ShmError::NotConnected)?.sender);
+    fn send<T>(&self, client: ClientId, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Result<T> {
+        self.check_process()?;
+        let outcome = self.slots.with(client, |held| send(&mut held.sender))?;
         if matches!(outcome, Err(ShmError::Corrupted)) {
             // Found here, and the worker may sleep.
-            self.worker(slot).attention.interrupt();
+            self.worker(client.slot()).attention.interrupt();
         }
         outcome
     }
 
-    /// A client is gone: its slot comes free when the handler knows.
+    /// A client is gone: its slot comes free when the handler has been called.
     pub(super) fn retire(&self, member: Member, reason: &DisconnectReason) {
         let slot = member.slot;
-        let client = lock(&self.slots[slot as usize]).client.take();
-        let kicked = client.as_ref().is_some_and(|client| client.kicked);
+        let held = self.slots.vacate(slot);
+        let kicked = held.as_ref().is_some_and(|held| held.kicked);
         let reason = if kicked { &DisconnectReason::Kicked } else { reason };
-        self.count.fetch_sub(1, Ordering::AcqRel);
         member.half.session.disconnect();
         // The last use of the channel.
-        drop((client, member));
+        drop((held, member));
         self.call(Some(slot), |handler| handler.on_client_disconnect_because(slot, reason));
-        lock(&self.free).insert(slot);
+        self.slots.free(slot);
+        // A client may wait for it.
+        self.acceptor.interrupt();
     }
 
     // ------------------------------------------------------------------------------------------- the thread that accepts
 
-    fn accept(self: &Arc<Self>, mut offered: Option<SharedServer>, guard: &ChannelArc<Guard>) {
-        self.register_thread();
+    fn accept(self: &Arc<Self>, mut server: SharedServer) {
+        let mut waiting = VecDeque::new();
         loop {
             self.acceptor.reset();
             if self.is_stopping() {
                 return;
             }
-            let Some(server) = &mut offered else {
-                match SharedServer::offer(&self.name, &self.channel_options, Some(guard.clone())) {
-                    Ok(server) => offered = Some(server),
-                    Err(error) => self.rest(error),
-                }
-                continue;
-            };
-            match server.accept_now() {
+            self.seat(&mut waiting);
+            match server.accept_now(&mut || {}) {
                 Ok(true) => {
-                    let accepted = offered.take();
-                    // First the next one, so that others needn't wait for this one.
-                    offered =
-                        SharedServer::offer(&self.name, &self.channel_options, Some(guard.clone())).ok();
-                    if let Some(accepted) = accepted {
-                        self.admit(accepted);
-                    }
-                    continue;
-                }
-                Ok(false) if guard.is_overdue() => {
-                    // It may still spoil the channel, and must not do so for the next one. If it is but slow, it learns
-                    // that this one is gone, and comes again.
-                    let late = offered.take();
-                    offered =
-                        SharedServer::offer(&self.name, &self.channel_options, Some(guard.clone())).ok();
-                    drop(late);
+                    let accepted = server.take();
+                    // First the next channel, so that other clients needn't wait for this one. Where that fails, the next
+                    // attempt to accept makes it, or reports the error.
+                    let _ = server.prepare_next();
+                    waiting.extend(accepted);
                     continue;
                 }
                 Ok(false) => {}
@@ -168,43 +128,51 @@ impl Core {
                 }
             }
             let mut objects = vec![Waitable::Event(self.acceptor.0.event())];
-            let (knocks, patience) = server.knocks();
-            objects.extend(knocks);
-            let time = patience.into_iter().chain(bound(self.options.poll_timeout)).min();
+            let (clients, patience) = server.wait_for_clients();
+            objects.extend(clients);
+            let look = (!waiting.is_empty()).then_some(WAITING_INTERVAL);
+            let time = [patience, bound(self.options.poll_timeout), look].into_iter().flatten().min();
             if let Err(error) = sys::wait_any(&objects, time) {
                 self.rest(error);
             }
         }
     }
 
-    /// Tells of an error that may be there again at once.
+    /// Reports an error that may be there again at once, and pauses.
     fn rest(&self, error: ShmError) {
         self.call(None, |handler| handler.on_error(None, error));
         let _ = sys::wait_any(&[Waitable::Event(self.acceptor.0.event())], Some(ERROR_PAUSE));
     }
 
-    /// Gives a client its slot, if there is one.
-    fn admit(self: &Arc<Self>, mut accepted: SharedServer) {
-        let Some((sender, half)) = accepted.take() else { return };
-        drop(accepted);
-        let session = half.session.clone();
-        let tell = |word: u64| {
-            session.channel.view.slot().store(word, Ordering::Release);
-            if let Some(events) = &session.channel.events {
-                events.acknowledge().set();
+    /// Gives clients their slots, in the order in which they came. A client for which there is none waits where another has
+    /// left and its slot is about to come free, and is refused otherwise.
+    fn seat(self: &Arc<Self>, waiting: &mut VecDeque<Accepted>) {
+        waiting.retain(|(_, half)| half.session.check_process().is_ok());
+        while !waiting.is_empty() {
+            if let Some(slot) = self.slots.take() {
+                if let Some(client) = waiting.pop_front() {
+                    self.admit(client, slot);
+                }
+            } else if self.slots.is_one_vacating() {
+                for (_, half) in waiting.iter() {
+                    half.session.channel.view.slot_awaited().store(1, Ordering::Release);
+                }
+                while waiting.len() > MOST_WAITING {
+                    waiting.pop_back().iter().for_each(refuse);
+                }
+                return;
+            } else {
+                waiting.drain(..).for_each(|client| refuse(&client));
             }
-        };
-        let slot = lock(&self.free).pop_first();
-        let Some(slot) = slot else {
-            tell(NO_SLOT);
-            session.disconnect();
-            return;
-        };
-        lock(&self.slots[slot as usize]).client =
-            Some(Client { sender, session: session.clone(), kicked: false });
-        self.count.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Gives a client its slot.
+    fn admit(self: &Arc<Self>, (sender, half): Accepted, slot: u32) {
+        let session = half.session.clone();
+        self.slots.hold(slot, sender, session.clone());
         self.call(Some(slot), |handler| handler.on_client_connect(slot));
-        tell(FIRST_SLOT + u64::from(slot));
+        report_slot(&session, FIRST_SLOT + u64::from(slot));
         drop(session);
         let worker = self.worker(slot);
         worker.hand(Member::new(slot, half));
@@ -220,6 +188,27 @@ impl Core {
                 worker::finish(self, member);
             }
         }
+    }
+
+    fn request_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.acceptor.interrupt();
+        for worker in &self.workers {
+            worker.attention.interrupt();
+        }
+    }
+}
+
+/// Lets a client know that there is no slot for it.
+fn refuse((_, half): &Accepted) {
+    report_slot(&half.session, NO_SLOT);
+    half.session.disconnect();
+}
+
+fn report_slot(session: &Session, word: u64) {
+    session.channel.view.slot().store(word, Ordering::Release);
+    if let Some(events) = &session.channel.events {
+        events.acknowledge().set();
     }
 }
 
@@ -254,8 +243,6 @@ impl Core {
 /// ```
 pub struct MultiServer {
     core: Arc<Core>,
-    /// Locked for as long as somebody waits for its end.
-    acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl MultiServer {
@@ -285,62 +272,55 @@ impl MultiServer {
         }
         // The channels' own calls never wait, so that one that nobody sets serves them all.
         let channel_options = channel_options.interrupter(Interrupter::new()?);
-        let offered = SharedServer::offer(&name, &channel_options, None)?;
-        let guard = offered.guard().ok_or(ShmError::HandshakeFailed)?;
-        let workers = slots.div_ceil(options.clients_per_worker.clamp(1, MOST_CLIENTS_PER_WORKER));
+        let server = SharedServer::start_many(&name, channel_options)?;
+        let workers = slots.div_ceil(options.slots_per_worker());
         let workers = (0..workers).map(|_| Worker::new().map(Arc::new)).collect::<Result<_>>()?;
         let core = Arc::new(Core {
             handler: Box::new(handler),
             options,
             name,
-            channel_options,
-            slots: (0..slots).map(|_| Mutex::default()).collect(),
-            free: Mutex::new((0..slots).collect()),
-            count: AtomicU32::new(0),
+            slots: Slots::new(slots),
             workers,
             acceptor: Interrupter::new()?,
             stopping: AtomicBool::new(false),
             stopped_by_handler: AtomicBool::new(false),
-            threads: Mutex::default(),
+            threads: Arc::default(),
             home: sys::Home::here()?,
         });
-        let acceptor = {
-            let core = core.clone();
-            let thread = thread::Builder::new().name("xshm-accept".to_owned());
-            thread.spawn(move || core.accept(Some(offered), &guard))
-        };
-        let acceptor = acceptor.map_err(|error| sys::io_error(&error, "starting a thread"))?;
-        Ok(MultiServer { core, acceptor: Mutex::new(Some(acceptor)) })
+        let acceptor = core.clone();
+        core.threads.spawn("xshm-accept", move || acceptor.accept(server))?;
+        Ok(MultiServer { core })
     }
 
     /// Sends a message to a client, from any thread. Never waits: a full queue evicts its oldest messages.
     ///
+    /// `client` is a slot's number, and means the client that has the slot now; or a [`ClientId`], and means one session. An
+    /// answer that takes longer than a callback goes to a [`ClientId`], so that it reaches no other client: see
+    /// [`client`](Self::client).
+    ///
     /// # Errors
-    /// [`ShmError::NotConnected`]: the slot has no client. Else those of [`SendHalf::send`].
-    pub fn send_to(&self, client_id: u32, message: &[u8]) -> Result<WriteOutcome> {
-        self.core.send(client_id, |sender| sender.send(message))
+    /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. Else those of [`SendHalf::send`].
+    pub fn send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<WriteOutcome> {
+        self.core.send(client.into(), |sender| sender.send(message))
     }
 
     /// As [`send_to`](Self::send_to), if there's room.
     ///
     /// # Errors
     /// As there, and [`ShmError::QueueFull`].
-    pub fn try_send_to(&self, client_id: u32, message: &[u8]) -> Result<()> {
-        let sent = |sender: &mut SendHalf| {
-            sender.try_send(message).map(|()| WriteOutcome { overwritten: 0, was_empty: false })
-        };
-        self.core.send(client_id, sent).map(drop)
+    pub fn try_send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<()> {
+        self.core.send(client.into(), |sender| sender.try_send(message))
     }
 
-    /// Sends a message to every client, and says to how many. One that fails costs the others nothing.
+    /// Sends a message to every client, and returns to how many. One that fails costs the others nothing.
     ///
     /// # Errors
     /// [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`], [`ShmError::Forked`].
     pub fn broadcast(&self, message: &[u8]) -> Result<u32> {
         check_message(message.len(), MAX_MESSAGE_SIZE)?;
         let mut count = 0;
-        for slot in 0..self.core.slots.len() as u32 {
-            match self.core.send(slot, |sender| sender.send(message)) {
+        for slot in 0..self.core.options.max_clients {
+            match self.core.send(slot.into(), |sender| sender.send(message)) {
                 Ok(_) => count += 1,
                 Err(ShmError::Forked) => return Err(ShmError::Forked),
                 Err(_) => {}
@@ -349,36 +329,82 @@ impl MultiServer {
         Ok(count)
     }
 
-    /// Ends a client's session. It receives first what it was sent, the handler what it has sent; then its slot comes
-    /// free, whether it lets go of its channel or not.
+    /// The session of the client that has a slot, to address it and no client after it. `None`: the slot has no client.
+    ///
+    /// Inside a handler's call for a slot, `on_client_disconnect` included, it is that client's.
+    ///
+    /// ```
+    /// use std::sync::{mpsc, Arc, Mutex, OnceLock};
+    /// use xshm::{ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer};
+    /// use xshm::ShmError;
+    ///
+    /// /// Remembers the session that asked, for an answer that takes a while.
+    /// struct Questions(OnceLock<Arc<MultiServer>>, Mutex<mpsc::Sender<ClientId>>);
+    ///
+    /// impl MultiHandler for Questions {
+    ///     fn on_message(&self, client_id: u32, _: &[u8]) {
+    ///         let session = self.0.get().and_then(|server| server.client(client_id));
+    ///         self.1.lock().unwrap().send(session.unwrap()).unwrap();
+    ///     }
+    /// }
+    ///
+    /// struct Quiet;
+    ///
+    /// impl MultiClientHandler for Quiet {}
+    ///
+    /// let (sender, questions) = mpsc::channel();
+    /// let handler = Arc::new(Questions(OnceLock::new(), Mutex::new(sender)));
+    /// let server = Arc::new(MultiServer::start("client-id-example", handler.clone(), MultiOptions::default())?);
+    /// handler.0.set(server.clone()).ok();
+    ///
+    /// let client = MultiClient::connect("client-id-example", Arc::new(Quiet), MultiClientOptions::default())?;
+    /// client.send(b"what is the answer?")?;
+    /// let session = questions.recv().unwrap();
+    /// assert_eq!(session.slot(), 0);
+    /// server.send_to(session, b"42")?;
+    /// client.stop();
+    /// while server.is_client_connected(session) {
+    ///     std::thread::yield_now();
+    /// }
+    /// assert_eq!(server.send_to(session, b"too late"), Err(ShmError::NotConnected));
+    /// # handler.0.get().unwrap().stop();
+    /// # Ok::<(), xshm::ShmError>(())
+    /// ```
+    pub fn client(&self, slot: u32) -> Option<ClientId> {
+        self.core.check_process().ok()?;
+        self.core.slots.session(slot)
+    }
+
+    /// Ends a client's session. The client receives what it was sent, and the handler what the client has sent; then the
+    /// slot comes free, whether the client lets go of its channel or not.
     ///
     /// # Errors
-    /// [`ShmError::NotConnected`]: the slot has no client. [`ShmError::Forked`].
-    pub fn disconnect_client(&self, client_id: u32) -> Result<()> {
-        let session = {
-            let mut slot = self.core.slot(client_id)?;
-            let client = slot.client.as_mut().ok_or(ShmError::NotConnected)?;
-            client.kicked = true;
-            client.session.clone()
-        };
+    /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. [`ShmError::Forked`].
+    pub fn disconnect_client(&self, client: impl Into<ClientId>) -> Result<()> {
+        let client = client.into();
+        self.core.check_process()?;
+        let session = self.core.slots.with(client, |held| {
+            held.kicked = true;
+            held.session.clone()
+        })?;
         session.disconnect();
-        self.core.worker(client_id).attention.interrupt();
+        self.core.worker(client.slot()).attention.interrupt();
         Ok(())
     }
 
     /// The slots that have a client, in order.
     pub fn connected_clients(&self) -> Vec<u32> {
-        (0..self.core.slots.len() as u32).filter(|&slot| self.is_client_connected(slot)).collect()
+        (0..self.core.options.max_clients).filter(|&slot| self.is_client_connected(slot)).collect()
     }
 
     /// How many clients there are.
     pub fn client_count(&self) -> u32 {
-        self.core.count.load(Ordering::Acquire)
+        self.core.slots.count()
     }
 
-    /// Whether a slot has a client, as far as is known: nobody is asked.
-    pub fn is_client_connected(&self, client_id: u32) -> bool {
-        self.core.slot(client_id).is_ok_and(|slot| slot.client.is_some())
+    /// Whether a slot has a client, or whether a session lives, as far as the server knows: it asks no process.
+    pub fn is_client_connected(&self, client: impl Into<ClientId>) -> bool {
+        self.core.check_process().is_ok() && self.core.slots.with(client.into(), |_| ()).is_ok()
     }
 
     /// The name, as it was given.
@@ -389,36 +415,52 @@ impl MultiServer {
     /// What to call a slot's channel in a log: the name with the slot's number behind it. `None`: there's no such slot.
     /// It isn't a name to connect to: all clients connect to [`base_name`](Self::base_name).
     pub fn channel_name(&self, client_id: u32) -> Option<String> {
-        ((client_id as usize) < self.core.slots.len()).then(|| format!("{}.{client_id}", self.base_name()))
+        (client_id < self.core.options.max_clients).then(|| format!("{}.{client_id}", self.base_name()))
     }
 
-    /// Hands over what has arrived, ends all sessions, and waits for the threads' end. No call to the handler comes
-    /// afterwards. From a handler's call it returns at once, and the threads end after it.
+    /// Hands over what has arrived, ends all sessions, and waits for the server's threads. The handler is not called after
+    /// this has returned.
+    ///
+    /// Two kinds of calls do not wait, and return while the threads are still to end: one from the server's own handler,
+    /// to which nothing more is handed over except the ends of the sessions; and one from another endpoint's handler whose
+    /// end this server's handler waits for, since each would wait for the other.
     pub fn stop(&self) {
-        let core = &*self.core;
-        if !core.home.is_here() {
-            return;
+        self.stop_and_wait();
+    }
+
+    pub(crate) fn stop_and_wait(&self) -> Waited {
+        if self.core.threads.is_own() {
+            self.core.stopped_by_handler.store(true, Ordering::Release);
         }
-        let inside = core.on_own_thread();
-        if inside {
-            core.stopped_by_handler.store(true, Ordering::Release);
+        self.stop_within(None)
+    }
+
+    /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has arrived is
+    /// handed over, and all sessions end.
+    pub fn request_stop(&self) {
+        if self.core.home.is_here() {
+            self.core.request_stop();
         }
-        core.stopping.store(true, Ordering::Release);
-        core.acceptor.interrupt();
-        for worker in &core.workers {
-            worker.attention.interrupt();
+    }
+
+    /// As [`stop`](Self::stop), waiting at most this long.
+    ///
+    /// # Errors
+    /// - [`ShmError::Timeout`]: the threads have not ended yet. They will.
+    /// - [`ShmError::NotReady`]: this call must not wait for them, as said at `stop`.
+    /// - [`ShmError::Forked`].
+    pub fn stop_timeout(&self, timeout: Duration) -> Result<()> {
+        self.core.check_process()?;
+        self.stop_within(Some(timeout)).into_result()
+    }
+
+    fn stop_within(&self, timeout: Option<Duration>) -> Waited {
+        // A fork has no such threads.
+        if !self.core.home.is_here() {
+            return Waited::NotFromHere;
         }
-        if inside {
-            return;
-        }
-        // It starts the workers, so it ends first. They catch what a handler panics with.
-        let mut acceptor = lock(&self.acceptor);
-        if let Some(acceptor) = acceptor.take() {
-            let _ = acceptor.join();
-        }
-        for worker in &core.workers {
-            worker.join();
-        }
+        self.core.request_stop();
+        self.core.threads.wait(Deadline::after(timeout))
     }
 }
 

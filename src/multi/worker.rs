@@ -7,8 +7,9 @@ use crate::halves::ReceiveHalf;
 use crate::sync::spin_loop;
 use crate::sys::{self, Waitable};
 use crate::waiting::{Deadline, Interrupter};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, yield_now, JoinHandle};
+use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
 /// As in `session.rs`: a thread that has spun in vain for so long lets others run in between.
@@ -74,8 +75,7 @@ impl Member {
 
     /// Whether the kernel says that the client is there; and has us look what else it may have done.
     fn look_after(&mut self) {
-        // Noted by this; the next attempt finds the session over.
-        let _ = self.half.session.check_process();
+        self.half.session.record_peer_death();
         self.signalled = true;
     }
 
@@ -93,14 +93,14 @@ pub(super) struct Worker {
     pub(super) attention: Interrupter,
     /// Clients that the worker doesn't have yet.
     inbox: Mutex<Vec<Member>>,
-    /// Locked for as long as somebody waits for its end.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Whether the thread was started.
+    started: AtomicBool,
 }
 
 impl Worker {
     pub(super) fn new() -> Result<Self> {
         let attention = Interrupter::new()?;
-        Ok(Worker { attention, inbox: Mutex::default(), thread: Mutex::default() })
+        Ok(Worker { attention, inbox: Mutex::default(), started: AtomicBool::new(false) })
     }
 
     pub(super) fn hand(&self, member: Member) {
@@ -115,25 +115,15 @@ impl Worker {
 
     /// Starts the thread, if it doesn't run. Only the thread that accepts does this.
     pub(super) fn start(self: &Arc<Self>, core: &Arc<Core>) -> Result<()> {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_none() {
-            let (worker, core) = (self.clone(), core.clone());
-            let builder = thread::Builder::new().name("xshm-multi".to_owned());
-            let spawned = builder.spawn(move || worker.run(&core));
-            *thread = Some(spawned.map_err(|error| sys::io_error(&error, "starting a worker"))?);
+        if !self.started.load(Ordering::Relaxed) {
+            let (worker, shared) = (self.clone(), core.clone());
+            core.threads.spawn("xshm-multi", move || worker.run(&shared))?;
+            self.started.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    pub(super) fn join(&self) {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = thread.take() {
-            let _ = thread.join();
-        }
-    }
-
     fn run(&self, core: &Core) {
-        core.register_thread();
         let mut members: Vec<Member> = Vec::new();
         let mut buffer = Vec::new();
         // Whose event is looked at first: another one's each time, so that none hides the others'.
@@ -166,7 +156,8 @@ impl Worker {
                     Err(error) => core.retire(members.swap_remove(at), &DisconnectReason::of(error)),
                 }
             }
-            if busy || core.is_stopping() || self.spin(&members) || arm(&mut members) {
+            let look_after = looked_after + LOOK_AFTER;
+            if busy || core.is_stopping() || self.spin(&members, look_after) || arm(&mut members) {
                 continue;
             }
             first += 1;
@@ -181,8 +172,9 @@ impl Worker {
         }
     }
 
-    /// Looks again and again for a while. Whether that found something.
-    fn spin(&self, members: &[Member]) -> bool {
+    /// Looks again and again for a while, and not beyond the time when the clients' processes are to be looked after.
+    /// Returns whether there is something to do.
+    fn spin(&self, members: &[Member], look_after: Instant) -> bool {
         // The channels of one server have one and the same budget.
         let budget = members.first().map_or(Duration::ZERO, |member| member.half.session.channel.tuning.spin);
         if budget.is_zero() || members.iter().all(|member| member.armed) {
@@ -190,7 +182,10 @@ impl Worker {
         }
         let end = Deadline::after(Some(budget));
         let polite = Deadline::after(Some(SPIN_YIELD_AFTER));
-        while !end.has_passed() && !self.attention.is_interrupted() {
+        while !end.has_passed() {
+            if self.attention.is_interrupted() || Instant::now() >= look_after {
+                return true;
+            }
             if polite.has_passed() {
                 yield_now();
             }
@@ -199,6 +194,10 @@ impl Worker {
                 if members.iter().any(|member| member.half.consumer.looks_ready()) {
                     return true;
                 }
+            }
+            // A client that has left has sent nothing new.
+            if members.iter().any(Member::is_ready) {
+                return true;
             }
         }
         false
@@ -234,8 +233,7 @@ impl Worker {
         match sys::wait_any(&objects, time)?.map(|index| (whose[index], index < ends)) {
             Some((Some(at), is_end)) => {
                 if is_end {
-                    // Noted by this; the next attempt finds the session over.
-                    let _ = members[at].half.session.check_process();
+                    members[at].half.session.record_peer_death();
                 }
                 members[at].signalled = true;
             }

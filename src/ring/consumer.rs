@@ -193,6 +193,14 @@ impl Consumer {
         self.ring.words.place(borrowed.payload, borrowed.run.len)
     }
 
+    /// Copies what was borrowed, as much of it as `to` holds.
+    #[cfg(all(feature = "c-api", not(loom)))]
+    pub(crate) fn copy_out(&self, borrowed: &Borrowed, to: &mut [u8]) {
+        let len = borrowed.run.len.min(to.len());
+        // SAFETY: `to` holds so many bytes, and is memory of this process.
+        unsafe { self.ring.words.read(borrowed.payload, to.as_mut_ptr(), len) };
+    }
+
     /// Takes what was borrowed. `Ok(false)`: it has been taken since.
     #[cfg(not(loom))]
     pub(crate) fn release(&mut self, borrowed: &Borrowed) -> Result<bool, Corrupted> {

@@ -214,9 +214,14 @@ impl Producer {
         Ok(place)
     }
 
+    /// Whether a place is still there: nothing else was sent since.
+    pub(crate) fn has_place(&self, place: Place) -> bool {
+        place.at == self.write_pos
+    }
+
     /// Sends what was written to a place. `false`: the place is no longer there.
     pub(crate) fn commit(&mut self, place: Place) -> bool {
-        if place.at != self.write_pos {
+        if !self.has_place(place) {
             return false;
         }
         self.zero(place.end());

@@ -1,37 +1,38 @@
 //! What stands behind a name.
 //!
-//! A server creates its section and events under names that carry a fresh instance number, and then a symbolic link
-//! from the channel's name to the section:
+//! A server makes a channel of its own for each session. The name leads to the one that it offers now, through two symbolic
+//! links:
 //!
 //! ```text
-//! \Sessions\1\BaseNamedObjects\xshm.link.6e616d65 -> ...\xshm.section.0123456789abcdef.name
-//!                                                    ...\xshm.event.0.0123456789abcdef.name   (0 to 6)
+//! \Sessions\1\BaseNamedObjects\xshm.link.6e616d65 -> ...\xshm.offer.0123456789abcdef.name    kept as long as the server
+//! ...\xshm.offer.0123456789abcdef.name              -> ...\xshm.section.3210fedcba987654.name  made anew for each channel
+//!                                                     ...\xshm.event.0.3210fedcba987654.name   (0 to 6)
+//! ...\xshm.turn.0123456789abcdef.name                  the admission event
 //! ```
 //!
-//! Where one channel after the other stands behind a name (a multi-client server's), the link leads to a second one,
-//! `xshm.offer.<instance>.<name>`, which is made anew each time, and that to the section. Clients take turns at it by the
-//! event `xshm.turn.<instance>.<name>`. The instance is that of the first channel.
-//!
-//! The link has the name's bytes in hexadecimal: Windows compares the names of links without regard to case, those of
+//! The links have the name's bytes in hexadecimal: Windows compares the names of links without regard to case, those of
 //! sections and events with.
 //!
-//! An object's name lives as long as any handle to it. The link's handle is the server's alone: clients pass through
+//! An object's name lives as long as any handle to it. The links' handles are the server's alone: clients pass through
 //! a link when they open the section, without ever holding it, and its access list admits no other user. So the name
-//! is free the moment the server's process ends, however its clients cling to the old section; and creating the link is what
-//! makes a second server fail. It is created last, when everything behind it is ready.
+//! is free the moment the server's process ends, however its clients cling to an old section; and creating the first link is
+//! what makes a second server fail. A client that finds no second link looks again.
+//!
+//! Clients take turns by the admission event, which the server sets once for each channel that it offers: it wakes one of the
+//! clients that wait, in the order in which they came.
 //!
 //! Symbolic links in the session's own directory need no privilege; in the global one
 //! (`Global\`, `\BaseNamedObjects` of session 0) Windows asks for "Create global objects", for sections and links
 //! alike. Tried with Wine 8, which asks for nothing.
 
 use super::{bytes_of, create_event, create_section, object_owner, section_size};
-use super::{Event, Handout, Mapping, Process, Section, User};
+use super::{ClientEnd, Event, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
 use crate::sys::ntapi::*;
-use crate::sys::{Unwatchable, EVENTS};
+use crate::sys::{Clients, Unwatchable, EVENTS};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::size_of;
 use std::ptr;
@@ -41,160 +42,146 @@ use std::time::{Duration, Instant};
 /// The request event's place in a channel's list.
 const REQUEST: usize = 4;
 
-/// What a server has created under a name that nobody can find yet.
+/// What a server makes for a fresh channel that nobody can find yet.
 pub(crate) struct Prepared {
     pub(crate) section: Section,
     pub(crate) events: [Event; EVENTS],
     pub(crate) instance: u64,
-    pub(crate) handout: Handout,
-    pub(crate) announcement: Announcement,
+    pub(crate) client_end: ClientEnd,
+    pub(crate) offer: Offer,
 }
 
-/// The last step: makes what was prepared findable.
-pub(crate) struct Announcement {
+/// The last step for a channel: the name leads to it.
+pub(crate) struct Offer {
+    instance: u64,
+}
+
+/// The owner of a name, until dropped or until the process ends.
+pub(crate) struct Listener {
     name: ChannelName,
-    instance: u64,
+    directory: String,
+    section_security: Vec<u8>,
     event_security: Vec<u8>,
-}
-
-/// Makes a server findable, and keeps others from its name, until dropped or until the process ends.
-pub(crate) struct Guard {
-    /// The channel's name. The open handle is what counts.
+    /// The number in the names of the second link and of the admission event.
+    number: u64,
+    admission: Event,
+    offered: Mutex<Option<OwnedHandle>>,
+    /// The channel's name. The open handle is what counts. The last field: the name comes free when all else is gone.
     _link: OwnedHandle,
-    pointer: Option<Pointer>,
 }
 
-/// The second link of a movable name, which the first one leads to: it is made anew for each channel that stands there.
-struct Pointer {
-    path: String,
-    link: Mutex<Option<OwnedHandle>>,
-    /// The first channel's number, which is in the name of the event too.
-    instance: u64,
-    /// Set once for each channel, which wakes one of the clients that wait for their turn, in the order in which they
-    /// came.
-    turn: Event,
-}
-
-impl Prepared {
-    pub(crate) fn new(name: &ChannelName, access: &Access, size: usize) -> Result<Self> {
+impl Listener {
+    /// Takes a name, if no living server has it.
+    pub(crate) fn bind(name: &ChannelName, access: &Access, _clients: Clients) -> Result<Self> {
         let directory = directory(name)?;
-        let failed = |status| creation_error(status, name, "creating the channel's objects");
         let section_security = security(access, SECTION_ACCESS)?;
         let event_security = security(access, EVENT_ACCESS)?;
+        let number = fresh();
+        let link = link(&link_path(&directory, name), &offer_path(&directory, name, number), name)?;
+        let path = admission_path(&directory, name, number);
+        let attributes = Attributes::new(Some(&path), Some(&event_security));
+        let admission = create_event(&attributes, SYNCHRONIZATION_EVENT)
+            .map_err(|status| creation_error(status, name, "creating the channel's objects"))?;
+        Ok(Listener {
+            name: name.clone(),
+            directory,
+            section_security,
+            event_security,
+            number,
+            admission,
+            offered: Mutex::new(None),
+            _link: link,
+        })
+    }
+
+    /// Makes what a fresh channel consists of, under names of its own.
+    pub(crate) fn prepare(&self, size: usize) -> Result<Prepared> {
+        let Listener { name, directory, .. } = self;
+        let failed = |status| creation_error(status, name, "creating the channel's objects");
         loop {
             let instance = fresh();
-            let path = section_path(&directory, name, instance);
-            let section = match create_section(Some(&path), &section_security, size) {
+            let path = section_path(directory, name, instance);
+            let section = match create_section(Some(&path), &self.section_security, size) {
                 // Another instance of 2^64 has this number: draw again.
                 Err(STATUS_OBJECT_NAME_COLLISION) => continue,
                 other => other.map_err(failed)?,
             };
             let mut events = Vec::with_capacity(EVENTS);
             for index in 0..EVENTS {
-                let path = event_path(&directory, name, instance, index);
-                let attributes = Attributes::new(Some(&path), Some(&event_security));
+                let path = event_path(directory, name, instance, index);
+                let attributes = Attributes::new(Some(&path), Some(&self.event_security));
                 events.push(create_event(&attributes, SYNCHRONIZATION_EVENT).map_err(failed)?);
             }
             let Ok(events) = events.try_into() else { unreachable!("as many as were made") };
-            let announcement = Announcement { name: name.clone(), instance, event_security };
-            return Ok(Prepared { section, events, instance, handout: Handout::new(), announcement });
+            let (client_end, offer) = (ClientEnd::new(), Offer { instance });
+            return Ok(Prepared { section, events, instance, client_end, offer });
         }
     }
-}
 
-impl Guard {
-    /// What to wait for besides the request event: nothing here.
-    pub(crate) fn knocks(&self) -> (Option<&Event>, Option<Duration>) {
+    /// Makes the name lead to a channel. For a moment it leads to none: a client that looks then, looks again.
+    pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
+        let path = offer_path(&self.directory, &self.name, self.number);
+        let target = section_path(&self.directory, &self.name, offer.instance);
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        // The link's name is free when its one handle is closed.
+        *offered = None;
+        *offered = Some(link(&path, &target, &self.name)?);
+        self.admission.set();
+        Ok(())
+    }
+
+    /// Lets the next client have the channel that the name leads to.
+    pub(crate) fn offer_again(&self) {
+        self.admission.set();
+    }
+
+    /// The number of the admission event, by which clients find it.
+    pub(crate) fn admission_number(&self) -> u64 {
+        self.number
+    }
+
+    /// What to wait for besides the request event. Nothing here: clients find the channel by themselves.
+    pub(crate) fn wait_for(&self) -> (Option<&Event>, Option<Duration>) {
         (None, None)
     }
 
-    /// Whether the channel is to be replaced, since a client has it that doesn't use it: nobody is handed anything here.
     pub(crate) fn is_overdue(&self) -> bool {
         false
     }
 
-    /// Whether a client is handed what others were handed before: names lead to it here, which stay.
-    pub(crate) const RENEWS: bool = false;
+    pub(crate) fn keep_turn(&self) {}
 
-    pub(crate) fn served(&self) {}
+    pub(crate) fn pass_turn(&self) {}
 
-    pub(crate) fn next_turn(&self) {}
-
-    pub(crate) fn renew(&self, _section: &Section, _mapping: &Mapping, _handout: &Handout) -> Result<()> {
+    pub(crate) fn hand_over(&self, _section: &Section, _end: &ClientEnd) -> Result<()> {
         Ok(())
     }
 
-    /// Lets in whoever knocks: who may open the names needs nobody for it here.
-    pub(crate) fn admit(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// The process of a hello.
-    pub(crate) fn open_client(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+    /// The process of a request.
+    pub(crate) fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
         Process::open(pid)
     }
 
-    /// Tells those who knock that they wait for another client: the section does here.
+    /// Lets clients that wait find out that they wait for another one: the section says so here.
     pub(crate) fn set_busy(&self, _busy: bool) {}
-
-    /// The number of a movable name's first channel, by which its clients find the event to take turns by.
-    pub(crate) fn instance(&self) -> u64 {
-        self.pointer.as_ref().map_or(0, |pointer| pointer.instance)
-    }
 }
 
-impl Announcement {
-    /// Makes it findable, if no living server has the name.
-    pub(crate) fn announce(self) -> Result<Guard> {
-        let directory = directory(&self.name)?;
-        let target = section_path(&directory, &self.name, self.instance);
-        Ok(Guard { _link: self.link(&link_path(&directory, &self.name), &target)?, pointer: None })
-    }
-
-    /// As [`announce`](Self::announce), for a name behind which one channel after the other will stand.
-    pub(crate) fn announce_movable(self) -> Result<Guard> {
-        let directory = directory(&self.name)?;
-        let path = format!("{directory}xshm.offer.{:016x}.{}", self.instance, self.name.base());
-        let link = self.link(&link_path(&directory, &self.name), &path)?;
-        let turn = turn_path(&directory, &self.name, self.instance);
-        let attributes = Attributes::new(Some(&turn), Some(&self.event_security));
-        let turn = create_event(&attributes, SYNCHRONIZATION_EVENT)
-            .map_err(|status| creation_error(status, &self.name, "creating the channel's objects"))?;
-        let pointer = Pointer { path, link: Mutex::new(None), instance: self.instance, turn };
-        let guard = Guard { _link: link, pointer: Some(pointer) };
-        self.replace(&guard)?;
-        Ok(guard)
-    }
-
-    /// Makes it what is found from now on. For a moment nothing is: who looks then, looks again.
-    pub(crate) fn replace(self, guard: &Guard) -> Result<()> {
-        let Some(pointer) = &guard.pointer else { return Err(ShmError::HandshakeFailed) };
-        let target = section_path(&directory(&self.name)?, &self.name, self.instance);
-        let mut link = pointer.link.lock().unwrap_or_else(PoisonError::into_inner);
-        // The name is free when its one handle is closed.
-        *link = None;
-        *link = Some(self.link(&pointer.path, &target)?);
-        pointer.turn.set();
-        Ok(())
-    }
-
-    /// A link that nobody else has a handle to.
-    fn link(&self, path: &str, target: &str) -> Result<OwnedHandle> {
-        let target: Vec<u16> = target.encode_utf16().collect();
-        let target = unicode_string(&target);
-        // Nobody else needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
-        // the list at creation too.)
-        let user = User::current()?.0;
-        let security = descriptor(&user, std::slice::from_ref(&user), SYMBOLIC_LINK_QUERY);
-        let attributes = Attributes::new(Some(path), Some(&security));
-        let link = attributes.with(|attributes| {
-            // SAFETY: the attributes, the target and the place for the handle are valid.
-            handle_from(|handle| unsafe {
-                NtCreateSymbolicLinkObject(handle, SYMBOLIC_LINK_QUERY, attributes, &target)
-            })
-        });
-        link.map_err(|status| creation_error(status, &self.name, "creating the channel's name"))
-    }
+/// A link that nobody else has a handle to.
+fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
+    let target: Vec<u16> = target.encode_utf16().collect();
+    let target = unicode_string(&target);
+    // Nobody else needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
+    // the list at creation too.)
+    let user = User::current()?.0;
+    let security = descriptor(&user, std::slice::from_ref(&user), SYMBOLIC_LINK_QUERY);
+    let attributes = Attributes::new(Some(path), Some(&security));
+    let link = attributes.with(|attributes| {
+        // SAFETY: the attributes, the target and the place for the handle are valid.
+        handle_from(|handle| unsafe {
+            NtCreateSymbolicLinkObject(handle, SYMBOLIC_LINK_QUERY, attributes, &target)
+        })
+    });
+    link.map_err(|status| creation_error(status, name, "creating the channel's name"))
 }
 
 /// What stands behind a name.
@@ -268,9 +255,9 @@ impl EventOpener {
         Ok(Some(events))
     }
 
-    /// Has the server look at a section that is spoiled, and put it right. Which server's it is, its name says: that
-    /// can't be spoiled.
-    pub(crate) fn complain(&self, section: &Section, owner: Option<&User>) -> Result<()> {
+    /// Asks the server to look at a section that a client has spoiled, and to repair it. Whose section it is, its name says,
+    /// which cannot be spoiled.
+    pub(crate) fn request_repair(&self, section: &Section, owner: Option<&User>) -> Result<()> {
         let Some(instance) = section_instance(section) else { return Ok(()) };
         let request = self.open(&event_path(&directory(&self.0)?, &self.0, instance, REQUEST), owner)?;
         if let Some(request) = request {
@@ -279,9 +266,9 @@ impl EventOpener {
         Ok(())
     }
 
-    /// The event that is set when it's the next client's turn to look for a channel. `None`: it is gone.
-    pub(crate) fn turn(&self, instance: u64, owner: Option<&User>) -> Result<Option<Event>> {
-        self.open(&turn_path(&directory(&self.0)?, &self.0, instance), owner)
+    /// The event by which clients take turns. `None`: it is gone.
+    pub(crate) fn admission_event(&self, instance: u64, owner: Option<&User>) -> Result<Option<Event>> {
+        self.open(&admission_path(&directory(&self.0)?, &self.0, instance), owner)
     }
 
     fn open(&self, path: &str, owner: Option<&User>) -> Result<Option<Event>> {
@@ -344,8 +331,12 @@ fn event_path(directory: &str, name: &ChannelName, instance: u64, index: usize) 
     format!("{directory}xshm.event.{index}.{instance:016x}.{}", name.base())
 }
 
-fn turn_path(directory: &str, name: &ChannelName, instance: u64) -> String {
-    format!("{directory}xshm.turn.{instance:016x}.{}", name.base())
+fn offer_path(directory: &str, name: &ChannelName, number: u64) -> String {
+    format!("{directory}xshm.offer.{number:016x}.{}", name.base())
+}
+
+fn admission_path(directory: &str, name: &ChannelName, number: u64) -> String {
+    format!("{directory}xshm.turn.{number:016x}.{}", name.base())
 }
 
 /// The object directory of a name's scope, with a backslash at its end.

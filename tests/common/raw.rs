@@ -420,8 +420,10 @@ mod linux {
     const SIGSTOP: c_int = 19;
 
     impl RawSection {
-        /// The section of the server of that name, taken from whichever process has it.
+        /// The section of the server of that name, taken from whichever process has it: the one that it offers, where it has
+        /// that of the last session too.
         pub fn open(name: &str) -> Self {
+            const SERVER_UP: u32 = 1;
             let wanted = format!("/memfd:xshm:{name} (deleted)");
             for process in fs::read_dir("/proc").unwrap().flatten() {
                 let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
@@ -429,7 +431,10 @@ mod linux {
                     let path = descriptor.path();
                     if fs::read_link(&path).is_ok_and(|target| target.as_os_str() == wanted.as_str()) {
                         let file = fs::File::options().read(true).write(true).open(path).unwrap();
-                        return Self::map(file.into_raw_fd() as isize);
+                        let section = Self::map(file.into_raw_fd() as isize);
+                        if section.word32(12).load(std::sync::atomic::Ordering::SeqCst) == SERVER_UP {
+                            return section;
+                        }
                     }
                 }
             }

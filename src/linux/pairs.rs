@@ -4,11 +4,10 @@ use super::{error, Event, Home, Section};
 use crate::error::{Result, ShmError};
 use crate::events::{ClientEvents, ClientHandles};
 use crate::sys::EVENTS;
-use rustix::io::{dup3, fcntl_dupfd_cloexec, DupFlags, Errno};
+use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
-use std::mem::ManuallyDrop;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 /// Socket pairs of a channel; each carries two events, one in each direction.
@@ -50,14 +49,13 @@ fn pairs() -> Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
     Ok((servers, clients))
 }
 
-/// What a server has of its pairs: its own ends, and those that its client is given.
-pub(crate) struct Handout {
-    servers: Ends,
+/// The client's ends of a server's pairs.
+pub(crate) struct ClientEnd {
     pub(super) clients: Ends,
 }
 
-impl Handout {
-    /// A server's events, and what its client is given.
+impl ClientEnd {
+    /// A server's events, and what its client is given of them.
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
         let (servers, clients) = pairs()?;
         let [servers, clients] = [servers, clients].map(|ends| {
@@ -69,17 +67,7 @@ impl Handout {
             Towards::Server => Event::shared(&clients[pair], &servers[pair], home),
             Towards::Client => Event::shared(&servers[pair], &clients[pair], home),
         });
-        Ok((events, Handout { servers, clients }))
-    }
-
-    /// Puts fresh pairs in the place of these, under the same numbers: whoever has the old ones has nothing of them.
-    pub(super) fn renew(&self) -> Result<()> {
-        let (servers, clients) = pairs()?;
-        let fresh = servers.iter().chain(&clients);
-        for (old, fresh) in self.servers.iter().chain(&self.clients).zip(fresh) {
-            replace(old, fresh)?;
-        }
-        Ok(())
+        Ok((events, ClientEnd { clients }))
     }
 
     /// The numbers of the descriptors. They stay open as long as `self` lives.
@@ -87,14 +75,6 @@ impl Handout {
         let events = LIST.map(|(pair, _)| self.clients[pair].as_raw_fd() as isize);
         Ok(ClientHandles { section: section.as_raw(), events: Some(ClientEvents::from_list(events)) })
     }
-}
-
-/// Has a descriptor's number lead to what another one leads to.
-pub(super) fn replace(old: &OwnedFd, fresh: &OwnedFd) -> Result<()> {
-    // What rustix asks for is a number that it may change; this one stays the owner's, who loses nothing but what it led to.
-    // SAFETY: the number is open and owned; it is not closed here.
-    let mut number = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(old.as_raw_fd()) });
-    dup3(fresh, &mut number, DupFlags::CLOEXEC).map_err(|errno| error(errno, "renewing a channel"))
 }
 
 /// A client's events, at the ends that it was given.

@@ -21,11 +21,11 @@ const RIGHTS: [u32; EVENTS] = [
 const SECTION_RIGHTS: u32 = SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY;
 
 /// Second handles to the section and the events, with the client's rights alone. Made when they are asked for.
-pub(crate) struct Handout(Mutex<Option<(OwnedHandle, Vec<OwnedHandle>)>>);
+pub(crate) struct ClientEnd(Mutex<Option<(OwnedHandle, Vec<OwnedHandle>)>>);
 
-impl Handout {
+impl ClientEnd {
     pub(super) fn new() -> Self {
-        Handout(Mutex::new(None))
+        ClientEnd(Mutex::new(None))
     }
 
     /// Events without a name, and what their client is given.

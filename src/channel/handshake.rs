@@ -1,0 +1,383 @@
+//! The handshake: every transition of the client word, on both sides.
+//!
+//! ```text
+//!                 client: attempt + 1, its pid           server
+//!   IDLE, LEFT, REFUSED --------------------> REQUEST ----------> READY ------> ENDED
+//!         ^                                      |  | refused        | client      | client
+//!         |        client withdraws              |  v                | leaves      v lets go
+//!         +----------------- IDLE <--------------+ REFUSED           +--> LEFT <---+
+//! ```
+//!
+//! Every change is a compare-exchange of the exact word, so that acceptance and withdrawal exclude each other, and a
+//! client knows by its own attempt that the server accepted it and no other client. When a client has died, the server
+//! stores IDLE.
+//!
+//! The client puts its request into a free word, signals, and waits for the acknowledgement or for the server's end. The
+//! server makes sure that the client's process runs and that it has the rings to itself ([`ExclusiveRings`]), empties
+//! them, raises the generation, exchanges **that exact word** for READY, and signals. The client was accepted when **its
+//! own exact word** reads READY, and only then reads the generation.
+
+use super::{Channel, Peer};
+use crate::error::{Result, ShmError};
+use crate::layout::{Direction, SERVER_UP};
+use crate::options::ChannelEvent;
+use crate::session::Session;
+use crate::sync::{Arc, Ordering};
+use crate::sys::{self, Event, Waitable};
+use crate::waiting::{Deadline, Interrupt};
+use crate::wake::WakeWord;
+use std::time::Duration;
+
+/// What the word says of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientState {
+    /// There is no client.
+    Idle = 0,
+    /// A client asks for a session.
+    Request = 1,
+    /// The server accepted it: the session lives as long as this exact word stands.
+    Ready = 2,
+    /// The client has left. This was its last access to the section.
+    Left = 3,
+    /// The server ended the session. The client has yet to let go of the section.
+    Ended = 4,
+    /// The server refused this attempt.
+    Refused = 5,
+}
+
+impl ClientState {
+    const ALL: [Self; 6] = [Self::Idle, Self::Request, Self::Ready, Self::Left, Self::Ended, Self::Refused];
+}
+
+/// The word that a client and its server agree on: state (4 bits), attempt (28 bits), process id (32 bits).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientWord(pub(crate) u64);
+
+impl ClientWord {
+    /// The state. `None`: no client of this protocol wrote the word.
+    pub(crate) fn state(self) -> Option<ClientState> {
+        ClientState::ALL.get((self.0 & 0xf) as usize).copied()
+    }
+
+    pub(crate) fn pid(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The same attempt in another state.
+    pub(crate) fn in_state(self, state: ClientState) -> Self {
+        ClientWord(self.0 & !0xf | state as u64)
+    }
+
+    /// The request of the next attempt, made by process `pid`.
+    pub(crate) fn next_request(self, pid: u32) -> Self {
+        let attempt = ((self.0 >> 4) + 1) & 0x0fff_ffff;
+        ClientWord(ClientState::Request as u64 | attempt << 4 | u64::from(pid) << 32)
+    }
+
+    /// Whether a client may put its request here.
+    pub(crate) fn is_free(self) -> bool {
+        matches!(self.state(), Some(ClientState::Idle | ClientState::Left | ClientState::Refused))
+    }
+}
+
+impl Channel {
+    pub(crate) fn client_word(&self) -> ClientWord {
+        ClientWord(self.view.control().client_state.load(Ordering::Acquire))
+    }
+
+    fn exchange(&self, from: ClientWord, to: ClientWord) -> bool {
+        let word = &self.view.control().client_state;
+        self.is_of_this_process()
+            && word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Exchanges this exact word for the same attempt in another state. Fails in a fork.
+    fn change_state(&self, word: ClientWord, state: ClientState) -> bool {
+        self.exchange(word, word.in_state(state))
+    }
+}
+
+// --------------------------------------------------------------------------------------------------- the server
+
+/// Proof that no half of a session uses the rings of a channel: accepting a request resets them.
+pub(crate) struct ExclusiveRings(());
+
+impl ExclusiveRings {
+    /// The rings of a channel that has had no session.
+    pub(super) fn unused() -> Self {
+        ExclusiveRings(())
+    }
+
+    /// The rings of the last session, if nothing of this process holds it any more. Gives it back otherwise.
+    pub(super) fn after(last: Arc<Session>) -> std::result::Result<Self, Arc<Session>> {
+        Arc::try_unwrap(last).map(|session| {
+            drop(session);
+            ExclusiveRings(())
+        })
+    }
+}
+
+/// The server accepts a request: resets the rings, and says so to the client. Returns the session's word; `None`: the
+/// client withdrew meanwhile, and nothing has happened except that a generation was used up.
+pub(super) fn accept(
+    channel: &Channel,
+    rings: ExclusiveRings,
+    request: ClientWord,
+    generation: u32,
+) -> Option<ClientWord> {
+    let ExclusiveRings(()) = rings;
+    let control = channel.view.control();
+    for direction in [Direction::ServerToClient, Direction::ClientToServer] {
+        // SAFETY: the ring is dropped at once. It has neither producer nor consumer on this side, by `rings`; the client of
+        // the session before has let go of the section.
+        unsafe { channel.view.ring(direction) }.reset(generation);
+    }
+    if channel.view.is_multi() {
+        channel.view.slot().store(0, Ordering::Relaxed);
+    }
+    WakeWord::reset(&control.server_wake, generation, channel.standing_bits());
+    WakeWord::reset(&control.client_wake, generation, 0);
+    control.generation.store(generation, Ordering::Release);
+    fail_point!("accept.reset");
+    if !channel.change_state(request, ClientState::Ready) {
+        return None;
+    }
+    fail_point!("accept.ready");
+    acknowledge(channel);
+    fail_point!("accept.answered");
+    channel.signal_exported();
+    Some(request.in_state(ClientState::Ready))
+}
+
+/// The server refuses a request.
+pub(super) fn refuse(channel: &Channel, request: ClientWord) {
+    channel.change_state(request, ClientState::Refused);
+    acknowledge(channel);
+}
+
+fn acknowledge(channel: &Channel) {
+    if let Some(events) = &channel.events {
+        events.acknowledge().set();
+    }
+}
+
+/// The server clears the word of a client that has died, or what no client of this protocol wrote.
+pub(super) fn clear(channel: &Channel, word: ClientWord) {
+    channel.change_state(word, ClientState::Idle);
+}
+
+/// Whether the client of a session has not let go of the section, as far as the word says.
+pub(super) fn is_held(channel: &Channel, ready: ClientWord) -> bool {
+    let word = channel.client_word();
+    word == ready || word == ready.in_state(ClientState::Ended)
+}
+
+/// The server ends a session.
+pub(crate) fn end(channel: &Channel, ready: ClientWord) {
+    channel.change_state(ready, ClientState::Ended);
+    channel.wake_peer();
+}
+
+// --------------------------------------------------------------------------------------------------- the client
+
+/// The client leaves: its last access to the section.
+pub(crate) fn leave(channel: &Channel, ready: ClientWord) {
+    fail_point!("leave.begun");
+    if channel.change_state(ready, ClientState::Left)
+        || channel.exchange(ready.in_state(ClientState::Ended), ready.in_state(ClientState::Left))
+    {
+        fail_point!("leave.left");
+        channel.wake_peer();
+    }
+}
+
+/// How a request ended, other than with an error for good.
+pub(crate) enum Requested {
+    Accepted(Session),
+    /// The server left or died, or offers another channel by now. The client looks the name up again.
+    ServerGone,
+    /// The channel is another client's for good. The server offers the next one under the name.
+    Taken,
+}
+
+/// The client asks until the server accepts it. The caller has found the server alive.
+pub(crate) fn request(
+    channel: &Arc<Channel>,
+    peer: Peer,
+    own_pid: u32,
+    deadline: Deadline,
+    interrupt: &Interrupt,
+) -> Result<Requested> {
+    let mut pause = Pause::new();
+    let is_for_one_client = channel.view.is_multi() || channel.view.turn().load(Ordering::Relaxed) != 0;
+    loop {
+        let control = channel.view.control();
+        if control.server_state.load(Ordering::Acquire) != SERVER_UP {
+            return Ok(Requested::ServerGone);
+        }
+        let word = channel.client_word();
+        if word.is_free() {
+            let request = word.next_request(own_pid);
+            fail_point!("connect.before_hello");
+            if channel.exchange(word, request) {
+                let standing = StandingRequest { channel, word: request };
+                return await_answer(standing, peer, deadline, interrupt);
+            }
+            // Another client was faster.
+        }
+        let word = channel.client_word();
+        if is_for_one_client && !word.is_free() && word.state() != Some(ClientState::Request) {
+            return Ok(Requested::Taken);
+        }
+        if let (false, Some(events)) = (word.is_free(), &channel.events) {
+            // The client whose request this is may have died before it could signal, and what looks like a session may be
+            // garbage: then the server does not know yet that it has something to clear. A signal too many changes nothing.
+            events.request().set();
+        }
+        if deadline.has_passed() {
+            return Err(ShmError::AlreadyConnected);
+        }
+        if wait(channel, &peer, None, deadline, Some(pause.next(deadline)), interrupt)? {
+            return Ok(Requested::ServerGone);
+        }
+    }
+}
+
+/// A request that stands in the section. Dropped, it is withdrawn, or, if the server accepted it meanwhile, the client
+/// leaves.
+struct StandingRequest<'a> {
+    channel: &'a Arc<Channel>,
+    word: ClientWord,
+}
+
+impl Drop for StandingRequest<'_> {
+    fn drop(&mut self) {
+        let ready = self.word.in_state(ClientState::Ready);
+        if !self.channel.change_state(self.word, ClientState::Idle)
+            && self.channel.change_state(ready, ClientState::Left)
+        {
+            self.channel.wake_peer();
+        }
+    }
+}
+
+/// Signals the request and waits for the answer.
+fn await_answer(
+    request: StandingRequest<'_>,
+    peer: Peer,
+    deadline: Deadline,
+    interrupt: &Interrupt,
+) -> Result<Requested> {
+    fail_point!("connect.hello");
+    let channel = request.channel;
+    if let Some(events) = &channel.events {
+        events.request().set();
+    }
+    let standing = request.word;
+    fail_point!("connect.knocked");
+    let ready = standing.in_state(ClientState::Ready);
+    loop {
+        let gone = channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP;
+        // Either the exchange withdraws the request, or the server has answered it.
+        if (gone || deadline.has_passed()) && channel.change_state(standing, ClientState::Idle) {
+            return if gone { Ok(Requested::ServerGone) } else { Err(ShmError::Timeout) };
+        }
+        let word = channel.client_word();
+        // Or accepted and ended since: what was sent meanwhile is there to be received.
+        if word == ready || word == standing.in_state(ClientState::Ended) {
+            fail_point!("connect.accepted");
+            // Written before the word became ready, which was acquired.
+            let generation = channel.view.control().generation.load(Ordering::Relaxed);
+            let session = Session::new(channel.clone(), ready, generation, peer, Event::local()?);
+            // From here on leaving is the session's business.
+            std::mem::forget(request);
+            return Ok(Requested::Accepted(session));
+        }
+        if word == standing.in_state(ClientState::Idle) {
+            // The server took this process for dead, which is one in another namespace, say; or a client spoiled the word.
+            std::mem::forget(request);
+            return Ok(Requested::ServerGone);
+        }
+        if word != standing {
+            let reason = "the server did not accept this process".to_owned();
+            let error = ShmError::Refused { reason };
+            channel.tuning.report(&ChannelEvent::Refused(error.clone()));
+            return Err(error);
+        }
+        let acknowledge = channel.events.as_ref().map(|events| events.acknowledge());
+        // The bound is a safety net where there is an event: a client that the server refused just now may still wait for
+        // the same signal, and take it.
+        let bound = Some(if acknowledge.is_none() { Pause::SHORTEST } else { Pause::LONGEST });
+        if wait(channel, &peer, acknowledge, deadline, bound, interrupt)? {
+            return Ok(Requested::ServerGone);
+        }
+    }
+}
+
+/// Waits for an event, the end of the server's process, or the time. Returns whether the process has ended.
+///
+/// # Errors
+/// [`ShmError::Interrupted`].
+fn wait(
+    channel: &Channel,
+    peer: &Peer,
+    event: Option<&Event>,
+    deadline: Deadline,
+    bound: Option<Duration>,
+    interrupt: &Interrupt,
+) -> Result<bool> {
+    let events = event.into_iter().chain([interrupt.event()]);
+    let mut objects: Vec<Waitable<'_>> = events.map(Waitable::Event).collect();
+    let mut bound = bound;
+    match peer.process() {
+        Some(process) => objects.push(Waitable::Process(process)),
+        None => bound = bound.into_iter().chain(channel.tuning.check_interval).min(),
+    }
+    let woken_by = sys::wait_any(&objects, deadline.remaining(bound))?;
+    if interrupt.is_set() {
+        return Err(ShmError::Interrupted);
+    }
+    Ok(match woken_by {
+        Some(index) => matches!(objects[index], Waitable::Process(_)),
+        None => peer.process().is_none() && peer.has_ended(),
+    })
+}
+
+/// How long to wait between two looks: 1 ms at first, doubling up to 50 ms.
+pub(crate) struct Pause(Duration);
+
+impl Pause {
+    pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+    pub(crate) const LONGEST: Duration = Duration::from_millis(50);
+
+    pub(crate) fn new() -> Self {
+        Pause(Self::SHORTEST)
+    }
+
+    pub(crate) fn next(&mut self, deadline: Deadline) -> Duration {
+        let now = self.0;
+        self.0 = (now * 2).min(Self::LONGEST);
+        deadline.remaining(Some(now)).unwrap_or(now)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_holds_what_is_put_into_it() {
+        let last = ClientWord(0xffff_fff0 | ClientState::Left as u64);
+        let next = last.next_request(0xdead_beef);
+        assert_eq!(
+            (next.state(), next.0 >> 4 & 0x0fff_ffff, next.pid()),
+            (Some(ClientState::Request), 0, 0xdead_beef)
+        );
+        assert_eq!(next.in_state(ClientState::Ready).state(), Some(ClientState::Ready));
+        assert_eq!(next.in_state(ClientState::Ready).in_state(ClientState::Request), next);
+        for state in ClientState::ALL {
+            assert_eq!(ClientWord(state as u64).state(), Some(state));
+        }
+        assert_eq!(ClientWord(6).state(), None);
+    }
+}

@@ -1,0 +1,337 @@
+//! A server's channel from one session to the next.
+//!
+//! ```text
+//!             offer                    answer
+//!   (none) ---------> fresh -------------------------> spent, with a session
+//!                      ^  | a client had its turn           |
+//!                      |  v and did not ask                 | the session is over (with many clients: at once)
+//!                      | spent, without a session           |
+//!                      |        |                           |
+//!                      +--------+-- renew, or reuse <-------+
+//! ```
+//!
+//! A channel is **fresh** while no client can have anything of it that the next session uses. Only a [`Fresh`] channel is
+//! handed to clients, and only a [`Fresh`] channel accepts a request; both take the value that [`Lifecycle::fresh`] gives
+//! after it has settled whatever was before. There is no other way to accept, so that no order of calls hands a client the
+//! section of another one.
+//!
+//! A channel with a name is **renewed**: the server makes another section with events of its own and offers that. The
+//! client of the session before may keep the old section as long as it likes. Where that fails the channel stays spent, and
+//! the next attempt renews it.
+//!
+//! A channel whose handles the server's program has given out **lasts**, and so does one without a name: its section is
+//! **reused**. For this the client before must have let go of it (its word says so, or its process has ended), and the
+//! halves of this side's last session must be gone: their rings are reset.
+
+use super::handshake::{self, ClientState, ClientWord, ExclusiveRings};
+use super::{Channel, Current, Peer, Side};
+use crate::access::UserId;
+use crate::error::{Result, ShmError};
+use crate::events::Events;
+use crate::layout::Geometry;
+use crate::options::{ChannelEvent, Tuning};
+use crate::session::Session;
+use crate::shared::SharedView;
+use crate::sync::{Arc, Ordering};
+use crate::sys::{Clients, Event, Listener, Offer, Prepared, Process, Unwatchable, Waitable};
+use std::time::Duration;
+
+/// How often a server looks for a request that no event announces.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What all channels of a server have in common.
+pub(crate) struct Design {
+    pub(crate) geometry: Geometry,
+    pub(crate) flags: u32,
+    /// With the server's interrupter.
+    pub(crate) tuning: Tuning,
+    pub(crate) clients: Clients,
+}
+
+/// The channel of a server, and what must be done before the next client may have it.
+pub(crate) struct Lifecycle {
+    stage: Stage,
+    design: Design,
+    /// The generation of the last session, or of an attempt that was withdrawn while it was answered.
+    generation: u32,
+    channel: Arc<Channel>,
+    /// The same, for threads that ask for its handles.
+    current: Arc<Current>,
+    /// `None`: the server has no name. The last field: the name comes free when all else is gone.
+    listener: Option<Listener>,
+}
+
+enum Stage {
+    /// No client has anything of the channel that a session would use.
+    Fresh {
+        /// The last session of a section that is reused. Its rings are reset once no half holds it.
+        last: Option<Arc<Session>>,
+    },
+    /// A client has had the channel.
+    Spent {
+        /// `None`: it made no session of it.
+        session: Option<Arc<Session>>,
+    },
+}
+
+impl Lifecycle {
+    /// Makes the first channel of a server and offers it under the listener's name.
+    pub(crate) fn offer(listener: Listener, design: Design) -> Result<Self> {
+        let (channel, offer) = new_channel(&listener, &design)?;
+        let current = Arc::new(Current::new(channel.clone()));
+        listener.offer(offer)?;
+        let stage = Stage::Fresh { last: None };
+        Ok(Lifecycle { stage, design, generation: 0, channel, current, listener: Some(listener) })
+    }
+
+    /// A channel without a name, which lasts.
+    pub(crate) fn anonymous(channel: Channel, design: Design) -> Self {
+        // Its client gets the section from the server's program.
+        channel.give_out();
+        let (stage, channel) = (Stage::Fresh { last: None }, Arc::new(channel));
+        let current = Arc::new(Current::new(channel.clone()));
+        Lifecycle { stage, design, generation: 0, channel, current, listener: None }
+    }
+
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
+    }
+
+    pub(crate) fn current(&self) -> &Arc<Current> {
+        &self.current
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.listener.is_none()
+    }
+
+    /// Settles the session before, and renews the channel or makes ready to reuse it. `None`: the client of a channel that
+    /// lasts has yet to let go of it.
+    ///
+    /// # Errors
+    /// - [`ShmError::AlreadyConnected`]: the session lives.
+    /// - What the system refuses: the channel stays spent, and nobody is handed it.
+    pub(crate) fn fresh(&mut self) -> Result<Option<Fresh<'_>>> {
+        // A client that asked in time is answered, although its turn is over by now.
+        let has_passed = self.listener.as_ref().is_some_and(Listener::is_overdue);
+        if has_passed && matches!(self.stage, Stage::Fresh { .. }) && !self.is_requested() {
+            self.pass_turn();
+        }
+        if let Stage::Spent { session } = &self.stage {
+            let lives = || session.as_ref().is_some_and(|session| session.check_process().is_ok());
+            if self.design.clients == Clients::One && lives() {
+                return Err(ShmError::AlreadyConnected);
+            }
+            if self.channel.lasts() {
+                let held = session.as_ref().is_some_and(|session| {
+                    handshake::is_held(&session.channel, session.word) && !session.peer.has_ended()
+                });
+                if held {
+                    return Ok(None);
+                }
+                self.reuse();
+            } else if !self.renew()? {
+                // The server's program has asked for handles just now.
+                return Ok(None);
+            }
+        }
+        // What a client spoiled shall not keep the next one out.
+        self.channel.view.restore();
+        Ok(Some(Fresh(self)))
+    }
+
+    fn is_requested(&self) -> bool {
+        self.channel.client_word().state() == Some(ClientState::Request)
+    }
+
+    /// The client that the channel was handed to has not asked in time.
+    fn pass_turn(&mut self) {
+        if let (Stage::Fresh { last }, Some(listener)) = (&mut self.stage, &self.listener) {
+            listener.pass_turn();
+            let session = last.take();
+            self.stage = Stage::Spent { session };
+        }
+    }
+
+    fn reuse(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.set_busy(false);
+            listener.offer_again();
+        }
+        if let Stage::Spent { session } = &mut self.stage {
+            let last = session.take();
+            self.stage = Stage::Fresh { last };
+        }
+    }
+
+    /// Puts another channel in the place of the current one. False: that one is to last, from now on.
+    fn renew(&mut self) -> Result<bool> {
+        let Some(listener) = &self.listener else { return Ok(false) };
+        fail_point!("renew.begun");
+        let (channel, offer) = new_channel(listener, &self.design)?;
+        let Some(old) = self.current.replace(&channel) else { return Ok(false) };
+        self.channel = channel;
+        let session = match &mut self.stage {
+            Stage::Spent { session } => session.take(),
+            Stage::Fresh { last } => last.take(),
+        };
+        // Until it is offered, nobody can have the new one; where that fails, another takes its place.
+        self.stage = Stage::Spent { session: None };
+        if session.map_or(true, |session| session.check().is_err()) {
+            // A client that holds the old section, but has no session, looks the name up again.
+            old.withdraw();
+        }
+        listener.set_busy(false);
+        fail_point!("renew.made");
+        listener.offer(offer)?;
+        self.stage = Stage::Fresh { last: None };
+        Ok(true)
+    }
+
+    /// What to wait for until there may be something to do, and for how long at most.
+    pub(crate) fn wait_for(&self, by_event: bool) -> (Vec<Waitable<'_>>, Option<Duration>) {
+        let channel = &self.channel;
+        let mut objects = Vec::with_capacity(3);
+        let mut bound = Some(LOOK_INTERVAL);
+        if let (true, Some(events)) = (by_event, &channel.events) {
+            objects.push(Waitable::Event(events.request()));
+            bound = None;
+        }
+        match &self.stage {
+            Stage::Fresh { last } => {
+                if let Some(listener) = &self.listener {
+                    let (pending, patience) = listener.wait_for();
+                    objects.extend(pending.map(Waitable::Event));
+                    bound = bound.into_iter().chain(patience).min();
+                }
+                if last.is_some() && self.is_requested() {
+                    // A thread of this process is about to leave a call on the last session.
+                    bound = Some(LOOK_INTERVAL);
+                }
+            }
+            // Nobody is accepted before the client has let go.
+            Stage::Spent { session: Some(session) } => match session.peer.process() {
+                Some(process) => objects.push(Waitable::Process(process)),
+                None => bound = bound.or(channel.tuning.check_interval),
+            },
+            Stage::Spent { session: None } => bound = Some(LOOK_INTERVAL),
+        }
+        (objects, bound)
+    }
+}
+
+fn new_channel(listener: &Listener, design: &Design) -> Result<(Arc<Channel>, Offer)> {
+    let Prepared { section, events, instance, client_end, offer } =
+        listener.prepare(design.geometry.section_size())?;
+    let view = SharedView::create(section, design.geometry, design.flags, instance)?;
+    view.turn().store(listener.admission_number(), Ordering::Relaxed);
+    let channel = Channel::new(Side::Server, view, Some(Events::new(events)), design.tuning.clone())?;
+    Ok((Arc::new(channel.with_client_end(client_end)), offer))
+}
+
+/// A channel that no client has had since whatever was before is settled. What hands it to clients, and what accepts one,
+/// takes this.
+#[must_use]
+pub(crate) struct Fresh<'a>(&'a mut Lifecycle);
+
+impl Fresh<'_> {
+    /// Hands the channel to the next client that waits for one, if there is one and none has it.
+    ///
+    /// # Errors
+    /// What the system refuses this process. The client goes on waiting.
+    pub(crate) fn hand_over(&self) -> Result<()> {
+        let Some(listener) = &self.0.listener else { return Ok(()) };
+        let channel = &self.0.channel;
+        match &channel.client_end {
+            Some(client_end) => listener.hand_over(channel.view.section(), client_end),
+            None => Ok(()),
+        }
+    }
+
+    /// Answers the request that stands in the section, if there is one. `release` drops the halves of the last session; it
+    /// is called before the rings of a section that is reused are reset, and waits for calls that are under way.
+    ///
+    /// # Errors
+    /// [`ShmError::Refused`]: the client's process cannot be watched. What the system refuses this process.
+    pub(crate) fn answer(self, release: &mut dyn FnMut()) -> Result<Option<Arc<Session>>> {
+        let life = self.0;
+        let channel = life.channel.clone();
+        let request = channel.client_word();
+        match request.state() {
+            Some(ClientState::Request) => {}
+            _ if request.is_free() => return Ok(None),
+            _ => {
+                handshake::clear(&channel, request);
+                return Ok(None);
+            }
+        }
+        fail_point!("accept.hello");
+        let process = match open_requester(life.listener.as_ref(), &channel, request) {
+            Ok(process) => Some(process),
+            Err(Unwatchable::Gone) => {
+                handshake::clear(&channel, request);
+                return Ok(None);
+            }
+            Err(Unwatchable::Denied) if channel.tuning.check_interval.is_some() => None,
+            Err(Unwatchable::Denied) => return refuse(&channel, request),
+        };
+        // Whatever can fail comes before the client hears of its session.
+        let over = Event::local()?;
+        let Some(rings) = life.exclusive_rings(release) else { return Ok(None) };
+        let generation = life.generation.wrapping_add(1);
+        life.generation = generation;
+        let Some(ready) = handshake::accept(&channel, rings, request, generation) else { return Ok(None) };
+        let user = process.as_ref().and_then(Process::user).map(UserId);
+        let peer = Peer::new(request.pid(), process, user);
+        if let Some(listener) = &life.listener {
+            listener.keep_turn();
+            listener.set_busy(true);
+        }
+        let session = Arc::new(Session::new(channel, ready, generation, peer, over));
+        life.stage = Stage::Spent { session: Some(session.clone()) };
+        Ok(Some(session))
+    }
+}
+
+impl Lifecycle {
+    /// `None`: a thread of this process is inside a call on the last session.
+    fn exclusive_rings(&mut self, release: &mut dyn FnMut()) -> Option<ExclusiveRings> {
+        let Stage::Fresh { last } = &mut self.stage else { return None };
+        let Some(session) = last.take() else { return Some(ExclusiveRings::unused()) };
+        release();
+        match ExclusiveRings::after(session) {
+            Ok(rings) => Some(rings),
+            Err(session) => {
+                *last = Some(session);
+                None
+            }
+        }
+    }
+}
+
+/// The process of a request. On Linux it must be the one that the channel was handed to.
+fn open_requester(
+    listener: Option<&Listener>,
+    channel: &Channel,
+    request: ClientWord,
+) -> std::result::Result<Process, Unwatchable> {
+    match listener {
+        Some(listener) => match listener.open_requester(request.pid()) {
+            // It did not come by the name.
+            Err(_) if channel.is_handed_out() => Process::open(request.pid()),
+            opened => opened,
+        },
+        None => Process::open(request.pid()),
+    }
+}
+
+fn refuse<T>(channel: &Channel, request: ClientWord) -> Result<T> {
+    handshake::refuse(channel, request);
+    let reason = format!(
+        "the client's process {} can't be opened to wait for its end, and no check interval is set",
+        request.pid()
+    );
+    let error = ShmError::Refused { reason };
+    channel.tuning.report(&ChannelEvent::Refused(error.clone()));
+    Err(error)
+}

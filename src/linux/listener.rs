@@ -1,0 +1,354 @@
+//! The server's side of a name: a Unix socket in the abstract namespace, which leaves nothing behind.
+//!
+//! The clients that wait are kept in [`Pending`], which decides the order in which they are handed a channel: one at a time,
+//! so that nobody else has the section and the events that a client was handed, and a request can be nobody else's. Those
+//! beyond its room wait in the socket's own queue.
+//!
+//! The descriptors that a client has been handed and has not received are in flight. The kernel counts them for the server's
+//! user, and hands over no more when there are more than `RLIMIT_NOFILE`. So the listener keeps its end of such connections,
+//! and hands nothing more to a process, or to a user, that has left too many unread.
+
+use super::pairs::{self, Ends, PAIRS};
+use super::pending::{Caller, Pending, TURN};
+use super::wire::{
+    address, bound, credentials, is_unread, label, peer_process, post, Credentials, Reason, BUSY,
+};
+use super::{error, Event, Process, Section, User};
+use crate::access::Access;
+use crate::error::{Result, ShmError};
+use crate::naming::ChannelName;
+use crate::sys::{Clients, Unwatchable, EVENTS};
+use rustix::event::{poll, PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{accept_with, listen, SocketAddrUnix, SocketFlags};
+use rustix::process::{getrlimit, Resource};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Clients that may wait in the socket's queue.
+const BACKLOG: i32 = 1024;
+
+/// Clients that are accepted at a time before the server does something else: one that connects again and again cannot keep
+/// it here.
+const AT_ONCE: usize = 128;
+
+/// How long the server waits before it tries again what failed for want of descriptors, or for unread ones.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What a server makes for a fresh channel that nobody can have yet.
+pub(crate) struct Prepared {
+    pub(crate) section: Section,
+    pub(crate) events: [Event; EVENTS],
+    pub(crate) instance: u64,
+    pub(crate) client_end: ClientEnd,
+    pub(crate) offer: Offer,
+}
+
+pub(crate) use pairs::ClientEnd;
+
+/// The last step for a channel: clients may have it. Here they are handed it one by one.
+pub(crate) struct Offer(());
+
+/// The owner of a name, until dropped or until the process ends.
+pub(crate) struct Listener {
+    socket: Event,
+    /// What sections are called in `/proc`.
+    label: String,
+    busy_name: SocketAddrUnix,
+    busy: Mutex<Option<OwnedFd>>,
+    clients: Clients,
+    /// The users whose clients are accepted. `None`: all.
+    users: Option<Vec<u32>>,
+    limits: Limits,
+    queue: Mutex<Queue>,
+}
+
+struct Queue {
+    pending: Pending<OwnedFd>,
+    turn: Option<Turn>,
+    /// Connections whose client has not received what it was handed.
+    unread: Vec<(OwnedFd, Caller)>,
+    /// Until when no client is accepted, since this process lacked the descriptors.
+    short_until: Option<Instant>,
+}
+
+/// The client that has been handed the channel.
+struct Turn {
+    caller: Caller,
+    /// Its process. The id can't come to mean another one while this is held.
+    process: Process,
+    since: Instant,
+    length: Duration,
+}
+
+/// Numbers of descriptors, from the limit of this process.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Clients in `pending`.
+    pending: usize,
+    /// Connections with unread descriptors: of a process, of a user, and in all.
+    unread: [usize; 3],
+}
+
+impl Limits {
+    fn of_this_process() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).min(4096) as usize;
+        let in_flight = descriptors / (1 + PAIRS);
+        Limits {
+            pending: (descriptors / 8).clamp(4, 128),
+            unread: [
+                (in_flight / 8).clamp(1, 16),
+                (in_flight / 4).clamp(2, 32),
+                (in_flight * 2 / 5).clamp(4, 64),
+            ],
+        }
+    }
+}
+
+impl Listener {
+    /// Takes a name, if no living server has it.
+    pub(crate) fn bind(name: &ChannelName, access: &Access, clients: Clients) -> Result<Self> {
+        let users = match access {
+            Access::Owner => Some(vec![]),
+            Access::Everyone => None,
+            Access::Users(users) => Some(users.iter().map(|user| user.0 .0).collect()),
+            Access::SecurityDescriptor(bytes) => {
+                return Err(ShmError::InvalidOption {
+                    option: "security descriptor",
+                    value: bytes.len() as u64,
+                    reason: "Linux has none; name the users".to_owned(),
+                })
+            }
+        };
+        let users = match users {
+            Some(mut users) => {
+                users.extend([0, User::current()?.0]);
+                Some(users)
+            }
+            None => None,
+        };
+        let context = "creating the channel's name";
+        let socket = bound(&address(name, "")?).map_err(|errno| match errno {
+            Errno::ADDRINUSE => ShmError::AlreadyExists { name: name.given().to_owned() },
+            errno => error(errno, context),
+        })?;
+        pairs::take_no_descriptors(&socket);
+        listen(&socket, BACKLOG).map_err(|errno| error(errno, context))?;
+        let limits = Limits::of_this_process();
+        let pending = Pending::new(limits.pending);
+        Ok(Listener {
+            socket: Event::listener(socket)?,
+            label: label(name),
+            busy_name: address(name, BUSY)?,
+            busy: Mutex::new(None),
+            clients,
+            users,
+            limits,
+            queue: Mutex::new(Queue { pending, turn: None, unread: Vec::new(), short_until: None }),
+        })
+    }
+
+    /// Makes what a fresh channel consists of.
+    pub(crate) fn prepare(&self, size: usize) -> Result<Prepared> {
+        let section = Section::named(&self.label, size)?;
+        let (events, client_end) = ClientEnd::create()?;
+        Ok(Prepared { section, events, instance: 0, client_end, offer: Offer(()) })
+    }
+
+    pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
+        let Offer(()) = offer;
+        Ok(())
+    }
+
+    pub(crate) fn offer_again(&self) {}
+
+    /// The number of the event by which clients take turns. Here the socket's queue is their order.
+    pub(crate) fn admission_number(&self) -> u64 {
+        0
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is readable when a client has come, and after which time there may be something to do without it.
+    pub(crate) fn wait_for(&self) -> (Option<&Event>, Option<Duration>) {
+        let queue = self.queue();
+        let now = Instant::now();
+        let short = queue.short_until.map(|until| until.saturating_duration_since(now));
+        let short = short.filter(|left| !left.is_zero());
+        let socket = (short.is_none() && queue.pending.takes_more()).then_some(&self.socket);
+        let turn = queue.turn.as_ref().map(|turn| turn.left(&queue.pending));
+        // Clients that have left too much unread are looked at now and then.
+        let blocked = (turn.is_none() && !queue.pending.is_empty()).then_some(RETRY);
+        (socket, [turn, short, blocked].into_iter().flatten().min())
+    }
+
+    /// Whether the client that was handed the channel has not asked for a session in its time.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let queue = self.queue();
+        queue
+            .turn
+            .as_ref()
+            .is_some_and(|turn| turn.left(&queue.pending).is_zero() || turn.process.has_ended())
+    }
+
+    /// The client that was handed the channel has its session.
+    pub(crate) fn keep_turn(&self) {
+        let mut queue = self.queue();
+        if let Some(turn) = queue.turn.take() {
+            queue.pending.keep(turn.caller);
+        }
+        queue.forget_what_was_read();
+    }
+
+    /// It has not asked for one in its time.
+    pub(crate) fn pass_turn(&self) {
+        let mut queue = self.queue();
+        if let Some(turn) = queue.turn.take() {
+            queue.pending.pass(turn.caller, Instant::now());
+        }
+    }
+
+    /// Hands a channel to the next client, unless one has it.
+    ///
+    /// # Errors
+    /// What the kernel refuses this process: descriptors, or to have more of them in flight. The clients go on waiting.
+    pub(crate) fn hand_over(&self, section: &Section, end: &ClientEnd) -> Result<()> {
+        let mut queue = self.queue();
+        let queue = &mut *queue;
+        queue.forget_what_was_read();
+        let collected = self.collect(queue);
+        while queue.turn.is_none() {
+            let (unread, limits) = (&queue.unread, self.limits);
+            let next = queue.pending.take_next(|caller| may_be_handed(unread, limits, caller));
+            let Some((connection, caller, since)) = next else { break };
+            let process = match peer_process(&connection) {
+                Some(pidfd) => Ok(Process::of_peer(pidfd, User(caller.uid))),
+                None => Process::open(caller.pid).map(|process| process.of_user(User(caller.uid))),
+            };
+            let Ok(process) = process else {
+                // It has ended; or nobody may watch it.
+                let _ = post(&connection, [Reason::Unwatchable as u32, 0], &[]);
+                continue;
+            };
+            fail_point!("handover.begun");
+            match hand_to(&connection, caller.pid, section, &end.clients) {
+                Ok(()) => {
+                    queue.unread.push((connection, caller));
+                    let length = queue.pending.turn_of(caller);
+                    queue.turn = Some(Turn { caller, process, since: Instant::now(), length });
+                }
+                // The client has given up.
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED) => {}
+                Err(errno) => {
+                    queue.pending.put_back(connection, caller, since);
+                    queue.short_until = Some(Instant::now() + RETRY);
+                    return Err(error(errno, "handing a channel to a client"));
+                }
+            }
+        }
+        // A client that came before is being served.
+        if queue.turn.is_some() {
+            return Ok(());
+        }
+        collected
+    }
+
+    /// Takes the clients out of the socket's queue, as far as there is room.
+    fn collect(&self, queue: &mut Queue) -> Result<()> {
+        if queue.short_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        queue.short_until = None;
+        for _ in 0..AT_ONCE {
+            if !queue.pending.takes_more() {
+                break;
+            }
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let connection = match accept_with(self.socket.descriptor(), flags) {
+                Ok(connection) => connection,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(errno) => {
+                    queue.short_until = Some(Instant::now() + RETRY);
+                    return Err(error(errno, "accepting a client"));
+                }
+            };
+            match self.identify(&connection) {
+                // A client whose connection is dropped looks the name up again.
+                Ok(caller) => drop(queue.pending.push(connection, caller, Instant::now())),
+                Err(reason) => drop(post(&connection, [reason as u32, 0], &[])),
+            }
+        }
+        Ok(())
+    }
+
+    fn identify(&self, connection: &OwnedFd) -> std::result::Result<Caller, Reason> {
+        let Credentials { pid, uid, .. } = credentials(connection).map_err(|_| Reason::Unwatchable)?;
+        if self.users.as_ref().is_some_and(|users| !users.contains(&uid)) {
+            return Err(Reason::Policy);
+        }
+        if pid == 0 {
+            return Err(Reason::Unwatchable);
+        }
+        Ok(Caller { pid, uid })
+    }
+
+    /// The process of a request, which must be the one that the channel was handed to.
+    pub(crate) fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+        let queue = self.queue();
+        let turn = queue.turn.as_ref().filter(|turn| turn.caller.pid == pid).ok_or(Unwatchable::Gone)?;
+        if turn.process.has_ended() {
+            return Err(Unwatchable::Gone);
+        }
+        Ok(turn.process.clone())
+    }
+
+    /// Lets clients that wait find out that they wait for another one to leave.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        if self.clients == Clients::Many {
+            return;
+        }
+        let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
+        // Where another process has that name, clients find out all the same.
+        let name = if busy { bound(&self.busy_name).and_then(listening).ok() } else { None };
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = name;
+    }
+}
+
+impl Turn {
+    /// How long it lasts still.
+    fn left(&self, pending: &Pending<OwnedFd>) -> Duration {
+        let length = if pending.has_better(self.caller) { TURN } else { self.length };
+        length.saturating_sub(self.since.elapsed())
+    }
+}
+
+impl Queue {
+    /// Closes the connections whose client has received what it was handed, or has gone.
+    fn forget_what_was_read(&mut self) {
+        self.unread.retain(|(connection, _)| is_unread(connection) && !is_closed(connection));
+    }
+}
+
+fn is_closed(connection: &OwnedFd) -> bool {
+    let mut descriptor = [PollFd::new(connection, PollFlags::empty())];
+    let now = super::timespec(Duration::ZERO);
+    poll(&mut descriptor, Some(&now)).is_ok() && descriptor[0].revents().contains(PollFlags::HUP)
+}
+
+fn may_be_handed(unread: &[(OwnedFd, Caller)], limits: Limits, caller: Caller) -> bool {
+    let count = |of: &dyn Fn(&Caller) -> bool| unread.iter().filter(|(_, other)| of(other)).count();
+    let [of_process, of_user, in_all] = limits.unread;
+    unread.len() < in_all
+        && count(&|other| other.uid == caller.uid) < of_user
+        && count(&|other| other.pid == caller.pid) < of_process
+}
+
+fn hand_to(connection: &OwnedFd, pid: u32, section: &Section, ends: &Ends) -> rustix::io::Result<()> {
+    let mut descriptors = vec![section.file.as_fd()];
+    descriptors.extend(ends.iter().map(|end| end.as_fd()));
+    post(connection, [0, pid], &descriptors)
+}

@@ -1,0 +1,123 @@
+//! How a client finds what stands behind a name.
+
+use super::pairs::{self, Ends, PAIRS};
+use super::wire::{address, connected, credentials, decode, Reason, BUSY};
+use super::{error, Event, Section, User};
+use crate::error::{Result, ShmError};
+use crate::naming::ChannelName;
+use crate::sys::{wait_any, Waitable, EVENTS};
+use rustix::io::Errno;
+use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What stands behind a name.
+pub(crate) struct Found {
+    pub(crate) section: Section,
+    /// The id of this process, as the server knows it.
+    pub(crate) own_pid: u32,
+    /// The id of the server's process, as the kernel says.
+    pub(crate) server_pid: Option<u32>,
+    opener: EventOpener,
+}
+
+/// Has the events that came with a section.
+pub(crate) struct EventOpener(Ends);
+
+/// Looks a name up, asks whether the server that has it is trusted, and waits to be handed a channel. `None`: no server has it,
+/// or it went away, or it has no room for more clients that wait.
+pub(crate) fn lookup(
+    name: &ChannelName,
+    trusts: &dyn Fn(Option<&User>) -> Result<()>,
+    patience: Option<Duration>,
+    interrupt: &Event,
+) -> Result<Option<Found>> {
+    let context = "looking the name up";
+    let connection = match connected(&address(name, "")?) {
+        Ok(connection) => connection,
+        Err(Errno::CONNREFUSED) => return Ok(None),
+        // Too many wait already.
+        Err(Errno::AGAIN) => return Err(ShmError::AlreadyConnected),
+        Err(errno) => return Err(error(errno, context)),
+    };
+    let server = credentials(&connection).map_err(|errno| error(errno, context))?;
+    // An impostor is known before anything of it is looked at.
+    trusts(Some(&User(server.uid)))?;
+    let connection = Event::listener(connection)?;
+    match wait_any(&[Waitable::Event(&connection), Waitable::Event(interrupt)], patience)? {
+        Some(0) => {}
+        Some(_) => return Err(ShmError::Interrupted),
+        None => {
+            let busy = !matches!(connected(&address(name, BUSY)?), Err(Errno::CONNREFUSED));
+            return Err(if busy { ShmError::AlreadyConnected } else { ShmError::Timeout });
+        }
+    }
+    let refused = |reason: String| ShmError::Refused { reason };
+    let mut bytes = [0; 8];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received = recvmsg(connection.descriptor(), &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
+    let descriptors: Vec<OwnedFd> = control
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(rights) => rights.collect(),
+            _ => vec![],
+        })
+        .collect();
+    match received {
+        Ok(message) if message.bytes == bytes.len() => {}
+        // The server went away.
+        Ok(_) | Err(Errno::CONNRESET) => return Ok(None),
+        Err(errno) => return Err(error(errno, context)),
+    }
+    let [reason, own_pid] = decode(bytes);
+    if reason != 0 {
+        return Err(refused(format!("the server {}", Reason::text(reason))));
+    }
+    let mut descriptors = descriptors.into_iter();
+    let (Some(section), Ok(ends)) =
+        (descriptors.next(), descriptors.map(Arc::new).collect::<Vec<_>>().try_into())
+    else {
+        return Err(refused("what has the name is something else than a channel".to_owned()));
+    };
+    let ends: Ends = ends;
+    ends.iter().try_for_each(|end| pairs::check(end))?;
+    let section = Section::from_file(section)?;
+    if section.owner() != Some(User(server.uid)) {
+        return Err(refused("the section is not of the user who runs the server".to_owned()));
+    }
+    if server.pid == 0 {
+        return Err(refused(
+            "the server's process is in another process namespace and can't be watched".to_owned(),
+        ));
+    }
+    let server_pid = Some(server.pid);
+    Ok(Some(Found { section, own_pid, server_pid, opener: EventOpener(ends) }))
+}
+
+impl Found {
+    pub(crate) fn into_parts(self) -> (Section, EventOpener) {
+        (self.section, self.opener)
+    }
+}
+
+impl EventOpener {
+    /// The events: they came with the section, from the same server.
+    pub(crate) fn events(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
+        Ok(Some(pairs::events_at(&self.0)?))
+    }
+
+    /// Asks the server to repair a section that a client has spoiled: it does so before it hands it to another one.
+    pub(crate) fn request_repair(&self, _section: &Section, _owner: Option<&User>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The event by which clients take turns. Here the socket's queue is their order.
+    pub(crate) fn admission_event(&self, _instance: u64, _owner: Option<&User>) -> Result<Option<Event>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,285 @@
+//! Which of the clients that wait for a channel gets it next, and how many may wait.
+//!
+//! A server hands its channel to one client at a time: it is that client's **turn**, in which it is to put its request into
+//! the section. Clients have their turns in the order in which they came, with one exception: a process that lets its turn
+//! pass goes behind the clients that came before that moment, and each further time behind those of a longer while, up to
+//! 10 s. A user of whom several processes let their turns pass goes behind the clients of other users in the same way. So a
+//! process that opens a thousand connections and does nothing with them costs the others one turn now and then.
+//!
+//! Nothing here calls the system: times come from the caller.
+
+use std::time::{Duration, Instant};
+
+/// How long a turn lasts when other clients wait, and for a process that has let no turn pass.
+pub(super) const TURN: Duration = Duration::from_millis(20);
+
+/// A process that has let turns pass may just be slow: each turn of it is twice as long as the one before, up to this,
+/// unless a client with fewer of them waits.
+const LONGEST_TURN: Duration = Duration::from_millis(320);
+
+/// How long a process or a user goes behind the others at most.
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// After this long, turns that passed are forgotten.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// Processes and users that are remembered at most. The one that offended longest ago is forgotten first.
+const MOST_RECORDS: usize = 256;
+
+/// The process that a connection is of, as the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) pid: u32,
+    pub(super) uid: u32,
+}
+
+struct Waiting<C> {
+    connection: C,
+    caller: Caller,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offender {
+    Process(u32),
+    User(u32),
+}
+
+/// An offender's turns that passed.
+struct Record {
+    offender: Offender,
+    passed: u32,
+    last: Instant,
+    /// Its clients count as having come at this time, where they came before it.
+    behind: Instant,
+}
+
+/// The clients that wait, each with its connection.
+pub(super) struct Pending<C> {
+    /// In the order in which they came.
+    clients: Vec<Waiting<C>>,
+    most: usize,
+    records: Vec<Record>,
+}
+
+impl<C> Pending<C> {
+    /// Keeps up to `most` clients.
+    pub(super) fn new(most: usize) -> Self {
+        Pending { clients: Vec::new(), most: most.max(1), records: Vec::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// Whether another client should be looked at: there is room for it, or a client here would have to make room.
+    pub(super) fn takes_more(&self) -> bool {
+        self.clients.len() < self.most || self.clients.iter().any(|client| self.passed_by(client.caller) > 0)
+    }
+
+    /// Adds a client that has just come. Returns the connection of one that has to go, since there is no room for it: the
+    /// last one of a process that has let turns pass, or else the client that has just come.
+    pub(super) fn push(&mut self, connection: C, caller: Caller, now: Instant) -> Option<C> {
+        self.clients.push(Waiting { connection, caller, since: now });
+        if self.clients.len() <= self.most {
+            return None;
+        }
+        let last = (0..self.clients.len()).max_by_key(|&at| {
+            let client = &self.clients[at];
+            let passed = self.passed_by(client.caller);
+            (passed.min(1), self.rank(client), at)
+        });
+        last.map(|at| self.clients.remove(at).connection)
+    }
+
+    /// Puts a client back that could not be handed the channel. It is the first of its rank again.
+    pub(super) fn put_back(&mut self, connection: C, caller: Caller, since: Instant) {
+        self.clients.insert(0, Waiting { connection, caller, since });
+    }
+
+    /// Takes the next client, of those that `may` have a turn. Returns its connection, and when it came.
+    pub(super) fn take_next(&mut self, may: impl Fn(Caller) -> bool) -> Option<(C, Caller, Instant)> {
+        let next = (0..self.clients.len())
+            .filter(|&at| may(self.clients[at].caller))
+            .min_by_key(|&at| (self.rank(&self.clients[at]), at))?;
+        let Waiting { connection, caller, since } = self.clients.remove(next);
+        Some((connection, caller, since))
+    }
+
+    /// When a client counts as having come, and what decides between two that came at the same time.
+    fn rank(&self, client: &Waiting<C>) -> (Instant, u32) {
+        let process = self.record(Offender::Process(client.caller.pid));
+        let user = self.record(Offender::User(client.caller.uid));
+        let behind = [process, user].into_iter().flatten().map(|record| record.behind);
+        let came = behind.chain([client.since]).max().unwrap_or(client.since);
+        (came, process.map_or(0, |record| record.passed))
+    }
+
+    /// Whether a client waits that has let fewer turns pass than this one.
+    pub(super) fn has_better(&self, caller: Caller) -> bool {
+        let passed = self.passed_by(caller);
+        passed > 0 && self.clients.iter().any(|client| self.passed_by(client.caller) < passed)
+    }
+
+    /// How long a turn of this process lasts, unless a better client waits.
+    pub(super) fn turn_of(&self, caller: Caller) -> Duration {
+        (TURN * (1 << self.passed_by(caller).min(4))).min(LONGEST_TURN)
+    }
+
+    fn passed_by(&self, caller: Caller) -> u32 {
+        self.record(Offender::Process(caller.pid)).map_or(0, |record| record.passed)
+    }
+
+    fn record(&self, offender: Offender) -> Option<&Record> {
+        self.records.iter().find(|record| record.offender == offender)
+    }
+
+    /// A process has let its turn pass.
+    pub(super) fn pass(&mut self, caller: Caller, now: Instant) {
+        self.records.retain(|record| now.saturating_duration_since(record.last) < MEMORY);
+        let is_first = self.passed_by(caller) == 0;
+        self.note(Offender::Process(caller.pid), now);
+        if is_first {
+            self.note(Offender::User(caller.uid), now);
+        }
+    }
+
+    fn note(&mut self, offender: Offender, now: Instant) {
+        let at = match self.records.iter().position(|record| record.offender == offender) {
+            Some(at) => at,
+            None => {
+                if self.records.len() >= MOST_RECORDS {
+                    // The oldest is the first: records move to the end when they change.
+                    self.records.remove(0);
+                }
+                self.records.push(Record { offender, passed: 0, last: now, behind: now });
+                self.records.len() - 1
+            }
+        };
+        let mut record = self.records.remove(at);
+        record.passed = record.passed.saturating_add(1);
+        // Behind all that came so far; from the second time on, behind some that are yet to come.
+        let delay = match record.passed {
+            1 => Duration::ZERO,
+            times => (TURN * (1 << times.min(9))).min(LONGEST_DELAY),
+        };
+        (record.last, record.behind) = (now, now + delay);
+        self.records.push(record);
+    }
+
+    /// A process has used its turn.
+    pub(super) fn keep(&mut self, caller: Caller) {
+        self.records.retain(|record| record.offender != Offender::Process(caller.pid));
+        if let Some(user) =
+            self.records.iter_mut().find(|record| record.offender == Offender::User(caller.uid))
+        {
+            user.passed /= 2;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn caller(pid: u32) -> Caller {
+        Caller { pid, uid: 1000 }
+    }
+
+    const ANY: fn(Caller) -> bool = |_| true;
+
+    #[test]
+    fn clients_have_their_turns_in_the_order_in_which_they_came() {
+        let (mut pending, now) = (Pending::new(8), Instant::now());
+        for number in 0..5_u32 {
+            let came = now + Duration::from_micros(number.into());
+            assert!(pending.push(number, caller(number % 2), came).is_none());
+        }
+        for number in 0..5 {
+            assert_eq!(pending.take_next(ANY).unwrap().0, number);
+        }
+        assert!(pending.is_empty() && pending.take_next(ANY).is_none());
+    }
+
+    #[test]
+    fn a_process_that_lets_its_turn_pass_goes_behind_the_others() {
+        let (mut pending, now) = (Pending::new(200), Instant::now());
+        for number in 0..100_u32 {
+            pending.push(number, caller(1), now);
+        }
+        pending.push(1000, caller(2), now + TURN / 2);
+        assert_eq!(pending.take_next(ANY).unwrap().0, 0);
+        pending.pass(caller(1), now + TURN);
+        assert_eq!(pending.take_next(ANY).unwrap().0, 1000);
+        // When nobody else waits, it has its turns, each twice as long.
+        assert_eq!(pending.take_next(ANY).unwrap().0, 1);
+        assert_eq!(pending.turn_of(caller(1)), 2 * TURN);
+        pending.pass(caller(1), now + 3 * TURN);
+        // Now it is behind clients that come later.
+        pending.push(2000, caller(3), now + 4 * TURN);
+        assert_eq!(pending.take_next(ANY).unwrap().0, 2000);
+    }
+
+    #[test]
+    fn however_often_a_process_lets_its_turn_pass_it_delays_others_by_a_few_turns() {
+        let (mut pending, mut now) = (Pending::new(200), Instant::now());
+        for number in 0..100_u32 {
+            pending.push(number, caller(1), now);
+        }
+        let mut delayed = 0;
+        // For 10 s another process comes every 50 ms.
+        for number in 0..200_u32 {
+            now += Duration::from_millis(50);
+            pending.push(1000 + number, caller(2 + number), now);
+            while pending.take_next(ANY).unwrap().1 == caller(1) {
+                delayed += 1;
+                now += TURN;
+                pending.pass(caller(1), now);
+            }
+        }
+        assert!(delayed < 12, "{delayed} turns of 20 ms");
+    }
+
+    #[test]
+    fn a_user_whose_processes_let_turns_pass_goes_behind_other_users() {
+        let (mut pending, now) = (Pending::new(200), Instant::now());
+        for number in 0..50_u32 {
+            pending.push(number, caller(number), now);
+        }
+        let later = now + TURN / 2;
+        pending.push(1000, Caller { pid: 1000, uid: 1 }, later);
+        let (_, first, _) = pending.take_next(ANY).unwrap();
+        pending.pass(first, now + TURN);
+        assert_eq!(pending.take_next(ANY).unwrap().0, 1000);
+        assert_eq!(pending.take_next(ANY).unwrap().0, 1);
+    }
+
+    #[test]
+    fn one_that_let_its_turn_pass_makes_room_and_else_the_last_to_come() {
+        let (mut pending, now) = (Pending::new(2), Instant::now());
+        assert_eq!(pending.push(1, caller(1), now), None);
+        assert_eq!(pending.push(2, caller(1), now), None);
+        assert!(!pending.takes_more());
+        assert_eq!(pending.push(3, caller(2), now), Some(3));
+        pending.pass(caller(1), now);
+        assert!(pending.takes_more());
+        assert_eq!(pending.push(4, caller(2), now), Some(2));
+        assert_eq!(pending.push(5, caller(1), now), Some(5));
+        assert_eq!(pending.push(6, caller(3), now), Some(1));
+        assert!(!pending.takes_more());
+        pending.keep(caller(1));
+        assert_eq!(pending.turn_of(caller(1)), TURN);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_forgotten() {
+        let (mut pending, now) = (Pending::<u32>::new(2), Instant::now());
+        for pid in 0..1000 {
+            pending.pass(Caller { pid, uid: pid }, now);
+        }
+        assert!(pending.records.len() <= MOST_RECORDS);
+        assert_eq!(pending.turn_of(caller(999)), 2 * TURN);
+        pending.pass(caller(1), now + 2 * MEMORY);
+        assert_eq!(pending.records.len(), 2);
+    }
+}

@@ -1,0 +1,176 @@
+//! What a server and its clients on Linux say to each other before a client has a section: the name's socket, the message that
+//! comes through it, and whose process is at the other end.
+//!
+//! ```text
+//! client                                     server
+//! connect to \0xshm/UID/NAME                 (in wait_for_client) accept, ask SO_PEERCRED, check the access policy
+//!                                       <--  one message: the id that the server sees the client's process by, and
+//!                                            the descriptors of the section and of the client's ends of the events
+//! put the request into the section      -->  find it there; it must be of the process that was handed the section
+//! ```
+//!
+//! Names are each user's own; those that begin with `Global\` are the machine's. Anybody can bind an abstract name, so
+//! a client asks SO_PEERCRED too, and refuses a server of a user that it doesn't trust.
+//!
+//! A server that serves a client hands nothing to others. So that they can say why, it holds a second name for that long, the
+//! first with `\0busy` behind it, of which only the existence counts.
+//!
+//! Process ids are as the kernel translates them for each side. A process that is in no namespace of ours has id 0,
+//! can't be watched, and is refused.
+
+use super::pairs::PAIRS;
+use super::{error, User};
+use crate::error::Result;
+use crate::naming::{ChannelName, Scope};
+use rustix::io::Errno;
+use rustix::net::{
+    bind, connect, sendmsg, socket_with, AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType,
+};
+use std::ffi::c_void;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+/// Why a server refuses a client, as it goes over the wire.
+#[derive(Clone, Copy)]
+pub(super) enum Reason {
+    Policy = 1,
+    Unwatchable = 2,
+}
+
+impl Reason {
+    pub(super) fn text(code: u32) -> &'static str {
+        match code {
+            1 => "does not admit this user",
+            2 => "can't watch this process, which may be in another process namespace",
+            _ => "gives no reason that is known",
+        }
+    }
+}
+
+/// The message that hands the descriptors over: zero or a reason, and the client's process id.
+pub(super) type Welcome = [u32; 2];
+
+fn encode(message: Welcome) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&message[0].to_ne_bytes());
+    bytes[4..].copy_from_slice(&message[1].to_ne_bytes());
+    bytes
+}
+
+pub(super) fn decode(bytes: [u8; 8]) -> Welcome {
+    let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    [word(0), word(4)]
+}
+
+/// Sends the message.
+pub(super) fn post(
+    connection: &OwnedFd,
+    message: Welcome,
+    descriptors: &[BorrowedFd<'_>],
+) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)), "there is space for all of them");
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    sendmsg(connection, &[IoSlice::new(&encode(message))], &mut control, flags).map(drop)
+}
+
+pub(super) fn label(name: &ChannelName) -> String {
+    format!("xshm:{}", name.base())
+}
+
+/// What no name ends in, since none has a NUL.
+pub(super) const BUSY: &str = "\0busy";
+
+/// `ending` is nothing, or [`BUSY`].
+pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix> {
+    let owner = match name.scope {
+        Scope::Local => User::current()?.to_string(),
+        Scope::Global => "global".to_owned(),
+    };
+    let path = format!("xshm/{owner}/{}{ending}", name.base());
+    SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(|errno| error(errno, "naming the channel"))
+}
+
+const SOL_SOCKET: i32 = 1;
+
+extern "C" {
+    fn getsockopt(socket: i32, level: i32, name: i32, value: *mut c_void, length: *mut u32) -> i32;
+    fn ioctl(descriptor: i32, request: core::ffi::c_ulong, value: *mut i32) -> i32;
+}
+
+/// Whether the other end has yet to receive what was sent to it.
+pub(super) fn is_unread(socket: &OwnedFd) -> bool {
+    const SIOCOUTQ: core::ffi::c_ulong = 0x5411;
+    let mut unread = 0;
+    // SAFETY: this request stores a number of 4 bytes at the valid place given.
+    let done = unsafe { ioctl(socket.as_raw_fd(), SIOCOUTQ, &mut unread) };
+    done == 0 && unread > 0
+}
+
+/// `struct ucred`.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct Credentials {
+    /// 0: a process in no namespace of ours.
+    pub(super) pid: u32,
+    pub(super) uid: u32,
+    gid: u32,
+}
+
+/// Whose socket is at the other end.
+///
+/// Asked of the C library, which std is linked with: rustix reads the process id as a number that is never 0, and for
+/// a process of another namespace it is 0.
+pub(super) fn credentials(socket: &OwnedFd) -> rustix::io::Result<Credentials> {
+    const SO_PEERCRED: i32 = 17;
+    let mut found = Credentials::default();
+    let mut length = std::mem::size_of::<Credentials>() as u32;
+    // SAFETY: the place for the result is valid and has the length said.
+    match unsafe {
+        getsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PEERCRED, ptr::from_mut(&mut found).cast(), &mut length)
+    } {
+        0 => Ok(found),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
+}
+
+/// The process at the other end, which can't have become another one's number since. From Linux 6.5 on.
+pub(super) fn peer_process(socket: &OwnedFd) -> Option<OwnedFd> {
+    const SO_PEERPIDFD: i32 = 77;
+    let (mut pidfd, mut length) = (-1_i32, 4);
+    // SAFETY: the place for the result is valid and has the length said.
+    let done = unsafe {
+        getsockopt(
+            socket.as_raw_fd(),
+            SOL_SOCKET,
+            SO_PEERPIDFD,
+            ptr::from_mut(&mut pidfd).cast(),
+            &mut length,
+        )
+    };
+    // SAFETY: a new descriptor, which is nobody else's.
+    (done == 0 && pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+fn socket() -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
+    let socket = socket()?;
+    bind(&socket, address)?;
+    Ok(socket)
+}
+
+pub(super) fn connected(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
+    let socket = socket()?;
+    connect(&socket, address)?;
+    Ok(socket)
+}

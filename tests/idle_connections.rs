@@ -1,0 +1,171 @@
+//! Connections to a server's name that do nothing, on Linux: they delay no other client by more than a second.
+#![cfg(target_os = "linux")]
+
+mod common;
+#[path = "common/helper.rs"]
+mod helper;
+#[path = "common/raw_client.rs"]
+mod raw_client;
+
+use common::*;
+use helper::*;
+use std::time::Duration;
+
+#[test]
+fn peer_process() {
+    serve_or_help();
+}
+
+/// How long idle connections of one process may delay a client of another.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// One process opens idle connections; clients of another process connect meanwhile. `Err` describes the first client that
+/// failed or waited too long.
+fn delays(what: &str, kind: &str, count: u64, limit: Option<u64>) -> Result<(), String> {
+    let name = unique("pending-idle");
+    let (mut server, mut idle, mut honest) = (helper(), helper(), helper());
+    if let Some(limit) = limit {
+        server.must(&format!("limit {limit}"));
+    }
+    server.must(&format!("serve {kind} {name}"));
+    // Processes, the name, and a channel are there.
+    honest.must(&format!("visit {kind} {name} 5000"));
+    let opened: u64 = idle.must(&format!("idle {what} {name} {count}")).parse().unwrap();
+    assert!(opened >= count.min(100), "{opened} connections");
+    let mut visits = (0..5).map(|_| timed(|| honest.ask(&format!("visit {kind} {name} 5000"))));
+    let Some((answer, took)) = visits.find(|(answer, took)| !answer.starts_with("ok") || *took > DELAY)
+    else {
+        return Ok(());
+    };
+    Err(format!(
+        "{kind}, {opened} idle connections of {count}, {what}, limit {limit:?}: {answer} after {took:?}"
+    ))
+}
+
+#[test]
+fn line_24_idle_connections_do_not_delay_a_servers_client() {
+    assert_eq!(delays("unread", "server", 100, None), Ok(()));
+}
+
+#[test]
+fn line_24_idle_connections_do_not_delay_a_multi_servers_client() {
+    assert_eq!(delays("unread", "multi", 100, None), Ok(()));
+}
+
+#[test]
+fn line_24_a_thousand_idle_connections_do_not_delay_a_servers_client() {
+    assert_eq!(delays("unread", "server", 1000, None), Ok(()));
+}
+
+#[test]
+fn line_24_a_thousand_idle_connections_do_not_delay_a_multi_servers_client() {
+    assert_eq!(delays("unread", "multi", 1000, None), Ok(()));
+}
+
+/// A server that has 256 descriptors can't hold a thousand connections.
+#[test]
+fn line_24_idle_connections_do_not_delay_the_client_of_a_server_with_few_descriptors() {
+    let cases = [("server", 100), ("server", 1000), ("multi", 100), ("multi", 1000)];
+    let wrong: Vec<_> =
+        cases.iter().filter_map(|(kind, count)| delays("unread", kind, *count, Some(256)).err()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// These clients take the descriptors that the server sends, keep them, and never request a connection.
+#[test]
+fn line_24_clients_that_take_their_channel_and_do_nothing_delay_no_other() {
+    let cases = [("server", None), ("server", Some(256)), ("multi", None), ("multi", Some(256))];
+    let wrong: Vec<_> =
+        cases.iter().filter_map(|(kind, limit)| delays("reading", kind, 100, *limit).err()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Many processes of one user may not delay another user's client any more than one process may delay another.
+#[test]
+fn line_24_idle_connections_of_many_processes_do_not_delay_another_users_client() {
+    let name = format!("Global\\{}", unique("pending-user"));
+    let (mut server, mut honest) = (helper(), helper());
+    server.must(&format!("serve server {name}"));
+    honest.must(&format!("visit server {name} 5000"));
+    let mut processes = Vec::new();
+    for _ in 0..10 {
+        let Some(mut process) = helper_as(&users(5)[0]) else { return };
+        assert_eq!(process.must(&format!("idle unread {name} 20")), "20");
+        processes.push(process);
+    }
+    for visit in 0..5 {
+        let (answer, took) = timed(|| honest.ask(&format!("visit server {name} 5000")));
+        assert!(answer.starts_with("ok"), "visit {visit}: {answer} after {took:?}");
+        assert!(took < DELAY, "visit {visit}: {took:?}");
+    }
+}
+
+/// Users that run nothing else on this machine. Each test has its own, since the kernel counts a user's descriptors over all
+/// of the user's processes.
+fn users(test: u32) -> [String; 3] {
+    [0, 1, 2].map(|user| (54_400 + 10 * test + user).to_string())
+}
+
+/// The kernel counts the descriptors that a user has sent and that no process has received yet. If they are more than the
+/// sender's RLIMIT_NOFILE, `sendmsg` fails with ETOOMANYREFS, unless the sender is privileged. Clients that never read what
+/// the server sent them must not cause that.
+///
+/// `idle_user` opens so many idle connections; `honest_user` connects in between, in the same process if `same`.
+fn unread_descriptors_keep_nobody_out(
+    rounds: u32,
+    server_user: &str,
+    idle_user: &str,
+    honest_user: &str,
+    same: bool,
+) {
+    let Some(mut server) = helper_as(server_user) else { return };
+    let (Some(mut idle), Some(mut honest)) = (helper_as(idle_user), helper_as(honest_user)) else { return };
+    let name = format!("Global\\{}", unique("pending-flight"));
+    server.must("limit 256");
+    server.must(&format!("serve server {name}"));
+    for round in 0..rounds {
+        assert_eq!(idle.must(&format!("idle unread {name} 1")), "1", "round {round}");
+        let visitor = if same { &mut idle } else { &mut honest };
+        let (answer, took) = timed(|| visitor.ask(&format!("visit server {name} 5000")));
+        assert!(answer.starts_with("ok"), "round {round}: {answer} after {took:?}");
+        assert!(took < DELAY, "round {round}: {took:?}");
+    }
+}
+
+#[test]
+fn line_24_unread_descriptors_do_not_keep_out_another_process() {
+    let [user, ..] = users(1);
+    // Each has five descriptors: 80 are more than the limit.
+    unread_descriptors_keep_nobody_out(80, &user, &user, &user, false);
+}
+
+/// A process that leaves more unread than this keeps itself out, and no other.
+#[test]
+fn line_24_a_few_unread_descriptors_do_not_keep_out_the_same_process() {
+    let [user, ..] = users(2);
+    unread_descriptors_keep_nobody_out(5, &user, &user, &user, true);
+}
+
+#[test]
+fn line_24_unread_descriptors_of_one_user_do_not_keep_out_another_user() {
+    let [server, idle, honest] = users(3);
+    unread_descriptors_keep_nobody_out(80, &server, &idle, &honest, false);
+}
+
+/// All idle connections are opened at once, before the honest client connects.
+#[test]
+fn line_24_many_unread_descriptors_at_once_do_not_keep_out_another_process() {
+    let [server, idle, honest] = users(4);
+    let Some(mut server) = helper_as(&server) else { return };
+    let (Some(mut idle), Some(mut honest)) = (helper_as(&idle), helper_as(&honest)) else { return };
+    let name = format!("Global\\{}", unique("pending-flights"));
+    server.must("limit 256");
+    server.must(&format!("serve server {name}"));
+    honest.must(&format!("visit server {name} 5000"));
+    idle.must(&format!("idle unread {name} 200"));
+    for visit in 0..100 {
+        let (answer, took) = timed(|| honest.ask(&format!("visit server {name} 5000")));
+        assert!(answer.starts_with("ok"), "visit {visit}: {answer} after {took:?}");
+        assert!(took < DELAY, "visit {visit}: {took:?}");
+    }
+}
