@@ -385,6 +385,7 @@ mod linux {
     use std::ffi::{c_int, c_long, c_void};
     use std::fs;
     use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+    use std::os::unix::fs::FileExt;
     use std::time::Duration;
 
     extern "C" {
@@ -423,22 +424,25 @@ mod linux {
         /// The section of the server of that name, taken from whichever process has it: the one that it offers, where it has
         /// that of the last session too.
         pub fn open(name: &str) -> Self {
-            const SERVER_UP: u32 = 1;
+            const SERVER_GONE: u32 = 2;
             let wanted = format!("/memfd:xshm:{name} (deleted)");
+            let mut found = None;
             for process in fs::read_dir("/proc").unwrap().flatten() {
                 let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
                 for descriptor in descriptors.flatten() {
                     let path = descriptor.path();
                     if fs::read_link(&path).is_ok_and(|target| target.as_os_str() == wanted.as_str()) {
                         let file = fs::File::options().read(true).write(true).open(path).unwrap();
-                        let section = Self::map(file.into_raw_fd() as isize);
-                        if section.word32(12).load(std::sync::atomic::Ordering::SeqCst) == SERVER_UP {
-                            return section;
+                        let mut state = [0; 4];
+                        file.read_exact_at(&mut state, 12).unwrap();
+                        if u32::from_ne_bytes(state) != SERVER_GONE {
+                            return Self::map(file.into_raw_fd() as isize);
                         }
+                        found = Some(file);
                     }
                 }
             }
-            panic!("no section is named {name}");
+            Self::map(found.expect("a section is named so").into_raw_fd() as isize)
         }
 
         /// The section behind a descriptor of this process.
