@@ -28,7 +28,7 @@ mutant() {
     FROM="$from" TO="$to" perl -0pi -e '
         $found += s/\Q$ENV{FROM}\E/$ENV{TO}/g;
         END { die "ci/mutants.sh: found $found times, not once: $ENV{FROM}\n" unless $found == 1; }
-    ' "$copy"/src/*.rs "$copy"/src/ring/*.rs
+    ' "$copy"/src/*.rs "$copy"/src/ring/*.rs "$copy"/src/channel/*.rs "$copy"/src/auto/*.rs
     # What does not compile would fail for the wrong reason.
     if ! (cd "$copy" && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/mutants" \
         cargo test --quiet --locked --release --lib --no-run) >"$copy/log" 2>&1; then
@@ -134,14 +134,30 @@ mutant leaving-wakes-no-sender 'events.space(self.side.receives()).set();' '' mo
 mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();
             events.space' 'events.space' models::both_halves models::what
 
-# The handshake.
-mutant generation-as-acceptance 'if word == ready || word == standing.with_state(ClientWord::ENDED) {' \
+# The handshake, and one session after the other.
+mutant generation-as-acceptance 'if word == ready || word == standing.in_state(ClientState::Ended) {' \
     'if channel.view.control().generation.load(Ordering::Acquire) != 0 {' models::of_two models::a_withdrawal
 mutant no-request '        events.request().set();
     }
     let standing' '        let _ = events;
     }
     let standing' models::a_client
+mutant rings-reset-under-a-call '        release();
+        match ExclusiveRings::after(session) {' '        drop(session);
+        let _ = release;
+        match Ok::<ExclusiveRings, Arc<Session>>(ExclusiveRings::unused()) {' models::a_receive_beside models::a_send_beside
+mutant halves-kept-while-accepting '        release();
+        match ExclusiveRings' '        let _ = &release;
+        match ExclusiveRings' models::a_receive_beside models::a_send_beside
+mutant reset-undoes-a-stop 'self.0.change(|state| state.unless_stopped(InterruptState::Running));' \
+    'self.0.change(|_| InterruptState::Running);' models::a_reset
+mutant interrupt-flag-and-event-apart '        let mut state = lock(&self.state);
+        *state = to(*state);
+' '        let mut state = { let mut state = lock(&self.state); *state = to(*state); *state };
+        let state = &mut state;
+' models::a_reset
+mutant queue-waits-for-no-room '(!self.queue.is_empty() || self.refused_len.is_some())' \
+    'self.refused_len.is_some()' models::what_an_auto
 
 echo "$caught caught, ${#missed[@]} not caught"
 [ ${#missed[@]} -eq 0 ]

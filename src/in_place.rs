@@ -55,7 +55,7 @@ impl Reservation<'_> {
         self.outcome
     }
 
-    #[cfg(feature = "c-api")]
+    #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn place(&self) -> Place {
         self.place
     }

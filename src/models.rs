@@ -946,3 +946,111 @@ fn a_request_is_answered_when_the_server_leaves() {
         assert!(matches!(client.join().unwrap(), Ok(Requested::ServerGone)));
     });
 }
+
+/// What C does with a server's halves: each stands behind a lock, and other threads use them while one accepts.
+type Shared<T> = Arc<crate::sync::Mutex<Option<T>>>;
+
+fn shared<T>(half: T) -> Shared<T> {
+    Arc::new(crate::sync::Mutex::new(Some(half)))
+}
+
+/// A server whose client has sent one message and has left, and in whose section the next client's request stands.
+fn between_two_clients() -> (SharedServer, SharedView) {
+    let (server, mut client, _) = Line::connected(2);
+    let raw = server.section_handle();
+    let view = SharedView::open(Section::duplicate(raw).unwrap()).unwrap();
+    let (mut sender, receiver) = client.take().unwrap();
+    sender.send(&message(5, SMALL)).unwrap();
+    drop((sender, receiver));
+    let word = ClientWord(view.control().client_state.load(Ordering::Acquire));
+    view.control().client_state.store(word.next_request(1).0, Ordering::Release);
+    (server, view)
+}
+
+/// The section is reused here: its rings are reset for the next client while another thread may be receiving.
+#[test]
+fn a_receive_beside_accepting_gets_the_last_message_or_nothing() {
+    check("receive beside accepting", Some(2), || {
+        let (mut server, _view) = between_two_clients();
+        let (sender, receiver) = server.take().unwrap();
+        drop(sender);
+        let half = shared(receiver);
+        let other = half.clone();
+        let receiving = thread::spawn(move || {
+            let mut buffer = Vec::new();
+            let received = crate::sync::lock(&other).as_mut().map(|half| half.try_receive(&mut buffer));
+            received.map(|received| received.map(|_| number_of(&buffer)))
+        });
+        let accepted = server.accept_now(&mut || drop(crate::sync::lock(&half).take()));
+        assert_eq!(accepted, Ok(true));
+        assert!(matches!(receiving.join().unwrap(), None | Some(Ok(5))));
+    });
+}
+
+/// The same for a thread that sends: its message is for the client before, and reaches no other.
+#[test]
+fn a_send_beside_accepting_reaches_no_later_client() {
+    check("send beside accepting", Some(2), || {
+        let (mut server, view) = between_two_clients();
+        let (sender, receiver) = server.take().unwrap();
+        drop(receiver);
+        let half = shared(sender);
+        let other = half.clone();
+        let sending = thread::spawn(move || {
+            crate::sync::lock(&other).as_mut().map(|half| half.send(&message(6, SMALL)).map(drop))
+        });
+        let accepted = server.accept_now(&mut || drop(crate::sync::lock(&half).take()));
+        assert_eq!(accepted, Ok(true));
+        assert!(matches!(sending.join().unwrap(), None | Some(Err(ShmError::NotConnected))));
+        // What the next client finds.
+        let generation = view.control().generation.load(Ordering::Acquire);
+        // SAFETY: the view outlives the ring.
+        let mut consumer = Consumer::new(unsafe { view.ring(Direction::ServerToClient) }, generation);
+        assert_eq!(take(&mut consumer), None);
+    });
+}
+
+/// A thread that is inside a reset when the endpoint is stopped does not undo that: the thread that waits is woken for good.
+#[test]
+fn a_reset_does_not_undo_a_stop() {
+    check("stop beside reset", None, || {
+        let interrupter = Interrupter::new().unwrap();
+        interrupter.interrupt();
+        let (resetting, waiting) = (interrupter.clone(), interrupter.clone());
+        let resets = thread::spawn(move || resetting.reset());
+        let waits = thread::spawn(move || {
+            while !waiting.0.is_set() {
+                sys::wait_any(&[Waitable::Event(waiting.0.event())], None).unwrap();
+                // The event may be set still, by the interrupt before: the reset is to go on.
+                thread::yield_now();
+            }
+        });
+        interrupter.0.stop();
+        resets.join().unwrap();
+        waits.join().unwrap();
+        assert!(interrupter.is_interrupted());
+        let signalled = sys::wait_any(&[Waitable::Event(interrupter.0.event())], Some(Duration::ZERO));
+        assert_eq!(signalled, Ok(Some(0)));
+    });
+}
+
+/// An auto endpoint's queue, which its worker sends as there is room: all of it leaves, however the receiver's steps fall
+/// between the worker's.
+#[test]
+fn what_an_auto_endpoint_has_queued_all_leaves() {
+    check_waits("auto queue", Some(2), || {
+        let (server, mut client, _) = Line::connected(1);
+        let (sender, receiver) = client.take().unwrap();
+        let queue = crate::auto::models::Queue::new();
+        let count = 2;
+        (0..count).for_each(|number| queue.send(&message(number, SMALL)));
+        let worker = thread::spawn(move || {
+            queue.send_all(sender, count);
+            receiver
+        });
+        for number in 0..count {
+            assert_eq!(receive_from_client(&server), Ok(number));
+        }
+        drop(worker.join().unwrap());
+    });
+}

@@ -355,7 +355,7 @@ impl Shared {
 }
 
 /// A handler that waits for room, on the worker.
-struct Room<'a>(&'a Shared);
+pub(super) struct Room<'a>(pub(super) &'a Shared);
 
 impl Look for Room<'_> {
     type Found = ();

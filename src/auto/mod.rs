@@ -15,6 +15,8 @@
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
 mod link;
+#[cfg(all(test, loom))]
+pub(crate) mod models;
 pub(crate) mod worker;
 
 use crate::channel::Side;
