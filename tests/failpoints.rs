@@ -242,6 +242,52 @@ fn a_server_is_stopped_anywhere() {
     }
 }
 
+/// Where a server can be stopped between two sessions.
+const BETWEEN: &[&str] = if cfg!(windows) {
+    &["renew.begun", "renew.made"]
+} else {
+    &["renew.begun", "renew.made", "handover.begun"]
+};
+
+/// A server that is stopped between two sessions, while the next client waits: it gets a session of its own when the server goes
+/// on, and the next server when it does not.
+#[test]
+fn a_server_is_stopped_between_two_sessions() {
+    for place in BETWEEN {
+        for kill in [true, false] {
+            let name = unique("between");
+            let mut peer = Peer::start();
+            peer.must(&format!("start {name} 4096 {LIMIT} 0"));
+            peer.tell("accept 10000");
+            let first = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
+            assert_eq!(peer.answer(), "ok", "{place}");
+            first.send_to_server(&message(1, 64)).unwrap();
+            drop(first);
+            let own = name.clone();
+            let next = std::thread::spawn(move || SharedClient::connect(&own, Duration::from_secs(10)));
+            peer.must(&format!("stop_at {place}"));
+            assert_eq!(peer.ask("accept 10000"), format!("at {place}"));
+            let mut server = None;
+            if kill {
+                peer.kill();
+                let mut other = SharedServer::start(&name).unwrap();
+                other.wait_for_client(seconds(10)).unwrap();
+                other.send_to_client(&message(2, 64)).unwrap();
+                server = Some(other);
+            } else {
+                std::thread::sleep(WHILE);
+                assert_eq!(peer.ask("go on"), "ok", "{place}");
+                peer.must("send over 2 1 64");
+            }
+            let next = next.join().unwrap().unwrap();
+            let mut buffer = Vec::new();
+            next.receive_from_server_timeout(&mut buffer, seconds(5)).unwrap();
+            assert_eq!(check_message(&buffer), 2, "{place}");
+            drop(server);
+        }
+    }
+}
+
 /// Where a client of a server for many can be stopped before it has its slot.
 const CLAIM: [&str; 7] = [
     "connect.found",
