@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes with libFuzzer and AddressSanitizer: a server and a client against a hostile peer that writes anything anywhere between any
-# two steps, a server for many clients against hostile visitors, and the C functions. Linux; needs rustup, and fetches the rest.
+# two steps, a server for many clients against hostile visitors, the order of clients that wait, and the C functions. Linux; needs rustup, and fetches the rest.
 #   ci/fuzz.sh                    each for 20 seconds
-#   ci/fuzz.sh SECONDS TARGET ... these, each for so long: server client lobby c_abi
+#   ci/fuzz.sh SECONDS TARGET ... these, each for that long: server client lobby pending c_abi
 # What is found stands in fuzz/artifacts; what was tried, in fuzz/corpus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,7 +10,7 @@ mkdir -p "${CARGO_TARGET_DIR:-target}"
 target_dir="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)"
 seconds="${1:-20}"
 shift || true
-[ $# -gt 0 ] || set -- server client lobby c_abi
+[ $# -gt 0 ] || set -- server client lobby pending c_abi
 
 if ! cargo +nightly --version >/dev/null 2>&1; then
     rustup toolchain install nightly --profile minimal --no-self-update

@@ -150,6 +150,7 @@ pub use failpoints::on_each as on_each_failpoint;
 #[doc(hidden)]
 pub mod fuzzing {
     pub use crate::sync::hostile::on_each_step;
+    pub use crate::sys::fuzzed_pending::Queue;
 }
 
 // The examples of these pages run as tests.

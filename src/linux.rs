@@ -28,6 +28,8 @@ mod wire;
 pub(crate) use listener::{Listener, Offer, Prepared};
 pub(crate) use lookup::{lookup, EventOpener};
 pub(crate) use pairs::{client_events, ClientEnd};
+#[cfg(fuzzing)]
+pub use pending::fuzzing as fuzzed_pending;
 
 use super::{Unwatchable, Waitable};
 use crate::error::{Result, ShmError};

@@ -40,6 +40,8 @@ mod platform;
 #[cfg(not(any(windows, target_os = "linux", loom)))]
 compile_error!("xshm runs on Windows (x86, x86-64, arm64) and on Linux (x86-64, arm64)");
 
+#[cfg(fuzzing)]
+pub use platform::fuzzed_pending;
 pub(crate) use platform::*;
 
 /// How many events a channel has.

@@ -407,3 +407,34 @@ fn line_13_and_16_a_server_is_frozen_anywhere() {
         drop(SharedServer::start(&name).unwrap());
     }
 }
+
+/// A server that is frozen between two sessions has lost nothing: the next client waits no longer than it wants to, and connects
+/// when the server goes on.
+#[test]
+fn line_13_and_16_a_server_is_frozen_between_two_sessions() {
+    for place in ["renew.begun", "renew.made"] {
+        let name = unique("frozen-between");
+        let mut peer = Peer::start();
+        peer.must(&format!("start {name} 4096 {LIMIT} 0"));
+        peer.tell("accept 10000");
+        let first = SharedClient::connect(&name, HANG).unwrap();
+        assert_eq!(peer.answer(), "ok", "{place}");
+        first.send_to_server(&message(1, 64)).unwrap();
+        drop(first);
+        peer.must(&format!("stop_at {place}"));
+        assert_eq!(peer.ask("accept 20000"), format!("at {place}"));
+        raw::freeze(peer.id());
+        knock_in_vain(&name, place);
+        let second = SharedServer::start(&name).err();
+        assert!(matches!(second, Some(ShmError::AlreadyExists { .. })), "{place}: {second:?}");
+        let own = name.clone();
+        let next = std::thread::spawn(move || SharedClient::connect(&own, HANG));
+        raw::thaw(peer.id());
+        assert_eq!(peer.ask("go on"), "ok", "{place}");
+        let next = next.join().unwrap().unwrap();
+        peer.must("send over 2 1 64");
+        let mut buffer = Vec::new();
+        next.receive_from_server_timeout(&mut buffer, Some(HANG)).unwrap();
+        assert_eq!(check_message(&buffer), 2, "{place}");
+    }
+}

@@ -178,6 +178,58 @@ impl<C> Pending<C> {
     }
 }
 
+/// What the fuzzer of `fuzz/fuzz_targets/pending.rs` drives: processes and users by number, times in milliseconds.
+#[cfg(fuzzing)]
+#[allow(missing_docs)]
+pub mod fuzzing {
+    use super::*;
+
+    pub struct Queue {
+        pending: Pending<u32>,
+        start: Instant,
+    }
+
+    impl Queue {
+        pub const TURN: u64 = TURN.as_millis() as u64;
+
+        pub fn new(most: usize) -> Self {
+            Queue { pending: Pending::new(most), start: Instant::now() }
+        }
+
+        fn at(&self, millis: u64) -> Instant {
+            self.start + Duration::from_millis(millis)
+        }
+
+        /// A client comes. Returns the one that has to go.
+        pub fn push(&mut self, client: u32, (pid, uid): (u32, u32), now: u64) -> Option<u32> {
+            self.pending.push(client, Caller { pid, uid }, self.at(now))
+        }
+
+        pub fn takes_more(&self) -> bool {
+            self.pending.takes_more()
+        }
+
+        /// The next client, of those whose process is not `barred`.
+        pub fn take_next(&mut self, barred: Option<u32>) -> Option<(u32, (u32, u32))> {
+            let (client, caller, _) = self.pending.take_next(|caller| Some(caller.pid) != barred)?;
+            Some((client, (caller.pid, caller.uid)))
+        }
+
+        pub fn turn_of(&self, (pid, uid): (u32, u32)) -> u64 {
+            self.pending.turn_of(Caller { pid, uid }).as_millis() as u64
+        }
+
+        pub fn pass(&mut self, (pid, uid): (u32, u32), now: u64) {
+            let now = self.at(now);
+            self.pending.pass(Caller { pid, uid }, now);
+        }
+
+        pub fn keep(&mut self, (pid, uid): (u32, u32)) {
+            self.pending.keep(Caller { pid, uid });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
