@@ -134,12 +134,15 @@ native() {
     build "$host"
     lib=$(library "$host")
     symbols "$lib" | diff tests/c/symbols.txt - || { echo "the functions changed; if that is meant: ci/c.sh bless" >&2; return 1; }
-    gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/api.c "$lib" "${linux_libraries[@]}" -o "$out/api"
-    timeout 120 "$out/api"
-    # Leaks count as errors here, the library's own too.
-    gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g -fsanitize=address,undefined -fno-sanitize-recover=all \
-        tests/c/api.c "$lib" "${linux_libraries[@]}" -o "$out/api_sanitized"
-    timeout 120 "$out/api_sanitized"
+    local test
+    for test in api lives; do
+        gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/$test.c "$lib" "${linux_libraries[@]}" -o "$out/$test"
+        timeout 120 "$out/$test"
+        # Leaks count as errors here, the library's own too.
+        gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+            tests/c/$test.c "$lib" "${linux_libraries[@]}" -o "$out/${test}_sanitized"
+        timeout 120 "$out/${test}_sanitized"
+    done
     # Before 3.22 or so, valgrind doesn't know pidfd_open, without which nobody can connect.
     local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=briefly
     if [[ $(valgrind "$out/api" 2>&1) == *"syscall: 434"* ]]; then
@@ -184,8 +187,12 @@ windows() {
     build "$gnu"
     lib=$(library "$gnu")
     # Nothing but this on the line.
-    x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/api.c "$lib" -lntdll -o "$out/api.exe"
+    local test
+    for test in api lives; do
+        x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/$test.c "$lib" -lntdll -o "$out/$test.exe"
+    done
     timeout 120 ci/wine.sh exec "$out/api.exe"
+    timeout 120 ci/wine.sh exec "$out/lives.exe" briefly
     x86_64-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_c.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/bulk.cpp "$lib" -lntdll -o "$out/bulk.exe"

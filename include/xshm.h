@@ -805,7 +805,7 @@ bool shm_server_get_event_handles(struct ServerHandle *handle,
  * (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs, and no others. They stay
  * the library's, and open as long as the server: duplicate them into the other process.
  *
- * SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles). Any thread.
+ * SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles): all of `out` is -1. Any thread.
  */
 enum shm_error_t shm_server_client_handles(const struct ServerHandle *handle,
                                            struct shm_client_handles_t *out);

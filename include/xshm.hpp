@@ -416,6 +416,30 @@ protected:
     std::unique_ptr<Callbacks> callbacks_;
 };
 
+/// As owner, for handles with threads of their own.
+template <class Handle, void (*Stop)(Handle *), shm_error_t (*Request)(Handle *),
+          shm_error_t (*Within)(Handle *, std::uint32_t), class Callbacks>
+class background : public owner<Handle, Stop, Callbacks> {
+public:
+    /// Begins to stop, and waits for nothing. For callbacks: another thread destroys the object later.
+    [[nodiscard]] std::error_code request_stop() { return Request(this->handle_); }
+
+    /// Stops and frees the handle, as stop() does, if that takes no longer. shm_error_t SHM_ERROR_TIMEOUT: it has not ended
+    /// yet, and the object is still good.
+    template <class Rep, class Period>
+    [[nodiscard]] std::error_code stop(std::chrono::duration<Rep, Period> timeout)
+    {
+        const std::error_code code = Within(this->handle_, milliseconds(timeout));
+        if (!code) this->handle_ = nullptr;
+        return code;
+    }
+
+    using owner<Handle, Stop, Callbacks>::stop;
+
+protected:
+    using owner<Handle, Stop, Callbacks>::owner;
+};
+
 /// What a server and a client have alike.
 template <class F>
 class endpoint : public owner<typename F::handle, F::stop, callbacks> {
@@ -670,6 +694,8 @@ struct auto_server_functions {
     using handle = AutoServerHandle;
     static constexpr auto start = shm_server_start_auto_with_options;
     static constexpr auto stop = shm_server_stop_auto;
+    static constexpr auto request_stop = shm_server_request_stop_auto;
+    static constexpr auto stop_timeout = shm_server_stop_timeout_auto;
     static constexpr auto send = shm_server_send_auto;
     static constexpr auto try_send = shm_server_try_send_auto;
     static constexpr auto send_timeout = shm_server_send_timeout_auto;
@@ -680,6 +706,8 @@ struct auto_client_functions {
     using handle = AutoClientHandle;
     static constexpr auto start = shm_client_connect_auto_with_options;
     static constexpr auto stop = shm_client_disconnect_auto;
+    static constexpr auto request_stop = shm_client_request_disconnect_auto;
+    static constexpr auto stop_timeout = shm_client_disconnect_timeout_auto;
     static constexpr auto send = shm_client_send_auto;
     static constexpr auto try_send = shm_client_try_send_auto;
     static constexpr auto send_timeout = shm_client_send_timeout_auto;
@@ -690,8 +718,9 @@ struct auto_client_functions {
 
 /// An endpoint that works in the background: connects, receives, and connects again, on a worker thread of its own.
 template <class F>
-class auto_endpoint : public detail::owner<typename F::handle, F::stop, callbacks> {
-    using base = detail::owner<typename F::handle, F::stop, callbacks>;
+class auto_endpoint
+    : public detail::background<typename F::handle, F::stop, F::request_stop, F::stop_timeout, callbacks> {
+    using base = detail::background<typename F::handle, F::stop, F::request_stop, F::stop_timeout, callbacks>;
 
 public:
     explicit auto_endpoint(const std::string &name, callbacks calls = {},
@@ -725,7 +754,21 @@ public:
     }
 };
 
-using auto_server = auto_endpoint<detail::auto_server_functions>;
+/// A server that takes one client after the other.
+class auto_server : public auto_endpoint<detail::auto_server_functions> {
+public:
+    using auto_endpoint::auto_endpoint;
+
+    /// The present session: its client, and no client after it. 0: there is none.
+    std::uint64_t session() const noexcept { return shm_server_session_auto(handle_); }
+
+    /// To the client of that session alone: for an answer that takes longer than a callback.
+    [[nodiscard]] std::error_code send_to_session(std::uint64_t session, view message)
+    {
+        return shm_server_send_to_session_auto(handle_, session, message.data(), message.size32());
+    }
+};
+
 using auto_client = auto_endpoint<detail::auto_client_functions>;
 
 /// What a server for many clients calls; see shm_multi_callbacks_t.
@@ -776,12 +819,13 @@ private:
 };
 
 /// A server for many clients, on threads of its own.
-class multi_server : public detail::owner<MultiServerHandle, shm_multi_server_stop, multi_callbacks> {
+class multi_server : public detail::background<MultiServerHandle, shm_multi_server_stop, shm_multi_server_request_stop,
+                                               shm_multi_server_stop_timeout, multi_callbacks> {
 public:
     explicit multi_server(const std::string &name, multi_callbacks calls = {},
                           const shm_multi_options_t &behaviour = shm_multi_options_default(),
                           const xshm::options &options = {})
-        : owner(std::move(calls))
+        : background(std::move(calls))
     {
         const detail::c_options chosen(options);
         const shm_endpoint_config_t config{name.c_str(), options.ring_bytes};
@@ -800,7 +844,26 @@ public:
         return shm_multi_server_try_send_to(handle_, id, message.data(), message.size32());
     }
 
-    /// To how many is stored in `sent`.
+    /// The session of the client that has a slot: it, and no client after it. 0: the slot has none.
+    std::uint64_t session(std::uint32_t id) const noexcept { return shm_multi_server_session(handle_, id); }
+
+    /// To the client of that session alone: for an answer that takes longer than a callback.
+    [[nodiscard]] std::error_code send_to_session(std::uint64_t session, view message)
+    {
+        return shm_multi_server_send_to_session(handle_, session, message.data(), message.size32());
+    }
+
+    [[nodiscard]] std::error_code try_send_to_session(std::uint64_t session, view message)
+    {
+        return shm_multi_server_try_send_to_session(handle_, session, message.data(), message.size32());
+    }
+
+    [[nodiscard]] std::error_code disconnect_session(std::uint64_t session)
+    {
+        return shm_multi_server_disconnect_session(handle_, session);
+    }
+
+    /// Stores the number of clients that got the message in `sent`.
     [[nodiscard]] std::error_code broadcast(view message, std::uint32_t *sent = nullptr)
     {
         return shm_multi_server_broadcast(handle_, message.data(), message.size32(), sent);
@@ -879,12 +942,14 @@ private:
 };
 
 /// A client of a server for many clients, with a worker thread of its own.
-class multi_client : public detail::owner<MultiClientHandle, shm_multi_client_disconnect, multi_client_callbacks> {
+class multi_client
+    : public detail::background<MultiClientHandle, shm_multi_client_disconnect, shm_multi_client_request_disconnect,
+                                shm_multi_client_disconnect_timeout, multi_client_callbacks> {
 public:
     explicit multi_client(const std::string &name, multi_client_callbacks calls = {},
                           const shm_multi_client_options_t &behaviour = shm_multi_client_options_default(),
                           const xshm::options &options = {})
-        : owner(std::move(calls))
+        : background(std::move(calls))
     {
         const detail::c_options chosen(options);
         const shm_endpoint_config_t config{name.c_str(), options.ring_bytes};

@@ -291,6 +291,20 @@ pub struct shm_client_handles_t {
     pub disconnect: isize,
 }
 
+impl shm_client_handles_t {
+    /// What stands there after a failure.
+    pub(crate) const NONE: Self = Self {
+        section: -1,
+        s2c_data: -1,
+        c2s_data: -1,
+        s2c_space: -1,
+        c2s_space: -1,
+        request: -1,
+        acknowledge: -1,
+        disconnect: -1,
+    };
+}
+
 impl From<ClientHandles> for shm_client_handles_t {
     fn from(handles: ClientHandles) -> Self {
         let list = handles.events.as_ref().map_or([-1; EVENTS], ClientEvents::list);

@@ -271,7 +271,7 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
 /// (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs, and no others. They stay
 /// the library's, and open as long as the server: duplicate them into the other process.
 ///
-/// SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles). Any thread.
+/// SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles): all of `out` is -1. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_client_handles(
     handle: *const ServerHandle,
@@ -279,7 +279,9 @@ pub unsafe extern "C" fn shm_server_client_handles(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        clear(out);
+        if !out.is_null() {
+            out.write(shm_client_handles_t::NONE);
+        }
         let handles = enter(handle)?.0.current()?.hold(Channel::client_handles)?;
         put(handles.into(), out, "the place for the handles")
     })
