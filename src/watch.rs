@@ -2,7 +2,7 @@
 //!
 //! A call that waits has the kernel watch the peer's process. One that does not would never know: it makes no kernel call, and
 //! a dead peer writes nothing. So each half asks the kernel from time to time: every 100 ms, as long as it is used. To read
-//! the clock takes as long as a short message does. So it is read at every 16th call at most; at every call where they are
+//! the clock takes as long as a short message does. So it is read at every 32nd call at most; at every call where they are
 //! 5 ms or more apart.
 
 use crate::error::Result;
@@ -14,9 +14,9 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Calls between two looks at the clock, at most.
-const MOST_CALLS: u32 = 16;
+const MOST_CALLS: u32 = 32;
 
-/// Where 16 calls take longer than this, fewer of them are made between two looks.
+/// Where that many calls take longer than this, there are fewer of them between two looks.
 const SLOW: Duration = Duration::from_millis(5);
 
 /// When a half asks for the peer's process next.
