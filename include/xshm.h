@@ -682,8 +682,8 @@ struct ServerHandle *shm_server_start_anonymous(uint32_t buffer_bytes,
                                                 const struct shm_options_t *options);
 
 /**
- * Waits for a client, at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with empty
- * queues: what an earlier one left unread is discarded.
+ * Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with
+ * empty queues. Until then other threads can receive what the client before left; after that it is discarded.
  *
  * SHM_ERROR_TIMEOUT, _INTERRUPTED, _ALREADY_CONNECTED (the present client lives), _REFUSED, _SYSTEM, _INVALID_PARAM. Any
  * thread; callers wait for each other.
@@ -698,8 +698,9 @@ enum shm_error_t shm_server_wait_for_client(struct ServerHandle *handle,
 enum shm_error_t shm_server_wait_for_client_noevent(struct ServerHandle *handle, uint32_t timeout_ms);
 
 /**
- * Ends the session with the present client, which learns of it at once, and receives first what was sent.
- * SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
+ * Ends the session with the present client, which receives what was sent before it learns of the end. A server with a name
+ * accepts the next client at once, unless handles of its channel were given out; other servers when this client has let go of
+ * the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
  */
 enum shm_error_t shm_server_disconnect_client(struct ServerHandle *handle);
 
@@ -794,8 +795,9 @@ enum shm_error_t shm_server_resume(const struct ServerHandle *handle);
 
 /**
  * The channel's data events, for native waiters and drivers. They stay the library's: duplicate them to hand them on. From
- * this call on every message is signalled. False: `handle` or `out` is NULL, or the server has no name and no events. Any
- * thread.
+ * this call on every message is signalled, and one client after the other uses the same section: each can read what the one
+ * before left there. False: `handle` or `out` is NULL, or the server has no name and no events; or, with SHM_ERROR_NOT_READY,
+ * a message is reserved or borrowed in place and has to be committed or released first. Any thread.
  */
 bool shm_server_get_event_handles(struct ServerHandle *handle,
                                   struct shm_event_handles_t *out);
@@ -805,14 +807,17 @@ bool shm_server_get_event_handles(struct ServerHandle *handle,
  * (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs, and no others. They stay
  * the library's, and open as long as the server: duplicate them into the other process.
  *
- * SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles): all of `out` is -1. Any thread.
+ * From this call on, one client after the other uses the same section. SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have
+ * no more handles), _NOT_READY (a message is reserved or borrowed in place and has to be committed or released first): all of
+ * `out` is -1. Any thread.
  */
 enum shm_error_t shm_server_client_handles(const struct ServerHandle *handle,
                                            struct shm_client_handles_t *out);
 
 /**
  * The section's handle, on Linux its descriptor, to be duplicated into a client's process or handed to a driver. It stays
- * the library's. 0: `handle` is NULL. Any thread.
+ * the library's. From this call on, one client after the other uses the same section. 0: `handle` is NULL; or, with
+ * SHM_ERROR_NOT_READY, a message is reserved or borrowed in place and has to be committed or released first. Any thread.
  */
 intptr_t shm_server_section_handle(const struct ServerHandle *handle);
 
@@ -820,9 +825,10 @@ intptr_t shm_server_section_handle(const struct ServerHandle *handle);
  * Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
  * The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
- * first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, of which on_disconnect tells there. This one calls no callback.
- * From inside a callback of this handle it returns at once, and the handle is freed when the call that the callback is in
- * returns.
+ * first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, which calls on_disconnect there. This one calls no callback, and
+ * none begins after it has returned. From inside a callback of this handle it waits for the calls of other threads alone; that
+ * callback is the last, and the handle is freed when the call that it is in returns. From a callback of another handle it waits
+ * too, unless a callback of this one waits for the end of that other handle: that callback is still running then.
  */
 void shm_server_stop(struct ServerHandle *handle);
 
@@ -956,8 +962,10 @@ enum shm_error_t shm_client_resume(const struct ClientHandle *handle);
  * Leaves the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
  * The server receives what was sent, and learns that the client has left. Calls that other threads are inside of return
- * SHM_ERROR_INTERRUPTED first. No callback is called. From inside a callback of this handle it returns at once, and the
- * handle is freed when the call that the callback is in returns.
+ * SHM_ERROR_INTERRUPTED first. This one calls no callback, and none begins after it has returned. From inside a callback of
+ * this handle it waits for the calls of other threads alone; that callback is the last, and the handle is freed when the call
+ * that it is in returns. From a callback of another handle it waits too, unless a callback of this one waits for the end of
+ * that other handle: that callback is still running then.
  */
 void shm_client_disconnect(struct ClientHandle *handle);
 
@@ -1037,7 +1045,8 @@ enum shm_error_t shm_client_receive_batch(struct ClientHandle *handle,
  *
  * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
  * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
- * The place is there until the commit, and as long as the handle. The codes of shm_server_send.
+ * The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
+ * leads to no other one. The codes of shm_server_send.
  */
 enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
                                     uint32_t size,
@@ -1049,7 +1058,8 @@ enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
  *
  * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
  * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
- * The place is there until the commit, and as long as the handle. The codes of shm_client_send.
+ * The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
+ * leads to no other one. The codes of shm_client_send.
  */
 enum shm_error_t shm_client_reserve(struct ClientHandle *handle,
                                     uint32_t size,
@@ -1058,14 +1068,16 @@ enum shm_error_t shm_client_reserve(struct ClientHandle *handle,
 /**
  * Sends the message that was written to the place from shm_server_reserve.
  *
- * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_server_send otherwise.
+ * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
+ * reserved. The codes of shm_server_send otherwise.
  */
 enum shm_error_t shm_server_commit(struct ServerHandle *handle);
 
 /**
  * Sends the message that was written to the place from shm_client_reserve.
  *
- * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_client_send otherwise.
+ * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
+ * reserved. The codes of shm_client_send otherwise.
  */
 enum shm_error_t shm_client_commit(struct ClientHandle *handle);
 
@@ -1075,7 +1087,8 @@ enum shm_error_t shm_client_commit(struct ClientHandle *handle);
  * changes it while it is read. Only where the server's options reject when full.
  *
  * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
- * 0 on any failure. One thread receives.
+ * 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
+ * stays good when the session ends, and leads to no other one.
  */
 enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
                                    const void **data,
@@ -1088,7 +1101,8 @@ enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
  * changes it while it is read. Only where the server's options reject when full.
  *
  * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_client_receive_timeout otherwise. `*data` is NULL and `*size`
- * 0 on any failure. One thread receives.
+ * 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
+ * stays good when the session ends, and leads to no other one.
  */
 enum shm_error_t shm_client_borrow(struct ClientHandle *handle,
                                    const void **data,
@@ -1096,16 +1110,18 @@ enum shm_error_t shm_client_borrow(struct ClientHandle *handle,
                                    uint32_t timeout_ms);
 
 /**
- * Takes the message from shm_server_borrow out of the queue. Its place is not to be looked at any more.
+ * Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
  *
- * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+ * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
+ * SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
  */
 enum shm_error_t shm_server_release(struct ServerHandle *handle);
 
 /**
- * Takes the message from shm_client_borrow out of the queue. Its place is not to be looked at any more.
+ * Takes the message from shm_client_borrow out of the queue. Its address is not to be used any more.
  *
- * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+ * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
+ * SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
  */
 enum shm_error_t shm_client_release(struct ClientHandle *handle);
 
@@ -1173,7 +1189,8 @@ bool shm_server_stats_auto(const struct AutoServerHandle *handle, struct shm_aut
  *
  * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
  * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
- * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
+ * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
+ * that callback is still running then.
  */
 void shm_server_stop_auto(struct AutoServerHandle *handle);
 
@@ -1266,7 +1283,8 @@ bool shm_client_stats_auto(const struct AutoClientHandle *handle, struct shm_aut
  *
  * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
  * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
- * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
+ * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
+ * that callback is still running then.
  */
 void shm_client_disconnect_auto(struct AutoClientHandle *handle);
 
@@ -1413,7 +1431,7 @@ uint32_t shm_multi_server_channel_name(const struct MultiServerHandle *handle,
  * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
  * this handle it waits for the callbacks that other threads of the server are in, and no longer: that callback is the last;
  * the threads end after it, and the handle is freed then. From a callback of another handle it waits too, unless a
- * callback of this one waits for the end of that other handle.
+ * callback of this one waits for the end of that other handle: that callback is still running then.
  */
 void shm_multi_server_stop(struct MultiServerHandle *handle);
 
@@ -1498,7 +1516,8 @@ bool shm_multi_client_is_connected(const struct MultiClientHandle *handle);
  *
  * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
  * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
- * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
+ * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
+ * that callback is still running then.
  */
 void shm_multi_client_disconnect(struct MultiClientHandle *handle);
 

@@ -100,7 +100,7 @@ impl SharedClient {
         // What ends the attempt need not be what ends the calls of the connection.
         let interrupt = options.connect_interrupter.as_ref().map_or(interrupt, |other| other.0.clone());
         let mut pause = Pause::new();
-        let mut search = Search { admission: None, spoiled: 0, misses: 0 };
+        let mut search = Search { admission: None, is_queuing: false, spoiled: 0, misses: 0 };
         loop {
             if let Some(client) = Self::look_for(&name, deadline, &options, &interrupt, &mut search)? {
                 return Ok(client);
@@ -111,6 +111,7 @@ impl SharedClient {
             }
             match &mut search.admission {
                 Some(admission) => admission.wait(deadline, interrupt.event())?,
+                None if std::mem::take(&mut search.is_queuing) => {}
                 None => {
                     let bound = Some(pause.next(deadline));
                     sys::wait_any(&[Waitable::Event(interrupt.event())], bound).map(drop)?;
@@ -133,8 +134,11 @@ impl SharedClient {
     ) -> Result<Option<Self>> {
         let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
         let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt.event()) {
-            // More clients wait there than its queue holds. There may be fewer soon.
-            Err(ShmError::AlreadyConnected) if !deadline.has_passed() => None,
+            // More clients wait there than its queue holds. This one has waited for a place, and goes on.
+            Err(ShmError::AlreadyConnected) if !deadline.has_passed() => {
+                search.is_queuing = true;
+                return Ok(None);
+            }
             found => found.map_err(|error| report(options, error))?,
         };
         let Some(found) = found else {
@@ -254,6 +258,7 @@ impl SharedClient {
         let process = match Process::open(pid) {
             Ok(process) => Some(process),
             Err(Unwatchable::Gone) => return Ok(Requested::ServerGone),
+            Err(Unwatchable::Failed(error)) => return Err(error),
             Err(Unwatchable::Denied) if options.tuning.check_interval.is_some() => None,
             Err(Unwatchable::Denied) => {
                 let reason = format!(
@@ -286,6 +291,8 @@ impl SharedClient {
 /// What a client that looks for a channel has found so far.
 struct Search {
     admission: Option<Admission>,
+    /// The attempt ended for want of a place in the server's queue.
+    is_queuing: bool,
     /// How often what has the name was no channel.
     spoiled: u32,
     /// How often in a row it was one, and no session came of it.

@@ -24,7 +24,7 @@ mod server;
 use crate::auto::{ChannelKind, DisconnectReason};
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
-use crate::threads::Waited;
+use crate::threads::{Waited, Waits};
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void, CStr};
 use std::ops::Deref;
@@ -292,6 +292,7 @@ pub(crate) unsafe fn enter<T>(handle: *const T) -> Outcome<Inside<T>> {
 pub(crate) struct Gate {
     state: Mutex<GateState>,
     left: Condvar,
+    waits: Arc<Waits>,
 }
 
 #[derive(Default)]
@@ -312,7 +313,10 @@ impl Gate {
             }
             state.inside.push(own);
         }
-        call();
+        {
+            let _inside = self.waits.enter();
+            call();
+        }
         let mut state = locked(&self.state);
         if let Some(at) = state.inside.iter().rposition(|thread| *thread == own) {
             state.inside.swap_remove(at);
@@ -361,7 +365,12 @@ pub(crate) unsafe fn close<T: Closable>(handle: *mut T) {
     let closed = guarded(|| {
         // SAFETY: C's own count is ours now, by the caller.
         let handle = unsafe { Arc::from_raw(handle.cast_const()) };
-        let may_wait = handle.end();
+        let ended = handle.end();
+        // Where a callback of this handle waits for one that the present thread is in, neither waits. A handle's own
+        // callbacks are left out of the wait itself.
+        let own_callbacks = handle.gate().depth() > 0;
+        let note = if own_callbacks { None } else { handle.gate().waits.begin() };
+        let may_wait = ended && (own_callbacks || note.is_some());
         let own = handle.own_calls();
         CLOSING.fetch_add(1, Ordering::Relaxed);
         // Pairs with the fence in `Inside`.
@@ -373,6 +382,7 @@ pub(crate) unsafe fn close<T: Closable>(handle: *mut T) {
         drop(lock);
         CLOSING.fetch_sub(1, Ordering::Relaxed);
         handle.gate().shut(may_wait);
+        drop(note);
         drop(handle);
         Ok(())
     });

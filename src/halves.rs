@@ -69,7 +69,7 @@ impl SendHalf {
     /// # Errors
     /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. The kernel is asked every 100 ms
-    ///   whether its process still runs, or at every 32nd call, whichever is later.
+    ///   whether its process still runs, or at every 8th call, whichever is later.
     /// - [`ShmError::QueueFull`]: no room, on a channel made with
     ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
@@ -120,7 +120,12 @@ impl SendHalf {
             return Ok(());
         }
         let SendHalf { session, producer, .. } = self;
-        session.wait_for(Wish::Space, timeout, Room { session, producer, len: message.len() })?;
+        let waited = session.wait_for(Wish::Space, timeout, Room { session, producer, len: message.len() });
+        if waited == Err(ShmError::Timeout) {
+            // However short the time is, the peer's death is found.
+            self.check()?;
+        }
+        waited?;
         if self.push(message)? {
             Ok(())
         } else {
@@ -254,7 +259,7 @@ impl ReceiveHalf {
     /// # Errors
     /// - [`ShmError::QueueEmpty`].
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. Where there is no message, the
-    ///   kernel is asked every 100 ms whether its process still runs, or at every 32nd call, whichever is later.
+    ///   kernel is asked every 100 ms whether its process still runs, or at every 8th call, whichever is later.
     /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     #[inline]
@@ -308,14 +313,15 @@ impl ReceiveHalf {
         to: &mut impl Destination,
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        if timeout == Some(Duration::ZERO) {
-            return self.try_receive_to(to).map_err(|error| match error {
+        let ReceiveHalf { session, consumer, .. } = self;
+        match session.wait_for(Wish::Data, timeout, Taking { session, consumer, to }) {
+            // However short the time is, the peer's death is found.
+            Err(ShmError::Timeout) => self.try_receive_to(to).map_err(|error| match error {
                 ShmError::QueueEmpty => ShmError::Timeout,
                 other => other,
-            });
+            }),
+            other => other,
         }
-        let ReceiveHalf { session, consumer, .. } = self;
-        session.wait_for(Wish::Data, timeout, Taking { session, consumer, to })
     }
 
     /// Waits until a message is there, and leaves it there. `Ok(false)`: none came in time. `None` waits for ever,
@@ -324,12 +330,12 @@ impl ReceiveHalf {
     /// # Errors
     /// As [`receive`](Self::receive), without the timeout.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
-        if timeout == Some(Duration::ZERO) {
-            // The peer's end is reported after what it sent, like that of a call that waits.
-            self.watch.count(&self.session).ok();
+        let ReceiveHalf { session, consumer, watch } = self;
+        let mut found = session.wait_for(Wish::Data, timeout, Peeking { session, consumer });
+        if let (Err(ShmError::Timeout), Err(over)) = (&found, watch.count(session)) {
+            // What the peer sent before its end comes first.
+            found = peek(session, consumer)?.ok_or(over);
         }
-        let ReceiveHalf { session, consumer, .. } = self;
-        let found = session.wait_for(Wish::Data, timeout, Peeking { session, consumer });
         match found {
             // Messages come and go faster than they can be looked at.
             Ok(()) | Err(ShmError::NotReady) => Ok(true),

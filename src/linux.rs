@@ -41,6 +41,7 @@ use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::mm::{madvise, mmap, mmap_anonymous, munmap, Advice, MapFlags, ProtFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
 use rustix::process::{geteuid, pidfd_open, Pid, PidfdFlags};
+use rustix::time::{clock_gettime, ClockId};
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
@@ -77,6 +78,11 @@ fn error(errno: Errno, context: &'static str) -> ShmError {
     ShmError::SystemError { code: errno.raw_os_error(), context }
 }
 
+/// Whether it is this process, or the system, that lacks something: the peer is not at fault.
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::TOOMANYREFS)
+}
+
 /// An error of std's.
 pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::SystemError { code: error.raw_os_error().unwrap_or(0), context }
@@ -84,6 +90,11 @@ pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmErro
 
 pub(crate) fn process_id() -> u32 {
     std::process::id()
+}
+
+pub(crate) fn coarse_millis() -> u32 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add(now.tv_nsec as u32 / 1_000_000)
 }
 
 // ------------------------------------------------------------------------------------------------------- forks
@@ -382,6 +393,9 @@ impl Process {
         let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH | Errno::INVAL) => return Err(Unwatchable::Gone),
+            Err(errno) if is_shortage(errno) => {
+                return Err(Unwatchable::Failed(error(errno, "watching a process")))
+            }
             Err(_) => return Err(Unwatchable::Denied),
         };
         let user = rustix::fs::stat(format!("/proc/{pid}")).ok().map(|stat| User(stat.st_uid));

@@ -72,6 +72,17 @@ impl Home {
     }
 }
 
+/// In a model, no time passes for this.
+pub(crate) fn coarse_millis() -> u32 {
+    #[cfg(loom)]
+    return 0;
+    #[cfg(not(loom))]
+    {
+        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        START.get_or_init(std::time::Instant::now).elapsed().as_millis() as u32
+    }
+}
+
 /// The thread's: each may be a process of its own.
 #[cfg(not(loom))]
 pub(crate) fn process_id() -> u32 {

@@ -1,7 +1,7 @@
 //! The server's end of a channel.
 
 use crate::access::PeerIdentity;
-use crate::channel::lifecycle::{Design, Lifecycle};
+use crate::channel::lifecycle::{Design, Fresh, Lifecycle};
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::channel::Current;
 use crate::channel::{Channel, Side};
@@ -186,22 +186,14 @@ impl SharedServer {
     /// # Errors
     /// As [`wait_for_client`](Self::wait_for_client), except for those of waiting.
     pub(crate) fn accept_now(&mut self, release: &mut dyn FnMut()) -> Result<bool> {
-        for look in [Look::First, Look::AfterHandingOver] {
-            let Some(fresh) = self.lifecycle.fresh()? else { return Ok(false) };
-            if look == Look::AfterHandingOver {
-                fresh.hand_over()?;
-            }
-            let endpoint = &mut self.endpoint;
-            let begun = fresh.answer(&mut || {
-                endpoint.release();
-                release();
-            })?;
-            if let Some(session) = begun {
-                self.endpoint.begin(session);
-                return Ok(true);
-            }
+        // A request may stand in the section before the channel is handed to the next client, and after.
+        let Some(fresh) = self.lifecycle.fresh()? else { return Ok(false) };
+        if begin(&mut self.endpoint, fresh, release)? {
+            return Ok(true);
         }
-        Ok(false)
+        let Some(fresh) = self.lifecycle.fresh_after_answer()? else { return Ok(false) };
+        fresh.hand_over()?;
+        begin(&mut self.endpoint, fresh, release)
     }
 
     /// Makes the next channel ready, so that a client may have it at once.
@@ -226,7 +218,8 @@ impl SharedServer {
     }
 
     /// The section, to be duplicated into the process of a client or handed to a driver: a handle of this process on
-    /// Windows, a descriptor on Linux. It stays the library's: don't close it.
+    /// Windows, a descriptor on Linux. It stays the library's: don't close it. From this call on, one client after the
+    /// other uses this section, and each can read what the one before left there.
     pub fn section_handle(&self) -> isize {
         self.lifecycle.current().hold(Channel::section_handle)
     }
@@ -241,8 +234,9 @@ impl SharedServer {
     /// Unlike [`get_event_handles`](Self::get_event_handles), this changes nothing in how messages are signalled: who
     /// takes the client's part says itself when it sleeps, by the rules of `docs/protocol.md`.
     ///
-    /// From this call on, a named server on Linux takes the word of whoever holds the section for which process it is,
-    /// as Windows always does; before it, the kernel said so of each client.
+    /// From this call on, one client after the other uses the same section, and each can read what the one before left
+    /// there. A named server on Linux then believes what a client says of its process id, as Windows always does; before
+    /// this call, the kernel says it of each client.
     ///
     /// # Errors
     /// [`ShmError::WindowsError`] when the process can have no more handles; [`ShmError::Forked`].
@@ -252,8 +246,9 @@ impl SharedServer {
 
     /// The channel's data events, for native waiters and drivers. `None` for an anonymous server without events.
     ///
-    /// From this call on, every message in either direction is signalled, since a native waiter doesn't tell when it
-    /// sleeps: a kernel call each. Both events are signalled once at the call, and at each connection. A native waiter
+    /// From this call on, one client after the other uses the same section, and each can read what the one before left
+    /// there. And every message in either direction is signalled, since a native waiter doesn't say when it sleeps: a
+    /// kernel call each. Both events are signalled once at the call, and at each connection. A native waiter
     /// looks for messages before it waits. An event wakes one waiter: let either a native waiter or this endpoint's
     /// own calls wait for one direction's data, not both.
     pub fn get_event_handles(&self) -> Option<EventHandles> {
@@ -276,11 +271,17 @@ impl SharedServer {
     );
 }
 
-/// A request may stand in the section before the channel is handed to the next client, and after.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    First,
-    AfterHandingOver,
+/// Answers the request that stands in the section, if there is one. Returns whether a session began.
+fn begin(endpoint: &mut Endpoint, fresh: Fresh<'_>, release: &mut dyn FnMut()) -> Result<bool> {
+    let begun = fresh.answer(&mut || {
+        endpoint.release();
+        release();
+    })?;
+    if let Some(session) = begun {
+        endpoint.begin(session);
+        return Ok(true);
+    }
+    Ok(false)
 }
 
 impl ServerOptions {

@@ -7,6 +7,8 @@ use crate::events::Events;
 use crate::layout::SERVER_UP;
 use crate::options::ChannelEvent;
 use crate::ring::Corrupted;
+#[cfg(all(feature = "c-api", not(loom)))]
+use crate::sync::AtomicBool;
 use crate::sync::{spin_loop, Arc, AtomicU32, AtomicU64, Ordering};
 use crate::sys::{self, Event, Waitable};
 use crate::waiting::Deadline;
@@ -35,6 +37,7 @@ const LIVE: u32 = 0;
 const LEFT: u32 = 1;
 const DIED: u32 = 2;
 const CORRUPTED: u32 = 3;
+const ENDED_HERE: u32 = 4;
 
 /// One connection. Dropping a client's is leaving.
 pub(crate) struct Session {
@@ -50,6 +53,9 @@ pub(crate) struct Session {
     next_look: Mutex<Deadline>,
     signals: AtomicU64,
     sleeps: AtomicU64,
+    /// Whether C has heard of the session's beginning, and not of its end.
+    #[cfg(all(feature = "c-api", not(loom)))]
+    reportable: AtomicBool,
 }
 
 /// What is waited for.
@@ -72,7 +78,19 @@ impl Session {
     ) -> Self {
         let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
         let next_look = Mutex::new(Deadline::after(channel.tuning.check_interval));
-        let session = Session { channel, word, generation, peer, ended, over, next_look, signals, sleeps };
+        let session = Session {
+            channel,
+            word,
+            generation,
+            peer,
+            ended,
+            over,
+            next_look,
+            signals,
+            sleeps,
+            #[cfg(all(feature = "c-api", not(loom)))]
+            reportable: AtomicBool::new(false),
+        };
         let process_id = session.peer.pid();
         session.channel.tuning.report(&ChannelEvent::Connected { process_id, generation });
         session
@@ -202,8 +220,26 @@ impl Session {
     /// The server ends the session of its own accord.
     pub(crate) fn disconnect(&self) {
         debug_assert_eq!(self.channel.side, Side::Server);
-        self.end(LEFT);
+        self.end(ENDED_HERE);
         handshake::end(&self.channel, self.word);
+    }
+
+    /// Whether this side ended the session, of its own accord.
+    #[cfg(all(feature = "c-api", not(loom)))]
+    pub(crate) fn was_ended_here(&self) -> bool {
+        self.ended.load(Ordering::Acquire) == ENDED_HERE
+    }
+
+    /// The session's beginning was reported: its end may be.
+    #[cfg(all(feature = "c-api", not(loom)))]
+    pub(crate) fn allow_report(&self) {
+        self.reportable.store(true, Ordering::Release);
+    }
+
+    /// Whether the caller is the one to report the session's end.
+    #[cfg(all(feature = "c-api", not(loom)))]
+    pub(crate) fn claim_report(&self) -> bool {
+        self.reportable.swap(false, Ordering::AcqRel)
     }
 
     /// Notes how the session ended, if it hasn't yet, and says how it did.

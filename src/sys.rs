@@ -16,6 +16,7 @@
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |
 //! | `Home` | the process that something was made in, which a fork is not: `here`, `is_here` |
 //! | `process_id` | of this process |
+//! | `coarse_millis` | milliseconds of a clock that nobody sets; cheap to read, right to some 16 ms, and it wraps |
 //! | `io_error` | what std says of the system's refusals, as ours |
 //!
 //! Nothing above this module knows the platform; it and the manifest alone mention one.
@@ -54,6 +55,8 @@ pub(crate) enum Unwatchable {
     Gone,
     /// There is, but the system doesn't let us wait for its end.
     Denied,
+    /// This process lacks what it takes: a descriptor, say.
+    Failed(crate::error::ShmError),
 }
 
 /// How many clients a server serves at a time.

@@ -1,10 +1,11 @@
-//! The threads of a background endpoint: starting them, waiting for their end, and which endpoint waits for which.
+//! The threads of a background endpoint, and which endpoint waits for which.
 //!
-//! Stopping an endpoint waits for its threads, and so for the handler's call that one of them may be in. Where that call
-//! stops another endpoint, whose handler stops the first one, each would wait for the other for ever. So a thread that waits
-//! says so at its own endpoint, and then looks whether the endpoint that it waits for waits, directly or through others, for
-//! its own. Of two threads that do this at the same time, at least one sees the other's note, since each note is made
-//! before its author looks, both under the locks that the notes are under.
+//! Stopping an endpoint waits for its threads, and so for the callback that one of them may be in. Where that callback
+//! stops another endpoint, whose callback stops the first one, each would wait for the other for ever. So a thread that is
+//! about to wait leaves a note at the endpoints whose callbacks it is in ([`Waits`]), and then looks whether the endpoint that
+//! it waits for waits, directly or through others, for one of them. Of two threads that do this at the same time, at least
+//! one sees the other's note, since each note is left before its author looks, both under the locks that the notes are
+//! under. (Both may see one, and then neither waits.)
 
 use crate::error::{Result, ShmError};
 use crate::sys;
@@ -14,8 +15,87 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 thread_local! {
-    /// The endpoint that the present thread belongs to.
-    static OWN: RefCell<Option<Arc<Threads>>> = const { RefCell::new(None) };
+    /// The endpoints whose callbacks the present thread is in, or may be: an endpoint's own threads always are.
+    static INSIDE: RefCell<Vec<Arc<Waits>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What an endpoint waits for.
+#[derive(Default)]
+pub(crate) struct Waits {
+    /// Endpoints whose end one of its callbacks waits for.
+    waits_for: Mutex<Vec<Arc<Waits>>>,
+}
+
+impl Waits {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<Waits>>> {
+        self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on, until the result is dropped, the present thread is in a callback of this endpoint.
+    pub(crate) fn enter(self: &Arc<Self>) -> Inside {
+        // A thread that is ending stops nothing any more.
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.clone()));
+        Inside(())
+    }
+
+    /// Whether the present thread is in a callback of this endpoint.
+    fn is_inside(&self) -> bool {
+        let is_own =
+            |inside: &RefCell<Vec<Arc<Waits>>>| inside.borrow().iter().any(|own| std::ptr::eq(&**own, self));
+        INSIDE.try_with(is_own).unwrap_or(false)
+    }
+
+    /// Notes that the present thread is about to wait for this endpoint's end. `None`: it must not, since the endpoint waits for
+    /// one whose callback the thread is in.
+    pub(crate) fn begin(self: &Arc<Self>) -> Option<Note> {
+        let own = INSIDE.try_with(|inside| inside.borrow().clone()).unwrap_or_default();
+        own.iter().for_each(|own| own.list().push(self.clone()));
+        let note = Note { own, target: self.clone() };
+        let leads_back = self.leads_to(&note.own);
+        (!leads_back).then_some(note)
+    }
+
+    /// Whether this endpoint is one of those, or waits for one, directly or through others.
+    fn leads_to(self: &Arc<Self>, targets: &[Arc<Waits>]) -> bool {
+        let mut seen: Vec<Arc<Waits>> = Vec::new();
+        let mut open = vec![self.clone()];
+        while let Some(waits) = open.pop() {
+            if targets.iter().any(|target| Arc::ptr_eq(target, &waits)) {
+                return true;
+            }
+            if !seen.iter().any(|other| Arc::ptr_eq(other, &waits)) {
+                open.extend(waits.list().iter().cloned());
+                seen.push(waits);
+            }
+        }
+        false
+    }
+}
+
+/// The present thread is in a callback, until this is dropped. The last one to begin ends first.
+pub(crate) struct Inside(());
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
+    }
+}
+
+/// A thread waits, until this is dropped.
+pub(crate) struct Note {
+    own: Vec<Arc<Waits>>,
+    target: Arc<Waits>,
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        for own in &self.own {
+            let mut list = own.list();
+            if let Some(at) = list.iter().position(|other| Arc::ptr_eq(other, &self.target)) {
+                list.swap_remove(at);
+            }
+        }
+    }
 }
 
 /// The threads of one endpoint.
@@ -23,14 +103,13 @@ thread_local! {
 pub(crate) struct Threads {
     state: Mutex<State>,
     ended: Condvar,
+    waits: Arc<Waits>,
 }
 
 #[derive(Default)]
 struct State {
     running: usize,
     handles: Vec<JoinHandle<()>>,
-    /// Endpoints whose end a thread of this one waits for.
-    waits_for: Vec<Arc<Threads>>,
 }
 
 /// How a wait for an endpoint's end came out.
@@ -53,9 +132,9 @@ impl Threads {
         let running = Running(self.clone());
         let thread = thread::Builder::new().name(name.to_owned());
         let spawned = thread.spawn(move || {
-            OWN.with(|own| own.replace(Some(running.0.clone())));
+            let inside = running.0.waits.enter();
             run();
-            OWN.with(|own| own.replace(None));
+            drop(inside);
             drop(running);
         });
         // Where there is no thread, `running` was dropped with the closure.
@@ -66,20 +145,15 @@ impl Threads {
 
     /// Whether the present thread is one of this endpoint's.
     pub(crate) fn is_own(&self) -> bool {
-        OWN.with(|own| own.borrow().as_ref().is_some_and(|own| std::ptr::eq(&**own, self)))
+        self.waits.is_inside()
     }
 
     /// Waits until all threads have ended.
-    pub(crate) fn wait(self: &Arc<Self>, deadline: Deadline) -> Waited {
-        let own = OWN.with(|own| own.borrow().clone());
-        let Some(own) = own else { return self.wait_here(deadline) };
-        own.state().waits_for.push(self.clone());
-        let waited = if self.leads_to(&own) { Waited::NotFromHere } else { self.wait_here(deadline) };
-        let mut state = own.state();
-        if let Some(at) = state.waits_for.iter().position(|other| Arc::ptr_eq(other, self)) {
-            state.waits_for.swap_remove(at);
+    pub(crate) fn wait(&self, deadline: Deadline) -> Waited {
+        match self.waits.begin() {
+            Some(_note) => self.wait_here(deadline),
+            None => Waited::NotFromHere,
         }
-        waited
     }
 
     fn wait_here(&self, deadline: Deadline) -> Waited {
@@ -98,22 +172,6 @@ impl Threads {
             let _ = handle.join();
         }
         Waited::Ended
-    }
-
-    /// Whether this endpoint is that one, or waits for it, directly or through others.
-    fn leads_to(self: &Arc<Self>, target: &Arc<Threads>) -> bool {
-        let mut seen: Vec<Arc<Threads>> = Vec::new();
-        let mut open = vec![self.clone()];
-        while let Some(threads) = open.pop() {
-            if Arc::ptr_eq(&threads, target) {
-                return true;
-            }
-            if !seen.iter().any(|other| Arc::ptr_eq(other, &threads)) {
-                open.extend(threads.state().waits_for.iter().cloned());
-                seen.push(threads);
-            }
-        }
-        false
     }
 }
 

@@ -94,6 +94,11 @@ pub(crate) fn process_id() -> u32 {
     std::process::id()
 }
 
+pub(crate) fn coarse_millis() -> u32 {
+    // SAFETY: it takes nothing and cannot fail: it reads a page that the kernel shares with every process.
+    unsafe { NtGetTickCount() }
+}
+
 // ---------------------------------------------------------------------------------------------------- sections
 
 /// A section: pages that several processes can map.
@@ -318,6 +323,9 @@ impl Process {
             Ok(process) if process.has_ended() => Err(Unwatchable::Gone),
             Ok(process) => Ok(process),
             Err(STATUS_INVALID_CID | STATUS_INVALID_PARAMETER) => Err(Unwatchable::Gone),
+            Err(status @ (STATUS_INSUFFICIENT_RESOURCES | STATUS_NO_MEMORY)) => {
+                Err(Unwatchable::Failed(error(status, "watching a process")))
+            }
             Err(_) => Err(Unwatchable::Denied),
         }
     }

@@ -169,3 +169,85 @@ fn line_24_many_unread_descriptors_at_once_do_not_keep_out_another_process() {
         assert!(took < DELAY, "visit {visit}: {took:?}");
     }
 }
+
+/// A connection over which the kernel hands nothing: the server's error is that client's alone.
+#[test]
+fn line_24_a_client_that_refuses_descriptors_keeps_nobody_out() {
+    for kind in ["server", "multi"] {
+        let name = unique("pending-refusing");
+        let (mut server, mut idle, mut honest) = (helper(), helper(), helper());
+        server.must(&format!("serve {kind} {name}"));
+        honest.must(&format!("visit {kind} {name} 5000"));
+        idle.must(&format!("idle refusing {name} 50"));
+        for visit in 0..5 {
+            let (answer, took) = timed(|| honest.ask(&format!("visit {kind} {name} 5000")));
+            assert!(answer.starts_with("ok"), "{kind}, visit {visit}: {answer} after {took:?}");
+            assert!(took < DELAY, "{kind}, visit {visit}: {took:?}");
+        }
+    }
+}
+
+/// Descriptors are in flight as long as the connection is open, shut or not.
+#[test]
+fn line_24_unread_descriptors_of_connections_that_are_shut_keep_nobody_out() {
+    let [server, idle, honest] = users(6);
+    let Some(mut server) = helper_as(&server) else { return };
+    let (Some(mut idle), Some(mut honest)) = (helper_as(&idle), helper_as(&honest)) else { return };
+    let name = format!("Global\\{}", unique("pending-shut"));
+    server.must("limit 256");
+    server.must(&format!("serve server {name}"));
+    for round in 0..80 {
+        idle.must(&format!("idle shut {name} 1"));
+        let (answer, took) = timed(|| honest.ask(&format!("visit server {name} 5000")));
+        assert!(answer.starts_with("ok"), "round {round}: {answer} after {took:?}");
+        assert!(took < DELAY, "round {round}: {took:?}");
+    }
+}
+
+/// Processes of one user that leave as much unread as they may lock out neither other users nor other processes of their own.
+#[test]
+fn line_24_what_is_left_unread_locks_nobody_out() {
+    let [server, idle, other] = users(7);
+    let Some(mut server) = helper_as(&server) else { return };
+    let name = format!("Global\\{}", unique("pending-lock"));
+    server.must("limit 256");
+    server.must(&format!("serve server {name}"));
+    let mut hoarders = Vec::new();
+    for _ in 0..3 {
+        let Some(mut hoarder) = helper_as(&idle) else { return };
+        hoarder.must(&format!("idle unread {name} 100"));
+        hoarders.push(hoarder);
+    }
+    let (Some(mut own), Some(mut other)) = (helper_as(&idle), helper_as(&other)) else { return };
+    let begun = std::time::Instant::now();
+    // The hoarders go on having their turns, until they have all that they get.
+    while begun.elapsed() < std::time::Duration::from_secs(4) {
+        for (which, honest) in [("the same", &mut own), ("another", &mut other)] {
+            let (answer, took) = timed(|| honest.ask(&format!("visit server {name} 5000")));
+            assert!(answer.starts_with("ok"), "{which} user, after {:?}: {answer}", begun.elapsed());
+            assert!(took < DELAY, "{which} user, after {:?}: {took:?}", begun.elapsed());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Processes that connect and close again and again: the queue is full of connections that nobody waits at.
+#[test]
+fn line_24_connections_that_are_closed_at_once_do_not_delay_a_client() {
+    let name = format!("Global\\{}", unique("pending-closed"));
+    let (mut server, mut honest) = (helper(), helper());
+    server.must(&format!("serve server {name}"));
+    honest.must(&format!("visit server {name} 5000"));
+    let mut closers: Vec<Peer> = (0..4).map(|_| helper()).collect();
+    for closer in &mut closers {
+        closer.tell(&format!("close {name} 3000"));
+    }
+    for visit in 0..50 {
+        let (answer, took) = timed(|| honest.ask(&format!("visit server {name} 5000")));
+        assert!(answer.starts_with("ok"), "visit {visit}: {answer} after {took:?}");
+        assert!(took < DELAY, "visit {visit}: {took:?}");
+    }
+    for closer in &mut closers {
+        assert!(closer.answer().starts_with("ok"));
+    }
+}

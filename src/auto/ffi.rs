@@ -265,7 +265,8 @@ pub unsafe extern "C" fn shm_server_stats_auto(
 ///
 /// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
 /// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
-/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
+/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
+/// that callback is still running then.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop_auto(handle: *mut AutoServerHandle) {
     // SAFETY: by the caller.
@@ -423,7 +424,8 @@ pub unsafe extern "C" fn shm_client_stats_auto(
 ///
 /// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
 /// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
-/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
+/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
+/// that callback is still running then.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect_auto(handle: *mut AutoClientHandle) {
     // SAFETY: by the caller.

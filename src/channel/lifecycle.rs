@@ -105,6 +105,15 @@ impl Lifecycle {
         self.listener.is_none()
     }
 
+    /// As [`fresh`](Self::fresh), after an attempt to answer: a client whose turn is over has had its answer, or it gets none.
+    pub(crate) fn fresh_after_answer(&mut self) -> Result<Option<Fresh<'_>>> {
+        let is_overdue = self.listener.as_ref().is_some_and(Listener::is_overdue);
+        if is_overdue && matches!(self.stage, Stage::Fresh { .. }) {
+            self.pass_turn();
+        }
+        self.fresh()
+    }
+
     /// Settles the session before, and renews the channel or makes ready to reuse it. `None`: the client of a channel that
     /// lasts has yet to let go of it.
     ///
@@ -112,11 +121,6 @@ impl Lifecycle {
     /// - [`ShmError::AlreadyConnected`]: the session lives.
     /// - What the system refuses: the channel stays spent, and nobody is handed it.
     pub(crate) fn fresh(&mut self) -> Result<Option<Fresh<'_>>> {
-        // A client that asked in time is answered, although its turn is over by now.
-        let has_passed = self.listener.as_ref().is_some_and(Listener::is_overdue);
-        if has_passed && matches!(self.stage, Stage::Fresh { .. }) && !self.is_requested() {
-            self.pass_turn();
-        }
         if let Stage::Spent { session } = &self.stage {
             let lives = || session.as_ref().is_some_and(|session| session.check_process().is_ok());
             if self.design.clients == Clients::One && lives() {
@@ -272,6 +276,7 @@ impl Fresh<'_> {
                 handshake::clear(&channel, request);
                 return Ok(None);
             }
+            Err(Unwatchable::Failed(error)) => return Err(error),
             Err(Unwatchable::Denied) if channel.tuning.check_interval.is_some() => None,
             Err(Unwatchable::Denied) => return refuse(&channel, request),
         };

@@ -90,7 +90,7 @@ impl Ends {
             }
             Ok(ends.len() as u32)
         });
-        self.tell(received)
+        done(received)
     }
 
     /// # Safety
@@ -99,19 +99,20 @@ impl Ends {
         // SAFETY: by the caller.
         let data = unsafe { place(data, "the place for the address") }?;
         let mut overwritten = 0;
-        let (reserved, address) = self.sending(|sender| {
+        let address = self.sending(|sender| {
             let session = sender.session.clone();
             let mut reservation = sender.reserve(size as usize)?;
             overwritten = reservation.outcome().overwritten;
-            let mut memory = self.lend(&session, size as usize);
-            let address = match memory.bytes(size as usize) {
-                Some(copy) => copy.as_mut_ptr(),
-                None => reservation.as_mut_ptr(),
-            };
             let place = reservation.place();
-            Ok((Reserved { place, session: session.generation, memory }, address))
+            Ok(self.lend(&session, |memory| {
+                let address = match memory {
+                    Lent::Section(_) => reservation.as_mut_ptr(),
+                    Lent::Copy => self.written.address(),
+                };
+                *locked(&self.reserved) = Some(Reserved { place, session: session.generation, memory });
+                address
+            }))
         })?;
-        *locked(&self.reserved) = Some(reserved);
         *data = address.cast();
         self.evicted(overwritten);
         Ok(())
@@ -119,13 +120,16 @@ impl Ends {
 
     fn commit(&self) -> Outcome {
         let nothing = Failure::Argument("the reserved message");
-        let Some(mut reserved) = locked(&self.reserved).take() else { return Err(nothing) };
+        let Some(reserved) = locked(&self.reserved).take() else { return Err(nothing) };
         let committed = self.sending(|sender| {
             if sender.session.generation != reserved.session {
                 return Ok(false);
             }
-            let copy = reserved.memory.bytes(reserved.place.len());
-            sender.commit_place(reserved.place, copy.as_deref())
+            let copy = matches!(reserved.memory, Lent::Copy).then(|| {
+                // SAFETY: there is room for the longest message; C has written it, and writes no more of it.
+                unsafe { std::slice::from_raw_parts(self.written.address(), reserved.place.len()) }
+            });
+            sender.commit_place(reserved.place, copy)
         })?;
         if committed {
             Ok(())
@@ -140,22 +144,28 @@ impl Ends {
         // SAFETY: by the caller.
         let (data, size) =
             unsafe { (place(data, "the place for the address")?, place(size, "the place for the size")?) };
-        let found = self.receiving(|receiver| {
+        let (address, len) = self.receiving(|receiver| {
             let borrowed = receiver.half.borrow(timeout)?;
-            let (address, len) = (receiver.half.consumer.locate(&borrowed), borrowed.len());
-            let mut memory = self.lend(&receiver.half.session, len);
-            let address = match memory.bytes(len) {
-                Some(copy) => {
-                    receiver.half.consumer.copy_out(&borrowed, copy);
-                    copy.as_ptr()
-                }
-                None => address,
-            };
+            let (session, len) = (receiver.half.session.clone(), borrowed.len());
+            let address = self.lend(&session, |memory| {
+                let address = match memory {
+                    Lent::Section(_) => receiver.half.consumer.locate(&borrowed),
+                    Lent::Copy => {
+                        let copy = self.read.address();
+                        // SAFETY: there is room for the longest message, and no other thread is in `receiving`.
+                        receiver
+                            .half
+                            .consumer
+                            .copy_out(&borrowed, unsafe { std::slice::from_raw_parts_mut(copy, len) });
+                        copy.cast_const()
+                    }
+                };
+                *locked(&self.lent) = Some(memory);
+                address
+            });
             receiver.borrowed = Some(borrowed);
-            Ok((address, len, memory))
-        });
-        let (address, len, memory) = self.tell(found)?;
-        *locked(&self.lent) = Some(memory);
+            Ok((address, len))
+        })?;
         (*data, *size) = (address.cast(), len as u32);
         Ok(())
     }
@@ -166,7 +176,7 @@ impl Ends {
             Some(borrowed) => receiver.half.release(&borrowed),
             None => Ok(false),
         });
-        if self.tell(released)? {
+        if released? {
             Ok(())
         } else {
             Err(Failure::Argument("the borrowed message"))
@@ -308,7 +318,8 @@ pub unsafe extern "C" fn shm_client_receive_batch(
 ///
 /// Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
 /// away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
-/// The place is there until the commit, and as long as the handle. The codes of shm_server_send.
+/// The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
+/// leads to no other one. The codes of shm_server_send.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_reserve(
     handle: *mut ServerHandle,
@@ -327,7 +338,8 @@ pub unsafe extern "C" fn shm_server_reserve(
 ///
 /// Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
 /// away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
-/// The place is there until the commit, and as long as the handle. The codes of shm_client_send.
+/// The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
+/// leads to no other one. The codes of shm_client_send.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_reserve(
     handle: *mut ClientHandle,
@@ -343,7 +355,8 @@ pub unsafe extern "C" fn shm_client_reserve(
 
 /// Sends the message that was written to the place from shm_server_reserve.
 ///
-/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_server_send otherwise.
+/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
+/// reserved. The codes of shm_server_send otherwise.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
@@ -352,7 +365,8 @@ pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_err
 
 /// Sends the message that was written to the place from shm_client_reserve.
 ///
-/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since. The codes of shm_client_send otherwise.
+/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
+/// reserved. The codes of shm_client_send otherwise.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
@@ -364,7 +378,8 @@ pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_err
 /// changes it while it is read. Only where the server's options reject when full.
 ///
 /// SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
-/// 0 on any failure. One thread receives.
+/// 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
+/// stays good when the session ends, and leads to no other one.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_borrow(
     handle: *mut ServerHandle,
@@ -385,7 +400,8 @@ pub unsafe extern "C" fn shm_server_borrow(
 /// changes it while it is read. Only where the server's options reject when full.
 ///
 /// SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_client_receive_timeout otherwise. `*data` is NULL and `*size`
-/// 0 on any failure. One thread receives.
+/// 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
+/// stays good when the session ends, and leads to no other one.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_borrow(
     handle: *mut ClientHandle,
@@ -401,18 +417,20 @@ pub unsafe extern "C" fn shm_client_borrow(
     })
 }
 
-/// Takes the message from shm_server_borrow out of the queue. Its place is not to be looked at any more.
+/// Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
 ///
-/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
+/// SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_release(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.release() })
 }
 
-/// Takes the message from shm_client_borrow out of the queue. Its place is not to be looked at any more.
+/// Takes the message from shm_client_borrow out of the queue. Its address is not to be used any more.
 ///
-/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since. SHM_ERROR_PROTOCOL.
+/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
+/// SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.

@@ -225,8 +225,10 @@ pub unsafe extern "C" fn shm_client_resume(handle: *const ClientHandle) -> shm_e
 /// Leaves the server and frees the handle, which must not be used afterwards. NULL does nothing.
 ///
 /// The server receives what was sent, and learns that the client has left. Calls that other threads are inside of return
-/// SHM_ERROR_INTERRUPTED first. No callback is called. From inside a callback of this handle it returns at once, and the
-/// handle is freed when the call that the callback is in returns.
+/// SHM_ERROR_INTERRUPTED first. This one calls no callback, and none begins after it has returned. From inside a callback of
+/// this handle it waits for the calls of other threads alone; that callback is the last, and the handle is freed when the call
+/// that it is in returns. From a callback of another handle it waits too, unless a callback of this one waits for the end of
+/// that other handle: that callback is still running then.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect(handle: *mut ClientHandle) {
     // SAFETY: by the caller.

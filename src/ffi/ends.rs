@@ -13,7 +13,7 @@
 #![allow(non_camel_case_types)] // The names are C's.
 
 use super::*;
-use crate::channel::{Current, Side};
+use crate::channel::{Channel, Current, Side};
 use crate::client::SharedClient;
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::layout::Direction;
@@ -22,7 +22,6 @@ use crate::server::SharedServer;
 use crate::session::Session;
 use crate::waiting::{Interrupt, Interrupter};
 use options::*;
-use std::sync::atomic::AtomicBool;
 
 type Shared<T> = crate::sync::Arc<T>;
 
@@ -107,9 +106,41 @@ pub(super) struct Ends {
     receiver: Mutex<Option<Receiver>>,
     /// What keeps the message that is being read in place where it is.
     pub(super) lent: Mutex<Option<Lent>>,
+    /// Where messages are written, and read, where the section itself may not be.
+    pub(super) written: MessageCopy,
+    pub(super) read: MessageCopy,
     session: Mutex<Option<Shared<Session>>>,
-    /// Whether a connection began whose end was not reported.
-    connected: AtomicBool,
+    /// How a session ended whose halves were dropped before a call reported it.
+    unreported: Mutex<Option<End>>,
+}
+
+/// How a session ended.
+struct End {
+    error: ShmError,
+    /// What on_disconnect finds by shm_last_error.
+    reason: ShmError,
+}
+
+impl End {
+    /// What a call's outcome says about the end of the session that it used, where nobody has reported that.
+    fn of_call<T>(session: &Session, outcome: &Result<T>) -> Option<Self> {
+        match outcome {
+            Err(error @ (ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)) => {
+                Self::claim(session, error)
+            }
+            _ => None,
+        }
+    }
+
+    /// The end of a session, where it is over and nobody has reported that.
+    fn of(session: &Session) -> Option<Self> {
+        session.check_process().err().and_then(|error| Self::claim(session, &error))
+    }
+
+    fn claim(session: &Session, error: &ShmError) -> Option<Self> {
+        let reason = if session.was_ended_here() { ShmError::Interrupted } else { error.clone() };
+        session.claim_report().then(|| End { error: error.clone(), reason })
+    }
 }
 
 pub(super) struct Receiver {
@@ -133,25 +164,26 @@ pub(super) struct Reserved {
 /// The memory that C has the address of.
 pub(super) enum Lent {
     /// The session's own section.
-    Section(#[allow(dead_code)] Shared<Session>), // Held, not used.
-    /// In place of a section that the next session uses too.
-    Copy(Box<[u64]>),
+    Section(Shared<Session>),
+    /// A copy, in place of a section that the next session uses too.
+    Copy,
 }
 
-impl Lent {
-    pub(super) fn copy(size: usize) -> Self {
-        Lent::Copy(vec![0; size.div_ceil(8)].into())
+/// Room for the copy of a message. It stays where it is as long as the handle, so that an address of it stays good.
+pub(super) struct MessageCopy(Mutex<Box<[u64]>>);
+
+impl MessageCopy {
+    fn new() -> Self {
+        MessageCopy(Mutex::new(Box::new([])))
     }
 
-    /// The bytes of a copy.
-    pub(super) fn bytes(&mut self, size: usize) -> Option<&mut [u8]> {
-        match self {
-            Lent::Section(_) => None,
-            // SAFETY: a `u64` has no invalid bytes, and there are at least `size` of them.
-            Lent::Copy(words) => Some(unsafe {
-                std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), size.min(words.len() * 8))
-            }),
+    /// Its address; there is room for the longest message.
+    pub(super) fn address(&self) -> *mut u8 {
+        let mut words = locked(&self.0);
+        if words.is_empty() {
+            *words = vec![0; MAX_MESSAGE_SIZE.div_ceil(8)].into();
         }
+        words.as_mut_ptr().cast()
     }
 }
 
@@ -187,39 +219,84 @@ impl Ends {
             reserved: Mutex::new(None),
             receiver: Mutex::new(None),
             lent: Mutex::new(None),
+            written: MessageCopy::new(),
+            read: MessageCopy::new(),
             session: Mutex::new(None),
-            connected: AtomicBool::new(false),
+            unreported: Mutex::new(None),
         }
     }
 
     fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
-        *locked(&self.session) = Some(half.session.clone());
+        let session = half.session.clone();
+        *locked(&self.session) = Some(session.clone());
+        // A thread that asked for the events meanwhile has found no session.
+        if session.channel.is_exported() {
+            session.channel.export(Some(&session));
+        }
         // Calls on the session before end first.
         *locked(&self.sender) = Some(sender);
         *locked(&self.receiver) = Some(Receiver { half, told: 0, borrowed: None, ends: Vec::new() });
-        self.connected.store(true, Ordering::Release);
         // SAFETY: C says that its callbacks may be called.
         self.call(|all| all.on_connect, |call, user| unsafe { call(user) });
+        session.allow_report();
     }
 
     /// Drops the halves of the last session, when no call is inside of them any more.
     fn drop_halves(&self) {
         *locked(&self.sender) = None;
         *locked(&self.receiver) = None;
-        *locked(&self.session) = None;
+        let session = locked(&self.session).take();
+        if let Some(end) = session.and_then(|session| End::of(&session)) {
+            *locked(&self.unreported) = Some(end);
+        }
     }
 
-    /// A server's channel, for its handles.
-    pub(super) fn current(&self) -> Outcome<&Current> {
-        Ok(self.current.as_deref().ok_or(ShmError::NotConnected)?)
+    /// Runs `with` with what holds a message in place that C gets the address of. Meanwhile the program is given no handles
+    /// of the channel.
+    pub(super) fn lend<R>(&self, session: &Shared<Session>, with: impl FnOnce(Lent) -> R) -> R {
+        match &self.current {
+            Some(current) => current.hold(|_| {
+                let reused = session.channel.lasts();
+                with(if reused { Lent::Copy } else { Lent::Section(session.clone()) })
+            }),
+            // A client's section is for one session.
+            None => with(Lent::Section(session.clone())),
+        }
     }
 
-    /// What holds a message in place that C has the address of.
-    pub(super) fn lend(&self, session: &Shared<Session>, size: usize) -> Lent {
-        if session.channel.side == Side::Server && session.channel.lasts() {
-            Lent::copy(size)
-        } else {
-            Lent::Section(session.clone())
+    /// Gives the program handles of a server's channel, whose section is reused from then on. Not while it has an address in
+    /// there.
+    ///
+    /// # Errors
+    /// [`ShmError::NotReady`]: a message is reserved, or borrowed.
+    pub(super) fn give<R>(&self, give: impl FnOnce(&Channel) -> R) -> Outcome<R> {
+        let current = self.current.as_deref().ok_or(ShmError::NotConnected)?;
+        self.forget_taken_place();
+        current.hold(|channel| {
+            let is_here = |memory: Option<&Lent>| match memory {
+                Some(Lent::Section(session)) => std::ptr::eq(&*session.channel, channel),
+                Some(Lent::Copy) | None => false,
+            };
+            let is_lent = is_here(locked(&self.reserved).as_ref().map(|reserved| &reserved.memory))
+                || is_here(locked(&self.lent).as_ref());
+            if is_lent && !channel.lasts() {
+                return Err(ShmError::NotReady.into());
+            }
+            Ok(give(channel))
+        })
+    }
+
+    /// Forgets a place that a message which was sent since has taken away.
+    fn forget_taken_place(&self) {
+        let Some((place, session)) = locked(&self.reserved).as_ref().map(|it| (it.place, it.session)) else {
+            return;
+        };
+        let is_taken = self.sender.try_lock().is_ok_and(|sender| {
+            let of_session = sender.as_ref().filter(|sender| sender.session.generation == session);
+            of_session.is_some_and(|sender| !sender.producer.has_place(place))
+        });
+        if is_taken {
+            *locked(&self.reserved) = None;
         }
     }
 
@@ -238,23 +315,17 @@ impl Ends {
         Interrupter(self.interrupt.clone())
     }
 
-    /// Reports what a call's outcome says about the connection.
-    pub(super) fn tell<T>(&self, outcome: Result<T>) -> Outcome<T> {
-        if let Err(error) = &outcome {
-            let over =
-                matches!(error, ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted);
-            if over && self.connected.swap(false, Ordering::AcqRel) {
-                let code = note(error.clone().into());
-                if *error == ShmError::Corrupted {
-                    // SAFETY: C says that its callbacks may be called.
-                    self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
-                    note(error.clone().into());
-                }
-                // SAFETY: as above.
-                self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
-            }
+    /// Reports a session's end. No lock is held.
+    fn report(&self, end: Option<End>) {
+        let Some(End { error, reason }) = end else { return };
+        if error == ShmError::Corrupted {
+            let code = note(error.into());
+            // SAFETY: C says that its callbacks may be called.
+            self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
         }
-        done(outcome)
+        note(reason.into());
+        // SAFETY: as above.
+        self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
     }
 
     fn overflow(&self, direction: Direction, count: u64) {
@@ -267,11 +338,16 @@ impl Ends {
     }
 
     pub(super) fn sending<T>(&self, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Outcome<T> {
-        let sent = match locked(&self.sender).as_mut() {
-            Some(sender) => send(sender),
-            None => Err(ShmError::NotConnected),
+        let (sent, end) = match locked(&self.sender).as_mut() {
+            Some(sender) => {
+                let sent = send(sender);
+                let end = End::of_call(&sender.session, &sent);
+                (sent, end)
+            }
+            None => (Err(ShmError::NotConnected), None),
         };
-        self.tell(sent)
+        self.report(end);
+        done(sent)
     }
 
     pub(super) fn send(&self, message: &[u8]) -> Outcome {
@@ -324,31 +400,29 @@ impl Ends {
             Err(ShmError::BufferTooSmall { needed }) => *size = *needed as u32,
             Err(_) => {}
         }
-        self.tell(received).map(drop)
+        done(received).map(drop)
     }
 
-    /// Receives, and tells of messages that were lost.
+    /// Receives, and reports messages that were lost, and the session's end.
     pub(super) fn receiving<T>(&self, receive: impl FnOnce(&mut Receiver) -> Result<T>) -> Result<T> {
-        let mut lost = 0;
+        let (mut lost, mut end) = (0, None);
         let received = match locked(&self.receiver).as_mut() {
             Some(receiver) => {
                 let received = receive(receiver);
                 let known = receiver.half.consumer.lost();
                 lost = known - std::mem::replace(&mut receiver.told, known);
+                end = End::of_call(&receiver.half.session, &received);
                 received
             }
             None => Err(ShmError::NotConnected),
         };
         self.overflow(self.side.receives(), lost);
+        self.report(end);
         received
     }
 
     pub(super) fn poll(&self, milliseconds: u32) -> Outcome {
-        let found = match locked(&self.receiver).as_mut() {
-            Some(receiver) => receiver.half.poll(timeout(milliseconds)),
-            None => Err(ShmError::NotConnected),
-        };
-        if self.tell(found)? {
+        if self.receiving(|receiver| receiver.half.poll(timeout(milliseconds)))? {
             // SAFETY: C says that its callbacks may be called.
             self.call(|all| all.on_data_available, |call, user| unsafe { call(user) });
             return Ok(());
@@ -357,25 +431,23 @@ impl Ends {
     }
 
     pub(super) fn accept(&self, timeout: Option<Duration>, by_event: bool) -> Outcome {
-        self.report_end();
+        // How the last session ended, where no call has found out.
+        self.report(self.end_of_last());
         let (sender, receiver) = {
             let mut server = locked(&self.server);
             let server = server.as_mut().ok_or(ShmError::NotConnected)?;
             server.accept(timeout, by_event, &mut || self.drop_halves())?;
             server.take().ok_or(ShmError::NotConnected)?
         };
+        // It may have ended since.
+        let unreported = locked(&self.unreported).take();
+        self.report(unreported.or_else(|| self.end_of_last()));
         self.begin(sender, receiver);
         Ok(())
     }
 
-    /// Reports how the last session ended, where no call has found out.
-    fn report_end(&self) {
-        if let Ok(session) = self.session() {
-            if let Err(over) = session.check_process() {
-                // Reported by a callback, and not by this call.
-                let _ = self.tell::<()>(Err(over));
-            }
-        }
+    fn end_of_last(&self) -> Option<End> {
+        self.session().ok().and_then(|session| End::of(&session))
     }
 
     pub(super) fn is_connected(&self) -> bool {

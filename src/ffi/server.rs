@@ -56,8 +56,8 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
     })
 }
 
-/// Waits for a client, at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with empty
-/// queues: what an earlier one left unread is discarded.
+/// Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with
+/// empty queues. Until then other threads can receive what the client before left; after that it is discarded.
 ///
 /// SHM_ERROR_TIMEOUT, _INTERRUPTED, _ALREADY_CONNECTED (the present client lives), _REFUSED, _SYSTEM, _INVALID_PARAM. Any
 /// thread; callers wait for each other.
@@ -83,8 +83,9 @@ pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
     returning_code(|| unsafe { enter(handle)?.0.accept(time, false) })
 }
 
-/// Ends the session with the present client, which learns of it at once, and receives first what was sent.
-/// SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
+/// Ends the session with the present client, which receives what was sent before it learns of the end. A server with a name
+/// accepts the next client at once, unless handles of its channel were given out; other servers when this client has let go of
+/// the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_disconnect_client(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
@@ -246,8 +247,9 @@ pub unsafe extern "C" fn shm_server_resume(handle: *const ServerHandle) -> shm_e
 }
 
 /// The channel's data events, for native waiters and drivers. They stay the library's: duplicate them to hand them on. From
-/// this call on every message is signalled. False: `handle` or `out` is NULL, or the server has no name and no events. Any
-/// thread.
+/// this call on every message is signalled, and one client after the other uses the same section: each can read what the one
+/// before left there. False: `handle` or `out` is NULL, or the server has no name and no events; or, with SHM_ERROR_NOT_READY,
+/// a message is reserved or borrowed in place and has to be committed or released first. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_get_event_handles(
     handle: *mut ServerHandle,
@@ -258,7 +260,7 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
         clear(out);
         let inside = enter(handle)?;
         let session = inside.0.session().ok();
-        let Some(handles) = inside.0.current()?.hold(|channel| channel.export(session.as_deref())) else {
+        let Some(handles) = inside.0.give(|channel| channel.export(session.as_deref()))? else {
             return Ok(false);
         };
         let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
@@ -271,7 +273,9 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
 /// (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs, and no others. They stay
 /// the library's, and open as long as the server: duplicate them into the other process.
 ///
-/// SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles): all of `out` is -1. Any thread.
+/// From this call on, one client after the other uses the same section. SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have
+/// no more handles), _NOT_READY (a message is reserved or borrowed in place and has to be committed or released first): all of
+/// `out` is -1. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_client_handles(
     handle: *const ServerHandle,
@@ -282,25 +286,27 @@ pub unsafe extern "C" fn shm_server_client_handles(
         if !out.is_null() {
             out.write(shm_client_handles_t::NONE);
         }
-        let handles = enter(handle)?.0.current()?.hold(Channel::client_handles)?;
+        let handles = enter(handle)?.0.give(Channel::client_handles)??;
         put(handles.into(), out, "the place for the handles")
     })
 }
 
 /// The section's handle, on Linux its descriptor, to be duplicated into a client's process or handed to a driver. It stays
-/// the library's. 0: `handle` is NULL. Any thread.
+/// the library's. From this call on, one client after the other uses the same section. 0: `handle` is NULL; or, with
+/// SHM_ERROR_NOT_READY, a message is reserved or borrowed in place and has to be committed or released first. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) -> isize {
     // SAFETY: by the caller.
-    returning(0, || unsafe { Ok(enter(handle)?.0.current()?.hold(Channel::section_handle)) })
+    returning(0, || unsafe { enter(handle)?.0.give(Channel::section_handle) })
 }
 
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
 ///
 /// The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
-/// first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, of which on_disconnect tells there. This one calls no callback.
-/// From inside a callback of this handle it returns at once, and the handle is freed when the call that the callback is in
-/// returns.
+/// first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, which calls on_disconnect there. This one calls no callback, and
+/// none begins after it has returned. From inside a callback of this handle it waits for the calls of other threads alone; that
+/// callback is the last, and the handle is freed when the call that it is in returns. From a callback of another handle it waits
+/// too, unless a callback of this one waits for the end of that other handle: that callback is still running then.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop(handle: *mut ServerHandle) {
     // SAFETY: by the caller.

@@ -4,16 +4,18 @@
 //! so that nobody else has the section and the events that a client was handed, and a request can be nobody else's. Those
 //! beyond its room wait in the socket's own queue.
 //!
-//! The descriptors that a client has been handed and has not received are in flight. The kernel counts them for the server's
-//! user, and hands over no more when there are more than `RLIMIT_NOFILE`. So the listener keeps its end of such connections,
-//! and hands nothing more to a process, or to a user, that has left too many unread.
+//! The descriptors that a client has been handed and has not received are in flight, as long as its end of the connection is
+//! open, shut or not. The kernel counts them for the server's user, and hands over no more when there are more than
+//! `RLIMIT_NOFILE`. So the listener keeps its end of such connections, and hands nothing more to a process, or to a user, that
+//! has left too many unread. The last ones are for processes and users that have left none unread, so that one user cannot use
+//! up what there is, nor one process what its user has.
 
 use super::pairs::{self, Ends, PAIRS};
 use super::pending::{Caller, Pending, TURN};
 use super::wire::{
     address, bound, credentials, is_unread, label, peer_process, post, Credentials, Reason, BUSY,
 };
-use super::{error, Event, Process, Section, User};
+use super::{error, is_shortage, Event, Process, Section, User};
 use crate::access::Access;
 use crate::error::{Result, ShmError};
 use crate::naming::ChannelName;
@@ -88,7 +90,9 @@ struct Limits {
     /// Clients in `pending`.
     pending: usize,
     /// Connections with unread descriptors: of a process, of a user, and in all.
-    unread: [usize; 3],
+    unread_of_process: usize,
+    unread_of_user: usize,
+    unread: usize,
 }
 
 impl Limits {
@@ -97,12 +101,22 @@ impl Limits {
         let in_flight = descriptors / (1 + PAIRS);
         Limits {
             pending: (descriptors / 8).clamp(4, 128),
-            unread: [
-                (in_flight / 8).clamp(1, 16),
-                (in_flight / 4).clamp(2, 32),
-                (in_flight * 2 / 5).clamp(4, 64),
-            ],
+            unread_of_process: (in_flight / 8).max(1),
+            unread_of_user: (in_flight / 3).max(2),
+            unread: (in_flight / 2).max(4),
         }
+    }
+
+    /// Whether a process may be handed descriptors, with these unread.
+    fn allow(&self, unread: &[(OwnedFd, Caller)], caller: Caller) -> bool {
+        let count = |of: &dyn Fn(&Caller) -> bool| unread.iter().filter(|(_, other)| of(other)).count();
+        let of_process = count(&|other| other.pid == caller.pid);
+        let of_user = count(&|other| other.uid == caller.uid);
+        // The last quarter is for those that have none.
+        let share = |limit: usize, own: usize| if own == 0 { limit } else { limit - limit / 4 };
+        of_process < self.unread_of_process
+            && of_user < share(self.unread_of_user, of_process)
+            && unread.len() < share(self.unread, of_user)
     }
 }
 
@@ -178,11 +192,15 @@ impl Listener {
         let now = Instant::now();
         let short = queue.short_until.map(|until| until.saturating_duration_since(now));
         let short = short.filter(|left| !left.is_zero());
-        let socket = (short.is_none() && queue.pending.takes_more()).then_some(&self.socket);
+        let socket = (short.is_none() && self.takes_more(&queue)).then_some(&self.socket);
         let turn = queue.turn.as_ref().map(|turn| turn.left(&queue.pending));
         // Clients that have left too much unread are looked at now and then.
         let blocked = (turn.is_none() && !queue.pending.is_empty()).then_some(RETRY);
         (socket, [turn, short, blocked].into_iter().flatten().min())
+    }
+
+    fn takes_more(&self, queue: &Queue) -> bool {
+        queue.pending.takes_more(|caller| !self.limits.allow(&queue.unread, caller))
     }
 
     /// Whether the client that was handed the channel has not asked for a session in its time.
@@ -219,19 +237,23 @@ impl Listener {
         let mut queue = self.queue();
         let queue = &mut *queue;
         queue.forget_what_was_read();
+        queue.forget_the_gone();
         let collected = self.collect(queue);
         while queue.turn.is_none() {
             let (unread, limits) = (&queue.unread, self.limits);
-            let next = queue.pending.take_next(|caller| may_be_handed(unread, limits, caller));
+            let next = queue.pending.take_next(|caller| limits.allow(unread, caller));
             let Some((connection, caller, since)) = next else { break };
-            let process = match peer_process(&connection) {
-                Some(pidfd) => Ok(Process::of_peer(pidfd, User(caller.uid))),
-                None => Process::open(caller.pid).map(|process| process.of_user(User(caller.uid))),
-            };
-            let Ok(process) = process else {
+            let process = match open_peer(&connection, caller) {
+                Ok(process) => process,
+                Err(Unwatchable::Failed(error)) => {
+                    queue.keep_for_later(connection, caller, since);
+                    return Err(error);
+                }
                 // It has ended; or nobody may watch it.
-                let _ = post(&connection, [Reason::Unwatchable as u32, 0], &[]);
-                continue;
+                Err(_) => {
+                    let _ = post(&connection, [Reason::Unwatchable as u32, 0], &[]);
+                    continue;
+                }
             };
             fail_point!("handover.begun");
             match hand_to(&connection, caller.pid, section, &end.clients) {
@@ -240,13 +262,12 @@ impl Listener {
                     let length = queue.pending.turn_of(caller);
                     queue.turn = Some(Turn { caller, process, since: Instant::now(), length });
                 }
-                // The client has given up.
-                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED) => {}
-                Err(errno) => {
-                    queue.pending.put_back(connection, caller, since);
-                    queue.short_until = Some(Instant::now() + RETRY);
+                Err(errno) if is_shortage(errno) => {
+                    queue.keep_for_later(connection, caller, since);
                     return Err(error(errno, "handing a channel to a client"));
                 }
+                // The client has given up, or takes no descriptors.
+                Err(_) => {}
             }
         }
         // A client that came before is being served.
@@ -263,7 +284,7 @@ impl Listener {
         }
         queue.short_until = None;
         for _ in 0..AT_ONCE {
-            if !queue.pending.takes_more() {
+            if !self.takes_more(queue) {
                 break;
             }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -278,7 +299,11 @@ impl Listener {
             };
             match self.identify(&connection) {
                 // A client whose connection is dropped looks the name up again.
-                Ok(caller) => drop(queue.pending.push(connection, caller, Instant::now())),
+                Ok(caller) => {
+                    let (unread, limits) = (&queue.unread, self.limits);
+                    let is_blocked = |caller| !limits.allow(unread, caller);
+                    drop(queue.pending.push(connection, caller, Instant::now(), is_blocked));
+                }
                 Err(reason) => drop(post(&connection, [reason as u32, 0], &[])),
             }
         }
@@ -327,24 +352,46 @@ impl Turn {
 }
 
 impl Queue {
-    /// Closes the connections whose client has received what it was handed, or has gone.
+    /// Closes the connections whose client has received what it was handed, or has closed its end.
     fn forget_what_was_read(&mut self) {
-        self.unread.retain(|(connection, _)| is_unread(connection) && !is_closed(connection));
+        self.unread.retain(|(connection, _)| is_unread(connection));
+    }
+
+    /// Drops the clients that have given up.
+    fn forget_the_gone(&mut self) {
+        let mut descriptors: Vec<PollFd<'_>> = self
+            .pending
+            .connections()
+            .map(|connection| PollFd::new(connection, PollFlags::empty()))
+            .collect();
+        let now = super::timespec(Duration::ZERO);
+        if descriptors.is_empty() || poll(&mut descriptors, Some(&now)).is_err() {
+            return;
+        }
+        let gone: Vec<bool> =
+            descriptors.iter().map(|descriptor| descriptor.revents().contains(PollFlags::HUP)).collect();
+        let mut gone = gone.into_iter();
+        self.pending.retain(|_| !gone.next().unwrap_or(false));
+    }
+
+    /// This process lacks what the client takes.
+    fn keep_for_later(&mut self, connection: OwnedFd, caller: Caller, since: Instant) {
+        self.pending.put_back(connection, caller, since);
+        self.short_until = Some(Instant::now() + RETRY);
     }
 }
 
-fn is_closed(connection: &OwnedFd) -> bool {
-    let mut descriptor = [PollFd::new(connection, PollFlags::empty())];
-    let now = super::timespec(Duration::ZERO);
-    poll(&mut descriptor, Some(&now)).is_ok() && descriptor[0].revents().contains(PollFlags::HUP)
-}
-
-fn may_be_handed(unread: &[(OwnedFd, Caller)], limits: Limits, caller: Caller) -> bool {
-    let count = |of: &dyn Fn(&Caller) -> bool| unread.iter().filter(|(_, other)| of(other)).count();
-    let [of_process, of_user, in_all] = limits.unread;
-    unread.len() < in_all
-        && count(&|other| other.uid == caller.uid) < of_user
-        && count(&|other| other.pid == caller.pid) < of_process
+/// The process at the other end of a connection.
+fn open_peer(connection: &OwnedFd, caller: Caller) -> std::result::Result<Process, Unwatchable> {
+    let user = User(caller.uid);
+    match peer_process(connection) {
+        Ok(pidfd) => Ok(Process::of_peer(pidfd, user)),
+        Err(errno) if is_shortage(errno) => {
+            Err(Unwatchable::Failed(error(errno, "watching a client's process")))
+        }
+        // Before Linux 6.5.
+        Err(_) => Process::open(caller.pid).map(|process| process.of_user(user)),
+    }
 }
 
 fn hand_to(connection: &OwnedFd, pid: u32, section: &Section, ends: &Ends) -> rustix::io::Result<()> {

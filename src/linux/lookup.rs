@@ -27,6 +27,9 @@ pub(crate) struct Found {
 /// Has the events that came with a section.
 pub(crate) struct EventOpener(Ends);
 
+/// How long a client waits at once for a place in a server's queue that is full.
+const QUEUE_SLICE: Duration = Duration::from_millis(20);
+
 /// Looks a name up, asks whether the server that has it is trusted, and waits to be handed a channel. `None`: no server has it,
 /// or it went away, or it has no room for more clients that wait.
 pub(crate) fn lookup(
@@ -36,7 +39,9 @@ pub(crate) fn lookup(
     interrupt: &Event,
 ) -> Result<Option<Found>> {
     let context = "looking the name up";
-    let connection = match connected(&address(name, "")?) {
+    // An interrupter is looked at in between.
+    let slice = patience.map_or(QUEUE_SLICE, |patience| patience.min(QUEUE_SLICE));
+    let connection = match connected(&address(name, "")?, slice) {
         Ok(connection) => connection,
         Err(Errno::CONNREFUSED) => return Ok(None),
         // Too many wait already.
@@ -51,7 +56,7 @@ pub(crate) fn lookup(
         Some(0) => {}
         Some(_) => return Err(ShmError::Interrupted),
         None => {
-            let busy = !matches!(connected(&address(name, BUSY)?), Err(Errno::CONNREFUSED));
+            let busy = !matches!(connected(&address(name, BUSY)?, Duration::ZERO), Err(Errno::CONNREFUSED));
             return Err(if busy { ShmError::AlreadyConnected } else { ShmError::Timeout });
         }
     }

@@ -73,23 +73,44 @@ impl<C> Pending<C> {
     }
 
     /// Whether another client should be looked at: there is room for it, or a client here would have to make room.
-    pub(super) fn takes_more(&self) -> bool {
-        self.clients.len() < self.most || self.clients.iter().any(|client| self.passed_by(client.caller) > 0)
+    pub(super) fn takes_more(&self, is_blocked: impl Fn(Caller) -> bool) -> bool {
+        let makes_room = |client: &Waiting<C>| self.makes_room(client.caller) || is_blocked(client.caller);
+        self.clients.len() < self.most || self.clients.iter().any(makes_room)
     }
 
-    /// Adds a client that has just come. Returns the connection of one that has to go, since there is no room for it: the
-    /// last one of a process that has let turns pass, or else the client that has just come.
-    pub(super) fn push(&mut self, connection: C, caller: Caller, now: Instant) -> Option<C> {
+    /// Whether a client makes room for others: its process has let turns pass, or its user's processes have.
+    fn makes_room(&self, caller: Caller) -> bool {
+        self.passed_by(caller) > 0 || self.passed(Offender::User(caller.uid)) > 0
+    }
+
+    /// Adds a client that has just come. Returns the connection of one that has to go, since there is no room for it: one
+    /// of a process that has let turns pass, or that is blocked, or of such a user; or else the client that has just come.
+    pub(super) fn push(
+        &mut self,
+        connection: C,
+        caller: Caller,
+        now: Instant,
+        is_blocked: impl Fn(Caller) -> bool,
+    ) -> Option<C> {
         self.clients.push(Waiting { connection, caller, since: now });
         if self.clients.len() <= self.most {
             return None;
         }
         let last = (0..self.clients.len()).max_by_key(|&at| {
             let client = &self.clients[at];
-            let passed = self.passed_by(client.caller);
-            (passed.min(1), self.rank(client), at)
+            let offends = self.passed_by(client.caller) > 0 || is_blocked(client.caller);
+            (offends, self.makes_room(client.caller), self.rank(client), at)
         });
         last.map(|at| self.clients.remove(at).connection)
+    }
+
+    /// Drops the clients that have gone.
+    pub(super) fn retain(&mut self, mut is_there: impl FnMut(&C) -> bool) {
+        self.clients.retain(|client| is_there(&client.connection));
+    }
+
+    pub(super) fn connections(&self) -> impl Iterator<Item = &C> {
+        self.clients.iter().map(|client| &client.connection)
     }
 
     /// Puts a client back that could not be handed the channel. It is the first of its rank again.
@@ -127,7 +148,11 @@ impl<C> Pending<C> {
     }
 
     fn passed_by(&self, caller: Caller) -> u32 {
-        self.record(Offender::Process(caller.pid)).map_or(0, |record| record.passed)
+        self.passed(Offender::Process(caller.pid))
+    }
+
+    fn passed(&self, offender: Offender) -> u32 {
+        self.record(offender).map_or(0, |record| record.passed)
     }
 
     fn record(&self, offender: Offender) -> Option<&Record> {
@@ -202,11 +227,11 @@ pub mod fuzzing {
 
         /// A client comes. Returns the one that has to go.
         pub fn push(&mut self, client: u32, (pid, uid): (u32, u32), now: u64) -> Option<u32> {
-            self.pending.push(client, Caller { pid, uid }, self.at(now))
+            self.pending.push(client, Caller { pid, uid }, self.at(now), |_| false)
         }
 
         pub fn takes_more(&self) -> bool {
-            self.pending.takes_more()
+            self.pending.takes_more(|_| false)
         }
 
         /// The next client, of those whose process is not `barred`.
@@ -234,18 +259,20 @@ pub mod fuzzing {
 mod tests {
     use super::*;
 
+    /// A process of a user of its own.
     const fn caller(pid: u32) -> Caller {
-        Caller { pid, uid: 1000 }
+        Caller { pid, uid: pid }
     }
 
     const ANY: fn(Caller) -> bool = |_| true;
+    const NOT: fn(Caller) -> bool = |_| false;
 
     #[test]
     fn clients_have_their_turns_in_the_order_in_which_they_came() {
         let (mut pending, now) = (Pending::new(8), Instant::now());
         for number in 0..5_u32 {
             let came = now + Duration::from_micros(number.into());
-            assert!(pending.push(number, caller(number % 2), came).is_none());
+            assert!(pending.push(number, caller(number % 2), came, NOT).is_none());
         }
         for number in 0..5 {
             assert_eq!(pending.take_next(ANY).unwrap().0, number);
@@ -257,9 +284,9 @@ mod tests {
     fn a_process_that_lets_its_turn_pass_goes_behind_the_others() {
         let (mut pending, now) = (Pending::new(200), Instant::now());
         for number in 0..100_u32 {
-            pending.push(number, caller(1), now);
+            pending.push(number, caller(1), now, NOT);
         }
-        pending.push(1000, caller(2), now + TURN / 2);
+        pending.push(1000, caller(2), now + TURN / 2, NOT);
         assert_eq!(pending.take_next(ANY).unwrap().0, 0);
         pending.pass(caller(1), now + TURN);
         assert_eq!(pending.take_next(ANY).unwrap().0, 1000);
@@ -268,7 +295,7 @@ mod tests {
         assert_eq!(pending.turn_of(caller(1)), 2 * TURN);
         pending.pass(caller(1), now + 3 * TURN);
         // Now it is behind clients that come later.
-        pending.push(2000, caller(3), now + 4 * TURN);
+        pending.push(2000, caller(3), now + 4 * TURN, NOT);
         assert_eq!(pending.take_next(ANY).unwrap().0, 2000);
     }
 
@@ -276,13 +303,13 @@ mod tests {
     fn however_often_a_process_lets_its_turn_pass_it_delays_others_by_a_few_turns() {
         let (mut pending, mut now) = (Pending::new(200), Instant::now());
         for number in 0..100_u32 {
-            pending.push(number, caller(1), now);
+            pending.push(number, caller(1), now, NOT);
         }
         let mut delayed = 0;
         // For 10 s another process comes every 50 ms.
         for number in 0..200_u32 {
             now += Duration::from_millis(50);
-            pending.push(1000 + number, caller(2 + number), now);
+            pending.push(1000 + number, caller(2 + number), now, NOT);
             while pending.take_next(ANY).unwrap().1 == caller(1) {
                 delayed += 1;
                 now += TURN;
@@ -296,10 +323,10 @@ mod tests {
     fn a_user_whose_processes_let_turns_pass_goes_behind_other_users() {
         let (mut pending, now) = (Pending::new(200), Instant::now());
         for number in 0..50_u32 {
-            pending.push(number, caller(number), now);
+            pending.push(number, Caller { pid: number, uid: 2 }, now, NOT);
         }
         let later = now + TURN / 2;
-        pending.push(1000, Caller { pid: 1000, uid: 1 }, later);
+        pending.push(1000, Caller { pid: 1000, uid: 1 }, later, NOT);
         let (_, first, _) = pending.take_next(ANY).unwrap();
         pending.pass(first, now + TURN);
         assert_eq!(pending.take_next(ANY).unwrap().0, 1000);
@@ -309,18 +336,30 @@ mod tests {
     #[test]
     fn one_that_let_its_turn_pass_makes_room_and_else_the_last_to_come() {
         let (mut pending, now) = (Pending::new(2), Instant::now());
-        assert_eq!(pending.push(1, caller(1), now), None);
-        assert_eq!(pending.push(2, caller(1), now), None);
-        assert!(!pending.takes_more());
-        assert_eq!(pending.push(3, caller(2), now), Some(3));
+        assert_eq!(pending.push(1, caller(1), now, NOT), None);
+        assert_eq!(pending.push(2, caller(1), now, NOT), None);
+        assert!(!pending.takes_more(NOT));
+        assert_eq!(pending.push(3, caller(2), now, NOT), Some(3));
         pending.pass(caller(1), now);
-        assert!(pending.takes_more());
-        assert_eq!(pending.push(4, caller(2), now), Some(2));
-        assert_eq!(pending.push(5, caller(1), now), Some(5));
-        assert_eq!(pending.push(6, caller(3), now), Some(1));
-        assert!(!pending.takes_more());
+        assert!(pending.takes_more(NOT));
+        assert_eq!(pending.push(4, caller(2), now, NOT), Some(2));
+        assert_eq!(pending.push(5, caller(1), now, NOT), Some(5));
+        assert_eq!(pending.push(6, caller(3), now, NOT), Some(1));
+        assert!(!pending.takes_more(NOT));
         pending.keep(caller(1));
         assert_eq!(pending.turn_of(caller(1)), TURN);
+    }
+
+    #[test]
+    fn a_process_that_is_blocked_makes_room() {
+        let (mut pending, now) = (Pending::new(2), Instant::now());
+        pending.push(1, caller(1), now, NOT);
+        pending.push(2, caller(2), now, NOT);
+        let blocked = |other| other == caller(1);
+        assert!(!pending.takes_more(NOT) && pending.takes_more(blocked));
+        assert_eq!(pending.push(3, caller(3), now, blocked), Some(1));
+        pending.retain(|&connection| connection != 2);
+        assert_eq!(pending.connections().collect::<Vec<_>>(), [&3]);
     }
 
     #[test]

@@ -22,7 +22,8 @@ use super::pairs::PAIRS;
 use super::{error, User};
 use crate::error::Result;
 use crate::naming::{ChannelName, Scope};
-use rustix::io::Errno;
+use rustix::io::{ioctl_fionbio, Errno};
+use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{
     bind, connect, sendmsg, socket_with, AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketAddrUnix, SocketFlags, SocketType,
@@ -32,6 +33,7 @@ use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::time::Duration;
 
 /// Why a server refuses a client, as it goes over the wire.
 #[derive(Clone, Copy)]
@@ -136,12 +138,16 @@ pub(super) fn credentials(socket: &OwnedFd) -> rustix::io::Result<Credentials> {
         getsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PEERCRED, ptr::from_mut(&mut found).cast(), &mut length)
     } {
         0 => Ok(found),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+        _ => Err(last_errno()),
     }
 }
 
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+}
+
 /// The process at the other end, which can't have become another one's number since. From Linux 6.5 on.
-pub(super) fn peer_process(socket: &OwnedFd) -> Option<OwnedFd> {
+pub(super) fn peer_process(socket: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     const SO_PEERPIDFD: i32 = 77;
     let (mut pidfd, mut length) = (-1_i32, 4);
     // SAFETY: the place for the result is valid and has the length said.
@@ -154,8 +160,11 @@ pub(super) fn peer_process(socket: &OwnedFd) -> Option<OwnedFd> {
             &mut length,
         )
     };
+    if done != 0 || pidfd < 0 {
+        return Err(last_errno());
+    }
     // SAFETY: a new descriptor, which is nobody else's.
-    (done == 0 && pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) })
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
 fn socket() -> rustix::io::Result<OwnedFd> {
@@ -169,8 +178,23 @@ pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-pub(super) fn connected(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
+/// Connects. Where more clients wait than the server's queue holds, waits among those that wait for a place in it, up to
+/// `patience`: the kernel serves them in their order, while one that tried again and again would race with the others.
+///
+/// # Errors
+/// [`Errno::AGAIN`]: there was no place.
+pub(super) fn connected(address: &SocketAddrUnix, patience: Duration) -> rustix::io::Result<OwnedFd> {
     let socket = socket()?;
-    connect(&socket, address)?;
+    match connect(&socket, address) {
+        Err(Errno::AGAIN) if !patience.is_zero() => {}
+        connected => return connected.map(|()| socket),
+    }
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    ioctl_fionbio(&socket, false)?;
+    match connect(&socket, address) {
+        Err(Errno::INTR) => return Err(Errno::AGAIN),
+        connected => connected?,
+    }
+    ioctl_fionbio(&socket, true)?;
     Ok(socket)
 }

@@ -469,7 +469,7 @@ pub unsafe extern "C" fn shm_multi_server_channel_name(
 /// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
 /// this handle it waits for the callbacks that other threads of the server are in, and no longer: that callback is the last;
 /// the threads end after it, and the handle is freed then. From a callback of another handle it waits too, unless a
-/// callback of this one waits for the end of that other handle.
+/// callback of this one waits for the end of that other handle: that callback is still running then.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
     // SAFETY: by the caller.
@@ -627,7 +627,8 @@ pub unsafe extern "C" fn shm_multi_client_is_connected(handle: *const MultiClien
 ///
 /// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
 /// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
-/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle.
+/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
+/// that callback is still running then.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_disconnect(handle: *mut MultiClientHandle) {
     // SAFETY: by the caller.

@@ -149,11 +149,17 @@ impl Core {
     fn seat(self: &Arc<Self>, waiting: &mut VecDeque<Accepted>) {
         waiting.retain(|(_, half)| half.session.check_process().is_ok());
         while !waiting.is_empty() {
-            if let Some(slot) = self.slots.take() {
+            let (mut slot, mut is_one_vacating) = (self.slots.take(), false);
+            if slot.is_none() {
+                is_one_vacating = self.slots.is_one_vacating();
+                // It may have come free meanwhile.
+                slot = self.slots.take();
+            }
+            if let Some(slot) = slot {
                 if let Some(client) = waiting.pop_front() {
                     self.admit(client, slot);
                 }
-            } else if self.slots.is_one_vacating() {
+            } else if is_one_vacating {
                 for (_, half) in waiting.iter() {
                     half.session.channel.view.slot_awaited().store(1, Ordering::Release);
                 }

@@ -119,7 +119,9 @@ impl Slots {
 
     /// The handler has been called for that: another client may have the slot.
     pub(super) fn free(&self, slot: u32) {
-        lock(&self.slots[slot as usize]).session = 0;
+        // Under its lock until it is free, so that a slot without a client is either vacating or free.
+        let mut vacated = lock(&self.slots[slot as usize]);
+        vacated.session = 0;
         lock(&self.free).insert(slot, Some(Instant::now()));
     }
 

@@ -7,6 +7,7 @@ use std::ffi::c_void;
 extern "system" {
     /// The number is a `LUID`: 64 bits.
     pub(crate) fn NtAllocateLocallyUniqueId(luid: *mut u64) -> NtStatus;
+    pub(crate) fn NtGetTickCount() -> u32;
     pub(crate) fn NtClose(handle: Handle) -> NtStatus;
     pub(crate) fn NtCreateEvent(
         handle: *mut Handle,

@@ -45,6 +45,7 @@ pub(crate) const STATUS_WAIT_0: NtStatus = 0;
 pub(crate) const STATUS_TIMEOUT: NtStatus = 0x102;
 pub(crate) const STATUS_INVALID_CID: NtStatus = 0xC000_000B_u32 as NtStatus;
 pub(crate) const STATUS_INVALID_PARAMETER: NtStatus = 0xC000_000D_u32 as NtStatus;
+pub(crate) const STATUS_NO_MEMORY: NtStatus = 0xC000_0017_u32 as NtStatus;
 pub(crate) const STATUS_ACCESS_DENIED: NtStatus = 0xC000_0022_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_TYPE_MISMATCH: NtStatus = 0xC000_0024_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: NtStatus = 0xC000_0034_u32 as NtStatus;
@@ -52,6 +53,7 @@ pub(crate) const STATUS_OBJECT_NAME_COLLISION: NtStatus = 0xC000_0035_u32 as NtS
 pub(crate) const STATUS_OBJECT_PATH_NOT_FOUND: NtStatus = 0xC000_003A_u32 as NtStatus;
 pub(crate) const STATUS_PRIVILEGE_NOT_HELD: NtStatus = 0xC000_0061_u32 as NtStatus;
 pub(crate) const STATUS_SECTION_NOT_EXTENDED: NtStatus = 0xC000_0087_u32 as NtStatus;
+pub(crate) const STATUS_INSUFFICIENT_RESOURCES: NtStatus = 0xC000_009A_u32 as NtStatus;
 pub(crate) const STATUS_NOT_FOUND: NtStatus = 0xC000_0225_u32 as NtStatus;
 
 /// `NtQueryObject`: a `UNICODE_STRING`, and behind it what it points to.

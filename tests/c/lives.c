@@ -260,6 +260,81 @@ static void what_is_read_in_place_stays_as_it_is(enum kind kind)
     shm_server_stop(pair.server);
 }
 
+/* The section of a server that gives out handles is used again: not while a message is being written or read there. */
+static void handles_are_not_given_while_a_message_is_in_place(void)
+{
+    struct pair pair;
+    shm_event_handles_t events;
+    void *place;
+    const void *data;
+    uint32_t size;
+    start(&pair, "give", NAMED, NULL, true);
+    connect_next(&pair);
+    CHECK(shm_server_reserve(pair.server, 8, &place) == SHM_SUCCESS);
+    CHECK(!shm_server_get_event_handles(pair.server, &events) && shm_last_error() == SHM_ERROR_NOT_READY);
+    CHECK(shm_server_section_handle(pair.server) == 0 && shm_last_error() == SHM_ERROR_NOT_READY);
+    CHECK(shm_server_client_handles(pair.server, &pair.handles) == SHM_ERROR_NOT_READY);
+    CHECK(shm_server_commit(pair.server) == SHM_SUCCESS);
+    CHECK(shm_client_send(pair.client, "borrowed", 8) == SHM_SUCCESS);
+    CHECK(shm_server_borrow(pair.server, &data, &size, 5000) == SHM_SUCCESS);
+    CHECK(shm_server_client_handles(pair.server, &pair.handles) == SHM_ERROR_NOT_READY);
+    CHECK(shm_server_release(pair.server) == SHM_SUCCESS);
+    /* A place that another message has taken away is none. */
+    CHECK(shm_server_reserve(pair.server, 8, &place) == SHM_SUCCESS);
+    CHECK(shm_server_send(pair.server, "sent", 4) == SHM_SUCCESS);
+    CHECK(shm_server_client_handles(pair.server, &pair.handles) == SHM_SUCCESS);
+    CHECK(shm_server_reserve(pair.server, 8, &place) == SHM_SUCCESS);
+    CHECK(shm_server_get_event_handles(pair.server, &events));
+    leave(&pair);
+    connect_next(&pair);
+    memset(place, 'X', 8);
+    leave(&pair);
+    shm_server_stop(pair.server);
+}
+
+static volatile unsigned begins;
+static void on_begin(void *user) { (void)user; ADD(begins); }
+
+static volatile unsigned sessions_to_come;
+
+static THREAD connect_and_leave(void *with)
+{
+    struct pair *pair = with;
+    for (; sessions_to_come > 0; sessions_to_come--) {
+        ClientHandle *client = shm_client_connect(&pair->config, NULL, 10000);
+        CHECK(client);
+        shm_client_disconnect(client);
+    }
+    return THREAD_END;
+}
+
+/* Each session's end is reported once, with its reason, whenever it comes. */
+static void each_session_ends_once(unsigned sessions)
+{
+    struct pair pair;
+    thread_t thread;
+    shm_callbacks_t calls = xshm_server_callbacks_default();
+    uint8_t buffer[4];
+    uint32_t size = sizeof buffer;
+    unsigned before = ends, began = begins;
+    calls.on_connect = on_begin;
+    calls.on_disconnect = on_end;
+    start(&pair, "once", NAMED, &calls, false);
+    sessions_to_come = sessions;
+    begin(&thread, connect_and_leave, &pair);
+    while (sessions_to_come > 0) (void)shm_server_wait_for_client(pair.server, 1);
+    join(thread);
+    CHECK(shm_server_wait_for_client(pair.server, 0) == SHM_ERROR_TIMEOUT);
+    CHECK(begins - began == sessions && ends - before == sessions && how == SHM_ERROR_NOT_CONNECTED);
+    /* This side ended it. */
+    connect_next(&pair);
+    CHECK(shm_server_disconnect_client(pair.server) == SHM_SUCCESS);
+    CHECK(shm_server_try_receive(pair.server, buffer, &size) == SHM_ERROR_NOT_CONNECTED);
+    CHECK(ends - before == sessions + 1 && how == SHM_ERROR_INTERRUPTED);
+    leave(&pair);
+    shm_server_stop(pair.server);
+}
+
 /* A client that the server has sent away holds up nobody who comes by the name, and nobody else. */
 static void the_next_client_after_a_disconnect(void)
 {
@@ -463,6 +538,52 @@ static void two_callbacks_that_stop_each_others_handle(void)
     for (which = 0; which < 2; which++) shm_client_disconnect(clients[which]);
 }
 
+static ServerHandle *sync_ring[2];
+
+static void stop_the_other_server(void *user)
+{
+    ServerHandle *other = sync_ring[*(const int *)user];
+    ADD(entered);
+    CHECK(comes(&entered, 4));
+    shm_server_stop(other);
+    ADD(returned);
+}
+
+static THREAD accept_in_a_ring(void *with)
+{
+    (void)shm_server_wait_for_client(sync_ring[*(const int *)with], 10000);
+    return THREAD_END;
+}
+
+/* The same with handles whose callbacks run inside calls. */
+static void two_callbacks_that_stop_each_others_server(void)
+{
+    static const int own[2] = {0, 1}, others[2] = {1, 0};
+    shm_endpoint_config_t configs[2];
+    char names[2][64];
+    ClientHandle *clients[2];
+    thread_t threads[2];
+    int which;
+    for (which = 0; which < 2; which++) {
+        shm_callbacks_t calls = xshm_server_callbacks_default();
+        configs[which] = config_for(which ? "sync.b" : "sync.a");
+        strcpy(names[which], configs[which].name);
+        configs[which].name = names[which];
+        calls.on_connect = stop_the_other_server;
+        calls.user_data = (void *)&others[which];
+        sync_ring[which] = shm_server_start(&configs[which], &calls);
+        CHECK(sync_ring[which]);
+    }
+    for (which = 0; which < 2; which++) begin(&threads[which], accept_in_a_ring, (void *)&own[which]);
+    for (which = 0; which < 2; which++) {
+        clients[which] = shm_client_connect(&configs[which], NULL, 10000);
+        CHECK(clients[which]);
+    }
+    CHECK(comes(&returned, 4));
+    for (which = 0; which < 2; which++) join(threads[which]);
+    for (which = 0; which < 2; which++) shm_client_disconnect(clients[which]);
+}
+
 /* ---------------------------------------------------------------------------------------------- messages for a session */
 
 static volatile unsigned heard;
@@ -537,11 +658,14 @@ int main(int argc, char **argv)
         what_is_written_in_place_reaches_no_later_session((enum kind)kind);
         what_is_read_in_place_stays_as_it_is((enum kind)kind);
     }
+    handles_are_not_given_while_a_message_is_in_place();
     the_next_client_after_a_disconnect();
+    each_session_ends_once(briefly ? 50 : 1000);
     a_stop_beside_resume_ends(briefly ? 20 : 200);
     a_callback_that_stops_its_handle_is_the_last();
     a_stop_that_a_callback_requests();
     two_callbacks_that_stop_each_others_handle();
+    two_callbacks_that_stop_each_others_server();
     a_message_for_a_session_reaches_no_other();
     printf("%u checks passed\n", checks);
     return 0;

@@ -165,8 +165,9 @@ impl Helper {
                 self.multi = Some(small().start_multi(name, Arc::new(Quiet), options)?);
                 Ok(String::new())
             }
-            // Opens connections. `unread` does nothing with them; `reading` takes what the server sends, keeps it, and does
-            // nothing else. Answers how many connections it opened.
+            // Opens connections. `unread` does nothing with them; `shut` shuts each when something has come, and keeps it;
+            // `refusing` has the kernel refuse descriptors (from Linux 6.16 on); `reading` takes what the server sends, keeps
+            // it, and does nothing else. Answers how many connections it opened.
             ["idle", what, name, count] => {
                 let before = self.idle.len();
                 for _ in 0..number(count) {
@@ -180,6 +181,11 @@ impl Helper {
                             opened => break opened,
                         }
                     };
+                    match (what, &opened) {
+                        ("refusing", Ok(connection)) => connection.refuse_descriptors(),
+                        ("shut", Ok(connection)) => connection.shut_when_answered(),
+                        _ => {}
+                    }
                     self.idle.extend(opened);
                 }
                 let opened = self.idle.len() - before;
@@ -196,6 +202,14 @@ impl Helper {
                     });
                 }
                 Ok(opened.to_string())
+            }
+            // Opens connections and closes them at once, for `time` milliseconds.
+            ["close", name, time] => {
+                let start = Instant::now();
+                while start.elapsed() < wait(time) {
+                    drop(Connection::open(name));
+                }
+                Ok(String::new())
             }
             ["visit", "server", name, time] => {
                 visit(name, wait(time)).map(|took| took.as_millis().to_string())

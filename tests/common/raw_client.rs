@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 extern "C" {
     fn connect(socket: c_int, address: *const c_void, length: u32) -> c_int;
     fn geteuid() -> u32;
+    fn setsockopt(socket: c_int, level: c_int, name: c_int, value: *const c_int, length: u32) -> c_int;
+    fn shutdown(socket: c_int, how: c_int) -> c_int;
     fn recvmsg(socket: c_int, message: *mut MessageHeader, flags: c_int) -> isize;
     fn send(socket: c_int, buffer: *const c_void, size: usize, flags: c_int) -> isize;
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -74,6 +76,26 @@ impl Connection {
             }
             Ok(connection)
         }
+    }
+
+    /// Has the kernel refuse descriptors that come over this connection. Before Linux 6.16 it takes them all the same.
+    pub fn refuse_descriptors(&self) {
+        const SOL_SOCKET: c_int = 1;
+        const SO_PASSRIGHTS: c_int = 83;
+        // SAFETY: the value is a number of 4 bytes.
+        unsafe { setsockopt(self.0.as_raw_fd(), SOL_SOCKET, SO_PASSRIGHTS, &0, 4) };
+    }
+
+    /// Shuts the connection when something has come, in a thread of its own, and keeps it open.
+    pub fn shut_when_answered(&self) {
+        let socket = self.0.as_raw_fd();
+        let other = Connection(self.0.try_clone().unwrap());
+        std::thread::spawn(move || {
+            if other.is_answered(Duration::from_secs(60)) {
+                // SAFETY: takes a descriptor, whatever it is. SHUT_RDWR.
+                unsafe { shutdown(socket, 2) };
+            }
+        });
     }
 
     /// Whether the server has answered, or has closed the connection, within this time.
@@ -161,12 +183,18 @@ impl RawClient {
         let ready = request & !15 | READY;
         let start = Instant::now();
         while self.word() != ready {
-            if start.elapsed() > time {
+            if start.elapsed() > time || self.is_withdrawn() {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         true
+    }
+
+    /// Whether the server offers another channel by now: this client's turn has passed.
+    pub fn is_withdrawn(&self) -> bool {
+        const SERVER_GONE: u32 = 2;
+        self.section.word32(12).load(Ordering::SeqCst) == SERVER_GONE
     }
 
     /// Leaves by the rules, and keeps the section mapped.
