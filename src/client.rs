@@ -41,15 +41,15 @@ pub(crate) struct Ids {
 
 impl SharedClient {
     /// Connects to the server of that name. Waits for a server to come, for the client before to leave, and for the
-    /// server to accept, `timeout` in all. A name that doesn't exist yet, or a channel that is busy, is looked at
-    /// again after 1 to 50 ms (on Linux a client stands in the server's queue for a channel that is busy); while the server takes its time to accept, its signal is waited for, and the channel
-    /// looked at every 50 ms besides.
+    /// server to accept, `timeout` in all. The client looks again for a name that doesn't exist yet after 1 to 50 ms.
+    /// Clients of one server have their turns in the order in which they came; while a client waits for its turn, and for
+    /// the server's answer, it sleeps.
     ///
     /// # Errors
     /// - [`ShmError::Timeout`]: no server, or it didn't accept.
     /// - [`ShmError::AlreadyConnected`]: the server has another client.
     /// - [`ShmError::Refused`]: one side does not want the other, and why.
-    /// - [`ShmError::Incompatible`]: the server is of another make.
+    /// - [`ShmError::Incompatible`]: the server has an incompatible version, and in which field.
     /// - [`ShmError::Interrupted`]: by the [`interrupter`](crate::ClientOptions::interrupter) of the options.
     /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn connect(name: &str, timeout: Duration) -> Result<Self> {
@@ -335,7 +335,7 @@ fn is_trusted(trust: &Trust, owner: Option<&sys::User>) -> Result<()> {
 struct Admission {
     number: u64,
     event: sys::Event,
-    /// Whether it is this client's turn, and nobody else's.
+    /// Whether it is this client's turn, and no other one's.
     held: bool,
 }
 

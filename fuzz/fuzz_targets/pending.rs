@@ -80,7 +80,7 @@ fuzz_target!(|input: (u8, Vec<Step>)| {
             Step::Time { millis } => now += u64::from(millis),
             Step::Come { process } => {
                 let caller = caller(process);
-                // Two that come at the same time are told apart by their numbers.
+                // No two come at the same time.
                 now += 1;
                 let client = next;
                 next += 1;
@@ -98,7 +98,7 @@ fuzz_target!(|input: (u8, Vec<Step>)| {
                 let Some((client, caller)) = queue.take_next(barred) else {
                     assert!(
                         model.waiting.values().all(|other| Some(other.caller.0) == barred),
-                        "nobody was taken"
+                        "a client that may have its turn was left out"
                     );
                     continue;
                 };

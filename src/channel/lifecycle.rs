@@ -119,7 +119,7 @@ impl Lifecycle {
     ///
     /// # Errors
     /// - [`ShmError::AlreadyConnected`]: the session lives.
-    /// - What the system refuses: the channel stays spent, and nobody is handed it.
+    /// - What the system refuses: the channel stays spent, and no client is handed it.
     pub(crate) fn fresh(&mut self) -> Result<Option<Fresh<'_>>> {
         if let Stage::Spent { session } = &self.stage {
             let lives = || session.as_ref().is_some_and(|session| session.check_process().is_ok());
@@ -179,7 +179,7 @@ impl Lifecycle {
             Stage::Spent { session } => session.take(),
             Stage::Fresh { last } => last.take(),
         };
-        // Until it is offered, nobody can have the new one; where that fails, another takes its place.
+        // Until it is offered, no client can have the new one; where that fails, another takes its place.
         self.stage = Stage::Spent { session: None };
         if session.map_or(true, |session| session.check().is_err()) {
             // A client that holds the old section, but has no session, looks the name up again.

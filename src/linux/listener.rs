@@ -1,7 +1,7 @@
 //! The server's side of a name: a Unix socket in the abstract namespace, which leaves nothing behind.
 //!
 //! The clients that wait are kept in [`Pending`], which decides the order in which they are handed a channel: one at a time,
-//! so that nobody else has the section and the events that a client was handed, and a request can be nobody else's. Those
+//! so that no other client has the section and the events that a client was handed, and a request can only be its own. Those
 //! beyond its room wait in the socket's own queue.
 //!
 //! The descriptors that a client has been handed and has not received are in flight, as long as its end of the connection is
@@ -38,7 +38,7 @@ const AT_ONCE: usize = 128;
 /// How long the server waits before it tries again what failed for want of descriptors, or for unread ones.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// What a server makes for a fresh channel that nobody can have yet.
+/// What a server makes for a fresh channel that no client can have yet.
 pub(crate) struct Prepared {
     pub(crate) section: Section,
     pub(crate) events: [Event; EVENTS],
@@ -249,7 +249,7 @@ impl Listener {
                     queue.keep_for_later(connection, caller, since);
                     return Err(error);
                 }
-                // It has ended; or nobody may watch it.
+                // It has ended; or the system lets no process watch it.
                 Err(_) => {
                     let _ = post(&connection, [Reason::Unwatchable as u32, 0], &[]);
                     continue;

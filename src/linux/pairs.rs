@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// Socket pairs of a channel; each carries two events, one in each direction.
 pub(super) const PAIRS: usize = 4;
 
-/// Who waits for an event.
+/// The side that waits for an event.
 enum Towards {
     Server,
     Client,
@@ -83,7 +83,7 @@ pub(super) fn events_at(ends: &Ends) -> Result<[Event; EVENTS]> {
     Ok(LIST.map(|(pair, _)| Event::shared(&ends[pair], &ends[pair], home)))
 }
 
-/// Has the kernel refuse descriptors that somebody sends over a socket, which nobody here receives: to close one of them can
+/// Has the kernel refuse descriptors that a peer sends over a socket, and that this side never receives: to close one of them can
 /// take as long as its sender likes. From Linux 6.16 on; before it there's nothing of the sort.
 pub(super) fn take_no_descriptors(socket: &OwnedFd) {
     extern "C" {
@@ -113,7 +113,7 @@ pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
     Ok(list)
 }
 
-/// Whether a descriptor that came from somebody else is an end of a pair. Another might be ready without end.
+/// Checks that a descriptor that came from another process is an end of a pair. Another might be ready without end.
 pub(super) fn check(end: &OwnedFd) -> Result<()> {
     match (socket_domain(end), socket_type(end)) {
         (Ok(AddressFamily::UNIX), Ok(SocketType::DGRAM)) => Ok(()),

@@ -259,7 +259,7 @@ pub mod fuzzing {
 mod tests {
     use super::*;
 
-    /// A process of a user of its own.
+    /// A process whose user has no other.
     const fn caller(pid: u32) -> Caller {
         Caller { pid, uid: pid }
     }
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(pending.take_next(ANY).unwrap().0, 0);
         pending.pass(caller(1), now + TURN);
         assert_eq!(pending.take_next(ANY).unwrap().0, 1000);
-        // When nobody else waits, it has its turns, each twice as long.
+        // When no other client waits, it has its turns, each twice as long.
         assert_eq!(pending.take_next(ANY).unwrap().0, 1);
         assert_eq!(pending.turn_of(caller(1)), 2 * TURN);
         pending.pass(caller(1), now + 3 * TURN);

@@ -163,7 +163,7 @@ pub(super) fn peer_process(socket: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     if done != 0 || pidfd < 0 {
         return Err(last_errno());
     }
-    // SAFETY: a new descriptor, which is nobody else's.
+    // SAFETY: a new descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
