@@ -120,7 +120,8 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_ACCESS = -7,
     /**
-     * The peer overwrites faster than messages can be taken, or a callback used what its own call uses. Try again.
+     * Not now: the peer overwrites faster than messages can be taken; or a callback used what its own call uses, or would wait
+     * for itself; or a message is reserved or borrowed in place. Try again when that is over.
      */
     SHM_ERROR_NOT_READY = -8,
     /**
@@ -316,7 +317,9 @@ typedef struct shm_endpoint_config_t {
  * What an endpoint calls. Any of them may be NULL.
  *
  * Of a synchronous endpoint (shm_server_..., shm_client_...) they run inside the call that notices, on its thread:
- * on_connect in the call that connects; on_disconnect once, in the first call that finds the connection over;
+ * on_connect in the call that connects; on_disconnect once, in the first call to send, receive, poll or wait for a client that
+ * finds the connection over. These two come one at a time, in the order of the connections: while one thread is in one of
+ * them, it makes the next ones too, and the other threads' calls don't wait for it. Further:
  * on_data_available in a poll that finds a message; on_space_available in a shm_..._send_timeout that had to wait for
  * room and got it; on_overflow in the call that evicts messages, or that finds that the peer has; on_error when the
  * peer broke the protocol. on_message is never called.
@@ -548,7 +551,7 @@ typedef struct shm_multi_options_t {
  */
 typedef struct shm_multi_callbacks_t {
     /**
-     * A client has a slot. Before its first message.
+     * A client has a slot. Before its first message. The client waits in its call to connect until this returns.
      */
     void (*on_client_connect)(uint32_t client_id, void *user_data);
     /**

@@ -10,8 +10,9 @@ pub enum ShmError {
     /// No peer yet, or it has left. Everything it sent before that has been received.
     #[error("no peer is connected")]
     NotConnected,
-    /// An overwriting sender outran every attempt to take a message. Nothing is wrong; try again.
-    #[error("the sender overwrites faster than messages can be taken; try again")]
+    /// Not now. An overwriting sender outran every attempt to take a message; or a callback asked for what the call that it
+    /// runs in uses, or for the end of an endpoint that waits for it. Nothing is wrong; try again when that is over.
+    #[error("not now: the sender overwrites too fast, or what the call needs is in use; try again")]
     NotReady,
     /// The channel has a living client already.
     #[error("the channel already has a client")]

@@ -56,7 +56,8 @@ pub enum shm_error_t {
     SHM_ERROR_NOT_FOUND = -6,
     /// A privilege is missing (for a name that begins with "Global\").
     SHM_ERROR_ACCESS = -7,
-    /// The peer overwrites faster than messages can be taken, or a callback used what its own call uses. Try again.
+    /// Not now: the peer overwrites faster than messages can be taken; or a callback used what its own call uses, or would wait
+    /// for itself; or a message is reserved or borrowed in place. Try again when that is over.
     SHM_ERROR_NOT_READY = -8,
     /// The peer wrote what the protocol does not allow. The session is over.
     SHM_ERROR_PROTOCOL = -9,
@@ -192,6 +193,15 @@ pub(crate) fn note(failure: Failure) -> shm_error_t {
     // A thread that is ending has no place for it any more.
     let _ = LAST.try_with(|last| last.replace(Some(failure)));
     code
+}
+
+/// Runs what may change shm_last_error, and puts back what it was.
+pub(crate) fn keeping_last_error(run: impl FnOnce()) {
+    let before = LAST.try_with(RefCell::take).ok();
+    run();
+    if let Some(before) = before {
+        let _ = LAST.try_with(|last| last.replace(before));
+    }
 }
 
 /// Tells a callback why its connection ended, by shm_last_error.
@@ -366,11 +376,9 @@ pub(crate) unsafe fn close<T: Closable>(handle: *mut T) {
         // SAFETY: C's own count is ours now, by the caller.
         let handle = unsafe { Arc::from_raw(handle.cast_const()) };
         let ended = handle.end();
-        // Where a callback of this handle waits for one that the present thread is in, neither waits. A handle's own
-        // callbacks are left out of the wait itself.
-        let own_callbacks = handle.gate().depth() > 0;
-        let note = if own_callbacks { None } else { handle.gate().waits.begin() };
-        let may_wait = ended && (own_callbacks || note.is_some());
+        // Where a call of this handle waits for an endpoint in whose callback the present thread is, neither waits.
+        let note = handle.gate().waits.begin();
+        let may_wait = ended && note.is_some();
         let own = handle.own_calls();
         CLOSING.fetch_add(1, Ordering::Relaxed);
         // Pairs with the fence in `Inside`.

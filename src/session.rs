@@ -53,9 +53,9 @@ pub(crate) struct Session {
     next_look: Mutex<Deadline>,
     signals: AtomicU64,
     sleeps: AtomicU64,
-    /// Whether C has heard of the session's beginning, and not of its end.
+    /// Whether a call has taken it upon itself to report the session's end to C.
     #[cfg(all(feature = "c-api", not(loom)))]
-    reportable: AtomicBool,
+    reported: AtomicBool,
 }
 
 /// What is waited for.
@@ -89,7 +89,7 @@ impl Session {
             signals,
             sleeps,
             #[cfg(all(feature = "c-api", not(loom)))]
-            reportable: AtomicBool::new(false),
+            reported: AtomicBool::new(false),
         };
         let process_id = session.peer.pid();
         session.channel.tuning.report(&ChannelEvent::Connected { process_id, generation });
@@ -230,16 +230,10 @@ impl Session {
         self.ended.load(Ordering::Acquire) == ENDED_HERE
     }
 
-    /// The session's beginning was reported: its end may be.
-    #[cfg(all(feature = "c-api", not(loom)))]
-    pub(crate) fn allow_report(&self) {
-        self.reportable.store(true, Ordering::Release);
-    }
-
     /// Whether the caller is the one to report the session's end.
     #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn claim_report(&self) -> bool {
-        self.reportable.swap(false, Ordering::AcqRel)
+        !self.reported.swap(true, Ordering::AcqRel)
     }
 
     /// Notes how the session ended, if it hasn't yet, and says how it did.

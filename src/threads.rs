@@ -45,10 +45,11 @@ impl Waits {
         INSIDE.try_with(is_own).unwrap_or(false)
     }
 
-    /// Notes that the present thread is about to wait for this endpoint's end. `None`: it must not, since the endpoint waits for
-    /// one whose callback the thread is in.
+    /// Notes that the present thread is about to wait for this endpoint's end, or, in one of its callbacks, for what its other
+    /// threads are in. `None`: it must not, since the endpoint waits for another one whose callback the thread is in.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<Note> {
-        let own = INSIDE.try_with(|inside| inside.borrow().clone()).unwrap_or_default();
+        let mut own = INSIDE.try_with(|inside| inside.borrow().clone()).unwrap_or_default();
+        own.retain(|own| !Arc::ptr_eq(own, self));
         own.iter().for_each(|own| own.list().push(self.clone()));
         let note = Note { own, target: self.clone() };
         let leads_back = self.leads_to(&note.own);
@@ -150,6 +151,9 @@ impl Threads {
 
     /// Waits until all threads have ended.
     pub(crate) fn wait(&self, deadline: Deadline) -> Waited {
+        if self.is_own() {
+            return Waited::NotFromHere;
+        }
         match self.waits.begin() {
             Some(_note) => self.wait_here(deadline),
             None => Waited::NotFromHere,

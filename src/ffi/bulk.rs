@@ -109,7 +109,7 @@ impl Ends {
                     Lent::Section(_) => reservation.as_mut_ptr(),
                     Lent::Copy => self.written.address(),
                 };
-                *locked(&self.reserved) = Some(Reserved { place, session: session.generation, memory });
+                self.keep_reserved(Reserved { place, session: session.generation, memory });
                 address
             }))
         })?;

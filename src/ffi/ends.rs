@@ -23,12 +23,17 @@ use crate::session::Session;
 use crate::waiting::{Interrupt, Interrupter};
 use options::*;
 
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicBool;
+
 type Shared<T> = crate::sync::Arc<T>;
 
 /// What an endpoint calls. Any of them may be NULL.
 ///
 /// Of a synchronous endpoint (shm_server_..., shm_client_...) they run inside the call that notices, on its thread:
-/// on_connect in the call that connects; on_disconnect once, in the first call that finds the connection over;
+/// on_connect in the call that connects; on_disconnect once, in the first call to send, receive, poll or wait for a client that
+/// finds the connection over. These two come one at a time, in the order of the connections: while one thread is in one of
+/// them, it makes the next ones too, and the other threads' calls don't wait for it. Further:
 /// on_data_available in a poll that finds a message; on_space_available in a shm_..._send_timeout that had to wait for
 /// room and got it; on_overflow in the call that evicts messages, or that finds that the peer has; on_error when the
 /// peer broke the protocol. on_message is never called.
@@ -110,8 +115,23 @@ pub(super) struct Ends {
     pub(super) written: MessageCopy,
     pub(super) read: MessageCopy,
     session: Mutex<Option<Shared<Session>>>,
-    /// How a session ended whose halves were dropped before a call reported it.
-    unreported: Mutex<Option<End>>,
+    /// What on_connect and on_disconnect have yet to be called for.
+    reports: Mutex<Reports>,
+    /// Whether `reserved` may hold something.
+    has_reserved: AtomicBool,
+}
+
+/// Sessions that began and ended, in their order, for callbacks that come one after the other.
+#[derive(Default)]
+struct Reports {
+    waiting: VecDeque<Report>,
+    /// Whether a thread is calling them. It goes on until there are none left.
+    is_reporting: bool,
+}
+
+enum Report {
+    Begin,
+    End(End),
 }
 
 /// How a session ended.
@@ -204,6 +224,7 @@ impl Ends {
         let (sender, receiver) = client.take().ok_or(ShmError::NotConnected)?;
         let ends = Ends::new(Side::Client, sender.interrupter().0, callbacks);
         ends.begin(sender, receiver);
+        ends.report();
         Ok(ends)
     }
 
@@ -222,12 +243,15 @@ impl Ends {
             written: MessageCopy::new(),
             read: MessageCopy::new(),
             session: Mutex::new(None),
-            unreported: Mutex::new(None),
+            reports: Mutex::default(),
+            has_reserved: AtomicBool::new(false),
         }
     }
 
+    /// Puts a new session in the place of the last one. A server's is locked meanwhile, so that sessions come in their order.
     fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
         let session = half.session.clone();
+        self.enqueue(Report::Begin);
         *locked(&self.session) = Some(session.clone());
         // A thread that asked for the events meanwhile has found no session.
         if session.channel.is_exported() {
@@ -236,9 +260,6 @@ impl Ends {
         // Calls on the session before end first.
         *locked(&self.sender) = Some(sender);
         *locked(&self.receiver) = Some(Receiver { half, told: 0, borrowed: None, ends: Vec::new() });
-        // SAFETY: C says that its callbacks may be called.
-        self.call(|all| all.on_connect, |call, user| unsafe { call(user) });
-        session.allow_report();
     }
 
     /// Drops the halves of the last session, when no call is inside of them any more.
@@ -247,8 +268,43 @@ impl Ends {
         *locked(&self.receiver) = None;
         let session = locked(&self.session).take();
         if let Some(end) = session.and_then(|session| End::of(&session)) {
-            *locked(&self.unreported) = Some(end);
+            self.enqueue(Report::End(end));
         }
+    }
+
+    fn enqueue(&self, report: Report) {
+        locked(&self.reports).waiting.push_back(report);
+    }
+
+    /// Calls on_connect and on_disconnect for what there is to report, unless a thread is doing that: then it goes on with
+    /// these. No lock is held.
+    fn report(&self) {
+        let mut reports = locked(&self.reports);
+        if std::mem::replace(&mut reports.is_reporting, true) {
+            return;
+        }
+        while let Some(report) = reports.waiting.pop_front() {
+            drop(reports);
+            // What the callbacks find by shm_last_error is not this call's.
+            keeping_last_error(|| match report {
+                // SAFETY: C says that its callbacks may be called.
+                Report::Begin => self.call(|all| all.on_connect, |call, user| unsafe { call(user) }),
+                Report::End(end) => self.report_end(end),
+            });
+            reports = locked(&self.reports);
+        }
+        reports.is_reporting = false;
+    }
+
+    fn report_end(&self, End { error, reason }: End) {
+        if error == ShmError::Corrupted {
+            let code = note(error.into());
+            // SAFETY: C says that its callbacks may be called.
+            self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
+        }
+        note(reason.into());
+        // SAFETY: as above.
+        self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
     }
 
     /// Runs `with` with what holds a message in place that C gets the address of. Meanwhile the program is given no handles
@@ -271,7 +327,6 @@ impl Ends {
     /// [`ShmError::NotReady`]: a message is reserved, or borrowed.
     pub(super) fn give<R>(&self, give: impl FnOnce(&Channel) -> R) -> Outcome<R> {
         let current = self.current.as_deref().ok_or(ShmError::NotConnected)?;
-        self.forget_taken_place();
         current.hold(|channel| {
             let is_here = |memory: Option<&Lent>| match memory {
                 Some(Lent::Section(session)) => std::ptr::eq(&*session.channel, channel),
@@ -287,17 +342,23 @@ impl Ends {
     }
 
     /// Forgets a place that a message which was sent since has taken away.
-    fn forget_taken_place(&self) {
-        let Some((place, session)) = locked(&self.reserved).as_ref().map(|it| (it.place, it.session)) else {
+    fn forget_taken_place(&self, sender: &SendHalf) {
+        if !self.has_reserved.load(Ordering::Relaxed) {
             return;
-        };
-        let is_taken = self.sender.try_lock().is_ok_and(|sender| {
-            let of_session = sender.as_ref().filter(|sender| sender.session.generation == session);
-            of_session.is_some_and(|sender| !sender.producer.has_place(place))
-        });
-        if is_taken {
-            *locked(&self.reserved) = None;
         }
+        let mut reserved = locked(&self.reserved);
+        let is_taken =
+            |it: &Reserved| it.session == sender.session.generation && !sender.producer.has_place(it.place);
+        if reserved.as_ref().is_some_and(is_taken) {
+            *reserved = None;
+        }
+        self.has_reserved.store(reserved.is_some(), Ordering::Relaxed);
+    }
+
+    /// Notes where a message is being written. The sender is locked.
+    pub(super) fn keep_reserved(&self, reserved: Reserved) {
+        *locked(&self.reserved) = Some(reserved);
+        self.has_reserved.store(true, Ordering::Relaxed);
     }
 
     /// Calls a callback, if there is one. No lock is held.
@@ -315,19 +376,6 @@ impl Ends {
         Interrupter(self.interrupt.clone())
     }
 
-    /// Reports a session's end. No lock is held.
-    fn report(&self, end: Option<End>) {
-        let Some(End { error, reason }) = end else { return };
-        if error == ShmError::Corrupted {
-            let code = note(error.into());
-            // SAFETY: C says that its callbacks may be called.
-            self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
-        }
-        note(reason.into());
-        // SAFETY: as above.
-        self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
-    }
-
     fn overflow(&self, direction: Direction, count: u64) {
         if count > 0 {
             let direction = ChannelKind::from(direction).into();
@@ -338,15 +386,18 @@ impl Ends {
     }
 
     pub(super) fn sending<T>(&self, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Outcome<T> {
-        let (sent, end) = match locked(&self.sender).as_mut() {
+        let sent = match locked(&self.sender).as_mut() {
             Some(sender) => {
                 let sent = send(sender);
-                let end = End::of_call(&sender.session, &sent);
-                (sent, end)
+                self.forget_taken_place(sender);
+                if let Some(end) = End::of_call(&sender.session, &sent) {
+                    self.enqueue(Report::End(end));
+                }
+                sent
             }
-            None => (Err(ShmError::NotConnected), None),
+            None => Err(ShmError::NotConnected),
         };
-        self.report(end);
+        self.report();
         done(sent)
     }
 
@@ -405,19 +456,21 @@ impl Ends {
 
     /// Receives, and reports messages that were lost, and the session's end.
     pub(super) fn receiving<T>(&self, receive: impl FnOnce(&mut Receiver) -> Result<T>) -> Result<T> {
-        let (mut lost, mut end) = (0, None);
+        let mut lost = 0;
         let received = match locked(&self.receiver).as_mut() {
             Some(receiver) => {
                 let received = receive(receiver);
                 let known = receiver.half.consumer.lost();
                 lost = known - std::mem::replace(&mut receiver.told, known);
-                end = End::of_call(&receiver.half.session, &received);
+                if let Some(end) = End::of_call(&receiver.half.session, &received) {
+                    self.enqueue(Report::End(end));
+                }
                 received
             }
             None => Err(ShmError::NotConnected),
         };
         self.overflow(self.side.receives(), lost);
-        self.report(end);
+        self.report();
         received
     }
 
@@ -432,22 +485,25 @@ impl Ends {
 
     pub(super) fn accept(&self, timeout: Option<Duration>, by_event: bool) -> Outcome {
         // How the last session ended, where no call has found out.
-        self.report(self.end_of_last());
-        let (sender, receiver) = {
+        self.enqueue_end_of_last();
+        self.report();
+        {
             let mut server = locked(&self.server);
             let server = server.as_mut().ok_or(ShmError::NotConnected)?;
             server.accept(timeout, by_event, &mut || self.drop_halves())?;
-            server.take().ok_or(ShmError::NotConnected)?
-        };
-        // It may have ended since.
-        let unreported = locked(&self.unreported).take();
-        self.report(unreported.or_else(|| self.end_of_last()));
-        self.begin(sender, receiver);
+            let (sender, receiver) = server.take().ok_or(ShmError::NotConnected)?;
+            // It may have ended since.
+            self.enqueue_end_of_last();
+            self.begin(sender, receiver);
+        }
+        self.report();
         Ok(())
     }
 
-    fn end_of_last(&self) -> Option<End> {
-        self.session().ok().and_then(|session| End::of(&session))
+    fn enqueue_end_of_last(&self) {
+        if let Some(end) = self.session().ok().and_then(|session| End::of(&session)) {
+            self.enqueue(Report::End(end));
+        }
     }
 
     pub(super) fn is_connected(&self) -> bool {

@@ -36,7 +36,7 @@ pub struct shm_multi_options_t {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct shm_multi_callbacks_t {
-    /// A client has a slot. Before its first message.
+    /// A client has a slot. Before its first message. The client waits in its call to connect until this returns.
     pub on_client_connect: Option<unsafe extern "C" fn(client_id: u32, user_data: *mut c_void)>,
     /// It is gone; shm_last_error says how it ended. After its last message.
     pub on_client_disconnect: Option<unsafe extern "C" fn(client_id: u32, user_data: *mut c_void)>,
