@@ -44,6 +44,8 @@ struct Waiting {
 #[derive(Default)]
 struct Model {
     waiting: BTreeMap<u32, Waiting>,
+    /// When a process last had a turn.
+    turns: BTreeMap<u32, u64>,
     /// When a process last let a turn pass; a user's processes among them.
     passed: BTreeMap<u32, u64>,
     users: BTreeMap<u32, u64>,
@@ -58,13 +60,19 @@ impl Model {
     fn check_taken(&self, client: u32, taken: Waiting, barred: Option<u32>) {
         let others = self.waiting.iter().filter(|(_, other)| Some(other.caller.0) != barred);
         for (&number, &other) in others.filter(|(_, other)| self.is_clean(other.caller)) {
+            // After a turn, a process's other clients count as having come at that moment.
+            let came =
+                |waiting: Waiting| waiting.came.max(self.turns.get(&waiting.caller.0).copied().unwrap_or(0));
             if self.is_clean(taken.caller) {
-                assert!(client < number, "{client} before {number}, which came earlier");
+                let (own, others) = ((came(taken), client), (came(other), number));
+                let is_fair =
+                    if taken.caller.0 == other.caller.0 { client < number } else { own.0 <= others.0 };
+                assert!(is_fair, "{own:?} before {others:?}");
             } else if let Some(&passed) = self.passed.get(&taken.caller.0) {
                 assert!(
-                    other.came > passed,
-                    "{client} let a turn pass at {passed}, and {number} came at {}",
-                    other.came
+                    came(other) >= passed,
+                    "{client} let a turn pass at {passed}, {number} came at {}",
+                    came(other)
                 );
             }
         }
@@ -73,7 +81,7 @@ impl Model {
 
 fuzz_target!(|input: (u8, Vec<Step>)| {
     let (most, steps) = input;
-    let most = usize::from(most % 16) + 1;
+    let most = usize::from(most % 16) + 4;
     let (mut queue, mut model, mut now, mut next) = (Queue::new(most), Model::default(), 0_u64, 0_u32);
     for step in steps {
         match step {
@@ -108,13 +116,16 @@ fuzz_target!(|input: (u8, Vec<Step>)| {
                 let turn = queue.turn_of(caller);
                 assert!((Queue::TURN..=16 * Queue::TURN).contains(&turn));
                 if keeps {
-                    queue.keep(caller);
+                    queue.keep(caller, now);
+                    model.turns.insert(caller.0, now);
                     // What its user has let pass is remembered for a while.
                     model.passed.remove(&caller.0);
                 } else {
                     now += turn;
                     queue.pass(caller, now);
                     // What is longer ago is forgotten.
+                    model.turns.retain(|_, had| now - *had < 60_000);
+                    model.turns.insert(caller.0, now);
                     model.passed.retain(|_, passed| now - *passed < 60_000);
                     model.users.retain(|_, passed| now - *passed < 60_000);
                     model.passed.insert(caller.0, now);

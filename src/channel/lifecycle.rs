@@ -108,7 +108,9 @@ impl Lifecycle {
     /// As [`fresh`](Self::fresh), after an attempt to answer: a client whose turn is over has had its answer, or it gets none.
     pub(crate) fn fresh_after_answer(&mut self) -> Result<Option<Fresh<'_>>> {
         let is_overdue = self.listener.as_ref().is_some_and(Listener::is_overdue);
-        if is_overdue && matches!(self.stage, Stage::Fresh { .. }) {
+        // Where a thread of this process is in a call on the last session, a request has had no answer.
+        let is_held_up = matches!(self.stage, Stage::Fresh { last: Some(_) }) && self.is_requested();
+        if is_overdue && !is_held_up && matches!(self.stage, Stage::Fresh { .. }) {
             self.pass_turn();
         }
         self.fresh()

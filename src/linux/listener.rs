@@ -216,7 +216,7 @@ impl Listener {
     pub(crate) fn keep_turn(&self) {
         let mut queue = self.queue();
         if let Some(turn) = queue.turn.take() {
-            queue.pending.keep(turn.caller);
+            queue.pending.keep(turn.caller, Instant::now());
         }
         queue.forget_what_was_read();
     }

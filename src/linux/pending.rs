@@ -1,8 +1,9 @@
 //! Which of the clients that wait for a channel gets it next, and how many may wait.
 //!
 //! A server hands its channel to one client at a time: it is that client's **turn**, in which it is to put its request into
-//! the section. Clients have their turns in the order in which they came, with one exception: a process that lets its turn
-//! pass goes behind the clients that came before that moment, and each further time behind those of a longer while, up to
+//! the section. Clients have their turns in the order in which they came, with two exceptions. After each turn of a process,
+//! its other clients count as having come at that moment: processes have their turns one after the other, however many
+//! connections each has. And a process that lets its turn pass a second time goes behind clients of a longer while, up to
 //! 10 s. A user of whom several processes let their turns pass goes behind the clients of other users in the same way. So a
 //! process that opens a thousand connections and does nothing with them costs the others one turn now and then.
 //!
@@ -78,9 +79,13 @@ impl<C> Pending<C> {
         self.clients.len() < self.most || self.clients.iter().any(makes_room)
     }
 
-    /// Whether a client makes room for others: its process has let turns pass, or its user's processes have.
+    /// Whether a client makes room for others: its process has let turns pass, or its user's processes have; or its process
+    /// has more than half of all places.
     fn makes_room(&self, caller: Caller) -> bool {
-        self.passed_by(caller) > 0 || self.passed(Offender::User(caller.uid)) > 0
+        let places = || self.clients.iter().filter(|client| client.caller.pid == caller.pid).count();
+        self.passed_by(caller) > 0
+            || self.passed(Offender::User(caller.uid)) > 0
+            || self.clients.len() >= self.most && places() > self.most / 2
     }
 
     /// Adds a client that has just come. Returns the connection of one that has to go, since there is no room for it: one
@@ -170,18 +175,7 @@ impl<C> Pending<C> {
     }
 
     fn note(&mut self, offender: Offender, now: Instant) {
-        let at = match self.records.iter().position(|record| record.offender == offender) {
-            Some(at) => at,
-            None => {
-                if self.records.len() >= MOST_RECORDS {
-                    // The oldest is the first: records move to the end when they change.
-                    self.records.remove(0);
-                }
-                self.records.push(Record { offender, passed: 0, last: now, behind: now });
-                self.records.len() - 1
-            }
-        };
-        let mut record = self.records.remove(at);
+        let mut record = self.take_record(offender, now);
         record.passed = record.passed.saturating_add(1);
         // Behind all that came so far; from the second time on, behind some that are yet to come.
         let delay = match record.passed {
@@ -192,9 +186,23 @@ impl<C> Pending<C> {
         self.records.push(record);
     }
 
+    /// Takes the record of an offender out of the list, to be put at its end: what changed longest ago comes first.
+    fn take_record(&mut self, offender: Offender, now: Instant) -> Record {
+        if let Some(at) = self.records.iter().position(|record| record.offender == offender) {
+            return self.records.remove(at);
+        }
+        if self.records.len() >= MOST_RECORDS {
+            // One that let no turn pass is no loss.
+            let harmless = self.records.iter().position(|record| record.passed == 0);
+            self.records.remove(harmless.unwrap_or(0));
+        }
+        Record { offender, passed: 0, last: now, behind: now }
+    }
+
     /// A process has used its turn.
-    pub(super) fn keep(&mut self, caller: Caller) {
-        self.records.retain(|record| record.offender != Offender::Process(caller.pid));
+    pub(super) fn keep(&mut self, caller: Caller, now: Instant) {
+        let record = self.take_record(Offender::Process(caller.pid), now);
+        self.records.push(Record { passed: 0, last: now, behind: now, ..record });
         if let Some(user) =
             self.records.iter_mut().find(|record| record.offender == Offender::User(caller.uid))
         {
@@ -249,8 +257,9 @@ pub mod fuzzing {
             self.pending.pass(Caller { pid, uid }, now);
         }
 
-        pub fn keep(&mut self, (pid, uid): (u32, u32)) {
-            self.pending.keep(Caller { pid, uid });
+        pub fn keep(&mut self, (pid, uid): (u32, u32), now: u64) {
+            let now = self.at(now);
+            self.pending.keep(Caller { pid, uid }, now);
         }
     }
 }
@@ -337,17 +346,45 @@ mod tests {
     fn one_that_let_its_turn_pass_makes_room_and_else_the_last_to_come() {
         let (mut pending, now) = (Pending::new(2), Instant::now());
         assert_eq!(pending.push(1, caller(1), now, NOT), None);
-        assert_eq!(pending.push(2, caller(1), now, NOT), None);
+        assert_eq!(pending.push(2, caller(4), now, NOT), None);
         assert!(!pending.takes_more(NOT));
         assert_eq!(pending.push(3, caller(2), now, NOT), Some(3));
         pending.pass(caller(1), now);
         assert!(pending.takes_more(NOT));
-        assert_eq!(pending.push(4, caller(2), now, NOT), Some(2));
+        assert_eq!(pending.push(4, caller(2), now, NOT), Some(1));
         assert_eq!(pending.push(5, caller(1), now, NOT), Some(5));
-        assert_eq!(pending.push(6, caller(3), now, NOT), Some(1));
+        assert_eq!(pending.push(6, caller(3), now, NOT), Some(6));
         assert!(!pending.takes_more(NOT));
-        pending.keep(caller(1));
+        pending.keep(caller(1), now);
         assert_eq!(pending.turn_of(caller(1)), TURN);
+    }
+
+    #[test]
+    fn processes_have_their_turns_one_after_the_other_however_many_clients_they_have() {
+        let (mut pending, mut now) = (Pending::new(200), Instant::now());
+        for number in 0..100_u32 {
+            pending.push(number, caller(1), now, NOT);
+        }
+        assert_eq!(pending.take_next(ANY).unwrap().0, 0);
+        pending.push(1000, caller(2), now + TURN / 4, NOT);
+        now += TURN / 2;
+        pending.keep(caller(1), now);
+        assert_eq!(pending.take_next(ANY).unwrap().0, 1000);
+        assert_eq!(pending.take_next(ANY).unwrap().0, 1);
+        assert_eq!(pending.turn_of(caller(1)), TURN);
+    }
+
+    #[test]
+    fn a_process_with_most_of_the_places_makes_room() {
+        let (mut pending, now) = (Pending::new(4), Instant::now());
+        for number in 0..4_u32 {
+            pending.push(number, caller(1), now, NOT);
+        }
+        assert!(pending.takes_more(NOT));
+        assert_eq!(pending.push(4, caller(1), now, NOT), Some(4));
+        assert_eq!(pending.push(5, caller(2), now, NOT), Some(3));
+        assert_eq!(pending.push(6, caller(3), now, NOT), Some(2));
+        assert!(!pending.takes_more(NOT));
     }
 
     #[test]
