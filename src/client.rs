@@ -100,7 +100,7 @@ impl SharedClient {
         // What ends the attempt need not be what ends the calls of the connection.
         let interrupt = options.connect_interrupter.as_ref().map_or(interrupt, |other| other.0.clone());
         let mut pause = Pause::new();
-        let mut search = Search { admission: None, is_queuing: false, spoiled: 0, misses: 0 };
+        let mut search = Search { admission: None, is_queuing: false, unusable: 0, misses: 0 };
         loop {
             if let Some(client) = Self::look_for(&name, deadline, &options, &interrupt, &mut search)? {
                 return Ok(client);
@@ -149,10 +149,10 @@ impl SharedClient {
         let owner = found.section.owner();
         let (section, opener) = found.into_parts();
         if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
-            // The server has an incompatible version; or one of its clients has spoiled the section, which the server repairs
+            // The server has an incompatible version; or one of its clients has overwritten the section, which the server repairs
             // when it is asked to.
-            search.spoiled += 1;
-            if search.spoiled > Search::MOST_SPOILED || deadline.has_passed() {
+            search.unusable += 1;
+            if search.unusable > Search::MOST_UNUSABLE || deadline.has_passed() {
                 return Err(report(options, error));
             }
             opener.request_repair(&section, owner.as_ref())?;
@@ -160,7 +160,7 @@ impl SharedClient {
             return Ok(None);
         }
         if search.misses >= Search::PATIENCE {
-            // The server seems to be gone, or to have another client, again and again: perhaps the section is spoiled.
+            // The server seems to be gone, or to have another client, again and again: perhaps a client has overwritten the section.
             opener.request_repair(&section, owner.as_ref())?;
         }
         search.misses += 1;
@@ -294,14 +294,14 @@ struct Search {
     /// The attempt ended for want of a place in the server's queue.
     is_queuing: bool,
     /// How often what has the name was no channel.
-    spoiled: u32,
+    unusable: u32,
     /// How often in a row it was one, and no session came of it.
     misses: u32,
 }
 
 impl Search {
     /// A client that finds no channel more often than this believes it.
-    const MOST_SPOILED: u32 = 3;
+    const MOST_UNUSABLE: u32 = 3;
     /// Up to this many misses in a row are nothing unusual.
     const PATIENCE: u32 = 1;
 }

@@ -26,7 +26,7 @@ const FIRST_SPINS: u32 = 256;
 /// Looks between two at the clock.
 const SPINS: u32 = 64;
 
-/// A side that has spun in vain for so long lets others run in between: the peer may wait for this very processor.
+/// A side that has spun this long without success lets others run in between: the peer may wait for this very processor.
 const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// A side that spins for long looks this often whether the peer still runs.
@@ -114,7 +114,7 @@ impl Session {
         WakeWord::new(word, self.generation)
     }
 
-    /// Signals the peer, having sent, if it sleeps until there is data, or if somebody waits natively.
+    /// Signals the peer, having sent, if it sleeps until there is data, or if a thread waits natively.
     #[inline]
     pub(crate) fn announce_data(&self) -> Result<()> {
         self.signal(DATA, ALWAYS_DATA, self.channel.is_exported(), |events| {
@@ -149,7 +149,7 @@ impl Session {
         (self.signals.load(Ordering::Relaxed), self.sleeps.load(Ordering::Relaxed))
     }
 
-    /// Whether the session lives, as far as the section tells: one read of a quiet line.
+    /// Whether the session lives, as far as the section shows: one read of a quiet line.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         self.channel.check_home()?;
@@ -246,7 +246,7 @@ impl Session {
             _ => ShmError::NotConnected,
         };
         if first.is_ok() {
-            // The other half may sleep, and nobody else wake it.
+            // The other half may sleep, and no one else would wake it.
             self.over.set();
             self.channel.tuning.report(&ChannelEvent::Lost(error.clone()));
         }
@@ -368,7 +368,7 @@ impl Session {
 
     /// Asks the peer to signal these events from now on. The last look comes after it.
     pub(crate) fn announce_sleep(&self, bit: u32, events: &[&Event]) -> Result<()> {
-        // What woke us last. After the last look, it could be the signal of a message that nobody has looked for.
+        // What woke us last. After the last look, it could be the signal of a message that no look has found yet.
         events.iter().for_each(|event| event.take_left());
         self.sleeps.fetch_add(1, Ordering::Relaxed);
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))
@@ -450,7 +450,7 @@ fn attempt<L: Look>(look: &mut L) -> Result<Attempt<L::Found>> {
     match look.attempt() {
         Ok(Some(found)) => Ok(Attempt::Found(found)),
         Ok(None) => Ok(Attempt::Nothing),
-        // An overwriting sender was faster, each time: there's something, so nobody goes to sleep over it.
+        // An overwriting sender was faster, each time: there's something, so this thread does not go to sleep over it.
         Err(ShmError::NotReady) => Ok(Attempt::Busy),
         Err(error) => Err(error),
     }

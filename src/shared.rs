@@ -39,7 +39,7 @@ impl SharedView {
         let view =
             SharedView { mapping, section, geometry, flags, instance, server_pid: crate::sys::process_id() };
         #[cfg(loom)]
-        // SAFETY: the new section has the size of this geometry, and nobody uses it yet.
+        // SAFETY: the new section has the size of this geometry, and no thread uses it yet.
         unsafe {
             view.construct()
         };
@@ -66,7 +66,7 @@ impl SharedView {
         }
         put(&control.server_state, SERVER_UP, Ordering::Relaxed);
         put(&control.version, PROTOCOL_VERSION, Ordering::Relaxed);
-        // Whoever is handed the section in some other way than by name sees all of the above once it sees the magic.
+        // A client that is handed the section in some other way than by name sees all of the above once it sees the magic.
         put(&control.magic, MAGIC, Ordering::Release);
     }
 
@@ -177,7 +177,7 @@ impl SharedView {
         self.flags & FLAG_MULTI != 0
     }
 
-    /// Where a multi-client server tells its client the slot.
+    /// Where a multi-client server writes the slot of its client.
     pub(crate) fn slot(&self) -> &AtomicU64 {
         &self.first_header().slot
     }

@@ -16,7 +16,7 @@
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |
 //! | `Home` | the process that something was made in, which a fork is not: `here`, `is_here` |
 //! | `process_id` | of this process |
-//! | `coarse_millis` | milliseconds of a clock that nobody sets; cheap to read, right to some 16 ms, and it wraps |
+//! | `coarse_millis` | milliseconds of a clock that is never set; cheap to read, right to some 16 ms, and it wraps |
 //! | `io_error` | what std says of the system's refusals, as ours |
 //!
 //! Nothing above this module knows the platform; it and the manifest alone mention one.

@@ -110,7 +110,7 @@ fn users(test: u32) -> [String; 3] {
 /// sender's RLIMIT_NOFILE, `sendmsg` fails with ETOOMANYREFS, unless the sender is privileged. Clients that never read what
 /// the server sent them must not cause that.
 ///
-/// `idle_user` opens so many idle connections; `honest_user` connects in between, in the same process if `same`.
+/// `idle_user` opens an idle connection `rounds` times; `honest_user` connects after each, in the same process if `same`.
 fn unread_descriptors_keep_nobody_out(
     rounds: u32,
     server_user: &str,
@@ -231,7 +231,7 @@ fn line_24_what_is_left_unread_locks_nobody_out() {
     }
 }
 
-/// Processes that connect and close again and again: the queue is full of connections that nobody waits at.
+/// Processes that connect and close again and again: the queue is full of connections whose clients have left.
 #[test]
 fn line_24_connections_that_are_closed_at_once_do_not_delay_a_client() {
     let name = format!("Global\\{}", unique("pending-closed"));

@@ -23,7 +23,7 @@ pub(crate) trait Dial: Send + 'static {
     /// Ends one that its peer hasn't ended.
     fn hang_up(&mut self, half: &ReceiveHalf);
 
-    /// Whether an attempt that nobody answered is worth telling.
+    /// Whether an attempt without an answer is worth reporting.
     fn expects_an_answer(&self) -> bool;
 
     /// Whether there are no more connections after the one that has ended.
@@ -166,10 +166,10 @@ fn report_sends(shared: &Shared) {
 fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, ReceiveHalf)) {
     shared.attach(sender);
     shared.call(|handler| handler.on_connect());
-    let mut told = 0;
-    let reason = match talk(shared, &mut half, &mut told) {
+    let mut reported = 0;
+    let reason = match talk(shared, &mut half, &mut reported) {
         Ok(()) => {
-            finish(shared, &mut half, &mut told);
+            finish(shared, &mut half, &mut reported);
             DisconnectReason::Stopped
         }
         Err(error) => DisconnectReason::of(error),
@@ -189,7 +189,7 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
 }
 
 /// Hands over what comes until the connection ends. `Ok`: the endpoint is to stop.
-fn talk(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) -> Result<()> {
+fn talk(shared: &Shared, half: &mut ReceiveHalf, reported: &mut u64) -> Result<()> {
     let mut buffer = Vec::new();
     loop {
         shared.attention.reset();
@@ -197,7 +197,7 @@ fn talk(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) -> Result<()> {
             return Ok(());
         }
         report_sends(shared);
-        let more = hand_over(shared, half, &mut buffer, shared.options.recv_batch.max(1), told)?;
+        let more = hand_over(shared, half, &mut buffer, shared.options.recv_batch.max(1), reported)?;
         if more || shared.is_stopping() {
             continue;
         }
@@ -212,20 +212,20 @@ fn talk(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) -> Result<()> {
     }
 }
 
-/// Hands over up to so many messages. Whether there may be more.
+/// Hands over up to `limit` messages. Returns whether there may be more.
 fn hand_over(
     shared: &Shared,
     half: &mut ReceiveHalf,
     buffer: &mut Vec<u8>,
     limit: usize,
-    told: &mut u64,
+    reported: &mut u64,
 ) -> Result<bool> {
     let mut more = true;
     for _ in 0..limit {
         match half.try_receive(buffer) {
             Ok(_) => {
                 shared.received.fetch_add(1, Ordering::Relaxed);
-                tell_lost(shared, half, told);
+                report_lost(shared, half, reported);
                 if !shared.stopped_by_handler.load(Ordering::Acquire) {
                     shared.call(|handler| handler.on_message(shared.receives, buffer));
                 }
@@ -235,7 +235,7 @@ fn hand_over(
                 break;
             }
             Err(error) => {
-                tell_lost(shared, half, told);
+                report_lost(shared, half, reported);
                 return Err(error);
             }
         }
@@ -247,10 +247,10 @@ fn hand_over(
     Ok(more)
 }
 
-fn tell_lost(shared: &Shared, half: &ReceiveHalf, told: &mut u64) {
+fn report_lost(shared: &Shared, half: &ReceiveHalf, reported: &mut u64) {
     let lost = half.consumer.lost();
-    if lost > *told {
-        let count = lost - std::mem::replace(told, lost);
+    if lost > *reported {
+        let count = lost - std::mem::replace(reported, lost);
         shared.receive_overflows.fetch_add(count, Ordering::Relaxed);
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         shared.call(|handler| handler.on_overflow(shared.receives, count));
@@ -258,12 +258,12 @@ fn tell_lost(shared: &Shared, half: &ReceiveHalf, told: &mut u64) {
 }
 
 /// Before leaving: what has arrived is handed over, what is queued is sent as far as it fits.
-fn finish(shared: &Shared, half: &mut ReceiveHalf, told: &mut u64) {
+fn finish(shared: &Shared, half: &mut ReceiveHalf, reported: &mut u64) {
     if !shared.stopped_by_handler.load(Ordering::Acquire) {
         // What comes from now on came too late.
         let arrived = half.stats().receive_depth;
         // That the peer is gone meanwhile changes nothing.
-        let _ = hand_over(shared, half, &mut Vec::new(), arrived, told);
+        let _ = hand_over(shared, half, &mut Vec::new(), arrived, reported);
     }
     report_sends(shared);
 }

@@ -294,7 +294,7 @@ fn await_answer(
             return Ok(Requested::Accepted(session));
         }
         if word == standing.in_state(ClientState::Idle) {
-            // The server took this process for dead, which is one in another namespace, say; or a client spoiled the word.
+            // The server took this process for dead, which is one in another namespace, say; or a client overwrote the word.
             std::mem::forget(request);
             return Ok(Requested::ServerGone);
         }

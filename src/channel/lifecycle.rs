@@ -141,7 +141,7 @@ impl Lifecycle {
                 return Ok(None);
             }
         }
-        // What a client spoiled shall not keep the next one out.
+        // What a client overwrote shall not keep the next one out.
         self.channel.view.restore();
         Ok(Some(Fresh(self)))
     }

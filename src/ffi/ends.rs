@@ -70,7 +70,7 @@ pub struct shm_callbacks_t {
         Option<unsafe extern "C" fn(direction: shm_direction_t, count: u32, user_data: *mut c_void)>,
 }
 
-// SAFETY: C is told on which threads they run.
+// SAFETY: the header says on which threads they run.
 unsafe impl Send for shm_callbacks_t {}
 // SAFETY: as above.
 unsafe impl Sync for shm_callbacks_t {}
@@ -142,7 +142,7 @@ struct End {
 }
 
 impl End {
-    /// What a call's outcome says about the end of the session that it used, where nobody has reported that.
+    /// What a call's outcome says about the end of the session that it used, where it has not been reported yet.
     fn of_call<T>(session: &Session, outcome: &Result<T>) -> Option<Self> {
         match outcome {
             Err(error @ (ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)) => {
@@ -166,7 +166,7 @@ impl End {
 pub(super) struct Receiver {
     pub(super) half: ReceiveHalf,
     /// Messages whose loss was reported.
-    told: u64,
+    reported: u64,
     /// The message that is being read in place.
     pub(super) borrowed: Option<Borrowed>,
     /// Where messages end that are received together.
@@ -259,7 +259,7 @@ impl Ends {
         }
         // Calls on the session before end first.
         *locked(&self.sender) = Some(sender);
-        *locked(&self.receiver) = Some(Receiver { half, told: 0, borrowed: None, ends: Vec::new() });
+        *locked(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, ends: Vec::new() });
     }
 
     /// Drops the halves of the last session, when no call is inside of them any more.
@@ -461,7 +461,7 @@ impl Ends {
             Some(receiver) => {
                 let received = receive(receiver);
                 let known = receiver.half.consumer.lost();
-                lost = known - std::mem::replace(&mut receiver.told, known);
+                lost = known - std::mem::replace(&mut receiver.reported, known);
                 if let Some(end) = End::of_call(&receiver.half.session, &received) {
                     self.enqueue(Report::End(end));
                 }

@@ -116,7 +116,7 @@ impl EventOpener {
         Ok(Some(pairs::events_at(&self.0)?))
     }
 
-    /// Asks the server to repair a section that a client has spoiled: it does so before it hands it to another one.
+    /// Asks the server to repair a section that a client has overwritten: it does so before it hands it to another one.
     pub(crate) fn request_repair(&self, _section: &Section, _owner: Option<&User>) -> Result<()> {
         Ok(())
     }

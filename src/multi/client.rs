@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What a client of a multi-client server tells. All of it is called on the client's worker, one call at a time, and
+/// What a client of a multi-client server reports. All of it is called on the client's worker, one call at a time, and
 /// no lock is held meanwhile: a handler may send, and stop the client. A call that panics is caught and reported to
 /// [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
 pub trait MultiClientHandler: Send + Sync + 'static {
@@ -46,7 +46,7 @@ pub trait MultiClientHandler: Send + Sync + 'static {
     /// There is room again for a message that [`try_send`](MultiClient::try_send) refused.
     fn on_space_available(&self) {}
 
-    /// Something went wrong that no caller was told.
+    /// Something went wrong that no call returned.
     fn on_error(&self, error: ShmError) {
         let _ = error;
     }

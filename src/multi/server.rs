@@ -276,7 +276,7 @@ impl MultiServer {
             let reason = "a server has at least one slot".to_owned();
             return Err(ShmError::InvalidOption { option: "max_clients", value: 0, reason });
         }
-        // The channels' own calls never wait, so that one that nobody sets serves them all.
+        // The channels' own calls never wait, so that one flag that is never set serves them all.
         let channel_options = channel_options.interrupter(Interrupter::new()?);
         let server = SharedServer::start_many(&name, channel_options)?;
         let workers = slots.div_ceil(options.slots_per_worker());

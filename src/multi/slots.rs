@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a slot stays free if another one can be had: a program that still answers the client before, by the slot's number,
-/// reaches nobody then.
+/// reaches no client then.
 const REST: Duration = Duration::from_secs(10);
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

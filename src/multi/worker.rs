@@ -27,7 +27,7 @@ pub(super) struct Member {
     pub(super) half: ReceiveHalf,
     /// The client will signal its next message.
     armed: bool,
-    /// It has signalled something. What it is, only an attempt to receive tells: a client that evicts moves on from the
+    /// It has signalled something. Only an attempt to receive shows what it is: a client that evicts moves on from the
     /// place that we look at.
     signalled: bool,
     told_lost: u64,
@@ -45,7 +45,7 @@ impl Member {
         self.signalled || self.half.consumer.looks_ready() || self.half.session.check().is_err()
     }
 
-    /// Hands over up to so many messages. Whether there may be more.
+    /// Hands over up to `limit` messages. Returns whether there may be more.
     fn hand_over(&mut self, core: &Core, buffer: &mut Vec<u8>, limit: usize) -> Result<bool> {
         self.signalled = false;
         if std::mem::take(&mut self.armed) {
@@ -135,7 +135,7 @@ impl Worker {
             if core.is_stopping() {
                 break;
             }
-            // While some client gives us no time to sleep, no other one's end is told.
+            // While some client gives us no time to sleep, the wait reports no other one's end.
             if looked_after.elapsed() >= LOOK_AFTER {
                 members.iter_mut().for_each(Member::look_after);
                 looked_after = Instant::now();
@@ -203,14 +203,14 @@ impl Worker {
         false
     }
 
-    /// Sleeps until a client has sent something, is gone, or somebody asks for attention.
+    /// Sleeps until a client has sent something, is gone, or another thread asks for attention.
     fn sleep(&self, core: &Core, members: &mut [Member], first: usize) -> Result<()> {
         let mut objects = Vec::with_capacity(1 + 2 * members.len());
         let mut whose = Vec::with_capacity(1 + 2 * members.len());
         objects.push(Waitable::Event(self.attention.0.event()));
         whose.push(None);
         let mut time = bound(core.options.poll_timeout);
-        // Ends first: where several are signalled, the first is told, and a busy client must not hide another's end.
+        // Ends first: where several are signalled, the wait reports the first, and a busy client must not hide another's end.
         for (at, member) in members.iter().enumerate() {
             match member.half.session.peer.process() {
                 Some(process) => {

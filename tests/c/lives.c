@@ -335,7 +335,7 @@ static void each_session_ends_once(unsigned sessions)
     shm_server_stop(pair.server);
 }
 
-/* A client that the server has sent away holds up nobody who comes by the name, and nobody else. */
+/* A client that the server has sent away delays no client that comes by the name, and no other. */
 static void the_next_client_after_a_disconnect(void)
 {
     struct pair pair;
