@@ -56,7 +56,7 @@ pub struct ChannelStats {
 pub struct SendHalf {
     pub(crate) session: Arc<Session>,
     pub(crate) producer: Producer,
-    watch: PeerWatch,
+    pub(crate) watch: PeerWatch,
 }
 
 impl SendHalf {
@@ -69,7 +69,7 @@ impl SendHalf {
     /// # Errors
     /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. The kernel is asked every 100 ms
-    ///   whether its process still runs, or at every 32nd call, whichever is later.
+    ///   whether its process still runs, or at every 4th call, whichever is later.
     /// - [`ShmError::QueueFull`]: no room, on a channel made with
     ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
@@ -169,7 +169,7 @@ impl SendHalf {
         let pushed = self.producer.push_some(messages).map_err(|what| session.corrupted(what))?;
         if pushed > 0 {
             fail_point!("send.published");
-            session.announce_data()?;
+            session.announce_data(|| self.watch.peer_slept())?;
         }
         Ok(pushed)
     }
@@ -214,7 +214,7 @@ impl SendHalf {
 pub struct ReceiveHalf {
     pub(crate) session: Arc<Session>,
     pub(crate) consumer: Consumer,
-    watch: PeerWatch,
+    pub(crate) watch: PeerWatch,
 }
 
 impl ReceiveHalf {
@@ -259,7 +259,7 @@ impl ReceiveHalf {
     /// # Errors
     /// - [`ShmError::QueueEmpty`].
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. Where there is no message, the
-    ///   kernel is asked every 100 ms whether its process still runs, or at every 32nd call, whichever is later.
+    ///   kernel is asked every 100 ms whether its process still runs, or at every 4th call, whichever is later.
     /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     #[inline]

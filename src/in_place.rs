@@ -133,7 +133,7 @@ impl SendHalf {
         }
         let sent = self.producer.commit(place);
         if sent {
-            self.session.announce_data()?;
+            self.session.announce_data(|| self.watch.peer_slept())?;
         }
         Ok(sent)
     }

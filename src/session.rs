@@ -114,10 +114,11 @@ impl Session {
         WakeWord::new(word, self.generation)
     }
 
-    /// Signals the peer, having sent, if it sleeps until there is data, or if a thread waits natively.
+    /// Signals the peer, having sent, if it sleeps until there is data, or if a thread waits natively. Calls `signalled`
+    /// if it did.
     #[inline]
-    pub(crate) fn announce_data(&self) -> Result<()> {
-        self.signal(DATA, ALWAYS_DATA, self.channel.is_exported(), |events| {
+    pub(crate) fn announce_data(&self, signalled: impl FnOnce()) -> Result<()> {
+        self.signal(DATA, ALWAYS_DATA, self.channel.is_exported(), signalled, |events| {
             events.data(self.channel.side.sends())
         })
     }
@@ -125,7 +126,7 @@ impl Session {
     /// Signals the peer, having taken a message, if it sleeps until there is room.
     #[inline]
     pub(crate) fn announce_space(&self) -> Result<()> {
-        self.signal(SPACE, ALWAYS_SPACE, false, |events| events.space(self.channel.side.receives()))
+        self.signal(SPACE, ALWAYS_SPACE, false, || {}, |events| events.space(self.channel.side.receives()))
     }
 
     #[inline(always)]
@@ -134,12 +135,14 @@ impl Session {
         bit: u32,
         always: u32,
         exported: bool,
+        signalled: impl FnOnce(),
         event: impl FnOnce(&Events) -> &Event,
     ) -> Result<()> {
         let asked = self.peer_wake().take(bit, always).map_err(|what| self.corrupted(what))?;
         if let (true, Some(events)) = (asked || exported, &self.channel.events) {
             event(events).set();
             self.signals.fetch_add(1, Ordering::Relaxed);
+            signalled();
         }
         Ok(())
     }
