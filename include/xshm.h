@@ -11,7 +11,9 @@
  * - Any thread may call any function, with any handle. One thread may send while another receives. A handle may be stopped
  *   while other threads are inside calls on it; those return first.
  * - What a function is given is read during the call only. Callbacks are copied; their user_data must stay good until the
- *   handle is stopped.
+ *   function that stops the handle has returned, and may be freed then, also inside a callback that stopped its own handle.
+ *   (Where a callback stops another handle, whose callback waits for this one, the stop returns before that callback has: the
+ *   _stop_timeout_ forms return SHM_ERROR_NOT_READY then, and the handle and user_data stay good.)
  * - Times are in milliseconds. 0 looks once; SHM_FOREVER waits for ever.
  * - The codes that are named with a function come beside SHM_ERROR_INVALID_PARAM, SHM_ERROR_INTERNAL and, after a fork,
  *   SHM_ERROR_FORKED.
@@ -141,15 +143,15 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_INTERNAL = -12,
     /**
-     * No peer yet, or it has left. All that it sent was received.
+     * No peer yet, or it has left. From a function that receives: all that it sent was received.
      */
     SHM_ERROR_NOT_CONNECTED = -13,
     /**
-     * The peer's process ended without leaving. All that it sent was received.
+     * The peer's process ended without leaving. From a function that receives: all that it sent was received.
      */
     SHM_ERROR_PEER_DIED = -14,
     /**
-     * The channel has a client, who lives.
+     * The server has another client, or has not yet looked for the next one.
      */
     SHM_ERROR_ALREADY_CONNECTED = -15,
     /**
@@ -326,7 +328,10 @@ typedef struct shm_endpoint_config_t {
  *
  * Of an auto endpoint they run on its worker thread, one at a time; on_data_available comes before each on_message.
  *
- * Any of them may call any function of this library, also with its own handle, and may stop it.
+ * Any of them may call any function of this library, also with its own handle, and may stop it. The first of them may run
+ * before the function that makes the handle has returned: what user_data points to has no handle then.
+ *
+ * Get one without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
  */
 typedef struct shm_callbacks_t {
     /**
@@ -358,7 +363,8 @@ typedef struct shm_callbacks_t {
      */
     void (*on_message)(enum shm_direction_t direction, const void *data, uint32_t size, void *user_data);
     /**
-     * So many messages of that direction were lost: evicted by newer ones.
+     * `count` messages of that direction were lost: evicted by newer ones; or not received before the next session began
+     * (of a server, after on_disconnect); or, of an auto endpoint, left when a connection ended or the endpoint was stopped.
      */
     void (*on_overflow)(enum shm_direction_t direction, uint32_t count, void *user_data);
 } shm_callbacks_t;
@@ -686,7 +692,8 @@ struct ServerHandle *shm_server_start_anonymous(uint32_t buffer_bytes,
 
 /**
  * Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with
- * empty queues. Until then other threads can receive what the client before left; after that it is discarded.
+ * empty queues. Until then other threads can receive what the client before left; after that it is discarded, and on_overflow
+ * is called with the number of these messages.
  *
  * SHM_ERROR_TIMEOUT, _INTERRUPTED, _ALREADY_CONNECTED (the present client lives), _REFUSED, _SYSTEM, _INVALID_PARAM. Any
  * thread; callers wait for each other.
@@ -708,7 +715,8 @@ enum shm_error_t shm_server_wait_for_client_noevent(struct ServerHandle *handle,
 enum shm_error_t shm_server_disconnect_client(struct ServerHandle *handle);
 
 /**
- * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, which on_overflow is told.
+ * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called with their
+ * number.
  *
  * SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
  * server's options reject. Any thread, also while another one receives; senders wait for each other.
@@ -828,8 +836,9 @@ intptr_t shm_server_section_handle(const struct ServerHandle *handle);
  * Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
  * The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
- * first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, which calls on_disconnect there. This one calls no callback, and
- * none begins after it has returned. From inside a callback of this handle it waits for the calls of other threads alone; that
+ * first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, which calls on_disconnect there. Their threads cannot see by the
+ * code that the handle is gone: have them end before (a flag of the program's own, shm_server_interrupt, and a join). This one
+ * calls no callback, and none begins after it has returned: user_data may be freed then. From inside a callback of this handle it waits for the calls of other threads alone; that
  * callback is the last, and the handle is freed when the call that it is in returns. From a callback of another handle it waits
  * too, unless a callback of this one waits for the end of that other handle: that callback is still running then.
  */
@@ -873,7 +882,8 @@ struct ClientHandle *shm_client_attach_handles(const struct shm_client_handles_t
                                                uint32_t timeout_ms);
 
 /**
- * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, which on_overflow is told.
+ * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called with their
+ * number.
  *
  * SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
  * server's options reject. Any thread, also while another one receives; senders wait for each other.
@@ -965,7 +975,8 @@ enum shm_error_t shm_client_resume(const struct ClientHandle *handle);
  * Leaves the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
  * The server receives what was sent, and learns that the client has left. Calls that other threads are inside of return
- * SHM_ERROR_INTERRUPTED first. This one calls no callback, and none begins after it has returned. From inside a callback of
+ * first, those that wait with SHM_ERROR_INTERRUPTED. This one calls no callback, and none begins after it has returned: user_data
+ * may be freed then. From inside a callback of
  * this handle it waits for the calls of other threads alone; that callback is the last, and the handle is freed when the call
  * that it is in returns. From a callback of another handle it waits too, unless a callback of this one waits for the end of
  * that other handle: that callback is still running then.
@@ -1154,7 +1165,7 @@ struct AutoServerHandle *shm_server_start_auto_with_options(const struct shm_end
 
 /**
  * Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
- * one it waits in the send queue. What is lost is told to on_overflow. Never waits.
+ * one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
  *
  * SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
  * _FULL where the server's options reject, _INVALID_PARAM. Any thread.
@@ -1214,7 +1225,7 @@ enum shm_error_t shm_server_send_to_session_auto(struct AutoServerHandle *handle
 /**
  * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_server_stop_auto. What has arrived is
  * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. Does nothing in a fork.
+ * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
  */
 enum shm_error_t shm_server_request_stop_auto(struct AutoServerHandle *handle);
 
@@ -1248,7 +1259,7 @@ struct AutoClientHandle *shm_client_connect_auto_with_options(const struct shm_e
 
 /**
  * Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
- * one it waits in the send queue. What is lost is told to on_overflow. Never waits.
+ * one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
  *
  * SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
  * _FULL where the server's options reject, _INVALID_PARAM. Any thread.
@@ -1294,7 +1305,7 @@ void shm_client_disconnect_auto(struct AutoClientHandle *handle);
 /**
  * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_client_disconnect_auto. What has arrived is
  * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. Does nothing in a fork.
+ * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
  */
 enum shm_error_t shm_client_request_disconnect_auto(struct AutoClientHandle *handle);
 
@@ -1441,7 +1452,7 @@ void shm_multi_server_stop(struct MultiServerHandle *handle);
 /**
  * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_server_stop. What has arrived is
  * handed over, and on_client_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. Does nothing in a fork.
+ * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
  */
 enum shm_error_t shm_multi_server_request_stop(struct MultiServerHandle *handle);
 
@@ -1527,7 +1538,7 @@ void shm_multi_client_disconnect(struct MultiClientHandle *handle);
 /**
  * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_client_disconnect. What has arrived is
  * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. Does nothing in a fork.
+ * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
  */
 enum shm_error_t shm_multi_client_request_disconnect(struct MultiClientHandle *handle);
 

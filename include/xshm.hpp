@@ -20,6 +20,7 @@
 
 #include "xshm.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -385,7 +386,7 @@ template <class Handle, void (*Stop)(Handle *), class Callbacks>
 class owner {
 public:
     owner(owner &&other) noexcept
-        : handle_(std::exchange(other.handle_, nullptr)), callbacks_(std::move(other.callbacks_))
+        : handle_(other.handle_.exchange(nullptr)), callbacks_(std::move(other.callbacks_))
     {
     }
 
@@ -393,7 +394,7 @@ public:
     {
         if (this != &other) {
             stop();
-            handle_ = std::exchange(other.handle_, nullptr);
+            handle_ = other.handle_.exchange(nullptr);
             callbacks_ = std::move(other.callbacks_);
         }
         return *this;
@@ -402,7 +403,7 @@ public:
     ~owner() { stop(); }
 
     /// Stops and frees the handle, as the destructor does. Nothing can be done with the object afterwards.
-    void stop() noexcept { Stop(std::exchange(handle_, nullptr)); }
+    void stop() noexcept { Stop(handle_.exchange(nullptr)); }
 
     /// For the C functions. Stays this object's.
     Handle *get() const noexcept { return handle_; }
@@ -412,7 +413,8 @@ public:
 protected:
     explicit owner(Callbacks callbacks) : callbacks_(std::make_unique<Callbacks>(std::move(callbacks))) {}
 
-    Handle *handle_ = nullptr;
+    /// Callbacks may use the object while its constructor runs, which has no handle then.
+    std::atomic<Handle *> handle_{nullptr};
     std::unique_ptr<Callbacks> callbacks_;
 };
 

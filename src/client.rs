@@ -47,7 +47,7 @@ impl SharedClient {
     ///
     /// # Errors
     /// - [`ShmError::Timeout`]: no server, or it didn't accept.
-    /// - [`ShmError::AlreadyConnected`]: the server has another client.
+    /// - [`ShmError::AlreadyConnected`]: the server has another client; or it had one and has not yet looked for the next.
     /// - [`ShmError::Refused`]: one side does not want the other, and why.
     /// - [`ShmError::Incompatible`]: the server has an incompatible version, and in which field.
     /// - [`ShmError::Interrupted`]: by the [`interrupter`](crate::ClientOptions::interrupter) of the options.

@@ -67,11 +67,11 @@ pub enum shm_error_t {
     SHM_ERROR_NO_SLOT = -11,
     /// A defect of this library; or memory that it was given was not what it should be.
     SHM_ERROR_INTERNAL = -12,
-    /// No peer yet, or it has left. All that it sent was received.
+    /// No peer yet, or it has left. From a function that receives: all that it sent was received.
     SHM_ERROR_NOT_CONNECTED = -13,
-    /// The peer's process ended without leaving. All that it sent was received.
+    /// The peer's process ended without leaving. From a function that receives: all that it sent was received.
     SHM_ERROR_PEER_DIED = -14,
-    /// The channel has a client, who lives.
+    /// The server has another client, or has not yet looked for the next one.
     SHM_ERROR_ALREADY_CONNECTED = -15,
     /// The buffer is too small; the size that is needed was stored. The message stays in the queue.
     SHM_ERROR_BUFFER_TOO_SMALL = -16,
@@ -148,7 +148,7 @@ pub(crate) fn code(error: &ShmError) -> shm_error_t {
 /// A failure of a C call: the library's own error, or one that only C callers can make.
 pub(crate) enum Failure {
     Library(ShmError),
-    /// Which argument is NULL, or no text.
+    /// Which argument is NULL, or not UTF-8.
     Argument(&'static str),
     NoClient,
     Panic,
@@ -173,7 +173,7 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Failure::Library(error) => error.to_string(),
-            Failure::Argument(what) => format!("{what} is missing or no text"),
+            Failure::Argument(what) => format!("argument missing (NULL) or not UTF-8: {what}"),
             Failure::NoClient => "the slot has no client".to_owned(),
             Failure::Panic => "a defect of the library: it panicked".to_owned(),
         }

@@ -125,6 +125,7 @@ mod testing;
 pub use access::{Access, PeerIdentity, UserId};
 pub use auto::{
     AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
+    SessionId,
 };
 pub use batch::{BatchOutcome, MessageBatch};
 pub use client::SharedClient;

@@ -396,3 +396,103 @@ fn what_was_queued_before_there_was_a_server_all_arrives() {
     spinner.join().unwrap();
     assert!(stuck.is_empty(), "{stuck:#?}");
 }
+
+// ---- The end of an auto endpoint.
+
+/// Counts what an endpoint reports as lost.
+struct Losses(Mutex<Sender<(ChannelKind, u32)>>);
+
+impl AutoHandler for Losses {
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        let _ = self.0.lock().unwrap().send((direction, count));
+    }
+}
+
+/// Messages that wait for a connection when their endpoint is stopped do not vanish in silence.
+#[test]
+fn messages_that_are_queued_when_an_endpoint_stops_are_counted_and_reported() {
+    let (sender, losses) = channel();
+    let handler = Arc::new(Losses(Mutex::new(sender)));
+    let name = unique("lives-stop-queue");
+    let client = AutoClient::connect(&name, handler.clone(), AutoOptions::default()).unwrap();
+    client.send(b"one").unwrap();
+    client.send(b"two").unwrap();
+    client.stop();
+    assert_eq!(client.stats().send_overflows, 2);
+    assert_eq!(losses.try_recv(), Ok((ChannelKind::ClientToServer, 2)));
+    let server = AutoServer::start(&name, handler, AutoOptions::default()).unwrap();
+    server.send(b"one").unwrap();
+    server.stop();
+    assert_eq!(server.stats().send_overflows, 1);
+    assert_eq!(losses.try_recv(), Ok((ChannelKind::ServerToClient, 1)));
+}
+
+/// Answers each message, and notes the session before and after.
+struct Echo {
+    server: OnceLock<Weak<AutoServer>>,
+    asked: Mutex<Sender<()>>,
+    go: Mutex<Receiver<()>>,
+    sent: Mutex<Sender<Result<()>>>,
+    sessions: Mutex<Vec<Option<SessionId>>>,
+}
+
+impl Echo {
+    fn server(&self) -> Arc<AutoServer> {
+        self.server.get().and_then(Weak::upgrade).expect("the server lives")
+    }
+}
+
+impl AutoHandler for Echo {
+    fn on_message(&self, _: ChannelKind, payload: &[u8]) {
+        let _ = self.asked.lock().unwrap().send(());
+        let _ = self.go.lock().unwrap().recv_timeout(Duration::from_secs(10));
+        let server = self.server();
+        self.sessions.lock().unwrap().push(server.session());
+        let _ = self.sent.lock().unwrap().send(server.send(payload));
+    }
+
+    fn on_disconnect(&self) {
+        let server = self.server();
+        let session = server.session();
+        self.sessions.lock().unwrap().push(session);
+        let late = session.map(|session| server.send_to_session(session, b"late"));
+        assert_eq!(late, Some(Err(ShmError::NotConnected)));
+    }
+}
+
+/// What has arrived is handed over before an endpoint ends, and what the handler answers to it arrives.
+#[test]
+fn a_handler_answers_what_it_is_handed_while_its_endpoint_stops() {
+    const QUESTIONS: u64 = 5;
+    let name = unique("lives-stop-answers");
+    let ((asked, question), (go, gate), (sent, answers)) = (channel(), channel(), channel());
+    let handler = Arc::new(Echo {
+        server: OnceLock::new(),
+        asked: Mutex::new(asked),
+        go: Mutex::new(gate),
+        sent: Mutex::new(sent),
+        sessions: Mutex::default(),
+    });
+    let server = Arc::new(AutoServer::start(&name, handler.clone(), AutoOptions::default()).unwrap());
+    handler.server.set(Arc::downgrade(&server)).unwrap();
+    let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
+    for number in 0..QUESTIONS {
+        client.send_to_server(&message(number, 32)).unwrap();
+    }
+    question.recv_timeout(Duration::from_secs(5)).unwrap();
+    server.request_stop();
+    assert_eq!(server.send(b"from elsewhere"), Err(ShmError::NotConnected));
+    drop(go);
+    assert_eq!(server.stop_timeout(Duration::from_secs(10)), Ok(()));
+    let sent: Vec<_> = answers.try_iter().collect();
+    assert_eq!(sent, vec![Ok(()); QUESTIONS as usize]);
+    let mut buffer = Vec::new();
+    for number in 0..QUESTIONS {
+        client.receive_from_server_timeout(&mut buffer, seconds(5)).unwrap();
+        assert_eq!(check_message(&buffer), number);
+    }
+    assert_eq!(client.receive_from_server_timeout(&mut buffer, seconds(5)), Err(ShmError::NotConnected));
+    let sessions = handler.sessions.lock().unwrap();
+    assert_eq!(sessions.len(), QUESTIONS as usize + 1, "{sessions:?}");
+    assert!(sessions[0].is_some() && sessions.iter().all(|session| *session == sessions[0]), "{sessions:?}");
+}

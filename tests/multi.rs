@@ -252,7 +252,10 @@ fn line_24_clients_that_die_at_any_step_give_their_slot_back() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let mut peer = Peer::start();
-    assert_eq!(peer.must(&format!("join {name} 3")), "0 1 2");
+    // In which order, depends on how long each has been free.
+    let mut slots: Vec<_> = peer.must(&format!("join {name} 3")).split(' ').map(str::to_owned).collect();
+    slots.sort();
+    assert_eq!(slots, ["0", "1", "2"]);
     let told = recorder.told.lock().unwrap();
     let connects = told.iter().filter(|told| matches!(told, Told::Connect(_))).count();
     let disconnects = told.iter().filter(|told| is_disconnect(told)).count();

@@ -206,7 +206,7 @@ pub unsafe extern "C" fn shm_server_start_auto_with_options(
 }
 
 /// Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
-/// one it waits in the send queue. What is lost is told to on_overflow. Never waits.
+/// one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
 ///
 /// SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
 /// _FULL where the server's options reject, _INVALID_PARAM. Any thread.
@@ -304,7 +304,7 @@ pub unsafe extern "C" fn shm_server_send_to_session_auto(
 
 /// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_server_stop_auto. What has arrived is
 /// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. Does nothing in a fork.
+/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
@@ -365,7 +365,7 @@ pub unsafe extern "C" fn shm_client_connect_auto_with_options(
 }
 
 /// Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
-/// one it waits in the send queue. What is lost is told to on_overflow. Never waits.
+/// one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
 ///
 /// SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
 /// _FULL where the server's options reject, _INVALID_PARAM. Any thread.
@@ -434,7 +434,7 @@ pub unsafe extern "C" fn shm_client_disconnect_auto(handle: *mut AutoClientHandl
 
 /// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_client_disconnect_auto. What has arrived is
 /// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. Does nothing in a fork.
+/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_request_disconnect_auto(handle: *mut AutoClientHandle) -> shm_error_t {
     // SAFETY: by the caller.

@@ -20,8 +20,8 @@ pub(super) struct Link {
     queue: VecDeque<Vec<u8>>,
     /// How long a queued message waits.
     waits_for: WaitsFor,
-    /// The connection has ended, and `on_disconnect` has not returned.
-    ending: bool,
+    /// The session that has ended, until `on_disconnect` has returned.
+    ending: Option<SessionId>,
     /// Messages lost, and errors met, and not yet reported to the handler.
     lost: u32,
     errors: Vec<ShmError>,
@@ -50,7 +50,7 @@ impl Link {
             sender: None,
             queue: VecDeque::new(),
             waits_for,
-            ending: false,
+            ending: None,
             lost: 0,
             errors: Vec::new(),
             refused_len: None,
@@ -72,15 +72,21 @@ impl Link {
         match (self.waits_for, &self.sender) {
             (WaitsFor::AnyConnection, _) => Ok(()),
             (WaitsFor::OneSession, Some(sender)) => sender.session.check(),
-            (WaitsFor::OneSession, None) if self.ending => Err(ShmError::NotConnected),
+            (WaitsFor::OneSession, None) if self.ending.is_some() => Err(ShmError::NotConnected),
             (WaitsFor::OneSession, None) => Ok(()),
         }
     }
 
-    /// The session that there is, and that lives as far as is known.
+    /// The session that there is, or that has ended and whose end is being reported.
     fn session(&self) -> Option<SessionId> {
-        let sender = self.sender.as_ref()?;
-        sender.session.check().ok().map(|()| SessionId(sender.session.generation))
+        let present = self.sender.as_ref().map(|sender| SessionId(sender.session.generation));
+        present.or(self.ending)
+    }
+
+    /// Whether this session is the present one and lives, as far as is known.
+    fn is_live(&self, session: SessionId) -> bool {
+        let present = self.sender.as_ref().filter(|sender| SessionId(sender.session.generation) == session);
+        present.is_some_and(|sender| sender.session.check().is_ok())
     }
 
     /// Whether something waits for room in the ring: what is queued, or a caller.
@@ -120,9 +126,7 @@ impl Shared {
             match sender.send(message) {
                 Ok(outcome) => {
                     self.sent.fetch_add(1, Ordering::Relaxed);
-                    if outcome.overwritten > 0 {
-                        self.count_lost(&mut link, outcome.overwritten);
-                    }
+                    self.count_lost(&mut link, outcome.overwritten);
                     return Ok(());
                 }
                 Err(error) if !is_over(&error) => return Err(self.refuse(&mut link, message.len(), error)),
@@ -150,7 +154,7 @@ impl Shared {
 
     pub(super) fn send_to_session(&self, session: SessionId, message: &[u8]) -> Result<()> {
         let link = self.open_link(message)?;
-        if link.session() != Some(session) {
+        if !link.is_live(session) {
             return Err(ShmError::NotConnected);
         }
         self.send_by(link, message)
@@ -177,6 +181,10 @@ impl Shared {
             }
             if deadline.has_passed() {
                 return Err(ShmError::Timeout);
+            }
+            if link.closed {
+                // The handler answers while the endpoint stops. The end does not wait for room.
+                return Err(ShmError::NotConnected);
             }
             self.refuse(&mut link, message.len(), ShmError::QueueFull);
             if self.on_worker() {
@@ -229,7 +237,8 @@ impl Shared {
         }
     }
 
-    /// Checks what can be checked without a ring, and that the endpoint wasn't stopped.
+    /// Checks what can be checked without a ring, and that the endpoint was not stopped. While it stops, its handler may
+    /// still answer the messages that it is handed.
     fn open_link(&self, message: &[u8]) -> Result<MutexGuard<'_, Link>> {
         if !self.home.is_here() {
             return Err(ShmError::Forked);
@@ -237,7 +246,9 @@ impl Shared {
         crate::layout::check_message(message.len(), MAX_MESSAGE_SIZE)?;
         debug_assert!(message.len() >= MIN_MESSAGE_SIZE);
         let link = self.link();
-        if link.closed {
+        let may_answer =
+            || link.sender.is_some() && self.on_worker() && !self.stopped_by_handler.load(Ordering::Acquire);
+        if link.closed && !may_answer() {
             return Err(ShmError::NotConnected);
         }
         Ok(link)
@@ -255,6 +266,9 @@ impl Shared {
     }
 
     fn count_lost(&self, link: &mut Link, count: u32) {
+        if count == 0 {
+            return;
+        }
         self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
         link.lost = link.lost.saturating_add(count);
         if link.sender.is_some() || !self.undisturbed.load(Ordering::Relaxed) {
@@ -273,23 +287,20 @@ impl Shared {
         self.link().sender = Some(sender);
     }
 
-    /// The connection ended. What its peer hasn't taken is lost, unless the peer may still take it; and so is what a server
+    /// The connection ended. What its peer has not taken is lost, unless the peer may still take it; and so is what a server
     /// has queued for it.
     pub(super) fn detach(&self, peer_is_gone: bool) {
         let mut link = self.link();
         let Some(mut sender) = link.sender.take() else { return };
         if peer_is_gone {
             // What a peer made up is no figure.
-            let mut left = sender.stats().map_or(0, |stats| stats.send_depth as u32);
-            if link.waits_for == WaitsFor::OneSession {
-                left += link.queue.len() as u32;
-                link.queue.clear();
-            }
-            if left > 0 {
-                self.count_lost(&mut link, left);
-            }
+            let left = sender.stats().map_or(0, |stats| stats.send_depth as u32);
+            self.count_lost(&mut link, left);
         }
-        link.ending = true;
+        if link.waits_for == WaitsFor::OneSession {
+            self.lose_queue(&mut link);
+        }
+        link.ending = Some(SessionId(sender.session.generation));
         link.refused_len = None;
         drop(link);
         // There's room in the queue, perhaps.
@@ -298,7 +309,18 @@ impl Shared {
 
     /// The handler knows that the connection ended: what is sent from now on is for the next one.
     pub(super) fn end(&self) {
-        self.link().ending = false;
+        self.link().ending = None;
+    }
+
+    /// The endpoint ends: no connection will take what is queued.
+    pub(super) fn abandon_queue(&self) {
+        self.lose_queue(&mut self.link());
+    }
+
+    fn lose_queue(&self, link: &mut Link) {
+        let queued = link.queue.len() as u32;
+        link.queue.clear();
+        self.count_lost(link, queued);
     }
 
     /// Sends what is queued, looks whether there is room for callers that found none, and returns what there is to report.

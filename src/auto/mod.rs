@@ -100,8 +100,8 @@ pub trait AutoHandler: Send + Sync + 'static {
         let _ = (direction, payload);
     }
 
-    /// So many messages of a direction were lost since the last such call: evicted from a full ring or a full send
-    /// queue, or left in the ring of a connection that ended.
+    /// `count` messages of a direction were lost since the last such call: evicted from a full ring or a full send queue,
+    /// left in the ring of a connection that ended, or left in the send queue when the endpoint was stopped.
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
         let _ = (direction, count);
     }
@@ -149,7 +149,7 @@ pub struct AutoOptions {
     /// default, means no bound: nothing polls then.
     pub wait_timeout: Duration,
     /// The pause before the next attempt to connect, after one that failed, or after a client's connection that ended:
-    /// 100 ms. A server takes the next client at once.
+    /// 100 ms, and at least 1 ms. A server takes the next client at once.
     pub reconnect_delay: Duration,
     /// How long a client's attempt to connect lasts: 5 s. An attempt that nobody answers is reported to `on_error`.
     pub connect_timeout: Duration,
@@ -178,7 +178,7 @@ pub struct AutoStatsSnapshot {
     /// Messages that were put into a ring.
     pub sent_messages: u64,
     /// Messages to send that were lost: dropped from the full send queue, evicted from the ring before the peer took
-    /// them, or left there when the peer was gone.
+    /// them, left there when the peer was gone, or left in the send queue when the endpoint was stopped.
     pub send_overflows: u64,
     /// Messages that were received.
     pub received_messages: u64,
@@ -350,7 +350,8 @@ macro_rules! auto_methods {
         /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
         /// - [`ShmError::QueueFull`]: on a channel made with
         ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
-        /// - [`ShmError::NotConnected`]: the endpoint was stopped; or there's no connection, and
+        /// - [`ShmError::NotConnected`]: the endpoint was stopped (its handler can still answer the messages that it is
+        ///   handed meanwhile, unless the handler called [`stop`](Self::stop) itself); or there is no connection, and
         ///   `max_send_queue` is zero; or it is a server's whose client has left, until `on_disconnect` has returned.
         /// - [`ShmError::Forked`].
         pub fn send(&self, message: &[u8]) -> Result<()> {
@@ -369,7 +370,8 @@ macro_rules! auto_methods {
         /// As [`try_send`](Self::try_send), waiting for room. `None` waits for ever.
         ///
         /// From a handler it waits too: the peer must make the room without an answer to anything meanwhile. Without
-        /// a connection it fails at once there, with `QueueFull` where the queue has no room.
+        /// a connection it fails at once there, with `QueueFull` where the queue has no room. While the endpoint stops it does
+        /// not wait, and fails with `NotConnected` where there is no room.
         ///
         /// # Errors
         /// As `send`, and [`ShmError::Timeout`].
@@ -378,7 +380,8 @@ macro_rules! auto_methods {
         }
 
         /// Hands over what has arrived, flushes what was sent as far as the ring takes it, leaves, and waits for the
-        /// worker's end. The handler is not called after this has returned.
+        /// worker's end. The handler is not called after this has returned. Messages that the ring did not take, or that
+        /// waited for a connection, are lost, and counted.
         ///
         /// Two kinds of calls do not wait, and return while the worker is still to end: one from the endpoint's own
         /// handler, to which nothing more is handed over except `on_disconnect`; and one from another endpoint's handler
@@ -460,6 +463,9 @@ impl AutoServer {
     }
 
     /// The present session, to address its client and no client after it. `None`: there is none.
+    ///
+    /// Inside a handler's call it is that connection's, `on_disconnect` included: the session is over then, and a message to
+    /// it is an error.
     pub fn session(&self) -> Option<SessionId> {
         self.auto.shared.session()
     }

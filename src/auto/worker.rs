@@ -10,8 +10,12 @@ use crate::options::ClientOptions;
 use crate::server::SharedServer;
 use crate::session::{Look, Wish};
 use crate::sys::{self, Waitable};
+use crate::waiting::Deadline;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// The least time between two attempts to connect, so that a pause of zero does not take a processor.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a side gets its next connection.
 pub(crate) trait Dial: Send + 'static {
@@ -130,11 +134,13 @@ pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
             }
         }
     }
+    shared.abandon_queue();
+    report_sends(shared);
 }
 
 /// Lets the time between two attempts pass, unless the endpoint is stopped.
 fn pause(shared: &Shared) {
-    let deadline = crate::waiting::Deadline::after(Some(shared.options.reconnect_delay));
+    let deadline = Deadline::after(Some(shared.options.reconnect_delay.max(SHORTEST_PAUSE)));
     while !deadline.has_passed() {
         shared.attention.reset();
         if shared.is_stopping() {
@@ -177,6 +183,8 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
     if reason == DisconnectReason::Stopped {
         dial.hang_up(&half);
         shared.detach(false);
+        shared.abandon_queue();
+        report_sends(shared);
     } else {
         shared.detach(true);
         report_sends(shared);

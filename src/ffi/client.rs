@@ -71,7 +71,8 @@ pub unsafe extern "C" fn shm_client_attach_handles(
     })
 }
 
-/// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, which on_overflow is told.
+/// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called with their
+/// number.
 ///
 /// SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
 /// server's options reject. Any thread, also while another one receives; senders wait for each other.
@@ -225,7 +226,8 @@ pub unsafe extern "C" fn shm_client_resume(handle: *const ClientHandle) -> shm_e
 /// Leaves the server and frees the handle, which must not be used afterwards. NULL does nothing.
 ///
 /// The server receives what was sent, and learns that the client has left. Calls that other threads are inside of return
-/// SHM_ERROR_INTERRUPTED first. This one calls no callback, and none begins after it has returned. From inside a callback of
+/// first, those that wait with SHM_ERROR_INTERRUPTED. This one calls no callback, and none begins after it has returned: user_data
+/// may be freed then. From inside a callback of
 /// this handle it waits for the calls of other threads alone; that callback is the last, and the handle is freed when the call
 /// that it is in returns. From a callback of another handle it waits too, unless a callback of this one waits for the end of
 /// that other handle: that callback is still running then.

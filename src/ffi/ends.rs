@@ -40,7 +40,10 @@ type Shared<T> = crate::sync::Arc<T>;
 ///
 /// Of an auto endpoint they run on its worker thread, one at a time; on_data_available comes before each on_message.
 ///
-/// Any of them may call any function of this library, also with its own handle, and may stop it.
+/// Any of them may call any function of this library, also with its own handle, and may stop it. The first of them may run
+/// before the function that makes the handle has returned: what user_data points to has no handle then.
+///
+/// Get one without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct shm_callbacks_t {
@@ -65,7 +68,8 @@ pub struct shm_callbacks_t {
             user_data: *mut c_void,
         ),
     >,
-    /// So many messages of that direction were lost: evicted by newer ones.
+    /// `count` messages of that direction were lost: evicted by newer ones; or not received before the next session began
+    /// (of a server, after on_disconnect); or, of an auto endpoint, left when a connection ended or the endpoint was stopped.
     pub on_overflow:
         Option<unsafe extern "C" fn(direction: shm_direction_t, count: u32, user_data: *mut c_void)>,
 }
@@ -132,6 +136,8 @@ struct Reports {
 enum Report {
     Begin,
     End(End),
+    /// Messages of the last session that nobody received before the next one began.
+    Discarded(usize),
 }
 
 /// How a session ended.
@@ -251,13 +257,13 @@ impl Ends {
     /// Puts a new session in the place of the last one. A server's is locked meanwhile, so that sessions come in their order.
     fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
         let session = half.session.clone();
+        self.drop_halves();
         self.enqueue(Report::Begin);
         *locked(&self.session) = Some(session.clone());
         // A thread that asked for the events meanwhile has found no session.
         if session.channel.is_exported() {
             session.channel.export(Some(&session));
         }
-        // Calls on the session before end first.
         *locked(&self.sender) = Some(sender);
         *locked(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, ends: Vec::new() });
     }
@@ -265,10 +271,14 @@ impl Ends {
     /// Drops the halves of the last session, when no call is inside of them any more.
     fn drop_halves(&self) {
         *locked(&self.sender) = None;
-        *locked(&self.receiver) = None;
+        let receiver = locked(&self.receiver).take();
         let session = locked(&self.session).take();
         if let Some(end) = session.and_then(|session| End::of(&session)) {
             self.enqueue(Report::End(end));
+        }
+        let left = receiver.map_or(0, |receiver| receiver.half.stats().receive_depth);
+        if left > 0 {
+            self.enqueue(Report::Discarded(left));
         }
     }
 
@@ -290,6 +300,7 @@ impl Ends {
                 // SAFETY: C says that its callbacks may be called.
                 Report::Begin => self.call(|all| all.on_connect, |call, user| unsafe { call(user) }),
                 Report::End(end) => self.report_end(end),
+                Report::Discarded(count) => self.overflow(self.side.receives(), count as u64),
             });
             reports = locked(&self.reports);
         }

@@ -9,7 +9,7 @@ use crate::error::ShmError;
 use crate::events::{ClientEvents, ClientHandles};
 use crate::options::{ClientOptions, ServerOptions, Trust};
 use crate::sys::EVENTS;
-use std::ffi::{c_char, c_void};
+use std::ffi::{c_char, c_void, CStr};
 use std::mem::size_of;
 use std::time::Duration;
 
@@ -107,6 +107,21 @@ pub extern "C" fn shm_options_default() -> shm_options_t {
     shm_options_t::default()
 }
 
+/// A channel's name.
+///
+/// # Safety
+/// NULL, or a string that ends with a NUL and lives for `'a`.
+unsafe fn name<'a>(name: *const c_char) -> Outcome<&'a str> {
+    if name.is_null() {
+        return Err(Failure::Argument("the name"));
+    }
+    // SAFETY: by the caller.
+    let bytes = unsafe { CStr::from_ptr(name) };
+    let not_text =
+        || ShmError::InvalidName { name: bytes.to_string_lossy().into_owned(), reason: "it is not UTF-8" };
+    Ok(bytes.to_str().map_err(|_| not_text())?)
+}
+
 /// The name of a configuration, and the size of its rings, if it says one.
 ///
 /// # Safety
@@ -116,7 +131,7 @@ pub(crate) unsafe fn config<'a>(config: *const shm_endpoint_config_t) -> Outcome
     unsafe {
         let config = config.as_ref().ok_or(Failure::Argument("the configuration"))?;
         let size = (config.buffer_bytes != 0).then_some(config.buffer_bytes as usize);
-        Ok((text(config.name, "the name")?, size))
+        Ok((name(config.name)?, size))
     }
 }
 

@@ -57,7 +57,8 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
 }
 
 /// Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with
-/// empty queues. Until then other threads can receive what the client before left; after that it is discarded.
+/// empty queues. Until then other threads can receive what the client before left; after that it is discarded, and on_overflow
+/// is called with the number of these messages.
 ///
 /// SHM_ERROR_TIMEOUT, _INTERRUPTED, _ALREADY_CONNECTED (the present client lives), _REFUSED, _SYSTEM, _INVALID_PARAM. Any
 /// thread; callers wait for each other.
@@ -95,7 +96,8 @@ pub unsafe extern "C" fn shm_server_disconnect_client(handle: *mut ServerHandle)
     })
 }
 
-/// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, which on_overflow is told.
+/// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called with their
+/// number.
 ///
 /// SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
 /// server's options reject. Any thread, also while another one receives; senders wait for each other.
@@ -303,8 +305,9 @@ pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) 
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
 ///
 /// The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
-/// first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, which calls on_disconnect there. This one calls no callback, and
-/// none begins after it has returned. From inside a callback of this handle it waits for the calls of other threads alone; that
+/// first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, which calls on_disconnect there. Their threads cannot see by the
+/// code that the handle is gone: have them end before (a flag of the program's own, shm_server_interrupt, and a join). This one
+/// calls no callback, and none begins after it has returned: user_data may be freed then. From inside a callback of this handle it waits for the calls of other threads alone; that
 /// callback is the last, and the handle is freed when the call that it is in returns. From a callback of another handle it waits
 /// too, unless a callback of this one waits for the end of that other handle: that callback is still running then.
 #[no_mangle]

@@ -478,7 +478,7 @@ pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
 
 /// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_server_stop. What has arrived is
 /// handed over, and on_client_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. Does nothing in a fork.
+/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_request_stop(handle: *mut MultiServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
@@ -637,7 +637,7 @@ pub unsafe extern "C" fn shm_multi_client_disconnect(handle: *mut MultiClientHan
 
 /// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_client_disconnect. What has arrived is
 /// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. Does nothing in a fork.
+/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_request_disconnect(handle: *mut MultiClientHandle) -> shm_error_t {
     // SAFETY: by the caller.

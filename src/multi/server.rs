@@ -340,17 +340,24 @@ impl MultiServer {
     /// Inside a handler's call for a slot, `on_client_disconnect` included, it is that client's.
     ///
     /// ```
-    /// use std::sync::{mpsc, Arc, Mutex, OnceLock};
+    /// use std::sync::{mpsc, Arc, Mutex, Weak};
     /// use xshm::{ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer};
     /// use xshm::ShmError;
     ///
     /// /// Remembers the session that asked, for an answer that takes a while.
-    /// struct Questions(OnceLock<Arc<MultiServer>>, Mutex<mpsc::Sender<ClientId>>);
+    /// struct Questions {
+    ///     /// Not an `Arc`: the server owns its handler, and would keep itself alive. Locked until the server is there.
+    ///     server: Mutex<Weak<MultiServer>>,
+    ///     sessions: Mutex<mpsc::Sender<ClientId>>,
+    /// }
     ///
     /// impl MultiHandler for Questions {
     ///     fn on_message(&self, client_id: u32, _: &[u8]) {
-    ///         let session = self.0.get().and_then(|server| server.client(client_id));
-    ///         self.1.lock().unwrap().send(session.unwrap()).unwrap();
+    ///         let server = self.server.lock().unwrap().upgrade();
+    ///         // `None`: the server is being dropped.
+    ///         if let Some(session) = server.and_then(|server| server.client(client_id)) {
+    ///             let _ = self.sessions.lock().unwrap().send(session);
+    ///         }
     ///     }
     /// }
     ///
@@ -359,9 +366,11 @@ impl MultiServer {
     /// impl MultiClientHandler for Quiet {}
     ///
     /// let (sender, questions) = mpsc::channel();
-    /// let handler = Arc::new(Questions(OnceLock::new(), Mutex::new(sender)));
+    /// let handler = Arc::new(Questions { server: Mutex::default(), sessions: Mutex::new(sender) });
+    /// let mut server_of_handler = handler.server.lock().unwrap();
     /// let server = Arc::new(MultiServer::start("client-id-example", handler.clone(), MultiOptions::default())?);
-    /// handler.0.set(server.clone()).ok();
+    /// *server_of_handler = Arc::downgrade(&server);
+    /// drop(server_of_handler);
     ///
     /// let client = MultiClient::connect("client-id-example", Arc::new(Quiet), MultiClientOptions::default())?;
     /// client.send(b"what is the answer?")?;
@@ -373,7 +382,6 @@ impl MultiServer {
     ///     std::thread::yield_now();
     /// }
     /// assert_eq!(server.send_to(session, b"too late"), Err(ShmError::NotConnected));
-    /// # handler.0.get().unwrap().stop();
     /// # Ok::<(), xshm::ShmError>(())
     /// ```
     pub fn client(&self, slot: u32) -> Option<ClientId> {

@@ -235,7 +235,7 @@ static void bad_names_and_options(void)
     CHECK(!shm_multi_server_start(longest, NULL, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
     CHECK(!shm_multi_client_connect(longest, NULL, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
     config.name = "\xff\xfe";
-    CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
 
     config.name = name_for("options");
     config.buffer_bytes = 100000;

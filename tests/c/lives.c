@@ -103,7 +103,10 @@ static void what_results_are_after_a_failure(void)
     shm_event_handles_t events = {7, 7};
     shm_client_handles_t handles;
     const shm_error_t bad = SHM_ERROR_INVALID_PARAM;
+    const shm_endpoint_config_t no_text = xshm_server_config("\xff\xfe");
 
+    CHECK(!shm_server_start(&no_text, NULL) && shm_last_error() == SHM_ERROR_INVALID_NAME);
+    CHECK(!shm_client_connect(&no_text, NULL, 0) && shm_last_error() == SHM_ERROR_INVALID_NAME);
     CHECK(shm_server_receive_batch(NULL, buffer, 8, messages, &count, 0) == bad && count == 0);
     count = 5;
     CHECK(shm_client_receive_batch(NULL, buffer, 8, messages, &count, 0) == bad && count == 0);
@@ -331,6 +334,38 @@ static void each_session_ends_once(unsigned sessions)
     CHECK(shm_server_disconnect_client(pair.server) == SHM_SUCCESS);
     CHECK(shm_server_try_receive(pair.server, buffer, &size) == SHM_ERROR_NOT_CONNECTED);
     CHECK(ends - before == sessions + 1 && how == SHM_ERROR_INTERRUPTED);
+    leave(&pair);
+    shm_server_stop(pair.server);
+}
+
+static volatile unsigned discarded;
+static void on_discarded(shm_direction_t direction, uint32_t count, void *user)
+{
+    (void)user;
+    CHECK(direction == SHM_DIR_CLIENT_TO_SERVER);
+    discarded += count;
+}
+
+/* What a client sent and nobody received before the next session began is lost, and counted. */
+static void what_the_next_session_discards_is_reported(enum kind kind)
+{
+    struct pair pair;
+    shm_callbacks_t calls = xshm_server_callbacks_default();
+    uint8_t buffer[4];
+    uint32_t size = sizeof buffer;
+    int sent;
+    discarded = 0;
+    calls.on_overflow = on_discarded;
+    start(&pair, "discards", kind, &calls, false);
+    connect_next(&pair);
+    for (sent = 0; sent < 5; sent++) CHECK(shm_client_send(pair.client, "abc", 3) == SHM_SUCCESS);
+    leave(&pair);
+    CHECK(shm_server_try_receive(pair.server, buffer, &size) == SHM_SUCCESS && discarded == 0);
+    connect_next(&pair);
+    CHECK(discarded == 4);
+    leave(&pair);
+    connect_next(&pair);
+    CHECK(discarded == 4);
     leave(&pair);
     shm_server_stop(pair.server);
 }
@@ -660,6 +695,7 @@ int main(int argc, char **argv)
     }
     handles_are_not_given_while_a_message_is_in_place();
     the_next_client_after_a_disconnect();
+    for (kind = 0; kind < KINDS; kind++) what_the_next_session_discards_is_reported((enum kind)kind);
     each_session_ends_once(briefly ? 50 : 1000);
     a_stop_beside_resume_ends(briefly ? 20 : 200);
     a_callback_that_stops_its_handle_is_the_last();
