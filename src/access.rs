@@ -2,6 +2,7 @@
 
 use crate::error::{Result, ShmError};
 use crate::sys;
+use crate::sys::kinds::Audience;
 use std::fmt;
 use std::str::FromStr;
 
@@ -35,6 +36,18 @@ pub enum Access {
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct UserId(pub(crate) sys::User);
+
+impl Access {
+    /// The same in the platform's words.
+    pub(crate) fn audience(&self) -> Audience<'_, sys::User> {
+        match self {
+            Access::Owner => Audience::Owner,
+            Access::Everyone => Audience::Everyone,
+            Access::Users(users) => Audience::Users(users.iter().map(|user| &user.0).collect()),
+            Access::SecurityDescriptor(bytes) => Audience::SecurityDescriptor(bytes),
+        }
+    }
+}
 
 impl UserId {
     /// The user that this process runs as.

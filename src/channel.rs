@@ -5,15 +5,15 @@ pub(crate) mod lifecycle;
 
 use crate::access::{PeerIdentity, UserId};
 use crate::error::{Result, ShmError};
-use crate::events::{ClientHandles, EventHandles, Events};
+use crate::events::Events;
+use crate::handles::{ClientHandles, EventHandles};
 use crate::layout::{Direction, SERVER_GONE};
 use crate::options::Tuning;
-use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{lock, Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{ClientEnd, Home, Process, Unwatchable};
 use crate::waiting::Interrupt;
-use crate::wake::ALWAYS_DATA;
+use crate::wake::{WakeWord, ALWAYS_DATA};
 
 /// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,13 +111,14 @@ impl Channel {
         }
     }
 
-    /// Hands out the data events, and from now on signals and has signalled every message.
-    pub(crate) fn export(&self, session: Option<&Session>) -> Option<EventHandles> {
+    /// Returns the data events, and from now on signals every message, and has the peer signal every message. `own_wake` is
+    /// the present session's.
+    pub(crate) fn export(&self, own_wake: Option<WakeWord<'_>>) -> Option<EventHandles> {
         let events = self.events.as_ref().filter(|_| self.home.is_here())?;
         self.exported.store(true, Ordering::Release);
-        if let Some(session) = session {
+        if let Some(own_wake) = own_wake {
             // A peer that fights over the word has ended its session by that; there's nothing more to announce.
-            let _ = session.own_wake().set(ALWAYS_DATA);
+            let _ = own_wake.set(ALWAYS_DATA);
         }
         self.signal_exported();
         let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));

@@ -1,18 +1,19 @@
 //! The client's end of a channel: finding it, and asking for a session.
 
 use crate::access::{PeerIdentity, UserId};
-use crate::channel::handshake::{self, Pause, Requested};
+use crate::channel::handshake::{self, Accepted, Pause, Requested};
 use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
-use crate::events::{ClientHandles, Events};
+use crate::events::Events;
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
+use crate::handles::ClientHandles;
 use crate::naming::ChannelName;
 use crate::options::{ChannelEvent, ClientOptions, Trust};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Process, Section, Unwatchable, Waitable};
+use crate::sys::{self, Event, Process, Section, Unwatchable, Waitable};
 use crate::waiting::{Deadline, Interrupt, Interrupter};
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl SharedClient {
     /// - [`ShmError::Interrupted`]: by the [`interrupter`](crate::ClientOptions::interrupter) of the options.
     /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn connect(name: &str, timeout: Duration) -> Result<Self> {
-        Self::connect_with(name, timeout, ClientOptions::default())
+        ClientOptions::default().connect(name, timeout)
     }
 
     /// Connects to an anonymous server, whose section the caller has a handle to: one of this process, which is
@@ -63,7 +64,7 @@ impl SharedClient {
     /// As [`connect`](Self::connect); whose server it is, is not asked. [`ShmError::Refused`] too when the channel has
     /// events: then [`attach_handles`](Self::attach_handles) takes the section together with them.
     pub fn attach(section_handle: isize, timeout: Duration) -> Result<Self> {
-        Self::attach_with(section_handle, timeout, ClientOptions::default())
+        ClientOptions::default().attach(section_handle, timeout)
     }
 
     /// Connects to a server by all that it gave out as its [`client_handles`](crate::SharedServer::client_handles),
@@ -89,7 +90,7 @@ impl SharedClient {
     /// # Ok::<(), xshm::ShmError>(())
     /// ```
     pub fn attach_handles(handles: &ClientHandles, timeout: Duration) -> Result<Self> {
-        Self::attach_handles_with(handles, timeout, ClientOptions::default())
+        ClientOptions::default().attach_handles(handles, timeout)
     }
 
     pub(crate) fn connect_with(name: &str, timeout: Duration, options: ClientOptions) -> Result<Self> {
@@ -205,10 +206,6 @@ impl SharedClient {
         self.endpoint.take()
     }
 
-    pub(crate) fn attach_with(handle: isize, timeout: Duration, options: ClientOptions) -> Result<Self> {
-        Self::attach_handles_with(&ClientHandles { section: handle, events: None }, timeout, options)
-    }
-
     pub(crate) fn attach_handles_with(
         handles: &ClientHandles,
         timeout: Duration,
@@ -244,7 +241,7 @@ impl SharedClient {
         deadline: Deadline,
         options: &ClientOptions,
         interrupt: &Interrupt,
-    ) -> Result<Requested> {
+    ) -> Result<Requested<Session>> {
         options.accepts(view.geometry()).map_err(|error| report(options, error))?;
         if view.is_multi() != options.multi {
             let reason = if options.multi {
@@ -270,7 +267,15 @@ impl SharedClient {
         let peer = Peer::new(pid, process, user);
         let channel = Arc::new(Channel::new(Side::Client, view, events, options.tuning.clone())?);
         fail_point!("connect.found");
-        handshake::request(&channel, peer, ids.own, deadline, interrupt)
+        // Whatever can fail comes before the server accepts.
+        let over = Event::local()?;
+        Ok(match handshake::request(&channel, &peer, ids.own, deadline, interrupt)? {
+            Requested::Accepted(Accepted { ready, generation }) => {
+                Requested::Accepted(Session::new(channel, ready, generation, peer, over))
+            }
+            Requested::ServerGone => Requested::ServerGone,
+            Requested::Taken => Requested::Taken,
+        })
     }
 
     mirrored_methods!(
@@ -286,6 +291,35 @@ impl SharedClient {
         receive_from_server_timeout_into,
         poll_server
     );
+}
+
+impl ClientOptions {
+    /// Connects to a server by its name, see [`SharedClient::connect`].
+    ///
+    /// # Errors
+    /// Those of [`SharedClient::connect`], and [`ShmError::Incompatible`] for a server that differs from what was
+    /// demanded.
+    pub fn connect(self, name: &str, timeout: Duration) -> Result<SharedClient> {
+        SharedClient::connect_with(name, timeout, self)
+    }
+
+    /// Connects to an anonymous server, see [`SharedClient::attach`].
+    ///
+    /// # Errors
+    /// Those of [`SharedClient::attach`], and [`ShmError::Incompatible`] for a server that differs from what was
+    /// demanded.
+    pub fn attach(self, section_handle: isize, timeout: Duration) -> Result<SharedClient> {
+        self.attach_handles(&ClientHandles { section: section_handle, events: None }, timeout)
+    }
+
+    /// Connects to a server by the handles that it gave out, see [`SharedClient::attach_handles`].
+    ///
+    /// # Errors
+    /// Those of [`SharedClient::attach_handles`], and [`ShmError::Incompatible`] for a server that differs from what
+    /// was demanded.
+    pub fn attach_handles(self, handles: &ClientHandles, timeout: Duration) -> Result<SharedClient> {
+        SharedClient::attach_handles_with(handles, timeout, self)
+    }
 }
 
 /// What a client that looks for a channel has found so far.

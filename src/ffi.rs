@@ -16,8 +16,6 @@
 mod bulk;
 mod client;
 pub(crate) mod ends;
-#[cfg(test)]
-mod guard_tests;
 pub(crate) mod options;
 mod server;
 
@@ -185,7 +183,7 @@ pub(crate) type Outcome<T = ()> = std::result::Result<T, Failure>;
 
 thread_local! {
     /// Why this thread's last call that failed did.
-    static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
+    pub(crate) static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
 }
 
 pub(crate) fn note(failure: Failure) -> shm_error_t {
@@ -341,7 +339,7 @@ impl Gate {
     }
 
     /// From now on no callback begins. Waits until other threads have left theirs, if `wait`.
-    fn shut(&self, wait: bool) {
+    pub(crate) fn shut(&self, wait: bool) {
         let own = thread::current().id();
         let mut state = locked(&self.state);
         state.shut = true;

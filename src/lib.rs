@@ -81,9 +81,9 @@
 
 #![deny(missing_docs)]
 
-// Before all others, which use its macro.
+// Before all others, which use its macro `fail_point`.
 #[macro_use]
-mod failpoints;
+mod verify;
 
 mod access;
 mod auto;
@@ -98,10 +98,15 @@ mod events;
 #[cfg(all(feature = "c-api", not(loom)))]
 mod ffi;
 mod halves;
+mod handles;
 mod in_place;
 mod layout;
+#[cfg(all(target_os = "linux", not(any(loom, miri))))]
+mod linux;
 pub mod multi;
 mod naming;
+#[cfg(all(windows, not(any(loom, miri))))]
+mod ntapi;
 mod options;
 mod readiness;
 mod ring;
@@ -114,13 +119,8 @@ mod threads;
 mod waiting;
 mod wake;
 mod watch;
-
-#[cfg(all(test, not(loom)))]
-mod endpoint_tests;
-#[cfg(all(test, loom))]
-mod models;
-#[cfg(test)]
-mod testing;
+#[cfg(all(windows, not(any(loom, miri))))]
+mod win;
 
 pub use access::{Access, PeerIdentity, UserId};
 pub use auto::{
@@ -131,8 +131,8 @@ pub use batch::{BatchOutcome, MessageBatch};
 pub use client::SharedClient;
 pub use constants::*;
 pub use error::{Result, ShmError};
-pub use events::{ClientEvents, ClientHandles, EventHandles};
 pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
+pub use handles::{ClientEvents, ClientHandles, EventHandles};
 pub use in_place::Reservation;
 pub use multi::{
     ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
@@ -144,14 +144,14 @@ pub use waiting::Interrupter;
 
 #[cfg(xshm_failpoints)]
 #[doc(hidden)]
-pub use failpoints::on_each as on_each_failpoint;
+pub use verify::failpoints::on_each as on_each_failpoint;
 
 /// What the fuzzers of `fuzz/` need.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::sync::hostile::on_each_step;
     pub use crate::sys::fuzzed_pending::Queue;
+    pub use crate::verify::hostile::on_each_step;
 }
 
 // The examples of these pages run as tests.

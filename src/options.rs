@@ -1,16 +1,9 @@
 //! What a server or a client may choose.
 
 use crate::access::{Access, UserId};
-use crate::auto::{AutoClient, AutoHandler, AutoOptions, AutoServer};
-use crate::client::SharedClient;
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::{Result, ShmError};
-use crate::events::ClientHandles;
 use crate::layout::Geometry;
-use crate::multi::{
-    MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
-};
-use crate::server::SharedServer;
 use crate::sync::Arc;
 use crate::waiting::{Interrupt, Interrupter};
 use std::fmt;
@@ -131,7 +124,7 @@ macro_rules! tuning_methods {
     };
 }
 
-/// Builds a [`SharedServer`] that differs from the default.
+/// Builds a [`SharedServer`](crate::SharedServer) that differs from the default.
 ///
 /// ```
 /// use xshm::{ServerOptions, MAX_MESSAGES};
@@ -198,57 +191,13 @@ impl ServerOptions {
     }
 
     /// Give an [anonymous server](Self::start_anonymous) events, so that nobody has to look every millisecond. Its client
-    /// gets them together with the section: see [`SharedServer::client_handles`]. Changes nothing else.
+    /// gets them together with the section: see [`SharedServer::client_handles`](crate::SharedServer::client_handles). Changes nothing else.
     pub fn anonymous_events(mut self) -> Self {
         self.anonymous_events = true;
         self
     }
 
     tuning_methods!();
-
-    /// Starts a server under a name, see [`SharedServer::start`].
-    ///
-    /// # Errors
-    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] for an option that can't be.
-    pub fn start(self, name: &str) -> Result<SharedServer> {
-        SharedServer::start_with(name, self)
-    }
-
-    /// Starts a server without a name, see [`SharedServer::start_anonymous`].
-    ///
-    /// # Errors
-    /// Those of [`SharedServer::start_anonymous`], and [`ShmError::InvalidOption`] for an option that can't be.
-    pub fn start_anonymous(self) -> Result<SharedServer> {
-        SharedServer::start_anonymous_with(self)
-    }
-
-    /// Starts a server that works in the background, see [`AutoServer::start`]. An
-    /// [`interrupter`](Self::interrupter) of these options is not used: the server has one of its own.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_auto<H: AutoHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: StdArc<H>,
-        options: AutoOptions,
-    ) -> Result<AutoServer> {
-        AutoServer::start_with(name, handler, options, self)
-    }
-
-    /// Starts a server for many clients, see [`MultiServer::start`]; these are the options of each client's channel. An
-    /// [`interrupter`](Self::interrupter) is not used.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_multi<H: MultiHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: StdArc<H>,
-        options: MultiOptions,
-    ) -> Result<MultiServer> {
-        MultiServer::start_with(name, handler, options, self)
-    }
 
     pub(crate) fn geometry(&self) -> Result<Geometry> {
         Geometry::from_options(self.ring_size, self.message_limit)
@@ -269,7 +218,7 @@ pub enum Trust {
     Anyone,
 }
 
-/// Builds a [`SharedClient`] that differs from the default.
+/// Builds a [`SharedClient`](crate::SharedClient) that differs from the default.
 ///
 /// ```
 /// use std::time::Duration;
@@ -315,61 +264,6 @@ impl ClientOptions {
     }
 
     tuning_methods!();
-
-    /// Connects to a server by its name, see [`SharedClient::connect`].
-    ///
-    /// # Errors
-    /// Those of [`SharedClient::connect`], and [`ShmError::Incompatible`] for a server that differs from what was
-    /// demanded.
-    pub fn connect(self, name: &str, timeout: Duration) -> Result<SharedClient> {
-        SharedClient::connect_with(name, timeout, self)
-    }
-
-    /// Connects to an anonymous server, see [`SharedClient::attach`].
-    ///
-    /// # Errors
-    /// Those of [`SharedClient::attach`], and [`ShmError::Incompatible`] for a server that differs from what was
-    /// demanded.
-    pub fn attach(self, section_handle: isize, timeout: Duration) -> Result<SharedClient> {
-        SharedClient::attach_with(section_handle, timeout, self)
-    }
-
-    /// Connects to a server by the handles that it gave out, see [`SharedClient::attach_handles`].
-    ///
-    /// # Errors
-    /// Those of [`SharedClient::attach_handles`], and [`ShmError::Incompatible`] for a server that differs from what
-    /// was demanded.
-    pub fn attach_handles(self, handles: &ClientHandles, timeout: Duration) -> Result<SharedClient> {
-        SharedClient::attach_handles_with(handles, timeout, self)
-    }
-
-    /// Connects in the background, see [`AutoClient::connect`]. An [`interrupter`](Self::interrupter) of these options
-    /// is not used: the client has one of its own.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn connect_auto<H: AutoHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: StdArc<H>,
-        options: AutoOptions,
-    ) -> Result<AutoClient> {
-        AutoClient::connect_with(name, handler, options, self)
-    }
-
-    /// Connects to a server for many clients, see [`MultiClient::connect`]. An [`interrupter`](Self::interrupter) of
-    /// these options ends the attempt to connect; the client itself has one of its own.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn connect_multi<H: MultiClientHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: StdArc<H>,
-        options: MultiClientOptions,
-    ) -> Result<MultiClient> {
-        MultiClient::connect_with(name, handler, options, self)
-    }
 
     /// For an endpoint with an interrupter of its own: the caller's ends the attempt to connect.
     pub(crate) fn into_own_interrupter(mut self, own: Interrupter) -> Self {

@@ -7,8 +7,9 @@ use crate::channel::Current;
 use crate::channel::{Channel, Side};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
-use crate::events::{ClientHandles, EventHandles, Events};
+use crate::events::Events;
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
+use crate::handles::{ClientHandles, EventHandles};
 use crate::layout::{FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT};
 use crate::naming::ChannelName;
 use crate::options::ServerOptions;
@@ -63,7 +64,7 @@ impl SharedServer {
     /// - [`ShmError::AlreadyExists`]: a living server, or anything else, has the name. One that died doesn't.
     /// - [`ShmError::InvalidName`], [`ShmError::PrivilegeNotHeld`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn start(name: &str) -> Result<Self> {
-        Self::start_with(name, ServerOptions::default())
+        ServerOptions::default().start(name)
     }
 
     /// Starts a server without a name. Its client gets the [`section_handle`](Self::section_handle) in some other
@@ -76,11 +77,7 @@ impl SharedServer {
     /// # Errors
     /// [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn start_anonymous() -> Result<Self> {
-        Self::start_anonymous_with(ServerOptions::default())
-    }
-
-    pub(crate) fn start_with(name: &str, options: ServerOptions) -> Result<Self> {
-        Self::serve(&ChannelName::parse(name)?, options, Clients::One)
+        ServerOptions::default().start_anonymous()
     }
 
     /// Starts a server that makes a channel of its own for each of many clients.
@@ -90,23 +87,8 @@ impl SharedServer {
 
     fn serve(name: &ChannelName, options: ServerOptions, clients: Clients) -> Result<Self> {
         let design = options.design(FLAG_EVENTS, clients)?;
-        let listener = Listener::bind(name, &options.access, clients)?;
+        let listener = Listener::bind(name, &options.access.audience(), clients)?;
         Self::new(Lifecycle::offer(listener, design)?)
-    }
-
-    pub(crate) fn start_anonymous_with(options: ServerOptions) -> Result<Self> {
-        let events = if options.anonymous_events { FLAG_EVENTS } else { 0 };
-        let design = options.design(events, Clients::One)?;
-        let section = Section::create(design.geometry.section_size())?;
-        let view = SharedView::create(section, design.geometry, design.flags, 0)?;
-        let channel = if options.anonymous_events {
-            let (events, client_end) = ClientEnd::create()?;
-            Channel::new(Side::Server, view, Some(Events::new(events)), design.tuning.clone())?
-                .with_client_end(client_end)
-        } else {
-            Channel::new(Side::Server, view, None, design.tuning.clone())?
-        };
-        Self::new(Lifecycle::anonymous(channel, design))
     }
 
     pub(crate) fn new(lifecycle: Lifecycle) -> Result<Self> {
@@ -252,8 +234,8 @@ impl SharedServer {
     /// looks for messages before it waits. An event wakes one waiter: let either a native waiter or this endpoint's
     /// own calls wait for one direction's data, not both.
     pub fn get_event_handles(&self) -> Option<EventHandles> {
-        let session = self.endpoint.session().map(|session| &**session);
-        self.lifecycle.current().hold(|channel| channel.export(session))
+        let session = self.endpoint.session();
+        self.lifecycle.current().hold(|channel| channel.export(session.map(|session| session.own_wake())))
     }
 
     mirrored_methods!(
@@ -285,6 +267,33 @@ fn begin(endpoint: &mut Endpoint, fresh: Fresh<'_>, release: &mut dyn FnMut()) -
 }
 
 impl ServerOptions {
+    /// Starts a server under a name, see [`SharedServer::start`].
+    ///
+    /// # Errors
+    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] for an option that can't be.
+    pub fn start(self, name: &str) -> Result<SharedServer> {
+        SharedServer::serve(&ChannelName::parse(name)?, self, Clients::One)
+    }
+
+    /// Starts a server without a name, see [`SharedServer::start_anonymous`].
+    ///
+    /// # Errors
+    /// Those of [`SharedServer::start_anonymous`], and [`ShmError::InvalidOption`] for an option that can't be.
+    pub fn start_anonymous(self) -> Result<SharedServer> {
+        let events = if self.anonymous_events { FLAG_EVENTS } else { 0 };
+        let design = self.design(events, Clients::One)?;
+        let section = Section::create(design.geometry.section_size())?;
+        let view = SharedView::create(section, design.geometry, design.flags, 0)?;
+        let channel = if self.anonymous_events {
+            let (events, client_end) = ClientEnd::create()?;
+            Channel::new(Side::Server, view, Some(Events::new(events)), design.tuning.clone())?
+                .with_client_end(client_end)
+        } else {
+            Channel::new(Side::Server, view, None, design.tuning.clone())?
+        };
+        SharedServer::new(Lifecycle::anonymous(channel, design))
+    }
+
     fn design(&self, flags: u32, clients: Clients) -> Result<Design> {
         let mut tuning = self.tuning.clone();
         // The channels of a server share it.

@@ -21,10 +21,7 @@ pub(crate) use std::{
 };
 
 #[cfg(fuzzing)]
-pub(crate) use hostile::{AtomicU32, AtomicU64};
-#[cfg(fuzzing)]
-#[path = "hostile.rs"]
-pub mod hostile;
+pub(crate) use crate::verify::hostile::{AtomicU32, AtomicU64};
 
 #[cfg(loom)]
 pub(crate) use clock::{pass_time, Instant};

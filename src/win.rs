@@ -1,17 +1,17 @@
-//! Windows: sections, events, waits and processes, on [`ntapi`](super::ntapi).
+//! Windows: sections, events, waits and processes, on [`ntapi`](crate::ntapi).
 
-#[path = "win/client_end.rs"]
 mod client_end;
-#[path = "win/names.rs"]
+mod listener;
+mod lookup;
 mod names;
 
 pub(crate) use client_end::{client_events, ClientEnd};
-pub(crate) use names::{lookup, EventOpener, Listener, Offer, Prepared};
+pub(crate) use listener::{Listener, Offer, Prepared};
+pub(crate) use lookup::{lookup, EventOpener};
 
-use super::ntapi::*;
-use super::{Unwatchable, Waitable};
-use crate::access::Access;
 use crate::error::{Result, ShmError};
+use crate::ntapi::*;
+use crate::sys::kinds::{self, Audience, Unwatchable};
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
@@ -99,6 +99,31 @@ pub(crate) fn coarse_millis() -> u32 {
     unsafe { NtGetTickCount() }
 }
 
+/// A security descriptor for objects that these users may use, with these rights.
+fn security(audience: &Audience<'_, User>, rights: u32) -> Result<Vec<u8>> {
+    let user = User::current()?.0;
+    let mut allowed = vec![user.clone(), Sid::system(), Sid::administrators()];
+    match audience {
+        Audience::Owner => {}
+        Audience::Everyone => allowed.push(Sid::everyone()),
+        Audience::Users(users) => allowed.extend(users.iter().map(|user| user.0.clone())),
+        Audience::SecurityDescriptor(bytes) if is_descriptor(bytes) => return Ok(bytes.to_vec()),
+        Audience::SecurityDescriptor(bytes) => {
+            return Err(ShmError::InvalidOption {
+                option: "security descriptor",
+                value: bytes.len() as u64,
+                reason: "its bytes are no self-relative security descriptor".to_owned(),
+            })
+        }
+    }
+    // An access list's size is a 16-bit number, and a SID has at most 68 bytes.
+    if allowed.len() > 800 {
+        let (value, reason) = (allowed.len() as u64, "at most 800 users fit into an access list".to_owned());
+        return Err(ShmError::InvalidOption { option: "users", value, reason });
+    }
+    Ok(descriptor(&user, &allowed, rights))
+}
+
 // ---------------------------------------------------------------------------------------------------- sections
 
 /// A section: pages that several processes can map.
@@ -110,7 +135,7 @@ pub(crate) struct Section {
 impl Section {
     /// A section without a name.
     pub(crate) fn create(size: usize) -> Result<Self> {
-        let security = names::security(&Access::Owner, SECTION_ACCESS)?;
+        let security = security(&Audience::Owner, SECTION_ACCESS)?;
         create_section(None, &security, size).map_err(|status| error(status, "creating a section"))
     }
 
@@ -345,6 +370,9 @@ impl Process {
 }
 
 // ------------------------------------------------------------------------------------------------------- waits
+
+/// What can be waited for.
+pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
 /// Waits until one of `objects` (at most 64) is signalled, and says which: the first, where several are. `None`: the
 /// time was up. A timeout counts from now, by a clock that nobody sets.

@@ -1,66 +1,284 @@
-//! The source tree keeps its own rules: who may mention a platform, and who may import whom.
+//! The source tree keeps its own rules: each file stands on a layer and imports from its own layer or from lower ones, no
+//! files import each other in a circle, and few files mention a platform.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-fn sources(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            found.push((path, text));
+/// The layers, from the ground up. A name stands for the file or the folder of that name.
+const LAYERS: [(&str, &[&str]); 10] = [
+    ("vocabulary", &["constants", "error", "handles", "naming", "sync", "sys/kinds"]),
+    ("rings", &["bytes", "layout", "ring", "wake"]),
+    ("platform", &["linux", "ntapi", "sys", "win"]),
+    ("what callers choose", &["access", "options", "threads", "waiting"]),
+    ("channel", &["channel", "events", "session", "shared", "watch"]),
+    ("endpoint", &["batch", "endpoint", "halves", "in_place", "readiness"]),
+    ("server and client", &["client", "server"]),
+    ("background", &["auto", "multi"]),
+    ("C", &["auto/ffi", "ffi", "multi/ffi"]),
+    ("crate", &["lib"]),
+];
+
+/// Tests and models, which may look at everything, and which nothing imports except for its hooks.
+const VERIFY: &str = "verify";
+
+/// Files whose code is chosen by platform.
+const SEAM: [&str; 2] = ["sys", "lib"];
+
+type Sources = BTreeMap<String, String>;
+
+/// The files of `src/` by their module, as `ring/producer`, without comments and without the tests inside of them.
+fn sources() -> Sources {
+    fn collect(folder: &Path, prefix: &str, found: &mut Sources) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            if path.is_dir() {
+                collect(&path, &format!("{prefix}{name}/"), found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let module = if name == "mod" {
+                    prefix.trim_end_matches('/').to_owned()
+                } else {
+                    format!("{prefix}{name}")
+                };
+                found.insert(module, code(&fs::read_to_string(&path).unwrap()));
+            }
         }
     }
-}
-
-fn all() -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
-    assert!(found.len() > 15);
+    let mut found = Sources::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    assert!(found.len() > 30);
     found
 }
 
-fn is(path: &Path, name: &str) -> bool {
-    path.file_name().is_some_and(|file| file == name)
+/// The lines of a file that are neither comments nor a module of tests.
+fn code(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let is_test = line.starts_with("#[cfg(") && line.contains("test");
+        if is_test && lines.peek().is_some_and(|next| next.starts_with("mod ") && next.ends_with('{')) {
+            lines.by_ref().find(|line| *line == "}");
+        } else if !line.trim_start().starts_with("//") {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
+}
+
+/// Splits what stands between braces at its commas.
+fn parts(list: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
+    for (at, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.push(&list[start..]);
+    found
+}
+
+/// Lists each path of a tree of paths, such as `a::{b, c::d}`, that begins `text`.
+fn paths(text: &str, before: &[String], found: &mut Vec<Vec<String>>) {
+    let text = text.trim_start();
+    let name: String =
+        text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect();
+    let rest = &text[name.len()..];
+    let mut path = before.to_vec();
+    if name.is_empty() {
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 1;
+            let end = list.find(|character| {
+                depth += i32::from(character == '{') - i32::from(character == '}');
+                depth == 0
+            });
+            parts(&list[..end.unwrap_or(list.len())]).into_iter().for_each(|part| paths(part, before, found));
+            return;
+        }
+    } else if name != "self" {
+        path.push(name);
+    }
+    match rest.strip_prefix("::") {
+        Some(rest) => paths(rest, &path, found),
+        None => found.push(path),
+    }
+}
+
+/// The files that a file imports from, by `use` or by a path in its code.
+fn imports(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let segments = |module: &str| -> Vec<String> {
+        let path = module.split('/').map(str::to_owned);
+        path.filter(|segment| segment != "lib").collect()
+    };
+    let own = segments(module);
+    let mut found = Vec::new();
+    for (root, base) in [("crate::", &[][..]), ("super::", &own[..own.len().saturating_sub(1)])] {
+        for (at, _) in text.match_indices(root) {
+            let is_whole = text[..at]
+                .chars()
+                .last()
+                .map_or(true, |before| !before.is_alphanumeric() && before != '_' && before != ':');
+            if is_whole {
+                let (mut rest, mut base) = (&text[at + root.len()..], base);
+                while let Some(more) = rest.strip_prefix("super::").filter(|_| !base.is_empty()) {
+                    (rest, base) = (more, &base[..base.len() - 1]);
+                }
+                paths(rest, base, &mut found);
+            }
+        }
+    }
+    // A module that imports from one of its own, and does not only pass its names on.
+    for line in text.lines().filter_map(|line| line.strip_prefix("use ")) {
+        let child = line.split("::").next().unwrap_or_default();
+        let path = [own.join("/"), child.to_owned()].join("/");
+        if modules.contains(path.trim_start_matches('/')) {
+            paths(line, &own, &mut found);
+        }
+    }
+    let file_of = |path: Vec<String>| {
+        let longest = (1..=path.len()).rev().map(|length| path[..length].join("/"));
+        longest.into_iter().find(|path| modules.contains(path))
+    };
+    let is_other = |found: &String| found != module && !found.starts_with(VERIFY);
+    found.into_iter().filter_map(file_of).filter(is_other).collect()
+}
+
+fn layer(module: &str) -> Option<usize> {
+    let is_of =
+        |name: &str| module == name || module.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+    let longest = |names: &[&str]| names.iter().filter(|name| is_of(name)).map(|name| name.len()).max();
+    let lengths = LAYERS.iter().map(|(_, names)| longest(names));
+    lengths.enumerate().filter_map(|(at, length)| Some((length?, at))).max().map(|(_, at)| at)
+}
+
+/// What is wrong with the imports of these files.
+fn faults(sources: &Sources) -> Vec<String> {
+    let modules: BTreeSet<String> = sources.keys().cloned().collect();
+    let product = sources.iter().filter(|(module, _)| !module.starts_with(VERIFY));
+    let imports: BTreeMap<&str, BTreeSet<String>> =
+        product.map(|(module, text)| (module.as_str(), imports(module, text, &modules))).collect();
+    let mut faults = Vec::new();
+    for (module, others) in &imports {
+        let Some(own) = layer(module) else {
+            faults.push(format!("no layer names {module}"));
+            continue;
+        };
+        for other in others.iter().filter(|other| layer(other).is_some_and(|layer| layer > own)) {
+            faults.push(format!("{module} imports {other}, which stands above it"));
+        }
+    }
+    // What can be reached from a file, by any number of imports.
+    for module in imports.keys() {
+        let (mut open, mut reached) = (vec![*module], BTreeSet::new());
+        while let Some(at) = open.pop() {
+            for next in imports.get(at).into_iter().flatten() {
+                if reached.insert(next.as_str()) {
+                    open.push(next);
+                }
+            }
+        }
+        if reached.contains(module) {
+            let back =
+                imports[module].iter().filter(|next| *next == module || reaches(&imports, next, module));
+            faults.push(format!("{module} is in a circle: by {:?}", back.collect::<Vec<_>>()));
+        }
+    }
+    faults
+}
+
+fn reaches(imports: &BTreeMap<&str, BTreeSet<String>>, from: &str, to: &str) -> bool {
+    let (mut open, mut seen) = (vec![from.to_owned()], BTreeSet::new());
+    while let Some(at) = open.pop() {
+        if at == to {
+            return true;
+        }
+        if seen.insert(at.clone()) {
+            open.extend(imports.get(at.as_str()).into_iter().flatten().cloned());
+        }
+    }
+    false
+}
+
+/// Lines that choose code by platform where none may.
+fn mentions_of_a_platform(sources: &Sources) -> Vec<String> {
+    // Put together, so that this file doesn't find itself.
+    let words = ["windows", "unix", "target_os", "target_family", "linux"];
+    let outside = sources.iter().filter(|(module, _)| !SEAM.contains(&module.as_str()));
+    let mut found = Vec::new();
+    for (module, text) in outside {
+        for line in text.lines().filter(|line| line.contains("cfg(") || line.contains("cfg!(")) {
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{module}: {line}"));
+            }
+        }
+    }
+    found
 }
 
 #[test]
 fn only_the_seam_mentions_a_platform() {
-    // Put together, so that this file doesn't find itself.
-    let words = ["windows", "unix", "target_os", "target_family", "linux"];
-    for (path, text) in all().iter().filter(|(path, _)| !is(path, "sys.rs")) {
-        for line in text.lines().filter(|line| line.contains("cfg(") || line.contains("cfg!(")) {
-            assert!(!words.iter().any(|word| line.contains(word)), "{}: {line}", path.display());
-        }
-    }
+    assert_eq!(mentions_of_a_platform(&sources()), [""; 0]);
 }
 
 #[test]
-fn imports_point_down_only() {
-    let forbidden: [(&str, &[&str]); 8] = [
-        ("sync.rs", &["crate::sys", "crate::layout", "crate::ring", "crate::session"]),
-        ("bytes.rs", &["crate::sys", "crate::layout", "crate::ring", "crate::session"]),
-        ("layout.rs", &["crate::sys", "crate::ring::", "crate::session"]),
-        ("ring.rs", &["crate::sys", "crate::wake::", "crate::shared", "crate::session"]),
-        ("producer.rs", &["crate::sys", "crate::wake::", "crate::shared", "crate::session"]),
-        ("consumer.rs", &["crate::sys", "crate::wake::", "crate::shared", "crate::session"]),
-        ("shared.rs", &["crate::session", "crate::endpoint", "crate::server", "crate::client"]),
-        ("endpoint.rs", &["crate::server", "crate::client"]),
-    ];
-    for (path, text) in all() {
-        for (name, modules) in forbidden {
-            let uses = || text.lines().filter(|line| line.trim_start().starts_with("use "));
-            if is(&path, name) {
-                for module in modules {
-                    assert!(!uses().any(|line| line.contains(module)), "{name} imports {module}");
-                }
-            }
-        }
-        let below = path.components().any(|part| part.as_os_str() == "ntapi" || part.as_os_str() == "win");
-        if !below && !is(&path, "win.rs") && !is(&path, "sys.rs") {
-            assert!(!text.contains("ntapi::"), "{} uses the raw system", path.display());
-        }
+fn imports_point_down_and_in_no_circle() {
+    assert_eq!(faults(&sources()), [""; 0]);
+}
+
+/// Only the platform's own files use the raw system.
+#[test]
+fn only_the_platform_calls_the_system() {
+    for (module, text) in sources() {
+        let is_platform = ["win", "ntapi", "linux"].iter().any(|folder| module.starts_with(folder));
+        assert!(
+            is_platform || !(text.contains("ntapi::") || text.contains("rustix::")),
+            "{module} uses the raw system"
+        );
     }
+}
+
+/// Each rule finds what breaks it.
+#[test]
+fn planted_faults_are_found() {
+    let plant = |module: &str, line: &str| {
+        let mut sources = sources();
+        let before = faults(&sources).len() + mentions_of_a_platform(&sources).len();
+        sources.entry(module.to_owned()).or_default().push_str(&code(line));
+        faults(&sources).len() + mentions_of_a_platform(&sources).len() - before
+    };
+    // Upwards, in each way to say it.
+    assert!(plant("ring", "use crate::session::Session;\n") > 0);
+    assert!(plant("ring/producer", "use crate::{error::Result, server::SharedServer};\n") > 0);
+    assert!(plant("layout", "fn f() { crate::auto::worker::run(); }\n") > 0);
+    assert!(plant("linux/wait", "use super::super::channel::Channel;\n") > 0);
+    // Between files of one layer.
+    assert!(plant("waiting", "use crate::options::Tuning;\n") > 0);
+    assert!(plant("linux/system", "use super::event::Event;\n") > 0);
+    assert!(
+        plant(
+            "auto/core",
+            "use super::worker::run;
+"
+        ) > 0
+    );
+    assert!(
+        plant(
+            "multi/handler",
+            "use crate::multi::server::MultiServer;
+"
+        ) > 0
+    );
+    // A file that no layer names, and a platform in the wrong place.
+    assert!(plant("utilities", "fn f() {}\n") > 0);
+    assert!(plant("session", "#[cfg(target_os = \"linux\")]\n") > 0);
+    // What is no import.
+    assert_eq!(plant("ring", "// use crate::session::Session;\n"), 0);
+    assert_eq!(plant("ring", "#[cfg(test)]\nmod tests {\n    use crate::session::Session;\n}\n"), 0);
 }

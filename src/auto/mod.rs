@@ -12,264 +12,24 @@
 //! straight into the ring, under a lock that no callback runs under. The worker waits for messages, for room where a
 //! sender lacks it, for the peer's end and for the endpoint's own stop, all in one kernel wait, and polls nothing.
 
+pub(crate) mod core;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
+pub(crate) mod handler;
 mod link;
-#[cfg(all(test, loom))]
-pub(crate) mod models;
+pub(crate) mod sending;
 pub(crate) mod worker;
 
-use crate::channel::Side;
+use self::core::Shared;
 use crate::error::{Result, ShmError};
-use crate::layout::Direction;
 use crate::options::{ClientOptions, ServerOptions};
-use crate::sync::{Condvar, Mutex};
-use crate::sys;
-use crate::threads::{Threads, Waited};
+use crate::threads::Waited;
 use crate::waiting::{Deadline, Interrupter};
-use link::Link;
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub use handler::{AutoHandler, AutoOptions, AutoStatsSnapshot, ChannelKind, DisconnectReason, SessionId};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use worker::{ClientDial, Dial, ServerDial};
-
-/// One of a channel's two directions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ChannelKind {
-    /// What the server sends.
-    ServerToClient,
-    /// What the client sends.
-    ClientToServer,
-}
-
-impl From<Direction> for ChannelKind {
-    fn from(direction: Direction) -> Self {
-        match direction {
-            Direction::ServerToClient => ChannelKind::ServerToClient,
-            Direction::ClientToServer => ChannelKind::ClientToServer,
-        }
-    }
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DisconnectReason {
-    /// The peer left, or ended the session.
-    PeerLeft,
-    /// The peer's process ended without leaving.
-    PeerDied,
-    /// This endpoint was stopped.
-    Stopped,
-    /// A multi-client server ended this client's session ([`disconnect_client`](crate::MultiServer::disconnect_client)).
-    Kicked,
-    /// Something else: [`ShmError::Corrupted`], for instance.
-    Failed(ShmError),
-}
-
-impl DisconnectReason {
-    pub(crate) fn of(error: ShmError) -> Self {
-        match error {
-            ShmError::NotConnected => DisconnectReason::PeerLeft,
-            ShmError::PeerDied { .. } => DisconnectReason::PeerDied,
-            error => DisconnectReason::Failed(error),
-        }
-    }
-}
-
-/// What an auto endpoint tells. All of it is called on the endpoint's worker, one call at a time, and no lock is held
-/// meanwhile: a handler may send, and stop or drop the endpoint. What takes long delays the messages behind it.
-///
-/// A call that panics is caught and reported to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
-pub trait AutoHandler: Send + Sync + 'static {
-    /// A connection began. Comes before its first message.
-    fn on_connect(&self) {}
-
-    /// A connection ended. Comes once, after its last message.
-    fn on_disconnect(&self) {}
-
-    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls that one unless it is written.
-    fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        let _ = reason;
-        self.on_disconnect();
-    }
-
-    /// A message came. The slice is lent for the call.
-    fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        let _ = (direction, payload);
-    }
-
-    /// `count` messages of a direction were lost since the last such call: evicted from a full ring or a full send queue,
-    /// left in the ring of a connection that ended, or left in the send queue when the endpoint was stopped.
-    fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        let _ = (direction, count);
-    }
-
-    /// There is room again for a message that [`try_send`](AutoServer::try_send) refused.
-    fn on_space_available(&self, direction: ChannelKind) {
-        let _ = direction;
-    }
-
-    /// Something went wrong that no caller was told: an attempt to connect failed (another follows), a handler
-    /// panicked, a queued message was longer than the peer's ring takes.
-    fn on_error(&self, error: ShmError) {
-        let _ = error;
-    }
-}
-
-impl<H: AutoHandler + ?Sized> AutoHandler for Arc<H> {
-    fn on_connect(&self) {
-        (**self).on_connect();
-    }
-    fn on_disconnect(&self) {
-        (**self).on_disconnect();
-    }
-    fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        (**self).on_disconnect_because(reason);
-    }
-    fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        (**self).on_message(direction, payload);
-    }
-    fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        (**self).on_overflow(direction, count);
-    }
-    fn on_space_available(&self, direction: ChannelKind) {
-        (**self).on_space_available(direction);
-    }
-    fn on_error(&self, error: ShmError) {
-        (**self).on_error(error);
-    }
-}
-
-/// How an auto endpoint behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AutoOptions {
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the
-    /// default, means no bound: nothing polls then.
-    pub wait_timeout: Duration,
-    /// The pause before the next attempt to connect, after one that failed, or after a client's connection that ended:
-    /// 100 ms, and at least 1 ms. A server takes the next client at once.
-    pub reconnect_delay: Duration,
-    /// How long a client's attempt to connect lasts: 5 s. An attempt that nobody answers is reported to `on_error`.
-    pub connect_timeout: Duration,
-    /// Messages that wait for a connection at most: 256. The oldest are dropped for the newest. Zero: none wait, and
-    /// `send` fails without a connection.
-    pub max_send_queue: usize,
-    /// Messages that are handed over before the worker looks after anything else: 64. Zero counts as 1.
-    pub recv_batch: usize,
-}
-
-impl Default for AutoOptions {
-    fn default() -> Self {
-        AutoOptions {
-            wait_timeout: Duration::ZERO,
-            reconnect_delay: Duration::from_millis(100),
-            connect_timeout: Duration::from_secs(5),
-            max_send_queue: 256,
-            recv_batch: 64,
-        }
-    }
-}
-
-/// What an auto endpoint has done since it was made, over all its connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AutoStatsSnapshot {
-    /// Messages that were put into a ring.
-    pub sent_messages: u64,
-    /// Messages to send that were lost: dropped from the full send queue, evicted from the ring before the peer took
-    /// them, left there when the peer was gone, or left in the send queue when the endpoint was stopped.
-    pub send_overflows: u64,
-    /// Messages that were received.
-    pub received_messages: u64,
-    /// Messages that the peer evicted before they could be received.
-    pub receive_overflows: u64,
-}
-
-/// What the worker and the senders share.
-pub(crate) struct Shared {
-    handler: Box<dyn AutoHandler>,
-    options: AutoOptions,
-    /// The direction in which this side sends.
-    sends: ChannelKind,
-    receives: ChannelKind,
-    link: Mutex<Link>,
-    /// Notified when a message that found no room may find some, or never will.
-    room: Condvar,
-    /// The attempt to connect is not to be cut short for news.
-    undisturbed: AtomicBool,
-    sent: AtomicU64,
-    send_overflows: AtomicU64,
-    received: AtomicU64,
-    receive_overflows: AtomicU64,
-    stopping: AtomicBool,
-    /// Stopped by the handler: nothing more is handed over.
-    stopped_by_handler: AtomicBool,
-    attention: Interrupter,
-    threads: Arc<Threads>,
-    home: sys::Home,
-}
-
-impl Shared {
-    pub(crate) fn new(
-        handler: Box<dyn AutoHandler>,
-        options: AutoOptions,
-        attention: Interrupter,
-        side: Side,
-    ) -> Result<Self> {
-        Ok(Shared {
-            handler,
-            options,
-            sends: side.sends().into(),
-            receives: side.receives().into(),
-            link: Mutex::new(Link::new(side)),
-            room: Condvar::new(),
-            undisturbed: AtomicBool::new(false),
-            sent: AtomicU64::new(0),
-            send_overflows: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            receive_overflows: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
-            stopped_by_handler: AtomicBool::new(false),
-            attention,
-            threads: Arc::default(),
-            home: sys::Home::here()?,
-        })
-    }
-
-    /// Calls the handler. What it panics with is reported to it; a panic in that call is ignored.
-    fn call(&self, call: impl FnOnce(&dyn AutoHandler)) {
-        let handler = &*self.handler;
-        if let Err(error) = guarded(|| call(handler)) {
-            let _ = guarded(|| handler.on_error(error));
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    fn on_worker(&self) -> bool {
-        self.threads.is_own()
-    }
-}
-
-/// Calls what belongs to the user.
-///
-/// # Errors
-/// [`ShmError::HandlerPanicked`].
-pub(crate) fn guarded(call: impl FnOnce()) -> Result<()> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let message = text.unwrap_or("no message").to_owned();
-        // What was thrown may throw when it is dropped. What that throws is let be.
-        if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(panic))) {
-            std::mem::forget(another);
-        }
-        ShmError::HandlerPanicked { message }
-    })
-}
 
 /// An endpoint with its worker.
 pub(crate) struct Auto {
@@ -319,16 +79,6 @@ impl Auto {
         }
         self.request_stop();
         self.shared.threads.wait(Deadline::after(timeout))
-    }
-
-    fn stats(&self) -> AutoStatsSnapshot {
-        let shared = &*self.shared;
-        AutoStatsSnapshot {
-            sent_messages: shared.sent.load(Ordering::Relaxed),
-            send_overflows: shared.send_overflows.load(Ordering::Relaxed),
-            received_messages: shared.received.load(Ordering::Relaxed),
-            receive_overflows: shared.receive_overflows.load(Ordering::Relaxed),
-        }
     }
 }
 
@@ -408,7 +158,7 @@ macro_rules! auto_methods {
 
         /// What was sent, received and lost so far.
         pub fn stats(&self) -> AutoStatsSnapshot {
-            self.auto.stats()
+            self.auto.shared.stats()
         }
     };
 }
@@ -447,19 +197,7 @@ impl AutoServer {
     /// # Errors
     /// Those of [`SharedServer::start`](crate::SharedServer::start).
     pub fn start<H: AutoHandler + ?Sized>(name: &str, handler: Arc<H>, options: AutoOptions) -> Result<Self> {
-        Self::start_with(name, handler, options, ServerOptions::default())
-    }
-
-    pub(crate) fn start_with<H: AutoHandler + ?Sized>(
-        name: &str,
-        handler: Arc<H>,
-        options: AutoOptions,
-        server: ServerOptions,
-    ) -> Result<Self> {
-        let interrupter = Interrupter::new()?;
-        let server = server.interrupter(interrupter.clone()).start(name)?;
-        let dial = ServerDial::new(server, options.wait_timeout);
-        Ok(AutoServer { auto: Auto::start(Box::new(handler), options, interrupter, dial)? })
+        ServerOptions::default().start_auto(name, handler, options)
     }
 
     /// The present session, to address its client and no client after it. `None`: there is none.
@@ -481,10 +219,6 @@ impl AutoServer {
     auto_methods!("client");
 }
 
-/// One session of an [`AutoServer`] with a client, see [`AutoServer::session`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SessionId(pub(crate) u32);
-
 /// A client that connects, and connects again, in the background. Dropping it [stops](Self::stop) it. For an example
 /// see [`AutoServer`].
 pub struct AutoClient {
@@ -501,20 +235,46 @@ impl AutoClient {
         handler: Arc<H>,
         options: AutoOptions,
     ) -> Result<Self> {
-        Self::connect_with(name, handler, options, ClientOptions::default())
-    }
-
-    pub(crate) fn connect_with<H: AutoHandler + ?Sized>(
-        name: &str,
-        handler: Arc<H>,
-        options: AutoOptions,
-        client: ClientOptions,
-    ) -> Result<Self> {
-        let interrupter = Interrupter::new()?;
-        let client = client.interrupter(interrupter.clone());
-        let dial = ClientDial::new(name, client, options.connect_timeout)?;
-        Ok(AutoClient { auto: Auto::start(Box::new(handler), options, interrupter, dial)? })
+        ClientOptions::default().connect_auto(name, handler, options)
     }
 
     auto_methods!("server");
+}
+
+impl ServerOptions {
+    /// Starts a server that works in the background, see [`AutoServer::start`]. An
+    /// [`interrupter`](Self::interrupter) of these options is not used: the server has one of its own.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_auto<H: AutoHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: Arc<H>,
+        options: AutoOptions,
+    ) -> Result<AutoServer> {
+        let interrupter = Interrupter::new()?;
+        let server = self.interrupter(interrupter.clone()).start(name)?;
+        let dial = ServerDial::new(server, options.wait_timeout);
+        Ok(AutoServer { auto: Auto::start(Box::new(handler), options, interrupter, dial)? })
+    }
+}
+
+impl ClientOptions {
+    /// Connects in the background, see [`AutoClient::connect`]. An [`interrupter`](Self::interrupter) of these options
+    /// is not used: the client has one of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_auto<H: AutoHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: Arc<H>,
+        options: AutoOptions,
+    ) -> Result<AutoClient> {
+        let interrupter = Interrupter::new()?;
+        let client = self.interrupter(interrupter.clone());
+        let dial = ClientDial::new(name, client, options.connect_timeout)?;
+        Ok(AutoClient { auto: Auto::start(Box::new(handler), options, interrupter, dial)? })
+    }
 }

@@ -1,8 +1,8 @@
 //! The worker: dials, hands over what comes, looks after the senders, and dials again.
 
-use super::{DisconnectReason, Shared};
+use super::core::Shared;
+use super::handler::DisconnectReason;
 use crate::channel::Side;
-use crate::client::SharedClient;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::naming::ChannelName;
@@ -85,8 +85,7 @@ impl Dial for ClientDial {
     }
 
     fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
-        let client = SharedClient::connect_with(&self.name, self.timeout, self.options.clone())?;
-        client.take().ok_or(ShmError::NotConnected)
+        self.options.clone().connect(&self.name, self.timeout)?.take().ok_or(ShmError::NotConnected)
     }
 
     // Dropping the halves is leaving.

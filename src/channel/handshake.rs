@@ -21,7 +21,6 @@ use super::{Channel, Peer};
 use crate::error::{Result, ShmError};
 use crate::layout::{Direction, SERVER_UP};
 use crate::options::ChannelEvent;
-use crate::session::Session;
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, Event, Waitable};
 use crate::waiting::{Deadline, Interrupt};
@@ -108,8 +107,9 @@ impl ExclusiveRings {
         ExclusiveRings(())
     }
 
-    /// The rings of the last session, if nothing of this process holds it any more. Gives it back otherwise.
-    pub(super) fn after(last: Arc<Session>) -> std::result::Result<Self, Arc<Session>> {
+    /// The rings of the last session, if nothing of this process holds it any more. Gives it back otherwise. `Session` is
+    /// what all halves of a session hold.
+    pub(super) fn after<Session>(last: Arc<Session>) -> std::result::Result<Self, Arc<Session>> {
         Arc::try_unwrap(last).map(|session| {
             drop(session);
             ExclusiveRings(())
@@ -192,7 +192,7 @@ pub(crate) fn leave(channel: &Channel, ready: ClientWord) {
 }
 
 /// How a request ended, other than with an error for good.
-pub(crate) enum Requested {
+pub(crate) enum Requested<Session> {
     Accepted(Session),
     /// The server left or died, or offers another channel by now. The client looks the name up again.
     ServerGone,
@@ -200,14 +200,21 @@ pub(crate) enum Requested {
     Taken,
 }
 
+/// What a client makes a session of, which it [leaves](leave) at the end.
+pub(crate) struct Accepted {
+    /// The session's word.
+    pub(crate) ready: ClientWord,
+    pub(crate) generation: u32,
+}
+
 /// The client asks until the server accepts it. The caller has found the server alive.
 pub(crate) fn request(
     channel: &Arc<Channel>,
-    peer: Peer,
+    peer: &Peer,
     own_pid: u32,
     deadline: Deadline,
     interrupt: &Interrupt,
-) -> Result<Requested> {
+) -> Result<Requested<Accepted>> {
     let mut pause = Pause::new();
     let is_for_one_client = channel.view.is_multi() || channel.view.turn().load(Ordering::Relaxed) != 0;
     loop {
@@ -237,7 +244,7 @@ pub(crate) fn request(
         if deadline.has_passed() {
             return Err(ShmError::AlreadyConnected);
         }
-        if wait(channel, &peer, None, deadline, Some(pause.next(deadline)), interrupt)? {
+        if wait(channel, peer, None, deadline, Some(pause.next(deadline)), interrupt)? {
             return Ok(Requested::ServerGone);
         }
     }
@@ -264,10 +271,10 @@ impl Drop for StandingRequest<'_> {
 /// Signals the request and waits for the answer.
 fn await_answer(
     request: StandingRequest<'_>,
-    peer: Peer,
+    peer: &Peer,
     deadline: Deadline,
     interrupt: &Interrupt,
-) -> Result<Requested> {
+) -> Result<Requested<Accepted>> {
     fail_point!("connect.hello");
     let channel = request.channel;
     if let Some(events) = &channel.events {
@@ -288,10 +295,9 @@ fn await_answer(
             fail_point!("connect.accepted");
             // Written before the word became ready, which was acquired.
             let generation = channel.view.control().generation.load(Ordering::Relaxed);
-            let session = Session::new(channel.clone(), ready, generation, peer, Event::local()?);
             // From here on leaving is the session's business.
             std::mem::forget(request);
-            return Ok(Requested::Accepted(session));
+            return Ok(Requested::Accepted(Accepted { ready, generation }));
         }
         if word == standing.in_state(ClientState::Idle) {
             // The server took this process for dead, which is one in another namespace, say; or a client overwrote the word.
@@ -308,7 +314,7 @@ fn await_answer(
         // The bound is a safety net where there is an event: a client that the server refused just now may still wait for
         // the same signal, and take it.
         let bound = Some(if acknowledge.is_none() { Pause::SHORTEST } else { Pause::LONGEST });
-        if wait(channel, &peer, acknowledge, deadline, bound, interrupt)? {
+        if wait(channel, peer, acknowledge, deadline, bound, interrupt)? {
             return Ok(Requested::ServerGone);
         }
     }

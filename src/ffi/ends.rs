@@ -262,7 +262,7 @@ impl Ends {
         *locked(&self.session) = Some(session.clone());
         // A thread that asked for the events meanwhile has found no session.
         if session.channel.is_exported() {
-            session.channel.export(Some(&session));
+            session.channel.export(Some(session.own_wake()));
         }
         *locked(&self.sender) = Some(sender);
         *locked(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, ends: Vec::new() });

@@ -7,6 +7,7 @@ use super::ends::*;
 use super::options::*;
 use super::*;
 use crate::channel::Channel;
+use crate::session::Session;
 
 /// Starts a server under a name. `callbacks` may be NULL; they are copied.
 ///
@@ -262,7 +263,9 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
         clear(out);
         let inside = enter(handle)?;
         let session = inside.0.session().ok();
-        let Some(handles) = inside.0.give(|channel| channel.export(session.as_deref()))? else {
+        let Some(handles) =
+            inside.0.give(|channel| channel.export(session.as_deref().map(Session::own_wake)))?
+        else {
             return Ok(false);
         };
         let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };

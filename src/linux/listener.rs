@@ -10,16 +10,19 @@
 //! has left too many unread. The last ones are for processes and users that have left none unread, so that one user cannot use
 //! up what there is, nor one process what its user has.
 
+use super::event::Event;
 use super::pairs::{self, Ends, PAIRS};
 use super::pending::{Caller, Pending, TURN};
+use super::process::Process;
+use super::section::Section;
+use super::system::{error, is_shortage, timespec, User};
 use super::wire::{
     address, bound, credentials, is_unread, label, peer_process, post, Credentials, Reason, BUSY,
 };
-use super::{error, is_shortage, Event, Process, Section, User};
-use crate::access::Access;
 use crate::error::{Result, ShmError};
+use crate::handles::EVENTS;
 use crate::naming::ChannelName;
-use crate::sys::{Clients, Unwatchable, EVENTS};
+use crate::sys::kinds::{Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{accept_with, listen, SocketAddrUnix, SocketFlags};
@@ -122,12 +125,12 @@ impl Limits {
 
 impl Listener {
     /// Takes a name, if no living server has it.
-    pub(crate) fn bind(name: &ChannelName, access: &Access, clients: Clients) -> Result<Self> {
-        let users = match access {
-            Access::Owner => Some(vec![]),
-            Access::Everyone => None,
-            Access::Users(users) => Some(users.iter().map(|user| user.0 .0).collect()),
-            Access::SecurityDescriptor(bytes) => {
+    pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, clients: Clients) -> Result<Self> {
+        let users = match audience {
+            Audience::Owner => Some(vec![]),
+            Audience::Everyone => None,
+            Audience::Users(users) => Some(users.iter().map(|user| user.0).collect()),
+            Audience::SecurityDescriptor(bytes) => {
                 return Err(ShmError::InvalidOption {
                     option: "security descriptor",
                     value: bytes.len() as u64,
@@ -364,7 +367,7 @@ impl Queue {
             .connections()
             .map(|connection| PollFd::new(connection, PollFlags::empty()))
             .collect();
-        let now = super::timespec(Duration::ZERO);
+        let now = timespec(Duration::ZERO);
         if descriptors.is_empty() || poll(&mut descriptors, Some(&now)).is_err() {
             return;
         }

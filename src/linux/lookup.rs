@@ -1,11 +1,14 @@
 //! How a client finds what stands behind a name.
 
+use super::event::Event;
 use super::pairs::{self, Ends, PAIRS};
+use super::section::Section;
+use super::system::{error, User};
+use super::wait::{wait_any, Waitable};
 use super::wire::{address, connected, credentials, decode, Reason, BUSY};
-use super::{error, Event, Section, User};
 use crate::error::{Result, ShmError};
+use crate::handles::EVENTS;
 use crate::naming::ChannelName;
-use crate::sys::{wait_any, Waitable, EVENTS};
 use rustix::io::Errno;
 use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::io::IoSliceMut;

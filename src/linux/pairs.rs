@@ -1,9 +1,11 @@
 //! A channel's events: pairs of sockets, each of which carries an event each way.
 
-use super::{error, Event, Home, Section};
+use super::event::Event;
+use super::fork::Home;
+use super::section::Section;
+use super::system::error;
 use crate::error::{Result, ShmError};
-use crate::events::{ClientEvents, ClientHandles};
-use crate::sys::EVENTS;
+use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};

@@ -19,7 +19,7 @@
 //! can't be watched, and is refused.
 
 use super::pairs::PAIRS;
-use super::{error, User};
+use super::system::{error, User};
 use crate::error::Result;
 use crate::naming::{ChannelName, Scope};
 use rustix::io::{ioctl_fionbio, Errno};

@@ -3,7 +3,6 @@
 use crate::auto::worker::Dial;
 use crate::auto::{Auto, AutoHandler, AutoOptions, ChannelKind, DisconnectReason};
 use crate::channel::Side;
-use crate::client::SharedClient;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::layout::{FIRST_SLOT, NO_SLOT};
@@ -117,47 +116,13 @@ impl MultiClient {
     /// - [`ShmError::NoFreeSlot`]: each slot has a client that is there; or none came free within `lobby_timeout`, of those
     ///   whose client has left.
     /// - [`ShmError::Interrupted`]: by the [`interrupter`](ClientOptions::interrupter) of the options.
-    /// - Else those of [`SharedClient::connect`].
+    /// - Else those of [`SharedClient::connect`](crate::SharedClient::connect).
     pub fn connect<H: MultiClientHandler + ?Sized>(
         name: &str,
         handler: Arc<H>,
         options: MultiClientOptions,
     ) -> Result<Self> {
-        Self::connect_with(name, handler, options, ClientOptions::default())
-    }
-
-    pub(crate) fn connect_with<H: MultiClientHandler + ?Sized>(
-        name: &str,
-        handler: Arc<H>,
-        options: MultiClientOptions,
-        client: ClientOptions,
-    ) -> Result<Self> {
-        // The worker's own; the caller's, if there is one, ends the attempt to connect.
-        let interrupter = Interrupter::new()?;
-        let mut client = client.into_own_interrupter(interrupter.clone());
-        client.multi = true;
-        let connecting = client.connect_interrupter.clone().unwrap_or_else(|| interrupter.clone());
-        let lobby = Deadline::after(Some(options.lobby_timeout));
-        let client = SharedClient::connect_with(name, options.lobby_timeout, client)?;
-        let halves = client.take().ok_or(ShmError::NotConnected)?;
-        fail_point!("claim.accepted");
-        let slot = await_slot(&halves.1.session, lobby, options.slot_timeout, &connecting)?;
-        fail_point!("claim.told");
-        let auto_options = AutoOptions {
-            wait_timeout: options.poll_timeout,
-            recv_batch: options.recv_batch,
-            // Nothing waits for another session: there's none.
-            max_send_queue: 0,
-            ..AutoOptions::default()
-        };
-        let connected = Arc::new(AtomicBool::new(true));
-        let (greeted, greeting) = mpsc::channel();
-        let adapter =
-            Adapter { handler, slot, connected: connected.clone(), greeted: Mutex::new(Some(greeted)) };
-        let auto = Auto::start(Box::new(adapter), auto_options, interrupter, Once(Some(halves)))?;
-        // Ends when the handler's `on_connect` has returned, in whichever way.
-        let _ = greeting.recv();
-        Ok(MultiClient { auto, slot, connected })
+        ClientOptions::default().connect_multi(name, handler, options)
     }
 
     /// Sends a message to the server, from any thread. Never waits: a full queue evicts its oldest messages.
@@ -221,6 +186,47 @@ impl MultiClient {
     /// - [`ShmError::Forked`].
     pub fn stop_timeout(&self, timeout: Duration) -> Result<()> {
         self.auto.stop_timeout(timeout)
+    }
+}
+
+impl ClientOptions {
+    /// Connects to a server for many clients, see [`MultiClient::connect`]. An [`interrupter`](Self::interrupter) of
+    /// these options ends the attempt to connect; the client itself has one of its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn connect_multi<H: MultiClientHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: Arc<H>,
+        options: MultiClientOptions,
+    ) -> Result<MultiClient> {
+        // The worker's own; the caller's, if there is one, ends the attempt to connect.
+        let interrupter = Interrupter::new()?;
+        let mut client = self.into_own_interrupter(interrupter.clone());
+        client.multi = true;
+        let connecting = client.connect_interrupter.clone().unwrap_or_else(|| interrupter.clone());
+        let lobby = Deadline::after(Some(options.lobby_timeout));
+        let client = client.connect(name, options.lobby_timeout)?;
+        let halves = client.take().ok_or(ShmError::NotConnected)?;
+        fail_point!("claim.accepted");
+        let slot = await_slot(&halves.1.session, lobby, options.slot_timeout, &connecting)?;
+        fail_point!("claim.told");
+        let auto_options = AutoOptions {
+            wait_timeout: options.poll_timeout,
+            recv_batch: options.recv_batch,
+            // Nothing waits for another session: there's none.
+            max_send_queue: 0,
+            ..AutoOptions::default()
+        };
+        let connected = Arc::new(AtomicBool::new(true));
+        let (greeted, greeting) = mpsc::channel();
+        let adapter =
+            Adapter { handler, slot, connected: connected.clone(), greeted: Mutex::new(Some(greeted)) };
+        let auto = Auto::start(Box::new(adapter), auto_options, interrupter, Once(Some(halves)))?;
+        // Ends when the handler's `on_connect` has returned, in whichever way.
+        let _ = greeting.recv();
+        Ok(MultiClient { auto, slot, connected })
     }
 }
 

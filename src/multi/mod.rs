@@ -15,114 +15,16 @@
 //! asleep in one kernel wait for all of its clients.
 
 mod client;
+mod core;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
+mod handler;
+mod inbox;
 mod server;
 mod slots;
 mod worker;
 
 pub use client::{MultiClient, MultiClientHandler, MultiClientOptions};
+pub use handler::{MultiHandler, MultiOptions};
 pub use server::MultiServer;
 pub use slots::ClientId;
-
-use crate::auto::DisconnectReason;
-use crate::error::ShmError;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// What a multi-client server tells. No lock is held meanwhile: a handler may send, kick, and stop the server. A call
-/// that panics is caught and reported to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
-///
-/// The calls for one client come one after the other; those for several come from several threads.
-/// `on_client_connect` is called by the thread that accepts: what takes long there delays others' connecting. The rest
-/// is called by the worker of the client's slot: what takes long there delays the messages, and the leaving, of those
-/// that share it (see [`MultiOptions::clients_per_worker`]).
-pub trait MultiHandler: Send + Sync + 'static {
-    /// A client has come, and has this slot. Comes before its first message; messages to it can be sent from now on.
-    fn on_client_connect(&self, client_id: u32) {
-        let _ = client_id;
-    }
-
-    /// A client has gone. Comes once, after its last message; when it returns, its slot is free for another.
-    fn on_client_disconnect(&self, client_id: u32) {
-        let _ = client_id;
-    }
-
-    /// As [`on_client_disconnect`](Self::on_client_disconnect), with the reason. Calls that one unless it is written.
-    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
-        let _ = reason;
-        self.on_client_disconnect(client_id);
-    }
-
-    /// A message came. The slice is lent for the call.
-    fn on_message(&self, client_id: u32, data: &[u8]) {
-        let _ = (client_id, data);
-    }
-
-    /// A client evicted so many of its messages before they could be received.
-    fn on_overflow(&self, client_id: u32, count: u32) {
-        let _ = (client_id, count);
-    }
-
-    /// Something went wrong that no caller was told, with one client or with none.
-    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
-        let _ = (client_id, error);
-    }
-}
-
-impl<H: MultiHandler + ?Sized> MultiHandler for Arc<H> {
-    fn on_client_connect(&self, client_id: u32) {
-        (**self).on_client_connect(client_id);
-    }
-    fn on_client_disconnect(&self, client_id: u32) {
-        (**self).on_client_disconnect(client_id);
-    }
-    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
-        (**self).on_client_disconnect_because(client_id, reason);
-    }
-    fn on_message(&self, client_id: u32, data: &[u8]) {
-        (**self).on_message(client_id, data);
-    }
-    fn on_overflow(&self, client_id: u32, count: u32) {
-        (**self).on_overflow(client_id, count);
-    }
-    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
-        (**self).on_error(client_id, error);
-    }
-}
-
-/// Clients of one worker at most: with two handles for each, and the worker's own, they fit into one kernel wait, which
-/// Windows limits to 64.
-pub(crate) const MOST_CLIENTS_PER_WORKER: u32 = 30;
-
-/// How a multi-client server behaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MultiOptions {
-    /// Slots: 20 unless changed. Each client's channel is made when it comes; one more stands ready.
-    pub max_clients: u32,
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the
-    /// default, means no bound: nothing polls then.
-    pub poll_timeout: Duration,
-    /// Messages of one client that are handed over before its worker looks at the next: 64. Zero counts as 1.
-    pub recv_batch: usize,
-    /// Slots that share a worker thread: 30, which is the most; 1 gives each client its own. Slot `n` belongs to
-    /// worker `n / clients_per_worker`, which is started with its first client. Zero counts as 1.
-    pub clients_per_worker: u32,
-}
-
-impl Default for MultiOptions {
-    fn default() -> Self {
-        MultiOptions {
-            max_clients: 20,
-            poll_timeout: Duration::ZERO,
-            recv_batch: 64,
-            clients_per_worker: MOST_CLIENTS_PER_WORKER,
-        }
-    }
-}
-
-impl MultiOptions {
-    fn slots_per_worker(&self) -> u32 {
-        self.clients_per_worker.clamp(1, MOST_CLIENTS_PER_WORKER)
-    }
-}

@@ -1,9 +1,11 @@
 //! The server: its slots, and the thread that accepts.
 
+use super::core::Core;
+use super::handler::{MultiHandler, MultiOptions};
+use super::inbox::{Inbox, Member};
 use super::slots::{ClientId, Slots};
-use super::worker::{self, Member, Worker};
-use super::{MultiHandler, MultiOptions};
-use crate::auto::{guarded, worker::bound, DisconnectReason};
+use super::worker;
+use crate::auto::{worker::bound, DisconnectReason};
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf, WriteOutcome};
@@ -13,7 +15,7 @@ use crate::options::ServerOptions;
 use crate::server::SharedServer;
 use crate::session::Session;
 use crate::sys::{self, Waitable};
-use crate::threads::{Threads, Waited};
+use crate::threads::Waited;
 use crate::waiting::{Deadline, Interrupter};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,81 +31,10 @@ const MOST_WAITING: usize = 32;
 /// How often the acceptor looks at clients that wait for a slot: they may have given up.
 const WAITING_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the threads of a server share.
-pub(super) struct Core {
-    handler: Box<dyn MultiHandler>,
-    pub(super) options: MultiOptions,
-    name: ChannelName,
-    slots: Slots,
-    workers: Vec<Arc<Worker>>,
-    /// Ends the waits of the thread of this name, which resets it and looks at what was changed before.
-    acceptor: Interrupter,
-    stopping: AtomicBool,
-    /// Stopped by the handler: nothing more is handed over.
-    stopped_by_handler: AtomicBool,
-    pub(super) threads: Arc<Threads>,
-    home: sys::Home,
-}
-
 /// A client that was accepted and has no slot yet.
 type Accepted = (SendHalf, ReceiveHalf);
 
 impl Core {
-    /// Calls the handler. What it panics with is reported to it; a panic in that call is ignored.
-    pub(super) fn call(&self, client: Option<u32>, call: impl FnOnce(&dyn MultiHandler)) {
-        let handler = &*self.handler;
-        if let Err(error) = guarded(|| call(handler)) {
-            let _ = guarded(|| handler.on_error(client, error));
-        }
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
-    }
-
-    pub(super) fn is_stopped_by_handler(&self) -> bool {
-        self.stopped_by_handler.load(Ordering::Acquire)
-    }
-
-    fn check_process(&self) -> Result<()> {
-        if self.home.is_here() {
-            Ok(())
-        } else {
-            Err(ShmError::Forked)
-        }
-    }
-
-    fn worker(&self, slot: u32) -> &Arc<Worker> {
-        &self.workers[(slot / self.options.slots_per_worker()) as usize]
-    }
-
-    fn send<T>(&self, client: ClientId, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Result<T> {
-        self.check_process()?;
-        let outcome = self.slots.with(client, |held| send(&mut held.sender))?;
-        if matches!(outcome, Err(ShmError::Corrupted)) {
-            // Found here, and the worker may sleep.
-            self.worker(client.slot()).attention.interrupt();
-        }
-        outcome
-    }
-
-    /// A client is gone: its slot comes free when the handler has been called.
-    pub(super) fn retire(&self, member: Member, reason: &DisconnectReason) {
-        let slot = member.slot;
-        let held = self.slots.vacate(slot);
-        let kicked = held.as_ref().is_some_and(|held| held.kicked);
-        let reason = if kicked { &DisconnectReason::Kicked } else { reason };
-        member.half.session.disconnect();
-        // The last use of the channel.
-        drop((held, member));
-        self.call(Some(slot), |handler| handler.on_client_disconnect_because(slot, reason));
-        self.slots.free(slot);
-        // A client may wait for it.
-        self.acceptor.interrupt();
-    }
-
-    // ------------------------------------------------------------------------------------------- the thread that accepts
-
     fn accept(self: &Arc<Self>, mut server: SharedServer) {
         let mut waiting = VecDeque::new();
         loop {
@@ -182,7 +113,7 @@ impl Core {
         drop(session);
         let worker = self.worker(slot);
         worker.hand(Member::new(slot, half));
-        if let Err(error) = worker.start(self) {
+        if let Err(error) = worker::start(worker, self) {
             self.call(Some(slot), |handler| handler.on_error(Some(slot), error.clone()));
             for member in worker.members() {
                 self.retire(member, &DisconnectReason::Failed(error.clone()));
@@ -193,14 +124,6 @@ impl Core {
             for member in worker.members() {
                 worker::finish(self, member);
             }
-        }
-    }
-
-    fn request_stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.acceptor.interrupt();
-        for worker in &self.workers {
-            worker.attention.interrupt();
         }
     }
 }
@@ -261,41 +184,7 @@ impl MultiServer {
         handler: Arc<H>,
         options: MultiOptions,
     ) -> Result<Self> {
-        Self::start_with(name, handler, options, ServerOptions::default())
-    }
-
-    pub(crate) fn start_with<H: MultiHandler + ?Sized>(
-        name: &str,
-        handler: Arc<H>,
-        options: MultiOptions,
-        channel_options: ServerOptions,
-    ) -> Result<Self> {
-        let name = ChannelName::parse(name)?;
-        let slots = options.max_clients;
-        if slots == 0 {
-            let reason = "a server has at least one slot".to_owned();
-            return Err(ShmError::InvalidOption { option: "max_clients", value: 0, reason });
-        }
-        // The channels' own calls never wait, so that one flag that is never set serves them all.
-        let channel_options = channel_options.interrupter(Interrupter::new()?);
-        let server = SharedServer::start_many(&name, channel_options)?;
-        let workers = slots.div_ceil(options.slots_per_worker());
-        let workers = (0..workers).map(|_| Worker::new().map(Arc::new)).collect::<Result<_>>()?;
-        let core = Arc::new(Core {
-            handler: Box::new(handler),
-            options,
-            name,
-            slots: Slots::new(slots),
-            workers,
-            acceptor: Interrupter::new()?,
-            stopping: AtomicBool::new(false),
-            stopped_by_handler: AtomicBool::new(false),
-            threads: Arc::default(),
-            home: sys::Home::here()?,
-        });
-        let acceptor = core.clone();
-        core.threads.spawn("xshm-accept", move || acceptor.accept(server))?;
-        Ok(MultiServer { core })
+        ServerOptions::default().start_multi(name, handler, options)
     }
 
     /// Sends a message to a client, from any thread. Never waits: a full queue evicts its oldest messages.
@@ -475,6 +364,47 @@ impl MultiServer {
         }
         self.core.request_stop();
         self.core.threads.wait(Deadline::after(timeout))
+    }
+}
+
+impl ServerOptions {
+    /// Starts a server for many clients, see [`MultiServer::start`]; these are the options of each client's channel. An
+    /// [`interrupter`](Self::interrupter) is not used.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_multi<H: MultiHandler + ?Sized>(
+        self,
+        name: &str,
+        handler: Arc<H>,
+        options: MultiOptions,
+    ) -> Result<MultiServer> {
+        let name = ChannelName::parse(name)?;
+        let slots = options.max_clients;
+        if slots == 0 {
+            let reason = "a server has at least one slot".to_owned();
+            return Err(ShmError::InvalidOption { option: "max_clients", value: 0, reason });
+        }
+        // The channels' own calls never wait, so that one flag that is never set serves them all.
+        let channel_options = self.interrupter(Interrupter::new()?);
+        let server = SharedServer::start_many(&name, channel_options)?;
+        let workers = slots.div_ceil(options.slots_per_worker());
+        let workers = (0..workers).map(|_| Inbox::new().map(Arc::new)).collect::<Result<_>>()?;
+        let core = Arc::new(Core {
+            handler: Box::new(handler),
+            options,
+            name,
+            slots: Slots::new(slots),
+            workers,
+            acceptor: Interrupter::new()?,
+            stopping: AtomicBool::new(false),
+            stopped_by_handler: AtomicBool::new(false),
+            threads: Arc::default(),
+            home: sys::Home::here()?,
+        });
+        let acceptor = core.clone();
+        core.threads.spawn("xshm-accept", move || acceptor.accept(server))?;
+        Ok(MultiServer { core })
     }
 }
 

@@ -1,14 +1,14 @@
 //! A worker: hands over the messages of up to 30 clients, asleep in one kernel wait for all of them.
 
-use super::server::Core;
+use super::core::Core;
+use super::inbox::{Inbox, Member};
 use crate::auto::{worker::bound, DisconnectReason};
 use crate::error::{Result, ShmError};
-use crate::halves::ReceiveHalf;
 use crate::sync::spin_loop;
 use crate::sys::{self, Waitable};
-use crate::waiting::{Deadline, Interrupter};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::waiting::Deadline;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
@@ -21,25 +21,7 @@ const SPINS: u32 = 64;
 /// A worker that doesn't come to sleep looks this often after clients that seem quiet.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 
-/// A client, as its worker has it.
-pub(super) struct Member {
-    pub(super) slot: u32,
-    pub(super) half: ReceiveHalf,
-    /// The client will signal its next message.
-    armed: bool,
-    /// It has signalled something. Only an attempt to receive shows what it is: a client that evicts moves on from the
-    /// place that we look at.
-    signalled: bool,
-    told_lost: u64,
-    /// Messages that were queued when the session was found over: a client that goes on writing has no part in it any more.
-    left: Option<usize>,
-}
-
 impl Member {
-    pub(super) fn new(slot: u32, half: ReceiveHalf) -> Self {
-        Member { slot, half, armed: false, signalled: true, told_lost: 0, left: None }
-    }
-
     /// Whether there's something to do for this client.
     fn is_ready(&self) -> bool {
         self.signalled || self.half.consumer.looks_ready() || self.half.session.check().is_err()
@@ -60,7 +42,7 @@ impl Member {
                 }
             }
             let received = self.half.try_receive(buffer);
-            self.tell_lost(core);
+            self.report_lost(core);
             if core.is_stopped_by_handler() {
                 break;
             }
@@ -79,50 +61,30 @@ impl Member {
         self.signalled = true;
     }
 
-    fn tell_lost(&mut self, core: &Core) {
+    fn report_lost(&mut self, core: &Core) {
         let lost = self.half.consumer.lost();
-        if lost > self.told_lost {
-            let count = u32::try_from(lost - self.told_lost).unwrap_or(u32::MAX);
-            self.told_lost = lost;
+        if lost > self.reported_lost {
+            let count = u32::try_from(lost - self.reported_lost).unwrap_or(u32::MAX);
+            self.reported_lost = lost;
             core.call(Some(self.slot), |handler| handler.on_overflow(self.slot, count));
         }
     }
 }
 
-pub(super) struct Worker {
-    pub(super) attention: Interrupter,
-    /// Clients that the worker doesn't have yet.
-    inbox: Mutex<Vec<Member>>,
-    /// Whether the thread was started.
-    started: AtomicBool,
+/// Starts the thread of a worker, if it doesn't run. Only the thread that accepts does this.
+pub(super) fn start(inbox: &Arc<Inbox>, core: &Arc<Core>) -> Result<()> {
+    if !inbox.started.load(Ordering::Relaxed) {
+        let (worker, shared) = (Worker(inbox.clone()), core.clone());
+        core.threads.spawn("xshm-multi", move || worker.run(&shared))?;
+        inbox.started.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
+/// The thread that serves the clients of an inbox.
+struct Worker(Arc<Inbox>);
+
 impl Worker {
-    pub(super) fn new() -> Result<Self> {
-        let attention = Interrupter::new()?;
-        Ok(Worker { attention, inbox: Mutex::default(), started: AtomicBool::new(false) })
-    }
-
-    pub(super) fn hand(&self, member: Member) {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(member);
-        self.attention.interrupt();
-    }
-
-    /// The clients that the worker doesn't have yet.
-    pub(super) fn members(&self) -> Vec<Member> {
-        std::mem::take(&mut self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Starts the thread, if it doesn't run. Only the thread that accepts does this.
-    pub(super) fn start(self: &Arc<Self>, core: &Arc<Core>) -> Result<()> {
-        if !self.started.load(Ordering::Relaxed) {
-            let (worker, shared) = (self.clone(), core.clone());
-            core.threads.spawn("xshm-multi", move || worker.run(&shared))?;
-            self.started.store(true, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
     fn run(&self, core: &Core) {
         let mut members: Vec<Member> = Vec::new();
         let mut buffer = Vec::new();
@@ -130,8 +92,8 @@ impl Worker {
         let mut first = 0;
         let mut looked_after = Instant::now();
         loop {
-            self.attention.reset();
-            members.extend(self.members());
+            self.0.attention.reset();
+            members.extend(self.0.members());
             if core.is_stopping() {
                 break;
             }
@@ -166,7 +128,7 @@ impl Worker {
             }
         }
         // Who was handed over meanwhile: from now on the thread that accepts sees that it must finish them itself.
-        members.extend(self.members());
+        members.extend(self.0.members());
         for member in members {
             finish(core, member);
         }
@@ -183,7 +145,7 @@ impl Worker {
         let end = Deadline::after(Some(budget));
         let polite = Deadline::after(Some(SPIN_YIELD_AFTER));
         while !end.has_passed() {
-            if self.attention.is_interrupted() || Instant::now() >= look_after {
+            if self.0.attention.is_interrupted() || Instant::now() >= look_after {
                 return true;
             }
             if polite.has_passed() {
@@ -207,7 +169,7 @@ impl Worker {
     fn sleep(&self, core: &Core, members: &mut [Member], first: usize) -> Result<()> {
         let mut objects = Vec::with_capacity(1 + 2 * members.len());
         let mut whose = Vec::with_capacity(1 + 2 * members.len());
-        objects.push(Waitable::Event(self.attention.0.event()));
+        objects.push(Waitable::Event(self.0.attention.0.event()));
         whose.push(None);
         let mut time = bound(core.options.poll_timeout);
         // Ends first: where several are signalled, the wait reports the first, and a busy client must not hide another's end.

@@ -2,9 +2,8 @@
 
 use super::{Event, Section};
 use crate::error::Result;
-use crate::events::{ClientEvents, ClientHandles};
-use crate::sys::ntapi::*;
-use crate::sys::EVENTS;
+use crate::handles::{ClientEvents, ClientHandles, EVENTS};
+use crate::ntapi::*;
 use std::sync::{Mutex, PoisonError};
 
 /// What a client does with each event, and no more: it waits for some, sets others, and both with the last.

@@ -1,6 +1,9 @@
 //! Contract line 30: a panic becomes a code, and doesn't unwind into C.
 
-use super::*;
+use crate::ffi::shm_error_t::*;
+use crate::ffi::*;
+use std::ffi::{c_char, CStr};
+use std::time::Duration;
 
 /// What shm_last_error and shm_last_error_message say on this thread.
 fn last() -> (shm_error_t, String) {
@@ -113,10 +116,10 @@ fn line_30_every_function_is_guarded() {
     const FIXED: [&str; 4] = ["shm_last_error", "shm_last_error_message", "shm_error_string", "xshm_version"];
     let sources = [
         include_str!("../ffi.rs"),
-        include_str!("bulk.rs"),
-        include_str!("client.rs"),
-        include_str!("options.rs"),
-        include_str!("server.rs"),
+        include_str!("../ffi/bulk.rs"),
+        include_str!("../ffi/client.rs"),
+        include_str!("../ffi/options.rs"),
+        include_str!("../ffi/server.rs"),
         include_str!("../auto/ffi.rs"),
         include_str!("../multi/ffi.rs"),
     ];

@@ -1,6 +1,6 @@
 //! What happens when a process dies. On the platform of `model.rs` one does when a test says so; under Miri.
 
-use super::{become_process, Process, UNWATCHABLE};
+use super::one_process::{become_process, Process, UNWATCHABLE};
 use crate::{ChannelEvent, ClientOptions, ServerOptions, SharedClient, ShmError};
 use std::sync::{Arc, Mutex};
 use std::thread;

@@ -25,6 +25,6 @@ pub(crate) fn reach(name: &'static str) {
 macro_rules! fail_point {
     ($name:literal) => {
         #[cfg(xshm_failpoints)]
-        crate::failpoints::reach($name);
+        crate::verify::failpoints::reach($name);
     };
 }

@@ -5,11 +5,10 @@
 //! nothing is signalled, and the model's clock goes on by that time: both outcomes of such a wait are explored, since
 //! the signal may come before or after.
 
-use super::{Clients, Unwatchable, Waitable, EVENTS};
-use crate::access::Access;
 use crate::error::{Result, ShmError};
-use crate::events::{ClientEvents, ClientHandles};
+use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::naming::ChannelName;
+use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +21,9 @@ use std::time::Duration;
 use loom::sync::{Condvar, Mutex};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex};
+
+/// What can be waited for.
+pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
 /// A user, by number. Everybody is user 0.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -406,7 +408,11 @@ pub(crate) struct Offer(Named);
 pub(crate) struct Listener(String);
 
 impl Listener {
-    pub(crate) fn bind(name: &ChannelName, _access: &Access, _clients: Clients) -> Result<Self> {
+    pub(crate) fn bind(
+        name: &ChannelName,
+        _audience: &Audience<'_, User>,
+        _clients: Clients,
+    ) -> Result<Self> {
         let mut names = names();
         if names.contains_key(name.base()) {
             return Err(ShmError::AlreadyExists { name: name.given().to_owned() });
@@ -505,7 +511,3 @@ impl EventOpener {
         Ok(None)
     }
 }
-
-#[cfg(all(test, not(loom)))]
-#[path = "model_tests.rs"]
-mod tests;

@@ -6,6 +6,7 @@
 //! Frames are multiples of one word here, so that any old payload word may lie where a header is expected, which is
 //! the worst case; with `--cfg xshm_full_frames` they are the true 64 bytes. Payloads look like headers.
 
+use super::test_ring::TestRing;
 use crate::bytes::{Several, WORD};
 use crate::channel::handshake::{ClientState, ClientWord, Requested};
 use crate::channel::lifecycle::{Design, Lifecycle};
@@ -13,14 +14,14 @@ use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::Endpoint;
 use crate::error::ShmError;
 use crate::events::Events;
+use crate::handles::EVENTS;
 use crate::layout::{first_position, frame_size, Direction, FrameHeader, FLAG_EVENTS, FRAME_ALIGN};
 use crate::options::{ServerOptions, Tuning};
 use crate::ring::{Consumer, Pop, Producer};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Clients, Event, Process, Section, Waitable, EVENTS};
-use crate::testing::TestRing;
+use crate::sys::{self, Clients, Event, Process, Section, Waitable};
 use crate::waiting::{Deadline, Interrupt, Interrupter};
 use crate::{ClientOptions, SharedClient, SharedServer};
 use loom::cell::UnsafeCell;
@@ -784,7 +785,7 @@ fn a_native_waiter_is_told_of_everything() {
         let (server, client, events) = Line::connected(2);
         let sender = sending(server, 1);
         let session = client.session().unwrap();
-        session.channel.export(Some(session)).unwrap();
+        session.channel.export(Some(session.own_wake())).unwrap();
         let data = &events[Direction::ServerToClient as usize];
         let mut buffer = Vec::new();
         // It sets no bit and waits first.
@@ -1041,7 +1042,7 @@ fn what_an_auto_endpoint_has_queued_all_leaves() {
     check_waits("auto queue", Some(2), || {
         let (server, mut client, _) = Line::connected(1);
         let (sender, receiver) = client.take().unwrap();
-        let queue = crate::auto::models::Queue::new();
+        let queue = super::auto_queue::Queue::new();
         let count = 2;
         (0..count).for_each(|number| queue.send(&message(number, SMALL)));
         let worker = thread::spawn(move || {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::constants::MIN_MESSAGE_SIZE;
 use crate::layout::{longest_message, FrameHeader, FRAME_ALIGN};
-use crate::testing::TestRing;
+use crate::verify::test_ring::TestRing;
 use std::thread;
 
 /// Less of everything where every memory access is interpreted.
@@ -569,5 +569,4 @@ fn a_sender_that_waits_for_room_loses_nothing() {
     assert_eq!((pop(&mut consumer), consumer.lost()), (None, 0));
 }
 
-#[path = "ring_batch_tests.rs"]
-mod batches;
+mod ring_batch_tests;

@@ -1,7 +1,8 @@
 //! What the models need of an auto endpoint: its queue, and its worker's way to wait for room.
 
-use super::link::Room;
-use super::{AutoHandler, AutoOptions, Shared};
+use crate::auto::core::Shared;
+use crate::auto::sending::Room;
+use crate::auto::{AutoHandler, AutoOptions};
 use crate::channel::Side;
 use crate::halves::SendHalf;
 use crate::session::Wish;

@@ -1,0 +1,64 @@
+//! Other processes, known by descriptors.
+
+use super::system::{error, is_shortage, User};
+use crate::sys::kinds::Unwatchable;
+use rustix::event::{poll, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{pidfd_open, Pid, PidfdFlags};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+/// Another process, known to be the one that had this id when it was opened.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pidfd: Arc<OwnedFd>,
+    user: Option<User>,
+}
+
+impl Process {
+    pub(crate) fn open(pid: u32) -> std::result::Result<Self, Unwatchable> {
+        let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Unwatchable::Gone)?;
+        let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH | Errno::INVAL) => return Err(Unwatchable::Gone),
+            Err(errno) if is_shortage(errno) => {
+                return Err(Unwatchable::Failed(error(errno, "watching a process")))
+            }
+            Err(_) => return Err(Unwatchable::Denied),
+        };
+        let user = rustix::fs::stat(format!("/proc/{pid}")).ok().map(|stat| User(stat.st_uid));
+        let process = Process { pidfd: Arc::new(pidfd), user };
+        if process.has_ended() {
+            return Err(Unwatchable::Gone);
+        }
+        Ok(process)
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut [self.pollable()], Some(&now)), Ok(1))
+    }
+
+    pub(crate) fn user(&self) -> Option<User> {
+        self.user.clone()
+    }
+
+    /// What a wait for its end polls.
+    pub(super) fn pollable(&self) -> PollFd<'_> {
+        PollFd::new(&self.pidfd, PollFlags::IN)
+    }
+
+    /// What becomes readable when it has ended.
+    pub(crate) fn as_raw(&self) -> isize {
+        self.pidfd.as_raw_fd() as isize
+    }
+
+    pub(super) fn of_user(self, user: User) -> Self {
+        Process { user: Some(user), ..self }
+    }
+
+    /// The process at the other end of a socket, by a descriptor of it.
+    pub(super) fn of_peer(pidfd: OwnedFd, user: User) -> Self {
+        Process { pidfd: Arc::new(pidfd), user: Some(user) }
+    }
+}

@@ -1,0 +1,118 @@
+//! Sections and their mappings.
+
+use super::system::{error, User};
+use crate::error::{Result, ShmError};
+use rustix::fs::{
+    fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create, MemfdFlags, SealFlags,
+};
+use rustix::io::{fcntl_dupfd_cloexec, Errno};
+use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+
+/// A section: a memfd.
+pub(crate) struct Section {
+    pub(super) file: OwnedFd,
+    size: usize,
+}
+
+/// `TMPFS_MAGIC`: what a memfd of ordinary pages is on.
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
+/// What a section must be sealed against, so that nobody can take back a page that others have mapped.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+impl Section {
+    /// A section that nobody can find.
+    pub(crate) fn create(size: usize) -> Result<Self> {
+        Self::named("xshm", size)
+    }
+
+    /// The name shows in `/proc` alone.
+    pub(super) fn named(name: &str, size: usize) -> Result<Self> {
+        let context = "creating a section";
+        let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(|errno| error(errno, context))?;
+        ftruncate(&file, size as u64).map_err(|errno| error(errno, context))?;
+        fcntl_add_seals(&file, SEALS).map_err(|errno| error(errno, context))?;
+        Ok(Section { file, size })
+    }
+
+    /// Checks a descriptor that came from somebody else.
+    pub(super) fn from_file(file: OwnedFd) -> Result<Self> {
+        // Of huge pages the kernel may not have enough when one is touched, seals or not.
+        let kind = fstatfs(&file).map_err(|errno| error(errno, "asking what the section is made of"))?.f_type;
+        if kind as u64 != TMPFS_MAGIC {
+            let (found, expected) = (kind as u64, TMPFS_MAGIC);
+            return Err(ShmError::Incompatible { what: "section memory", found, expected });
+        }
+        // Only what is memory has seals at all.
+        let seals = fcntl_get_seals(&file).map_err(|errno| error(errno, "asking for the section's seals"))?;
+        if !seals.contains(SealFlags::SHRINK) {
+            let (found, expected) = (u64::from(seals.bits()), u64::from(SEALS.bits()));
+            return Err(ShmError::Incompatible { what: "section seals", found, expected });
+        }
+        let stat = fstat(&file).map_err(|errno| error(errno, "asking for the section's size"))?;
+        Ok(Section { file, size: usize::try_from(stat.st_size).unwrap_or(0) })
+    }
+
+    /// A second descriptor of a section, made from one of this process.
+    pub(crate) fn duplicate(raw: isize) -> Result<Self> {
+        let context = "duplicating the section's descriptor";
+        let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;
+        // SAFETY: the kernel checks the number, whatever it is; nothing but the duplicate is kept.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
+        let file = fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| error(errno, context))?;
+        Self::from_file(file)
+    }
+
+    pub(crate) fn as_raw(&self) -> isize {
+        self.file.as_raw_fd() as isize
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Who created it.
+    pub(crate) fn owner(&self) -> Option<User> {
+        fstat(&self.file).ok().map(|stat| User(stat.st_uid))
+    }
+}
+
+/// A section in this process's memory, unmapped when dropped.
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: memory is the whole process's; what threads may do with it is the business of whoever reads and writes it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; the mapping itself never changes.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps all of a section. Its seals keep its pages there.
+    pub(crate) fn map(section: &Section) -> Result<Self> {
+        let context = "mapping the section";
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping, where the kernel likes, changes no memory in use.
+        let base = unsafe {
+            mmap(ptr::null_mut(), section.size, protection, MapFlags::SHARED, &section.file, 0)
+                .map_err(|errno| error(errno, context))?
+        };
+        let base = NonNull::new(base.cast()).ok_or(ShmError::HandshakeFailed)?;
+        Ok(Mapping { base, size: section.size })
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and whoever used it is gone, since they lent from `self`. It can't fail.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.size) };
+    }
+}

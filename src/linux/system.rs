@@ -1,0 +1,63 @@
+//! Users, errors and the clock of the system.
+
+use crate::error::{Result, ShmError};
+use rustix::event::Timespec;
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use rustix::time::{clock_gettime, ClockId};
+use std::fmt;
+use std::time::Duration;
+
+/// A user, by number.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct User(pub(super) u32);
+
+impl User {
+    pub(crate) fn current() -> Result<Self> {
+        Ok(User(geteuid().as_raw()))
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(User)
+    }
+
+    /// Whether a server of this user is trusted by default: our own, and root's.
+    pub(crate) fn is_trusted_server(&self) -> Result<bool> {
+        Ok(self.0 == 0 || *self == User::current()?)
+    }
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+pub(super) fn error(errno: Errno, context: &'static str) -> ShmError {
+    ShmError::SystemError { code: errno.raw_os_error(), context }
+}
+
+/// Whether it is this process, or the system, that lacks something: the peer is not at fault.
+pub(super) fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::TOOMANYREFS)
+}
+
+/// An error of std's.
+pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
+    ShmError::SystemError { code: error.raw_os_error().unwrap_or(0), context }
+}
+
+pub(crate) fn process_id() -> u32 {
+    std::process::id()
+}
+
+pub(crate) fn coarse_millis() -> u32 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    (now.tv_sec as u32).wrapping_mul(1000).wrapping_add(now.tv_nsec as u32 / 1_000_000)
+}
+
+/// A time as the kernel wants it.
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    let tv_sec = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    Timespec { tv_sec, tv_nsec: duration.subsec_nanos().into() }
+}

@@ -1,0 +1,22 @@
+//! What shows that the rest works: models, the platform within one process, tests of parts that no program can reach, and
+//! the hooks of fuzzers and failpoints. None of it is in a program's build.
+
+#[macro_use]
+pub(crate) mod failpoints;
+
+#[cfg(all(test, loom))]
+mod auto_queue;
+#[cfg(all(test, feature = "c-api", not(loom)))]
+mod catch_panic_tests;
+#[cfg(all(test, not(loom)))]
+mod endpoint_tests;
+#[cfg(fuzzing)]
+pub mod hostile;
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(any(loom, miri))]
+pub(crate) mod one_process;
+#[cfg(all(test, any(loom, miri), not(loom)))]
+mod one_process_tests;
+#[cfg(test)]
+pub(crate) mod test_ring;

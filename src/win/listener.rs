@@ -1,0 +1,170 @@
+//! The server's side of a name.
+
+use super::names::{
+    admission_path, creation_error, directory, event_path, link_path, offer_path, section_path,
+};
+use super::{create_event, create_section, security, ClientEnd, Event, Process, Section, User};
+use super::{EVENT_ACCESS, SECTION_ACCESS};
+use crate::error::Result;
+use crate::handles::EVENTS;
+use crate::naming::ChannelName;
+use crate::ntapi::*;
+use crate::sys::kinds::{Audience, Clients, Unwatchable};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a server makes for a fresh channel that nobody can find yet.
+pub(crate) struct Prepared {
+    pub(crate) section: Section,
+    pub(crate) events: [Event; EVENTS],
+    pub(crate) instance: u64,
+    pub(crate) client_end: ClientEnd,
+    pub(crate) offer: Offer,
+}
+
+/// The last step for a channel: the name leads to it.
+pub(crate) struct Offer {
+    instance: u64,
+}
+
+/// The owner of a name, until dropped or until the process ends.
+pub(crate) struct Listener {
+    name: ChannelName,
+    directory: String,
+    section_security: Vec<u8>,
+    event_security: Vec<u8>,
+    /// The number in the names of the second link and of the admission event.
+    number: u64,
+    admission: Event,
+    offered: Mutex<Option<OwnedHandle>>,
+    /// The channel's name. The open handle is what counts. The last field: the name comes free when all else is gone.
+    _link: OwnedHandle,
+}
+
+impl Listener {
+    /// Takes a name, if no living server has it.
+    pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, _clients: Clients) -> Result<Self> {
+        let directory = directory(name)?;
+        let section_security = security(audience, SECTION_ACCESS)?;
+        let event_security = security(audience, EVENT_ACCESS)?;
+        let number = fresh();
+        let link = link(&link_path(&directory, name), &offer_path(&directory, name, number), name)?;
+        let path = admission_path(&directory, name, number);
+        let attributes = Attributes::new(Some(&path), Some(&event_security));
+        let admission = create_event(&attributes, SYNCHRONIZATION_EVENT)
+            .map_err(|status| creation_error(status, name, "creating the channel's objects"))?;
+        Ok(Listener {
+            name: name.clone(),
+            directory,
+            section_security,
+            event_security,
+            number,
+            admission,
+            offered: Mutex::new(None),
+            _link: link,
+        })
+    }
+
+    /// Makes what a fresh channel consists of, under names of its own.
+    pub(crate) fn prepare(&self, size: usize) -> Result<Prepared> {
+        let Listener { name, directory, .. } = self;
+        let failed = |status| creation_error(status, name, "creating the channel's objects");
+        loop {
+            let instance = fresh();
+            let path = section_path(directory, name, instance);
+            let section = match create_section(Some(&path), &self.section_security, size) {
+                // Another instance of 2^64 has this number: draw again.
+                Err(STATUS_OBJECT_NAME_COLLISION) => continue,
+                other => other.map_err(failed)?,
+            };
+            let mut events = Vec::with_capacity(EVENTS);
+            for index in 0..EVENTS {
+                let path = event_path(directory, name, instance, index);
+                let attributes = Attributes::new(Some(&path), Some(&self.event_security));
+                events.push(create_event(&attributes, SYNCHRONIZATION_EVENT).map_err(failed)?);
+            }
+            let Ok(events) = events.try_into() else { unreachable!("as many as were made") };
+            let (client_end, offer) = (ClientEnd::new(), Offer { instance });
+            return Ok(Prepared { section, events, instance, client_end, offer });
+        }
+    }
+
+    /// Makes the name lead to a channel. For a moment it leads to none: a client that looks then, looks again.
+    pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
+        let path = offer_path(&self.directory, &self.name, self.number);
+        let target = section_path(&self.directory, &self.name, offer.instance);
+        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        // The link's name is free when its one handle is closed.
+        *offered = None;
+        *offered = Some(link(&path, &target, &self.name)?);
+        self.admission.set();
+        Ok(())
+    }
+
+    /// Lets the next client have the channel that the name leads to.
+    pub(crate) fn offer_again(&self) {
+        self.admission.set();
+    }
+
+    /// The number of the admission event, by which clients find it.
+    pub(crate) fn admission_number(&self) -> u64 {
+        self.number
+    }
+
+    /// What to wait for besides the request event. Nothing here: clients find the channel by themselves.
+    pub(crate) fn wait_for(&self) -> (Option<&Event>, Option<Duration>) {
+        (None, None)
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn keep_turn(&self) {}
+
+    pub(crate) fn pass_turn(&self) {}
+
+    pub(crate) fn hand_over(&self, _section: &Section, _end: &ClientEnd) -> Result<()> {
+        Ok(())
+    }
+
+    /// The process of a request.
+    pub(crate) fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+        Process::open(pid)
+    }
+
+    /// Lets clients that wait find out that they wait for another one: the section says so here.
+    pub(crate) fn set_busy(&self, _busy: bool) {}
+}
+
+/// A link that nobody else has a handle to.
+fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
+    let target: Vec<u16> = target.encode_utf16().collect();
+    let target = unicode_string(&target);
+    // Nobody else needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
+    // the list at creation too.)
+    let user = User::current()?.0;
+    let security = descriptor(&user, std::slice::from_ref(&user), SYMBOLIC_LINK_QUERY);
+    let attributes = Attributes::new(Some(path), Some(&security));
+    let link = attributes.with(|attributes| {
+        // SAFETY: the attributes, the target and the place for the handle are valid.
+        handle_from(|handle| unsafe {
+            NtCreateSymbolicLinkObject(handle, SYMBOLIC_LINK_QUERY, attributes, &target)
+        })
+    });
+    link.map_err(|status| creation_error(status, name, "creating the channel's name"))
+}
+
+/// A number that no other instance has, and that others don't guess: what the system has handed out once only, with the time
+/// and the place of the stack. Not from the system's random generator: std's way to it imports bcryptprimitives.dll into
+/// every C program. Nothing but the work of drawing again hangs on it, since names are created exclusively.
+fn fresh() -> u64 {
+    let mut unique = 0_u64;
+    // SAFETY: the place for the number is valid. (It can't fail; a zero would be drawn again at the collision.)
+    unsafe { NtAllocateLocallyUniqueId(&mut unique) };
+    let mut hasher = DefaultHasher::new();
+    (unique, std::process::id(), Instant::now(), ptr::from_ref(&unique) as usize).hash(&mut hasher);
+    hasher.finish().max(1)
+}

@@ -1,0 +1,147 @@
+//! The client's side of a name.
+
+use super::names::{admission_path, directory, event_path, link_path, opening_error};
+use super::{bytes_of, object_owner, section_size, Event, Section, User, EVENT_ACCESS, SECTION_ACCESS};
+use crate::error::{Result, ShmError};
+use crate::handles::EVENTS;
+use crate::naming::ChannelName;
+use crate::ntapi::*;
+use std::mem::size_of;
+use std::time::Duration;
+
+/// The request event's place in a channel's list.
+const REQUEST: usize = 4;
+
+/// What stands behind a name.
+pub(crate) struct Found {
+    pub(crate) section: Section,
+    /// The id of this process, as the server knows it.
+    pub(crate) own_pid: u32,
+    /// The id of the server's process: the system doesn't say.
+    pub(crate) server_pid: Option<u32>,
+    opener: EventOpener,
+}
+
+/// Opens the events that belong to a section found by name.
+pub(crate) struct EventOpener(ChannelName);
+
+/// Looks a name up, and asks whether whoever has it is trusted. `None`: no server has it.
+///
+/// Nothing is waited for here: who may open a name, finds all of it at once.
+pub(crate) fn lookup(
+    name: &ChannelName,
+    trusts: &dyn Fn(Option<&User>) -> Result<()>,
+    _patience: Option<Duration>,
+    _interrupt: &Event,
+) -> Result<Option<Found>> {
+    let path = link_path(&directory(name)?, name);
+    let attributes = Attributes::new(Some(&path), None);
+    let opened = attributes.with(|attributes| {
+        // SAFETY: the attributes and the place for the handle are valid.
+        handle_from(|handle| unsafe { NtOpenSection(handle, SECTION_ACCESS, attributes) })
+    });
+    match opened {
+        Ok(handle) => {
+            let size =
+                section_size(&handle).map_err(|status| error(status, "asking for the section's size"))?;
+            let section = Section { handle, size };
+            trusts(section.owner().as_ref())?;
+            Ok(Some(Found {
+                section,
+                own_pid: std::process::id(),
+                server_pid: None,
+                opener: EventOpener(name.clone()),
+            }))
+        }
+        Err(status) if is_missing(status) => Ok(None),
+        Err(status) => Err(opening_error(status, name)),
+    }
+}
+
+fn is_missing(status: NtStatus) -> bool {
+    matches!(status, STATUS_OBJECT_NAME_NOT_FOUND | STATUS_OBJECT_PATH_NOT_FOUND | STATUS_NOT_FOUND)
+}
+
+impl Found {
+    pub(crate) fn into_parts(self) -> (Section, EventOpener) {
+        (self.section, self.opener)
+    }
+}
+
+impl EventOpener {
+    /// The events of that instance, which must belong to whom its section belongs to. `None`: it is gone.
+    pub(crate) fn events(&self, instance: u64, owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
+        let directory = directory(&self.0)?;
+        let mut events = Vec::with_capacity(EVENTS);
+        for index in 0..EVENTS {
+            match self.open(&event_path(&directory, &self.0, instance, index), owner)? {
+                Some(event) => events.push(event),
+                None => return Ok(None),
+            }
+        }
+        let Ok(events) = events.try_into() else { unreachable!("as many as were opened") };
+        Ok(Some(events))
+    }
+
+    /// Asks the server to look at a section that a client has spoiled, and to repair it. Whose section it is, its name says,
+    /// which cannot be spoiled.
+    pub(crate) fn request_repair(&self, section: &Section, owner: Option<&User>) -> Result<()> {
+        let Some(instance) = section_instance(section) else { return Ok(()) };
+        let request = self.open(&event_path(&directory(&self.0)?, &self.0, instance, REQUEST), owner)?;
+        if let Some(request) = request {
+            request.set();
+        }
+        Ok(())
+    }
+
+    /// The event by which clients take turns. `None`: it is gone.
+    pub(crate) fn admission_event(&self, instance: u64, owner: Option<&User>) -> Result<Option<Event>> {
+        self.open(&admission_path(&directory(&self.0)?, &self.0, instance), owner)
+    }
+
+    fn open(&self, path: &str, owner: Option<&User>) -> Result<Option<Event>> {
+        let attributes = Attributes::new(Some(path), None);
+        let opened = attributes.with(|attributes| {
+            // SAFETY: the attributes and the place for the handle are valid.
+            handle_from(|handle| unsafe { NtOpenEvent(handle, EVENT_ACCESS, attributes) })
+        });
+        match opened {
+            Ok(handle) if object_owner(&handle).as_ref() == owner => Ok(Some(Event(handle))),
+            // Somebody has put a name of ours to another's section.
+            Ok(_) => {
+                let reason = format!("what is named {:?} belongs to several users", self.0.given());
+                Err(ShmError::Refused { reason })
+            }
+            Err(status) if is_missing(status) => Ok(None),
+            Err(status) => Err(opening_error(status, &self.0)),
+        }
+    }
+}
+
+/// The number in a section's name.
+fn section_instance(section: &Section) -> Option<u64> {
+    // A name of ours has at most some 150 units of 16 bits.
+    let mut buffer = [0_u64; 128];
+    let mut length = 0;
+    // SAFETY: the buffer is writable and as long as said.
+    let status = unsafe {
+        NtQueryObject(
+            section.handle.as_raw(),
+            OBJECT_NAME_INFORMATION,
+            buffer.as_mut_ptr().cast(),
+            size_of::<[u64; 128]>() as u32,
+            &mut length,
+        )
+    };
+    if status < 0 {
+        return None;
+    }
+    // SAFETY: the information begins with this structure, and the buffer is aligned for it.
+    let name = unsafe { buffer.as_ptr().cast::<UnicodeString>().read() };
+    let at = (name.buffer as usize).wrapping_sub(buffer.as_ptr() as usize);
+    let bytes = bytes_of(&buffer);
+    let units = bytes.get(at..)?.get(..name.length.into())?.chunks_exact(2);
+    let text: String = units.map(|unit| char::from(unit[0])).collect();
+    let digits = text.split("xshm.section.").nth(1)?.get(..16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
