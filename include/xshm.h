@@ -882,24 +882,17 @@ struct ClientHandle *shm_client_attach_handles(const struct shm_client_handles_t
                                                uint32_t timeout_ms);
 
 /**
- * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called with their
- * number.
- *
- * SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
- * server's options reject. Any thread, also while another one receives; senders wait for each other.
+ * As shm_server_send, for a client.
  */
-enum shm_error_t shm_client_send(struct ClientHandle *handle,
-                                 const void *data,
-                                 uint32_t size);
+enum shm_error_t shm_client_send(struct ClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_client_send, if there is room; evicts nothing. SHM_ERROR_FULL: there is none, and the queue is as it was.
+ * As shm_server_try_send, for a client.
  */
 enum shm_error_t shm_client_try_send(struct ClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_client_send, waiting for room: at most so many milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
- * SHM_ERROR_TIMEOUT, _INTERRUPTED.
+ * As shm_server_send_timeout, for a client.
  */
 enum shm_error_t shm_client_send_timeout(struct ClientHandle *handle,
                                          const void *data,
@@ -907,22 +900,17 @@ enum shm_error_t shm_client_send_timeout(struct ClientHandle *handle,
                                          uint32_t timeout_ms);
 
 /**
- * Waits for a message and copies it into `buffer`. `*size` is the buffer's size before and the message's after.
- *
- * SHM_ERROR_BUFFER_TOO_SMALL: `*size` is what is needed, and the message stays in the queue. _NOT_CONNECTED,
- * _PEER_DIED: the peer is gone, and all that it sent was received. _INTERRUPTED, _PROTOCOL, _INVALID_PARAM; _TIMEOUT or
- * _EMPTY where the options bound the wait. Any thread, also while another one sends; receivers wait for each other.
+ * As shm_server_receive, for a client.
  */
 enum shm_error_t shm_client_receive(struct ClientHandle *handle, void *buffer, uint32_t *size);
 
 /**
- * As shm_client_receive, without waiting. SHM_ERROR_EMPTY: there is no message.
+ * As shm_server_try_receive, for a client.
  */
 enum shm_error_t shm_client_try_receive(struct ClientHandle *handle, void *buffer, uint32_t *size);
 
 /**
- * As shm_client_receive, waiting at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once.
- * SHM_ERROR_TIMEOUT.
+ * As shm_server_receive_timeout, for a client.
  */
 enum shm_error_t shm_client_receive_timeout(struct ClientHandle *handle,
                                             void *buffer,
@@ -930,23 +918,17 @@ enum shm_error_t shm_client_receive_timeout(struct ClientHandle *handle,
                                             uint32_t timeout_ms);
 
 /**
- * Waits until a message is there, and leaves it there: SHM_SUCCESS. None came in time: SHM_ERROR_TIMEOUT, and
- * SHM_ERROR_EMPTY where the time is 0. SHM_FOREVER waits for ever. Else as shm_client_receive.
+ * As shm_server_poll, for a client.
  */
 enum shm_error_t shm_client_poll(struct ClientHandle *handle, uint32_t timeout_ms);
 
 /**
- * Whether the peer is there: asks the system whether its process still runs. NULL: false. Any thread.
+ * As shm_server_is_connected, for a client.
  */
 bool shm_client_is_connected(const struct ClientHandle *handle);
 
 /**
- * Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
- * either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
- * of who made it; empty where the system doesn't say.
- *
- * `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
- * always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
+ * As shm_server_peer, for a client.
  */
 enum shm_error_t shm_client_peer(const struct ClientHandle *handle,
                                  uint32_t *process_id,
@@ -954,32 +936,22 @@ enum shm_error_t shm_client_peer(const struct ClientHandle *handle,
                                  uint32_t user_size);
 
 /**
- * The session's figures. Waits while another thread waits in a call to send or to receive. SHM_ERROR_NOT_CONNECTED: there
- * was no session yet.
+ * As shm_server_stats, for a client.
  */
-enum shm_error_t shm_client_stats(const struct ClientHandle *handle,
-                                  struct shm_stats_t *out);
+enum shm_error_t shm_client_stats(const struct ClientHandle *handle, struct shm_stats_t *out);
 
 /**
- * Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until shm_client_resume. What doesn't need to
- * wait goes on working. Any thread.
+ * As shm_server_interrupt, for a client.
  */
 enum shm_error_t shm_client_interrupt(const struct ClientHandle *handle);
 
 /**
- * Calls may wait again. Any thread.
+ * As shm_server_resume, for a client.
  */
 enum shm_error_t shm_client_resume(const struct ClientHandle *handle);
 
 /**
- * Leaves the server and frees the handle, which must not be used afterwards. NULL does nothing.
- *
- * The server receives what was sent, and learns that the client has left. Calls that other threads are inside of return
- * first, those that wait with SHM_ERROR_INTERRUPTED. This one calls no callback, and none begins after it has returned: user_data
- * may be freed then. From inside a callback of
- * this handle it waits for the calls of other threads alone; that callback is the last, and the handle is freed when the call
- * that it is in returns. From a callback of another handle it waits too, unless a callback of this one waits for the end of
- * that other handle: that callback is still running then.
+ * As shm_server_stop, for a client: leaves the server, which receives what was sent, and frees the handle.
  */
 void shm_client_disconnect(struct ClientHandle *handle);
 
@@ -996,11 +968,7 @@ enum shm_error_t shm_server_send_batch(struct ServerHandle *handle,
                                        uint32_t *sent);
 
 /**
- * Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken with the first few. `sent`
- * may be NULL; it gets the number of messages sent, the first so many.
- *
- * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_client_send otherwise; if a
- * size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+ * As shm_server_send_batch, for a client.
  */
 enum shm_error_t shm_client_send_batch(struct ClientHandle *handle,
                                        const struct shm_message_t *messages,
@@ -1016,7 +984,7 @@ enum shm_error_t shm_server_try_send_batch(struct ServerHandle *handle,
                                            uint32_t *sent);
 
 /**
- * As shm_client_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+ * As shm_server_try_send_batch, for a client.
  */
 enum shm_error_t shm_client_try_send_batch(struct ClientHandle *handle,
                                            const struct shm_message_t *messages,
@@ -1039,12 +1007,7 @@ enum shm_error_t shm_server_receive_batch(struct ServerHandle *handle,
                                           uint32_t timeout_ms);
 
 /**
- * Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
- * room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
- * each of them begins, and `*count` how many there are, 0 on any failure.
- *
- * SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
- * shm_client_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+ * As shm_server_receive_batch, for a client.
  */
 enum shm_error_t shm_client_receive_batch(struct ClientHandle *handle,
                                           void *buffer,
@@ -1067,17 +1030,9 @@ enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
                                     void **data);
 
 /**
- * Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_client_commit. Never
- * waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
- *
- * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
- * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
- * The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
- * leads to no other one. The codes of shm_client_send.
+ * As shm_server_reserve, for a client.
  */
-enum shm_error_t shm_client_reserve(struct ClientHandle *handle,
-                                    uint32_t size,
-                                    void **data);
+enum shm_error_t shm_client_reserve(struct ClientHandle *handle, uint32_t size, void **data);
 
 /**
  * Sends the message that was written to the place from shm_server_reserve.
@@ -1088,10 +1043,7 @@ enum shm_error_t shm_client_reserve(struct ClientHandle *handle,
 enum shm_error_t shm_server_commit(struct ServerHandle *handle);
 
 /**
- * Sends the message that was written to the place from shm_client_reserve.
- *
- * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
- * reserved. The codes of shm_client_send otherwise.
+ * As shm_server_commit, for a client.
  */
 enum shm_error_t shm_client_commit(struct ClientHandle *handle);
 
@@ -1110,18 +1062,9 @@ enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
                                    uint32_t timeout_ms);
 
 /**
- * Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
- * It stays in the queue until shm_client_release, and nobody overwrites it. For trusted peers: one that breaks the rules
- * changes it while it is read. Only where the server's options reject when full.
- *
- * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_client_receive_timeout otherwise. `*data` is NULL and `*size`
- * 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
- * stays good when the session ends, and leads to no other one.
+ * As shm_server_borrow, for a client.
  */
-enum shm_error_t shm_client_borrow(struct ClientHandle *handle,
-                                   const void **data,
-                                   uint32_t *size,
-                                   uint32_t timeout_ms);
+enum shm_error_t shm_client_borrow(struct ClientHandle *handle, const void **data, uint32_t *size, uint32_t timeout_ms);
 
 /**
  * Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
@@ -1132,10 +1075,7 @@ enum shm_error_t shm_client_borrow(struct ClientHandle *handle,
 enum shm_error_t shm_server_release(struct ServerHandle *handle);
 
 /**
- * Takes the message from shm_client_borrow out of the queue. Its address is not to be used any more.
- *
- * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
- * SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
+ * As shm_server_release, for a client.
  */
 enum shm_error_t shm_client_release(struct ClientHandle *handle);
 
@@ -1258,28 +1198,17 @@ struct AutoClientHandle *shm_client_connect_auto_with_options(const struct shm_e
                                                               const struct shm_options_t *channel_options);
 
 /**
- * Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
- * one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
- *
- * SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
- * _FULL where the server's options reject, _INVALID_PARAM. Any thread.
+ * As shm_server_send_auto, for a client.
  */
-enum shm_error_t shm_client_send_auto(struct AutoClientHandle *handle,
-                                      const void *data,
-                                      uint32_t size);
+enum shm_error_t shm_client_send_auto(struct AutoClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_client_send_auto, if there is room: nothing is evicted or dropped for it. SHM_ERROR_FULL: there is none; when there
- * is again, on_space_available is called.
+ * As shm_server_try_send_auto, for a client.
  */
-enum shm_error_t shm_client_try_send_auto(struct AutoClientHandle *handle,
-                                          const void *data,
-                                          uint32_t size);
+enum shm_error_t shm_client_try_send_auto(struct AutoClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_client_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
- * inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
- * a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
+ * As shm_server_send_timeout_auto, for a client.
  */
 enum shm_error_t shm_client_send_timeout_auto(struct AutoClientHandle *handle,
                                               const void *data,
@@ -1287,35 +1216,24 @@ enum shm_error_t shm_client_send_timeout_auto(struct AutoClientHandle *handle,
                                               uint32_t timeout_ms);
 
 /**
- * The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
+ * As shm_server_stats_auto, for a client.
  */
 bool shm_client_stats_auto(const struct AutoClientHandle *handle, struct shm_auto_stats_t *out);
 
 /**
- * Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
- * frees the handle, which must not be used afterwards. NULL does nothing.
- *
- * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
- * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
- * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
- * that callback is still running then.
+ * As shm_server_stop_auto, for a client.
  */
 void shm_client_disconnect_auto(struct AutoClientHandle *handle);
 
 /**
- * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_client_disconnect_auto. What has arrived is
- * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+ * As shm_server_request_stop_auto, for a client, whose handle goes to shm_client_disconnect_auto.
  */
 enum shm_error_t shm_client_request_disconnect_auto(struct AutoClientHandle *handle);
 
 /**
- * As shm_client_disconnect_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
- * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
- * called this that cannot wait for it, as said at shm_client_disconnect_auto.
+ * As shm_server_stop_timeout_auto, for a client.
  */
-enum shm_error_t shm_client_disconnect_timeout_auto(struct AutoClientHandle *handle,
-                                                    uint32_t timeout_ms);
+enum shm_error_t shm_client_disconnect_timeout_auto(struct AutoClientHandle *handle, uint32_t timeout_ms);
 
 /**
  * The defaults. Any thread.
@@ -1525,30 +1443,19 @@ uint32_t shm_multi_client_slot_id(const struct MultiClientHandle *handle);
 bool shm_multi_client_is_connected(const struct MultiClientHandle *handle);
 
 /**
- * Hands over what has arrived, leaves the server, waits for the worker's end and frees the handle, which must not be used
- * afterwards. NULL does nothing.
- *
- * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
- * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
- * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
- * that callback is still running then.
+ * As shm_multi_server_stop, for a client: leaves the server.
  */
 void shm_multi_client_disconnect(struct MultiClientHandle *handle);
 
 /**
- * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_client_disconnect. What has arrived is
- * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+ * As shm_multi_server_request_stop, for a client, whose handle goes to shm_multi_client_disconnect.
  */
 enum shm_error_t shm_multi_client_request_disconnect(struct MultiClientHandle *handle);
 
 /**
- * As shm_multi_client_disconnect, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
- * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
- * called this that cannot wait for it, as said at shm_multi_client_disconnect.
+ * As shm_multi_server_stop_timeout, for a client.
  */
-enum shm_error_t shm_multi_client_disconnect_timeout(struct MultiClientHandle *handle,
-                                                     uint32_t timeout_ms);
+enum shm_error_t shm_multi_client_disconnect_timeout(struct MultiClientHandle *handle, uint32_t timeout_ms);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -13,6 +13,8 @@
 // What C may do and not, the text of each function says, and the rules at the top of the header.
 #![allow(clippy::missing_safety_doc)]
 
+pub(crate) mod background;
+mod both;
 mod bulk;
 mod client;
 pub(crate) mod ends;
@@ -22,7 +24,7 @@ mod server;
 use crate::auto::{ChannelKind, DisconnectReason};
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
-use crate::threads::{Waited, Waits};
+use crate::threads::Waits;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void, CStr};
 use std::ops::Deref;
@@ -395,12 +397,6 @@ pub(crate) unsafe fn close<T: Closable>(handle: *mut T) {
     if let Err(failure) = closed {
         note(failure);
     }
-}
-
-/// How a background endpoint's stop came out, for [`Closable::end`].
-pub(crate) fn may_wait(waited: Waited, gate: &Gate) -> bool {
-    // From one of its own callbacks a handle waits for those of its other threads.
-    waited != Waited::NotFromHere || gate.depth() > 0
 }
 
 /// Milliseconds: `UINT32_MAX` is for ever.

@@ -8,7 +8,9 @@ use super::{
     AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
     SessionId,
 };
+use crate::auto::Auto;
 use crate::error::ShmError;
+use crate::ffi::background::{self, auto_handle, background_handle, AutoHandle, BackgroundHandle};
 use crate::ffi::ends::shm_callbacks_t;
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
@@ -93,27 +95,8 @@ pub struct AutoServerHandle(AutoServer, Arc<Gate>);
 /// A client of a server for one client that works in the background.
 pub struct AutoClientHandle(AutoClient, Arc<Gate>);
 
-macro_rules! closable {
-    ($handle:ident) => {
-        impl Closable for $handle {
-            fn gate(&self) -> &Gate {
-                &self.1
-            }
-
-            fn end(&self) -> bool {
-                may_wait(self.0.auto.stop(), &self.1)
-            }
-
-            fn own_calls(&self) -> usize {
-                // The worker's callbacks are inside no call.
-                0
-            }
-        }
-    };
-}
-
-closable!(AutoServerHandle);
-closable!(AutoClientHandle);
+auto_handle!(AutoServerHandle);
+auto_handle!(AutoClientHandle);
 
 /// What a worker calls for C.
 struct Adapter {
@@ -172,6 +155,15 @@ impl AutoHandler for Adapter {
     }
 }
 
+unsafe fn put_stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe {
+        clear(out);
+        put(enter(handle)?.auto().shared.stats().into(), out, "the place for the figures")?;
+        Ok(true)
+    })
+}
+
 /// Starts a server that works in the background: it takes clients, one after the other, and hands over what they send to
 /// on_message, all on a worker thread of its own. Returns at once. `callbacks` and `options` may be NULL.
 ///
@@ -217,7 +209,7 @@ pub unsafe extern "C" fn shm_server_send_auto(
     size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.send(bytes(data, size)?)) })
+    unsafe { background::send(handle, data, size) }
 }
 
 /// As shm_server_send_auto, if there is room: nothing is evicted or dropped for it. SHM_ERROR_FULL: there is none; when there
@@ -229,7 +221,7 @@ pub unsafe extern "C" fn shm_server_try_send_auto(
     size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
+    unsafe { background::try_send(handle, data, size) }
 }
 
 /// As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
@@ -243,7 +235,7 @@ pub unsafe extern "C" fn shm_server_send_timeout_auto(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms))) })
+    unsafe { background::send_timeout(handle, data, size, timeout_ms) }
 }
 
 /// The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
@@ -253,11 +245,7 @@ pub unsafe extern "C" fn shm_server_stats_auto(
     out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
-    returning(false, || unsafe {
-        clear(out);
-        put(enter(handle)?.0.stats().into(), out, "the place for the figures")?;
-        Ok(true)
-    })
+    unsafe { put_stats(handle, out) }
 }
 
 /// Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
@@ -308,10 +296,7 @@ pub unsafe extern "C" fn shm_server_send_to_session_auto(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.request_stop();
-        Ok(())
-    })
+    unsafe { background::request_stop(handle) }
 }
 
 /// As shm_server_stop_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
@@ -323,11 +308,7 @@ pub unsafe extern "C" fn shm_server_stop_timeout_auto(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
-        close(handle);
-        Ok(())
-    })
+    unsafe { background::stop_timeout(handle, timeout_ms) }
 }
 
 /// Connects in the background, and again whenever the connection is lost, and hands over what the server sends to
@@ -364,11 +345,7 @@ pub unsafe extern "C" fn shm_client_connect_auto_with_options(
     })
 }
 
-/// Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
-/// one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
-///
-/// SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
-/// _FULL where the server's options reject, _INVALID_PARAM. Any thread.
+/// As shm_server_send_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_auto(
     handle: *mut AutoClientHandle,
@@ -376,11 +353,10 @@ pub unsafe extern "C" fn shm_client_send_auto(
     size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.send(bytes(data, size)?)) })
+    unsafe { background::send(handle, data, size) }
 }
 
-/// As shm_client_send_auto, if there is room: nothing is evicted or dropped for it. SHM_ERROR_FULL: there is none; when there
-/// is again, on_space_available is called.
+/// As shm_server_try_send_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send_auto(
     handle: *mut AutoClientHandle,
@@ -388,12 +364,10 @@ pub unsafe extern "C" fn shm_client_try_send_auto(
     size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
+    unsafe { background::try_send(handle, data, size) }
 }
 
-/// As shm_client_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
-/// inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
-/// a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
+/// As shm_server_send_timeout_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_timeout_auto(
     handle: *mut AutoClientHandle,
@@ -402,60 +376,39 @@ pub unsafe extern "C" fn shm_client_send_timeout_auto(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms))) })
+    unsafe { background::send_timeout(handle, data, size, timeout_ms) }
 }
 
-/// The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
+/// As shm_server_stats_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_stats_auto(
     handle: *const AutoClientHandle,
     out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
-    returning(false, || unsafe {
-        clear(out);
-        put(enter(handle)?.0.stats().into(), out, "the place for the figures")?;
-        Ok(true)
-    })
+    unsafe { put_stats(handle, out) }
 }
 
-/// Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
-/// frees the handle, which must not be used afterwards. NULL does nothing.
-///
-/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
-/// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
-/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
-/// that callback is still running then.
+/// As shm_server_stop_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect_auto(handle: *mut AutoClientHandle) {
     // SAFETY: by the caller.
     unsafe { close(handle) }
 }
 
-/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_client_disconnect_auto. What has arrived is
-/// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+/// As shm_server_request_stop_auto, for a client, whose handle goes to shm_client_disconnect_auto.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_request_disconnect_auto(handle: *mut AutoClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.request_stop();
-        Ok(())
-    })
+    unsafe { background::request_stop(handle) }
 }
 
-/// As shm_client_disconnect_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
-/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
-/// called this that cannot wait for it, as said at shm_client_disconnect_auto.
+/// As shm_server_stop_timeout_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect_timeout_auto(
     handle: *mut AutoClientHandle,
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
-        close(handle);
-        Ok(())
-    })
+    unsafe { background::stop_timeout(handle, timeout_ms) }
 }

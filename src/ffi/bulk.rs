@@ -39,7 +39,7 @@ unsafe fn messages<'a>(messages: *const shm_message_t, count: u32) -> Outcome<Ve
 impl Ends {
     /// # Safety
     /// As for [`messages`]; `sent` is NULL or a place.
-    unsafe fn send_batch(
+    pub(super) unsafe fn send_batch(
         &self,
         batch: *const shm_message_t,
         count: u32,
@@ -62,7 +62,7 @@ impl Ends {
 
     /// # Safety
     /// `buffer` is NULL or has `size` bytes, `batch` is NULL or has `limit` places.
-    unsafe fn receive_batch(
+    pub(super) unsafe fn receive_batch(
         &self,
         buffer: *mut c_void,
         size: u32,
@@ -95,7 +95,7 @@ impl Ends {
 
     /// # Safety
     /// `data` is NULL or a place.
-    unsafe fn reserve(&self, size: u32, data: *mut *mut c_void) -> Outcome {
+    pub(super) unsafe fn reserve(&self, size: u32, data: *mut *mut c_void) -> Outcome {
         // SAFETY: by the caller.
         let data = unsafe { place(data, "the place for the address") }?;
         let mut overwritten = 0;
@@ -140,7 +140,12 @@ impl Ends {
 
     /// # Safety
     /// `data` and `size` are NULL or places.
-    unsafe fn borrow(&self, data: *mut *const c_void, size: *mut u32, timeout: Option<Duration>) -> Outcome {
+    pub(super) unsafe fn borrow(
+        &self,
+        data: *mut *const c_void,
+        size: *mut u32,
+        timeout: Option<Duration>,
+    ) -> Outcome {
         // SAFETY: by the caller.
         let (data, size) =
             unsafe { (place(data, "the place for the address")?, place(size, "the place for the size")?) };
@@ -188,7 +193,7 @@ impl Ends {
 ///
 /// # Safety
 /// `count` is NULL or a place.
-unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
+pub(super) unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
     // SAFETY: by the caller.
     Ok(std::mem::take(unsafe { place(count, "the number of messages") }?) as usize)
 }
@@ -206,17 +211,10 @@ pub unsafe extern "C" fn shm_server_send_batch(
     sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(sent);
-        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| sender.send_batch(batch))
-    })
+    unsafe { both::send_batch(handle, messages, count, sent) }
 }
 
-/// Sends `count` messages, in order, each as shm_client_send does. A sleeping peer is woken with the first few. `sent`
-/// may be NULL; it gets the number of messages sent, the first so many.
-///
-/// SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_client_send otherwise; if a
-/// size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+/// As shm_server_send_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_batch(
     handle: *mut ClientHandle,
@@ -225,10 +223,7 @@ pub unsafe extern "C" fn shm_client_send_batch(
     sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(sent);
-        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| sender.send_batch(batch))
-    })
+    unsafe { both::send_batch(handle, messages, count, sent) }
 }
 
 /// As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
@@ -240,15 +235,10 @@ pub unsafe extern "C" fn shm_server_try_send_batch(
     sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(sent);
-        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| {
-            Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
-        })
-    })
+    unsafe { both::try_send_batch(handle, messages, count, sent) }
 }
 
-/// As shm_client_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+/// As shm_server_try_send_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send_batch(
     handle: *mut ClientHandle,
@@ -257,12 +247,7 @@ pub unsafe extern "C" fn shm_client_try_send_batch(
     sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(sent);
-        enter(handle)?.0.send_batch(messages, count, sent, |sender, batch| {
-            Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
-        })
-    })
+    unsafe { both::try_send_batch(handle, messages, count, sent) }
 }
 
 /// Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
@@ -281,20 +266,10 @@ pub unsafe extern "C" fn shm_server_receive_batch(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        let limit = take_limit(count)?;
-        let time = timeout(timeout_ms);
-        count.write(enter(handle)?.0.receive_batch(buffer, size, messages, limit, time)?);
-        Ok(())
-    })
+    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
 }
 
-/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
-/// room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
-/// each of them begins, and `*count` how many there are, 0 on any failure.
-///
-/// SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
-/// shm_client_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+/// As shm_server_receive_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive_batch(
     handle: *mut ClientHandle,
@@ -305,12 +280,7 @@ pub unsafe extern "C" fn shm_client_receive_batch(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        let limit = take_limit(count)?;
-        let time = timeout(timeout_ms);
-        count.write(enter(handle)?.0.receive_batch(buffer, size, messages, limit, time)?);
-        Ok(())
-    })
+    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
 }
 
 /// Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_server_commit. Never
@@ -327,19 +297,10 @@ pub unsafe extern "C" fn shm_server_reserve(
     data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(data);
-        enter(handle)?.0.reserve(size, data)
-    })
+    unsafe { both::reserve(handle, size, data) }
 }
 
-/// Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_client_commit. Never
-/// waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
-///
-/// Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
-/// away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
-/// The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
-/// leads to no other one. The codes of shm_client_send.
+/// As shm_server_reserve, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_reserve(
     handle: *mut ClientHandle,
@@ -347,10 +308,7 @@ pub unsafe extern "C" fn shm_client_reserve(
     data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(data);
-        enter(handle)?.0.reserve(size, data)
-    })
+    unsafe { both::reserve(handle, size, data) }
 }
 
 /// Sends the message that was written to the place from shm_server_reserve.
@@ -363,10 +321,7 @@ pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_err
     returning_code(|| unsafe { enter(handle)?.0.commit() })
 }
 
-/// Sends the message that was written to the place from shm_client_reserve.
-///
-/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
-/// reserved. The codes of shm_client_send otherwise.
+/// As shm_server_commit, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
@@ -388,20 +343,10 @@ pub unsafe extern "C" fn shm_server_borrow(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(data);
-        clear(size);
-        enter(handle)?.0.borrow(data, size, timeout(timeout_ms))
-    })
+    unsafe { both::borrow(handle, data, size, timeout_ms) }
 }
 
-/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
-/// It stays in the queue until shm_client_release, and nobody overwrites it. For trusted peers: one that breaks the rules
-/// changes it while it is read. Only where the server's options reject when full.
-///
-/// SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_client_receive_timeout otherwise. `*data` is NULL and `*size`
-/// 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
-/// stays good when the session ends, and leads to no other one.
+/// As shm_server_borrow, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_borrow(
     handle: *mut ClientHandle,
@@ -410,11 +355,7 @@ pub unsafe extern "C" fn shm_client_borrow(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(data);
-        clear(size);
-        enter(handle)?.0.borrow(data, size, timeout(timeout_ms))
-    })
+    unsafe { both::borrow(handle, data, size, timeout_ms) }
 }
 
 /// Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
@@ -427,10 +368,7 @@ pub unsafe extern "C" fn shm_server_release(handle: *mut ServerHandle) -> shm_er
     returning_code(|| unsafe { enter(handle)?.0.release() })
 }
 
-/// Takes the message from shm_client_borrow out of the queue. Its address is not to be used any more.
-///
-/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
-/// SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
+/// As shm_server_release, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.

@@ -71,11 +71,7 @@ pub unsafe extern "C" fn shm_client_attach_handles(
     })
 }
 
-/// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called with their
-/// number.
-///
-/// SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
-/// server's options reject. Any thread, also while another one receives; senders wait for each other.
+/// As shm_server_send, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send(
     handle: *mut ClientHandle,
@@ -86,7 +82,7 @@ pub unsafe extern "C" fn shm_client_send(
     returning_code(|| unsafe { enter(handle)?.0.send(bytes(data, size)?) })
 }
 
-/// As shm_client_send, if there is room; evicts nothing. SHM_ERROR_FULL: there is none, and the queue is as it was.
+/// As shm_server_try_send, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send(
     handle: *mut ClientHandle,
@@ -100,8 +96,7 @@ pub unsafe extern "C" fn shm_client_try_send(
     })
 }
 
-/// As shm_client_send, waiting for room: at most so many milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
-/// SHM_ERROR_TIMEOUT, _INTERRUPTED.
+/// As shm_server_send_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_timeout(
     handle: *mut ClientHandle,
@@ -113,11 +108,7 @@ pub unsafe extern "C" fn shm_client_send_timeout(
     returning_code(|| unsafe { enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms)) })
 }
 
-/// Waits for a message and copies it into `buffer`. `*size` is the buffer's size before and the message's after.
-///
-/// SHM_ERROR_BUFFER_TOO_SMALL: `*size` is what is needed, and the message stays in the queue. _NOT_CONNECTED,
-/// _PEER_DIED: the peer is gone, and all that it sent was received. _INTERRUPTED, _PROTOCOL, _INVALID_PARAM; _TIMEOUT or
-/// _EMPTY where the options bound the wait. Any thread, also while another one sends; receivers wait for each other.
+/// As shm_server_receive, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive(
     handle: *mut ClientHandle,
@@ -128,7 +119,7 @@ pub unsafe extern "C" fn shm_client_receive(
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.receive_into(to)) })
 }
 
-/// As shm_client_receive, without waiting. SHM_ERROR_EMPTY: there is no message.
+/// As shm_server_try_receive, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_receive(
     handle: *mut ClientHandle,
@@ -139,8 +130,7 @@ pub unsafe extern "C" fn shm_client_try_receive(
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
 }
 
-/// As shm_client_receive, waiting at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once.
-/// SHM_ERROR_TIMEOUT.
+/// As shm_server_receive_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive_timeout(
     handle: *mut ClientHandle,
@@ -155,27 +145,21 @@ pub unsafe extern "C" fn shm_client_receive_timeout(
     })
 }
 
-/// Waits until a message is there, and leaves it there: SHM_SUCCESS. None came in time: SHM_ERROR_TIMEOUT, and
-/// SHM_ERROR_EMPTY where the time is 0. SHM_FOREVER waits for ever. Else as shm_client_receive.
+/// As shm_server_poll, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_poll(handle: *mut ClientHandle, timeout_ms: u32) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.poll(timeout_ms) })
 }
 
-/// Whether the peer is there: asks the system whether its process still runs. NULL: false. Any thread.
+/// As shm_server_is_connected, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_is_connected(handle: *const ClientHandle) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
 }
 
-/// Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
-/// either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
-/// of who made it; empty where the system doesn't say.
-///
-/// `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
-/// always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
+/// As shm_server_peer, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_peer(
     handle: *const ClientHandle,
@@ -184,53 +168,31 @@ pub unsafe extern "C" fn shm_client_peer(
     user_size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(process_id);
-        put_text("", user, user_size);
-        enter(handle)?.0.peer(process_id, user, user_size)
-    })
+    unsafe { both::peer(handle, process_id, user, user_size) }
 }
 
-/// The session's figures. Waits while another thread waits in a call to send or to receive. SHM_ERROR_NOT_CONNECTED: there
-/// was no session yet.
+/// As shm_server_stats, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_stats(handle: *const ClientHandle, out: *mut shm_stats_t) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(out);
-        put(enter(handle)?.0.stats()?, out, "the place for the figures")
-    })
+    unsafe { both::stats(handle, out) }
 }
 
-/// Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until shm_client_resume. What doesn't need to
-/// wait goes on working. Any thread.
+/// As shm_server_interrupt, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_interrupt(handle: *const ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.interrupter().interrupt();
-        Ok(())
-    })
+    unsafe { both::interrupt(handle) }
 }
 
-/// Calls may wait again. Any thread.
+/// As shm_server_resume, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_resume(handle: *const ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.interrupter().reset();
-        Ok(())
-    })
+    unsafe { both::resume(handle) }
 }
 
-/// Leaves the server and frees the handle, which must not be used afterwards. NULL does nothing.
-///
-/// The server receives what was sent, and learns that the client has left. Calls that other threads are inside of return
-/// first, those that wait with SHM_ERROR_INTERRUPTED. This one calls no callback, and none begins after it has returned: user_data
-/// may be freed then. From inside a callback of
-/// this handle it waits for the calls of other threads alone; that callback is the last, and the handle is freed when the call
-/// that it is in returns. From a callback of another handle it waits too, unless a callback of this one waits for the end of
-/// that other handle: that callback is still running then.
+/// As shm_server_stop, for a client: leaves the server, which receives what was sent, and frees the handle.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect(handle: *mut ClientHandle) {
     // SAFETY: by the caller.

@@ -12,6 +12,7 @@
 
 #![allow(non_camel_case_types)] // The names are C's.
 
+use super::both::EndpointHandle;
 use super::*;
 use crate::channel::{Channel, Current, Side};
 use crate::client::SharedClient;
@@ -556,14 +557,15 @@ impl Ends {
     }
 }
 
-impl Closable for Ends {
+impl<H: EndpointHandle> Closable for H {
     fn gate(&self) -> &Gate {
-        &self.gate
+        &self.ends().gate
     }
 
     fn end(&self) -> bool {
-        self.interrupt.stop();
-        if let (Side::Server, Ok(session)) = (self.side, self.session()) {
+        let ends = self.ends();
+        ends.interrupt.stop();
+        if let (Side::Server, Ok(session)) = (ends.side, ends.session()) {
             session.disconnect();
         }
         true
@@ -571,27 +573,18 @@ impl Closable for Ends {
 
     fn own_calls(&self) -> usize {
         // Each callback runs inside a call.
-        self.gate.depth()
+        self.ends().gate.depth()
     }
 }
 
-macro_rules! closable {
-    ($handle:ident) => {
-        impl Closable for $handle {
-            fn gate(&self) -> &Gate {
-                self.0.gate()
-            }
-
-            fn end(&self) -> bool {
-                self.0.end()
-            }
-
-            fn own_calls(&self) -> usize {
-                self.0.own_calls()
-            }
-        }
-    };
+impl EndpointHandle for ServerHandle {
+    fn ends(&self) -> &Ends {
+        &self.0
+    }
 }
 
-closable!(ServerHandle);
-closable!(ClientHandle);
+impl EndpointHandle for ClientHandle {
+    fn ends(&self) -> &Ends {
+        &self.0
+    }
+}

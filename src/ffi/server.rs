@@ -210,11 +210,7 @@ pub unsafe extern "C" fn shm_server_peer(
     user_size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(process_id);
-        put_text("", user, user_size);
-        enter(handle)?.0.peer(process_id, user, user_size)
-    })
+    unsafe { both::peer(handle, process_id, user, user_size) }
 }
 
 /// The session's figures. Waits while another thread waits in a call to send or to receive. SHM_ERROR_NOT_CONNECTED: there
@@ -222,10 +218,7 @@ pub unsafe extern "C" fn shm_server_peer(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stats(handle: *const ServerHandle, out: *mut shm_stats_t) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(out);
-        put(enter(handle)?.0.stats()?, out, "the place for the figures")
-    })
+    unsafe { both::stats(handle, out) }
 }
 
 /// Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until shm_server_resume. What doesn't need to
@@ -233,20 +226,14 @@ pub unsafe extern "C" fn shm_server_stats(handle: *const ServerHandle, out: *mut
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_interrupt(handle: *const ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.interrupter().interrupt();
-        Ok(())
-    })
+    unsafe { both::interrupt(handle) }
 }
 
 /// Calls may wait again. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_resume(handle: *const ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.interrupter().reset();
-        Ok(())
-    })
+    unsafe { both::resume(handle) }
 }
 
 /// The channel's data events, for native waiters and drivers. They stay the library's: duplicate them to hand them on. From

@@ -7,8 +7,9 @@
 use super::{
     ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
 };
-use crate::auto::DisconnectReason;
+use crate::auto::{Auto, DisconnectReason};
 use crate::error::ShmError;
+use crate::ffi::background::{self, auto_handle, background_handle, AutoHandle, BackgroundHandle};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
 use std::ffi::{c_char, c_void};
@@ -94,34 +95,8 @@ pub struct MultiServerHandle(MultiServer, Arc<Gate>);
 /// A client of a server for many clients.
 pub struct MultiClientHandle(MultiClient, Arc<Gate>);
 
-impl Closable for MultiServerHandle {
-    fn gate(&self) -> &Gate {
-        &self.1
-    }
-
-    fn end(&self) -> bool {
-        may_wait(self.0.stop_and_wait(), &self.1)
-    }
-
-    fn own_calls(&self) -> usize {
-        // The threads' callbacks are inside no call.
-        0
-    }
-}
-
-impl Closable for MultiClientHandle {
-    fn gate(&self) -> &Gate {
-        &self.1
-    }
-
-    fn end(&self) -> bool {
-        may_wait(self.0.auto.stop(), &self.1)
-    }
-
-    fn own_calls(&self) -> usize {
-        0
-    }
-}
+background_handle!(MultiServerHandle, |handle| handle.0.stop_and_wait());
+auto_handle!(MultiClientHandle);
 
 fn bound(milliseconds: u32) -> Duration {
     // Zero has no bound there, as "for ever" has none.
@@ -482,10 +457,7 @@ pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_request_stop(handle: *mut MultiServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.request_stop();
-        Ok(())
-    })
+    unsafe { background::request_stop(handle) }
 }
 
 /// As shm_multi_server_stop, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
@@ -497,11 +469,7 @@ pub unsafe extern "C" fn shm_multi_server_stop_timeout(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
-        close(handle);
-        Ok(())
-    })
+    unsafe { background::stop_timeout(handle, timeout_ms) }
 }
 
 /// The defaults. Any thread.
@@ -581,7 +549,7 @@ pub unsafe extern "C" fn shm_multi_client_send(
     size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.send(bytes(data, size)?)) })
+    unsafe { background::send(handle, data, size) }
 }
 
 /// As shm_multi_client_send, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
@@ -592,7 +560,7 @@ pub unsafe extern "C" fn shm_multi_client_try_send(
     size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.try_send(bytes(data, size)?)) })
+    unsafe { background::try_send(handle, data, size) }
 }
 
 /// As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
@@ -605,7 +573,7 @@ pub unsafe extern "C" fn shm_multi_client_send_timeout(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms))) })
+    unsafe { background::send_timeout(handle, data, size, timeout_ms) }
 }
 
 /// The client's slot at the server. NULL: SHM_NO_CLIENT. Any thread.
@@ -622,43 +590,26 @@ pub unsafe extern "C" fn shm_multi_client_is_connected(handle: *const MultiClien
     returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
 }
 
-/// Hands over what has arrived, leaves the server, waits for the worker's end and frees the handle, which must not be used
-/// afterwards. NULL does nothing.
-///
-/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
-/// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
-/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
-/// that callback is still running then.
+/// As shm_multi_server_stop, for a client: leaves the server.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_disconnect(handle: *mut MultiClientHandle) {
     // SAFETY: by the caller.
     unsafe { close(handle) }
 }
 
-/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_client_disconnect. What has arrived is
-/// handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+/// As shm_multi_server_request_stop, for a client, whose handle goes to shm_multi_client_disconnect.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_request_disconnect(handle: *mut MultiClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.request_stop();
-        Ok(())
-    })
+    unsafe { background::request_stop(handle) }
 }
 
-/// As shm_multi_client_disconnect, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
-/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
-/// called this that cannot wait for it, as said at shm_multi_client_disconnect.
+/// As shm_multi_server_stop_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_disconnect_timeout(
     handle: *mut MultiClientHandle,
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.stop_timeout(duration(timeout_ms))?;
-        close(handle);
-        Ok(())
-    })
+    unsafe { background::stop_timeout(handle, timeout_ms) }
 }

@@ -1,0 +1,111 @@
+//! What all handles with threads of their own have alike, and the bodies of their functions. Each body takes the caller's word
+//! as the function that calls it does.
+
+#![allow(clippy::missing_safety_doc)]
+
+use super::*;
+use crate::auto::Auto;
+
+/// A handle to an endpoint that works in the background.
+pub(crate) trait BackgroundHandle: Closable {
+    /// Begins to stop, and waits for nothing.
+    fn request_stop(&self);
+
+    fn stop_timeout(&self, timeout: Duration) -> Result<()>;
+}
+
+/// A handle to one with a single worker.
+pub(crate) trait AutoHandle: BackgroundHandle {
+    fn auto(&self) -> &Auto;
+}
+
+/// Makes a handle of an endpoint and its gate one that can be closed. The callbacks of the endpoint's threads are inside no
+/// call.
+macro_rules! background_handle {
+    ($handle:ty, $stop:expr) => {
+        impl Closable for $handle {
+            fn gate(&self) -> &Gate {
+                &self.1
+            }
+
+            fn end(&self) -> bool {
+                let stop: fn(&Self) -> crate::threads::Waited = $stop;
+                // From one of its own callbacks a handle waits for those of its other threads.
+                stop(self) != crate::threads::Waited::NotFromHere || self.1.depth() > 0
+            }
+
+            fn own_calls(&self) -> usize {
+                0
+            }
+        }
+
+        impl BackgroundHandle for $handle {
+            fn request_stop(&self) {
+                self.0.request_stop();
+            }
+
+            fn stop_timeout(&self, timeout: Duration) -> crate::Result<()> {
+                self.0.stop_timeout(timeout)
+            }
+        }
+    };
+}
+pub(crate) use background_handle;
+
+/// As [`background_handle`], for an endpoint with a field `auto`.
+macro_rules! auto_handle {
+    ($handle:ty) => {
+        background_handle!($handle, |handle| handle.0.auto.stop());
+
+        impl AutoHandle for $handle {
+            fn auto(&self) -> &Auto {
+                &self.0.auto
+            }
+        }
+    };
+}
+pub(crate) use auto_handle;
+
+pub(crate) unsafe fn send<H: AutoHandle>(handle: *const H, data: *const c_void, size: u32) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.auto().shared.send(bytes(data, size)?)) })
+}
+
+pub(crate) unsafe fn try_send<H: AutoHandle>(
+    handle: *const H,
+    data: *const c_void,
+    size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { done(enter(handle)?.auto().shared.try_send(bytes(data, size)?)) })
+}
+
+pub(crate) unsafe fn send_timeout<H: AutoHandle>(
+    handle: *const H,
+    data: *const c_void,
+    size: u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        done(inside.auto().shared.send_timeout(bytes(data, size)?, timeout(timeout_ms)))
+    })
+}
+
+pub(crate) unsafe fn request_stop<H: BackgroundHandle>(handle: *const H) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle)?.request_stop();
+        Ok(())
+    })
+}
+
+pub(crate) unsafe fn stop_timeout<H: BackgroundHandle>(handle: *mut H, timeout_ms: u32) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        enter(handle.cast_const())?.stop_timeout(duration(timeout_ms))?;
+        close(handle);
+        Ok(())
+    })
+}
