@@ -183,10 +183,7 @@ struct Times {
 }
 
 fn transfer(
-    server: &SharedServer,
-    mut file: File,
-    input: &Path,
-    progress: &mut Progress,
+    server: &SharedServer, mut file: File, input: &Path, progress: &mut Progress,
 ) -> Result<Times, String> {
     progress.started = Instant::now();
     push(server, &number_message(BEGIN, progress.size), progress)?;
@@ -242,11 +239,7 @@ fn push(server: &SharedServer, message: &[u8], progress: &mut Progress) -> Resul
 }
 
 fn await_answer(
-    server: &SharedServer,
-    expected: u8,
-    patience: Duration,
-    progress: &mut Progress,
-    note: &str,
+    server: &SharedServer, expected: u8, patience: Duration, progress: &mut Progress, note: &str,
 ) -> Result<(), String> {
     let mut answer = Vec::new();
     let since = Instant::now();

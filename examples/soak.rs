@@ -401,9 +401,7 @@ fn talk_many(name: &str, account: &Arc<Account>, stop: &AtomicBool) -> Result<()
 
 /// Sends numbered messages until told to stop; the last one says so.
 fn send_numbered(
-    session: u64,
-    stop: &AtomicBool,
-    mut send: impl FnMut(&[u8]) -> Result<(), ShmError>,
+    session: u64, stop: &AtomicBool, mut send: impl FnMut(&[u8]) -> Result<(), ShmError>,
 ) -> Result<(), ShmError> {
     let (mut random, mut buffer, mut number) = (Random(session | 1), Vec::new(), 0);
     loop {

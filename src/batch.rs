@@ -187,9 +187,7 @@ impl ReceiveHalf {
     /// # Errors
     /// As [`receive_timeout`](Self::receive_timeout). The batch is empty then.
     pub fn receive_batch_timeout(
-        &mut self,
-        batch: &mut MessageBatch,
-        timeout: Option<Duration>,
+        &mut self, batch: &mut MessageBatch, timeout: Option<Duration>,
     ) -> Result<usize> {
         batch.fill(|several| self.receive_within(several, timeout))
     }

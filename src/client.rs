@@ -127,10 +127,7 @@ impl SharedClient {
     /// Looks the name up once, and asks for a session where a server is and the client has its admission. `None`: there is no
     /// server, or another client goes first.
     fn look_for(
-        name: &ChannelName,
-        deadline: Deadline,
-        options: &ClientOptions,
-        interrupt: &Interrupt,
+        name: &ChannelName, deadline: Deadline, options: &ClientOptions, interrupt: &Interrupt,
         search: &mut Search,
     ) -> Result<Option<Self>> {
         let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
@@ -207,9 +204,7 @@ impl SharedClient {
     }
 
     pub(crate) fn attach_handles_with(
-        handles: &ClientHandles,
-        timeout: Duration,
-        options: ClientOptions,
+        handles: &ClientHandles, timeout: Duration, options: ClientOptions,
     ) -> Result<Self> {
         let deadline = Deadline::after(Some(timeout));
         let section = Section::duplicate(handles.section)?;
@@ -234,13 +229,8 @@ impl SharedClient {
 
     /// Asks the server of a section for a session.
     pub(crate) fn request(
-        view: SharedView,
-        events: Option<Events>,
-        user: Option<UserId>,
-        ids: Ids,
-        deadline: Deadline,
-        options: &ClientOptions,
-        interrupt: &Interrupt,
+        view: SharedView, events: Option<Events>, user: Option<UserId>, ids: Ids, deadline: Deadline,
+        options: &ClientOptions, interrupt: &Interrupt,
     ) -> Result<Requested<Session>> {
         options.accepts(view.geometry()).map_err(|error| report(options, error))?;
         if view.is_multi() != options.multi {
@@ -406,9 +396,7 @@ impl Drop for Admission {
 
 /// Checks what was found under a name. `None`: its server went away meanwhile.
 fn open_channel(
-    section: Section,
-    opener: &sys::EventOpener,
-    owner: Option<&sys::User>,
+    section: Section, opener: &sys::EventOpener, owner: Option<&sys::User>,
 ) -> Result<Option<(SharedView, Events)>> {
     let view = SharedView::open(section)?;
     if !view.has_events() {

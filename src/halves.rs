@@ -300,18 +300,14 @@ impl ReceiveHalf {
     /// # Errors
     /// As `receive_timeout`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
     pub fn receive_timeout_into(
-        &mut self,
-        mut buffer: &mut [u8],
-        timeout: Option<Duration>,
+        &mut self, mut buffer: &mut [u8], timeout: Option<Duration>,
     ) -> Result<usize> {
         self.receive_within(&mut buffer, timeout)
     }
 
     #[inline]
     pub(crate) fn receive_within(
-        &mut self,
-        to: &mut impl Destination,
-        timeout: Option<Duration>,
+        &mut self, to: &mut impl Destination, timeout: Option<Duration>,
     ) -> Result<usize> {
         let ReceiveHalf { session, consumer, .. } = self;
         match session.wait_for(Wish::Data, timeout, Taking { session, consumer, to }) {
@@ -401,9 +397,7 @@ fn taken(session: &Session, pop: Pop) -> Result<Option<usize>> {
 /// Messages are evicted as fast as we try to take them: asks the sender to drop half of its queue at once.
 #[cold]
 fn take_from_a_hurrying_sender(
-    session: &Session,
-    consumer: &mut Consumer,
-    to: &mut impl Destination,
+    session: &Session, consumer: &mut Consumer, to: &mut impl Destination,
 ) -> Result<Option<usize>> {
     let mut pop = Pop::Busy;
     for _ in 1..ReceiveHalf::ROUNDS {

@@ -139,10 +139,7 @@ impl SharedServer {
     /// Waits for a client. `release` drops the halves that were [taken](Self::take), and waits for the calls that use
     /// them: see [`Fresh::answer`](crate::channel::lifecycle::Fresh::answer).
     pub(crate) fn accept(
-        &mut self,
-        timeout: Option<Duration>,
-        by_event: bool,
-        release: &mut dyn FnMut(),
+        &mut self, timeout: Option<Duration>, by_event: bool, release: &mut dyn FnMut(),
     ) -> Result<()> {
         self.lifecycle.channel().check_home()?;
         let deadline = Deadline::after(timeout);

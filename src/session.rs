@@ -70,11 +70,7 @@ pub(crate) enum Wish {
 impl Session {
     /// `over` is an event of this process's own, made before the other side can learn of the session: there may be none left.
     pub(crate) fn new(
-        channel: Arc<Channel>,
-        word: ClientWord,
-        generation: u32,
-        peer: Peer,
-        over: Event,
+        channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer, over: Event,
     ) -> Self {
         let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
         let next_look = Mutex::new(Deadline::after(channel.tuning.check_interval));
@@ -131,11 +127,7 @@ impl Session {
 
     #[inline(always)]
     fn signal(
-        &self,
-        bit: u32,
-        always: u32,
-        exported: bool,
-        signalled: impl FnOnce(),
+        &self, bit: u32, always: u32, exported: bool, signalled: impl FnOnce(),
         event: impl FnOnce(&Events) -> &Event,
     ) -> Result<()> {
         let asked = self.peer_wake().take(bit, always).map_err(|what| self.corrupted(what))?;
@@ -260,10 +252,7 @@ impl Session {
     /// more attempt, for what the peer did last), with the time, or by an interrupter.
     #[inline]
     pub(crate) fn wait_for<L: Look>(
-        &self,
-        wish: Wish,
-        timeout: Option<Duration>,
-        mut look: L,
+        &self, wish: Wish, timeout: Option<Duration>, mut look: L,
     ) -> Result<L::Found> {
         let spins = !self.channel.tuning.spin.is_zero() && timeout != Some(Duration::ZERO);
         // An answer that is on its way comes within these looks: no clock is read for it, since that takes as long as a

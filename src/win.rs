@@ -197,9 +197,7 @@ fn bytes_of(words: &[u64]) -> Vec<u8> {
 }
 
 fn create_section(
-    path: Option<&str>,
-    security: &[u8],
-    size: usize,
+    path: Option<&str>, security: &[u8], size: usize,
 ) -> std::result::Result<Section, NtStatus> {
     let bytes = size as i64;
     let attributes = Attributes::new(path, Some(security));

@@ -55,9 +55,7 @@ const CLIENTS_CALLS: [Call<SharedClient>; 8] =
 
 /// Repeats a call at this pace until it reports the peer's death. Returns how long that took, or what the last call returned.
 fn time_of_death<E>(
-    end: &mut E,
-    call: fn(&mut E) -> Result<()>,
-    pace: Duration,
+    end: &mut E, call: fn(&mut E) -> Result<()>, pace: Duration,
 ) -> std::result::Result<Duration, String> {
     let start = Instant::now();
     loop {
@@ -84,9 +82,7 @@ const PACES: [(usize, Duration); 4] = [
 
 /// Makes a pair of endpoints for each call and each pace, kills the peer, and lists the calls that find its death too late.
 fn late_calls<E>(
-    calls: &[Call<E>],
-    make: impl Fn() -> (E, Peer),
-    is_connected: impl Fn(&E) -> bool,
+    calls: &[Call<E>], make: impl Fn() -> (E, Peer), is_connected: impl Fn(&E) -> bool,
 ) -> Vec<String> {
     let mut late = Vec::new();
     for (quick, pace) in PACES {

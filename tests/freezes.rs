@@ -44,12 +44,7 @@ enum Step {
 
 /// Gives the peer its orders, and freezes it at the place when it comes there. It goes on when it is told to.
 fn drive(
-    mut peer: Peer,
-    place: &str,
-    begin: &[String],
-    how: &str,
-    steps: &Sender<Step>,
-    thaw: &Receiver<()>,
+    mut peer: Peer, place: &str, begin: &[String], how: &str, steps: &Sender<Step>, thaw: &Receiver<()>,
 ) {
     let mut is_next = true;
     let mut order = |peer: &mut Peer, order: &str| {

@@ -112,11 +112,7 @@ fn users(test: u32) -> [String; 3] {
 ///
 /// `idle_user` opens an idle connection `rounds` times; `honest_user` connects after each, in the same process if `same`.
 fn unread_descriptors_keep_nobody_out(
-    rounds: u32,
-    server_user: &str,
-    idle_user: &str,
-    honest_user: &str,
-    same: bool,
+    rounds: u32, server_user: &str, idle_user: &str, honest_user: &str, same: bool,
 ) {
     let Some(mut server) = helper_as(server_user) else { return };
     let (Some(mut idle), Some(mut honest)) = (helper_as(idle_user), helper_as(honest_user)) else { return };

@@ -21,8 +21,7 @@ fn peer_process() {
 /// Connects to the name, and waits in a thread until the server hands a channel over. `take` decides what happens with it.
 /// `None`: the machine was busy, and the client's turn passed. Like any client, it connects again.
 fn queued<T: Send + 'static>(
-    name: &str,
-    mut take: impl FnMut(RawClient, Duration) -> Option<T> + Send + 'static,
+    name: &str, mut take: impl FnMut(RawClient, Duration) -> Option<T> + Send + 'static,
 ) -> std::thread::JoinHandle<T> {
     let name = name.to_owned();
     let mut connection = Connection::open(&name).expect("the name is there");

@@ -79,11 +79,7 @@ pub trait Line {
 pub trait End {
     /// Leads round trips; with `times`, notes what each took, in ticks.
     fn lead(
-        &mut self,
-        buffers: &mut Buffers,
-        size: usize,
-        rounds: u64,
-        times: Option<&mut Vec<u64>>,
+        &mut self, buffers: &mut Buffers, size: usize, rounds: u64, times: Option<&mut Vec<u64>>,
     ) -> Outcome<()>;
     fn follow(&mut self, buffers: &mut Buffers, size: usize, rounds: u64) -> Outcome<()>;
     fn send_all(&mut self, _: &mut Buffers, _size: usize, _count: u64) -> Outcome<()> {
@@ -99,11 +95,7 @@ pub trait End {
 
 impl<L: Line> End for L {
     fn lead(
-        &mut self,
-        buffers: &mut Buffers,
-        size: usize,
-        rounds: u64,
-        mut times: Option<&mut Vec<u64>>,
+        &mut self, buffers: &mut Buffers, size: usize, rounds: u64, mut times: Option<&mut Vec<u64>>,
     ) -> Outcome<()> {
         let (message, answer) = (&mut buffers.message[..size], &mut buffers.answer[..size]);
         let mut last = ticks();

@@ -173,10 +173,7 @@ fn exchange(bench: &mut Bench, alone: &Server, many: &Server) -> Outcome<Compari
 
 /// One broadcast, and one send to each client, in turn. All clients are asleep again before each.
 fn broadcasts(
-    bench: &Bench,
-    server: &MultiServer,
-    counting: u64,
-    counted: &AtomicU64,
+    bench: &Bench, server: &MultiServer, counting: u64, counted: &AtomicU64,
 ) -> Outcome<Comparison> {
     let message = [0x5a; SIZE];
     let slots = server.connected_clients();

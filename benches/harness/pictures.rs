@@ -105,10 +105,7 @@ fn series(points: &[Point]) -> Vec<Series<'_>> {
 }
 
 fn picture(
-    path: &Path,
-    heading: &str,
-    panels: Vec<Panel<'_>>,
-    series: &[Series<'_>],
+    path: &Path, heading: &str, panels: Vec<Panel<'_>>, series: &[Series<'_>],
     (rows, columns): (usize, usize),
 ) -> Outcome<()> {
     let height = if rows == 1 { PICTURE.1 / 2 + HEADING } else { PICTURE.1 };

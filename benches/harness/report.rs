@@ -52,10 +52,7 @@ struct Samples {
 
 impl Row {
     pub fn new(
-        section: &'static str,
-        what: impl Into<String>,
-        against: impl Into<String>,
-        goal: Goal,
+        section: &'static str, what: impl Into<String>, against: impl Into<String>, goal: Goal,
     ) -> Self {
         Row {
             section,

@@ -17,14 +17,8 @@ mod device {
     #[link(name = "kernel32")]
     extern "system" {
         fn DeviceIoControl(
-            device: *mut c_void,
-            code: u32,
-            input: *const c_void,
-            input_size: u32,
-            output: *mut c_void,
-            output_size: u32,
-            returned: *mut u32,
-            overlapped: *mut c_void,
+            device: *mut c_void, code: u32, input: *const c_void, input_size: u32, output: *mut c_void,
+            output_size: u32, returned: *mut u32, overlapped: *mut c_void,
         ) -> i32;
     }
 

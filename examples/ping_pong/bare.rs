@@ -121,20 +121,12 @@ mod system {
     #[link(name = "kernel32")]
     extern "system" {
         fn CreateFileMappingW(
-            file: *mut c_void,
-            security: *const c_void,
-            protection: u32,
-            size_high: u32,
-            size_low: u32,
+            file: *mut c_void, security: *const c_void, protection: u32, size_high: u32, size_low: u32,
             name: *const u16,
         ) -> *mut c_void;
         fn OpenFileMappingW(access: u32, inherit: i32, name: *const u16) -> *mut c_void;
         fn MapViewOfFile(
-            mapping: *mut c_void,
-            access: u32,
-            offset_high: u32,
-            offset_low: u32,
-            size: usize,
+            mapping: *mut c_void, access: u32, offset_high: u32, offset_low: u32, size: usize,
         ) -> *mut c_void;
     }
 
@@ -180,12 +172,7 @@ mod system {
     // The standard library links the C library.
     extern "C" {
         fn mmap(
-            place: *mut c_void,
-            size: usize,
-            protection: c_int,
-            flags: c_int,
-            file: c_int,
-            offset: c_long,
+            place: *mut c_void, size: usize, protection: c_int, flags: c_int, file: c_int, offset: c_long,
         ) -> *mut c_void;
     }
 

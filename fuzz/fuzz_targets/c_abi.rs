@@ -52,9 +52,7 @@ extern "C" {
     fn shm_client_stats(handle: Handle, out: *mut c_void) -> i32;
     fn shm_client_disconnect(handle: Handle);
     fn shm_multi_server_start(
-        name: *const c_char,
-        callbacks: *const c_void,
-        options: *const c_void,
+        name: *const c_char, callbacks: *const c_void, options: *const c_void,
     ) -> Handle;
     fn shm_multi_server_stop(handle: Handle);
 }

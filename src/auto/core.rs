@@ -37,10 +37,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        handler: Box<dyn AutoHandler>,
-        options: AutoOptions,
-        attention: Interrupter,
-        side: Side,
+        handler: Box<dyn AutoHandler>, options: AutoOptions, attention: Interrupter, side: Side,
     ) -> Result<Self> {
         Ok(Shared {
             handler,

@@ -171,8 +171,7 @@ unsafe fn put_stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t)
 /// shm_server_stop_auto. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_start_auto(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
     options: *const shm_auto_options_t,
 ) -> *mut AutoServerHandle {
     // SAFETY: by the caller.
@@ -182,10 +181,8 @@ pub unsafe extern "C" fn shm_server_start_auto(
 /// As shm_server_start_auto, with options of the channel, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_start_auto_with_options(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
-    options: *const shm_auto_options_t,
-    channel_options: *const shm_options_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
+    options: *const shm_auto_options_t, channel_options: *const shm_options_t,
 ) -> *mut AutoServerHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
@@ -204,9 +201,7 @@ pub unsafe extern "C" fn shm_server_start_auto_with_options(
 /// _FULL where the server's options reject, _INVALID_PARAM. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_auto(
-    handle: *mut AutoServerHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut AutoServerHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::send(handle, data, size) }
@@ -216,9 +211,7 @@ pub unsafe extern "C" fn shm_server_send_auto(
 /// is again, on_space_available is called.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_try_send_auto(
-    handle: *mut AutoServerHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut AutoServerHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::try_send(handle, data, size) }
@@ -229,10 +222,7 @@ pub unsafe extern "C" fn shm_server_try_send_auto(
 /// a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_timeout_auto(
-    handle: *mut AutoServerHandle,
-    data: *const c_void,
-    size: u32,
-    timeout_ms: u32,
+    handle: *mut AutoServerHandle, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::send_timeout(handle, data, size, timeout_ms) }
@@ -241,8 +231,7 @@ pub unsafe extern "C" fn shm_server_send_timeout_auto(
 /// The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stats_auto(
-    handle: *const AutoServerHandle,
-    out: *mut shm_auto_stats_t,
+    handle: *const AutoServerHandle, out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
     unsafe { put_stats(handle, out) }
@@ -275,10 +264,7 @@ pub unsafe extern "C" fn shm_server_session_auto(handle: *const AutoServerHandle
 /// SHM_ERROR_NOT_CONNECTED: the session is over.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_to_session_auto(
-    handle: *mut AutoServerHandle,
-    session: u64,
-    data: *const c_void,
-    size: u32,
+    handle: *mut AutoServerHandle, session: u64, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -304,8 +290,7 @@ pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHan
 /// called this that cannot wait for it, as said at shm_server_stop_auto.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop_timeout_auto(
-    handle: *mut AutoServerHandle,
-    timeout_ms: u32,
+    handle: *mut AutoServerHandle, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::stop_timeout(handle, timeout_ms) }
@@ -319,8 +304,7 @@ pub unsafe extern "C" fn shm_server_stop_timeout_auto(
 /// caller's, to be given back to shm_client_disconnect_auto. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect_auto(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
     options: *const shm_auto_options_t,
 ) -> *mut AutoClientHandle {
     // SAFETY: by the caller.
@@ -330,10 +314,8 @@ pub unsafe extern "C" fn shm_client_connect_auto(
 /// As shm_client_connect_auto, with options of the channel, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect_auto_with_options(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
-    options: *const shm_auto_options_t,
-    channel_options: *const shm_options_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
+    options: *const shm_auto_options_t, channel_options: *const shm_options_t,
 ) -> *mut AutoClientHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
@@ -348,9 +330,7 @@ pub unsafe extern "C" fn shm_client_connect_auto_with_options(
 /// As shm_server_send_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_auto(
-    handle: *mut AutoClientHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut AutoClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::send(handle, data, size) }
@@ -359,9 +339,7 @@ pub unsafe extern "C" fn shm_client_send_auto(
 /// As shm_server_try_send_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send_auto(
-    handle: *mut AutoClientHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut AutoClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::try_send(handle, data, size) }
@@ -370,10 +348,7 @@ pub unsafe extern "C" fn shm_client_try_send_auto(
 /// As shm_server_send_timeout_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_timeout_auto(
-    handle: *mut AutoClientHandle,
-    data: *const c_void,
-    size: u32,
-    timeout_ms: u32,
+    handle: *mut AutoClientHandle, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::send_timeout(handle, data, size, timeout_ms) }
@@ -382,8 +357,7 @@ pub unsafe extern "C" fn shm_client_send_timeout_auto(
 /// As shm_server_stats_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_stats_auto(
-    handle: *const AutoClientHandle,
-    out: *mut shm_auto_stats_t,
+    handle: *const AutoClientHandle, out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
     unsafe { put_stats(handle, out) }
@@ -406,8 +380,7 @@ pub unsafe extern "C" fn shm_client_request_disconnect_auto(handle: *mut AutoCli
 /// As shm_server_stop_timeout_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect_timeout_auto(
-    handle: *mut AutoClientHandle,
-    timeout_ms: u32,
+    handle: *mut AutoClientHandle, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::stop_timeout(handle, timeout_ms) }

@@ -38,10 +38,7 @@ pub(crate) struct Auto {
 
 impl Auto {
     pub(crate) fn start(
-        handler: Box<dyn AutoHandler>,
-        options: AutoOptions,
-        interrupter: Interrupter,
-        dial: impl Dial,
+        handler: Box<dyn AutoHandler>, options: AutoOptions, interrupter: Interrupter, dial: impl Dial,
     ) -> Result<Self> {
         let shared = Arc::new(Shared::new(handler, options, interrupter, dial.side())?);
         let worker = shared.clone();
@@ -231,9 +228,7 @@ impl AutoClient {
     /// # Errors
     /// [`ShmError::InvalidName`], and what the system refuses.
     pub fn connect<H: AutoHandler + ?Sized>(
-        name: &str,
-        handler: Arc<H>,
-        options: AutoOptions,
+        name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<Self> {
         ClientOptions::default().connect_auto(name, handler, options)
     }
@@ -248,10 +243,7 @@ impl ServerOptions {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_auto<H: AutoHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: Arc<H>,
-        options: AutoOptions,
+        self, name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<AutoServer> {
         let interrupter = Interrupter::new()?;
         let server = self.interrupter(interrupter.clone()).start(name)?;
@@ -267,10 +259,7 @@ impl ClientOptions {
     /// # Errors
     /// As there.
     pub fn connect_auto<H: AutoHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: Arc<H>,
-        options: AutoOptions,
+        self, name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<AutoClient> {
         let interrupter = Interrupter::new()?;
         let client = self.interrupter(interrupter.clone());

@@ -221,11 +221,7 @@ fn talk(shared: &Shared, half: &mut ReceiveHalf, reported: &mut u64) -> Result<(
 
 /// Hands over up to `limit` messages. Returns whether there may be more.
 fn hand_over(
-    shared: &Shared,
-    half: &mut ReceiveHalf,
-    buffer: &mut Vec<u8>,
-    limit: usize,
-    reported: &mut u64,
+    shared: &Shared, half: &mut ReceiveHalf, buffer: &mut Vec<u8>, limit: usize, reported: &mut u64,
 ) -> Result<bool> {
     let mut more = true;
     for _ in 0..limit {

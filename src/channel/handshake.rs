@@ -120,10 +120,7 @@ impl ExclusiveRings {
 /// The server accepts a request: resets the rings, and says so to the client. Returns the session's word; `None`: the
 /// client withdrew meanwhile, and nothing has happened except that a generation was used up.
 pub(super) fn accept(
-    channel: &Channel,
-    rings: ExclusiveRings,
-    request: ClientWord,
-    generation: u32,
+    channel: &Channel, rings: ExclusiveRings, request: ClientWord, generation: u32,
 ) -> Option<ClientWord> {
     let ExclusiveRings(()) = rings;
     let control = channel.view.control();
@@ -209,11 +206,7 @@ pub(crate) struct Accepted {
 
 /// The client asks until the server accepts it. The caller has found the server alive.
 pub(crate) fn request(
-    channel: &Arc<Channel>,
-    peer: &Peer,
-    own_pid: u32,
-    deadline: Deadline,
-    interrupt: &Interrupt,
+    channel: &Arc<Channel>, peer: &Peer, own_pid: u32, deadline: Deadline, interrupt: &Interrupt,
 ) -> Result<Requested<Accepted>> {
     let mut pause = Pause::new();
     let is_for_one_client = channel.view.is_multi() || channel.view.turn().load(Ordering::Relaxed) != 0;
@@ -270,10 +263,7 @@ impl Drop for StandingRequest<'_> {
 
 /// Signals the request and waits for the answer.
 fn await_answer(
-    request: StandingRequest<'_>,
-    peer: &Peer,
-    deadline: Deadline,
-    interrupt: &Interrupt,
+    request: StandingRequest<'_>, peer: &Peer, deadline: Deadline, interrupt: &Interrupt,
 ) -> Result<Requested<Accepted>> {
     fail_point!("connect.hello");
     let channel = request.channel;
@@ -325,11 +315,7 @@ fn await_answer(
 /// # Errors
 /// [`ShmError::Interrupted`].
 fn wait(
-    channel: &Channel,
-    peer: &Peer,
-    event: Option<&Event>,
-    deadline: Deadline,
-    bound: Option<Duration>,
+    channel: &Channel, peer: &Peer, event: Option<&Event>, deadline: Deadline, bound: Option<Duration>,
     interrupt: &Interrupt,
 ) -> Result<bool> {
     let events = event.into_iter().chain([interrupt.event()]);

@@ -318,9 +318,7 @@ impl Lifecycle {
 
 /// The process of a request. On Linux it must be the one that the channel was handed to.
 fn open_requester(
-    listener: Option<&Listener>,
-    channel: &Channel,
-    request: ClientWord,
+    listener: Option<&Listener>, channel: &Channel, request: ClientWord,
 ) -> std::result::Result<Process, Unwatchable> {
     match listener {
         Some(listener) => match listener.open_requester(request.pid()) {

@@ -72,19 +72,14 @@ pub(crate) unsafe fn send<H: AutoHandle>(handle: *const H, data: *const c_void, 
 }
 
 pub(crate) unsafe fn try_send<H: AutoHandle>(
-    handle: *const H,
-    data: *const c_void,
-    size: u32,
+    handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { done(enter(handle)?.auto().shared.try_send(bytes(data, size)?)) })
 }
 
 pub(crate) unsafe fn send_timeout<H: AutoHandle>(
-    handle: *const H,
-    data: *const c_void,
-    size: u32,
-    timeout_ms: u32,
+    handle: *const H, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {

@@ -15,10 +15,7 @@ pub(super) trait EndpointHandle {
 }
 
 pub(super) unsafe fn send_batch<H: EndpointHandle>(
-    handle: *const H,
-    messages: *const shm_message_t,
-    count: u32,
-    sent: *mut u32,
+    handle: *const H, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -28,10 +25,7 @@ pub(super) unsafe fn send_batch<H: EndpointHandle>(
 }
 
 pub(super) unsafe fn try_send_batch<H: EndpointHandle>(
-    handle: *const H,
-    messages: *const shm_message_t,
-    count: u32,
-    sent: *mut u32,
+    handle: *const H, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -43,11 +37,7 @@ pub(super) unsafe fn try_send_batch<H: EndpointHandle>(
 }
 
 pub(super) unsafe fn receive_batch<H: EndpointHandle>(
-    handle: *const H,
-    buffer: *mut c_void,
-    size: u32,
-    messages: *mut shm_message_t,
-    count: *mut u32,
+    handle: *const H, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
@@ -60,9 +50,7 @@ pub(super) unsafe fn receive_batch<H: EndpointHandle>(
 }
 
 pub(super) unsafe fn reserve<H: EndpointHandle>(
-    handle: *const H,
-    size: u32,
-    data: *mut *mut c_void,
+    handle: *const H, size: u32, data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -72,10 +60,7 @@ pub(super) unsafe fn reserve<H: EndpointHandle>(
 }
 
 pub(super) unsafe fn borrow<H: EndpointHandle>(
-    handle: *const H,
-    data: *mut *const c_void,
-    size: *mut u32,
-    timeout_ms: u32,
+    handle: *const H, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -86,10 +71,7 @@ pub(super) unsafe fn borrow<H: EndpointHandle>(
 }
 
 pub(super) unsafe fn peer<H: EndpointHandle>(
-    handle: *const H,
-    process_id: *mut u32,
-    user: *mut c_char,
-    user_size: u32,
+    handle: *const H, process_id: *mut u32, user: *mut c_char, user_size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {

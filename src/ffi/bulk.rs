@@ -40,10 +40,7 @@ impl Ends {
     /// # Safety
     /// As for [`messages`]; `sent` is NULL or a place.
     pub(super) unsafe fn send_batch(
-        &self,
-        batch: *const shm_message_t,
-        count: u32,
-        sent: *mut u32,
+        &self, batch: *const shm_message_t, count: u32, sent: *mut u32,
         send: impl FnOnce(&mut SendHalf, &[&[u8]]) -> Result<BatchOutcome>,
     ) -> Outcome {
         // SAFETY: by the caller.
@@ -63,11 +60,7 @@ impl Ends {
     /// # Safety
     /// `buffer` is NULL or has `size` bytes, `batch` is NULL or has `limit` places.
     pub(super) unsafe fn receive_batch(
-        &self,
-        buffer: *mut c_void,
-        size: u32,
-        batch: *mut shm_message_t,
-        limit: usize,
+        &self, buffer: *mut c_void, size: u32, batch: *mut shm_message_t, limit: usize,
         timeout: Option<Duration>,
     ) -> Outcome<u32> {
         if batch.is_null() || limit == 0 {
@@ -141,10 +134,7 @@ impl Ends {
     /// # Safety
     /// `data` and `size` are NULL or places.
     pub(super) unsafe fn borrow(
-        &self,
-        data: *mut *const c_void,
-        size: *mut u32,
-        timeout: Option<Duration>,
+        &self, data: *mut *const c_void, size: *mut u32, timeout: Option<Duration>,
     ) -> Outcome {
         // SAFETY: by the caller.
         let (data, size) =
@@ -205,10 +195,7 @@ pub(super) unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
 /// size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_batch(
-    handle: *mut ServerHandle,
-    messages: *const shm_message_t,
-    count: u32,
-    sent: *mut u32,
+    handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::send_batch(handle, messages, count, sent) }
@@ -217,10 +204,7 @@ pub unsafe extern "C" fn shm_server_send_batch(
 /// As shm_server_send_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_batch(
-    handle: *mut ClientHandle,
-    messages: *const shm_message_t,
-    count: u32,
-    sent: *mut u32,
+    handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::send_batch(handle, messages, count, sent) }
@@ -229,10 +213,7 @@ pub unsafe extern "C" fn shm_client_send_batch(
 /// As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_try_send_batch(
-    handle: *mut ServerHandle,
-    messages: *const shm_message_t,
-    count: u32,
-    sent: *mut u32,
+    handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::try_send_batch(handle, messages, count, sent) }
@@ -241,10 +222,7 @@ pub unsafe extern "C" fn shm_server_try_send_batch(
 /// As shm_server_try_send_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send_batch(
-    handle: *mut ClientHandle,
-    messages: *const shm_message_t,
-    count: u32,
-    sent: *mut u32,
+    handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::try_send_batch(handle, messages, count, sent) }
@@ -258,11 +236,7 @@ pub unsafe extern "C" fn shm_client_try_send_batch(
 /// shm_server_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_receive_batch(
-    handle: *mut ServerHandle,
-    buffer: *mut c_void,
-    size: u32,
-    messages: *mut shm_message_t,
-    count: *mut u32,
+    handle: *mut ServerHandle, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
@@ -272,11 +246,7 @@ pub unsafe extern "C" fn shm_server_receive_batch(
 /// As shm_server_receive_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive_batch(
-    handle: *mut ClientHandle,
-    buffer: *mut c_void,
-    size: u32,
-    messages: *mut shm_message_t,
-    count: *mut u32,
+    handle: *mut ClientHandle, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
@@ -292,9 +262,7 @@ pub unsafe extern "C" fn shm_client_receive_batch(
 /// leads to no other one. The codes of shm_server_send.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_reserve(
-    handle: *mut ServerHandle,
-    size: u32,
-    data: *mut *mut c_void,
+    handle: *mut ServerHandle, size: u32, data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::reserve(handle, size, data) }
@@ -303,9 +271,7 @@ pub unsafe extern "C" fn shm_server_reserve(
 /// As shm_server_reserve, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_reserve(
-    handle: *mut ClientHandle,
-    size: u32,
-    data: *mut *mut c_void,
+    handle: *mut ClientHandle, size: u32, data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::reserve(handle, size, data) }
@@ -337,10 +303,7 @@ pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_err
 /// stays good when the session ends, and leads to no other one.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_borrow(
-    handle: *mut ServerHandle,
-    data: *mut *const c_void,
-    size: *mut u32,
-    timeout_ms: u32,
+    handle: *mut ServerHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::borrow(handle, data, size, timeout_ms) }
@@ -349,10 +312,7 @@ pub unsafe extern "C" fn shm_server_borrow(
 /// As shm_server_borrow, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_borrow(
-    handle: *mut ClientHandle,
-    data: *mut *const c_void,
-    size: *mut u32,
-    timeout_ms: u32,
+    handle: *mut ClientHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::borrow(handle, data, size, timeout_ms) }

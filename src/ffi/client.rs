@@ -14,9 +14,7 @@ use super::*;
 /// _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to shm_client_disconnect. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
-    timeout_ms: u32,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t, timeout_ms: u32,
 ) -> *mut ClientHandle {
     // SAFETY: by the caller.
     unsafe { shm_client_connect_with_options(config, callbacks, ptr::null(), timeout_ms) }
@@ -25,9 +23,7 @@ pub unsafe extern "C" fn shm_client_connect(
 /// As shm_client_connect, with options, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect_with_options(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
-    options: *const shm_options_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t, options: *const shm_options_t,
     timeout_ms: u32,
 ) -> *mut ClientHandle {
     // SAFETY: by the caller.
@@ -42,10 +38,7 @@ pub unsafe extern "C" fn shm_client_connect_with_options(
 /// duplicated and stays the caller's. Else as shm_client_connect_with_options; whose server it is, is not asked.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_attach(
-    section_handle: isize,
-    callbacks: *const shm_callbacks_t,
-    options: *const shm_options_t,
-    timeout_ms: u32,
+    section_handle: isize, callbacks: *const shm_callbacks_t, options: *const shm_options_t, timeout_ms: u32,
 ) -> *mut ClientHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
@@ -58,9 +51,7 @@ pub unsafe extern "C" fn shm_client_attach(
 /// duplicated once more, and stay the caller's. Else as shm_client_attach.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_attach_handles(
-    handles: *const shm_client_handles_t,
-    callbacks: *const shm_callbacks_t,
-    options: *const shm_options_t,
+    handles: *const shm_client_handles_t, callbacks: *const shm_callbacks_t, options: *const shm_options_t,
     timeout_ms: u32,
 ) -> *mut ClientHandle {
     // SAFETY: by the caller.
@@ -74,9 +65,7 @@ pub unsafe extern "C" fn shm_client_attach_handles(
 /// As shm_server_send, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send(
-    handle: *mut ClientHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut ClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.send(bytes(data, size)?) })
@@ -85,9 +74,7 @@ pub unsafe extern "C" fn shm_client_send(
 /// As shm_server_try_send, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send(
-    handle: *mut ClientHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut ClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -99,10 +86,7 @@ pub unsafe extern "C" fn shm_client_try_send(
 /// As shm_server_send_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_timeout(
-    handle: *mut ClientHandle,
-    data: *const c_void,
-    size: u32,
-    timeout_ms: u32,
+    handle: *mut ClientHandle, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms)) })
@@ -111,9 +95,7 @@ pub unsafe extern "C" fn shm_client_send_timeout(
 /// As shm_server_receive, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive(
-    handle: *mut ClientHandle,
-    buffer: *mut c_void,
-    size: *mut u32,
+    handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.receive_into(to)) })
@@ -122,9 +104,7 @@ pub unsafe extern "C" fn shm_client_receive(
 /// As shm_server_try_receive, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_receive(
-    handle: *mut ClientHandle,
-    buffer: *mut c_void,
-    size: *mut u32,
+    handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
@@ -133,10 +113,7 @@ pub unsafe extern "C" fn shm_client_try_receive(
 /// As shm_server_receive_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive_timeout(
-    handle: *mut ClientHandle,
-    buffer: *mut c_void,
-    size: *mut u32,
-    timeout_ms: u32,
+    handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
@@ -162,10 +139,7 @@ pub unsafe extern "C" fn shm_client_is_connected(handle: *const ClientHandle) ->
 /// As shm_server_peer, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_peer(
-    handle: *const ClientHandle,
-    process_id: *mut u32,
-    user: *mut c_char,
-    user_size: u32,
+    handle: *const ClientHandle, process_id: *mut u32, user: *mut c_char, user_size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::peer(handle, process_id, user, user_size) }

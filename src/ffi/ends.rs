@@ -442,9 +442,7 @@ impl Ends {
     /// # Safety
     /// `size` is NULL or says how many bytes `buffer` has, unless that is NULL.
     pub(super) unsafe fn receive(
-        &self,
-        buffer: *mut c_void,
-        size: *mut u32,
+        &self, buffer: *mut c_void, size: *mut u32,
         receive: impl FnOnce(&mut ReceiveHalf, &mut [u8]) -> Result<usize>,
     ) -> Outcome {
         // SAFETY: by the caller.

@@ -197,8 +197,7 @@ impl shm_options_t {
 /// # Safety
 /// As [`shm_options_t::read`].
 pub(crate) unsafe fn server_options(
-    ring_size: Option<usize>,
-    options: *const shm_options_t,
+    ring_size: Option<usize>, options: *const shm_options_t,
 ) -> Outcome<ServerOptions> {
     let ring_size = ring_size.unwrap_or(RING_CAPACITY);
     // A small ring that says nothing else queues what fits.
@@ -233,8 +232,7 @@ pub(crate) unsafe fn server_options(
 /// # Safety
 /// As [`shm_options_t::read`].
 pub(crate) unsafe fn client_options(
-    ring_size: Option<usize>,
-    options: *const shm_options_t,
+    ring_size: Option<usize>, options: *const shm_options_t,
 ) -> Outcome<ClientOptions> {
     let mut chosen = ClientOptions::new();
     if let Some(bytes) = ring_size {

@@ -15,8 +15,7 @@ use crate::session::Session;
 /// The handle is the caller's, to be given back to shm_server_stop. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_start(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
 ) -> *mut ServerHandle {
     // SAFETY: by the caller.
     unsafe { shm_server_start_with_options(config, callbacks, ptr::null()) }
@@ -25,9 +24,7 @@ pub unsafe extern "C" fn shm_server_start(
 /// As shm_server_start, with options, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_start_with_options(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_callbacks_t,
-    options: *const shm_options_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t, options: *const shm_options_t,
 ) -> *mut ServerHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
@@ -45,9 +42,7 @@ pub unsafe extern "C" fn shm_server_start_with_options(
 /// NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_PARAM, _MEMORY, _SYSTEM. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_start_anonymous(
-    buffer_bytes: u32,
-    callbacks: *const shm_callbacks_t,
-    options: *const shm_options_t,
+    buffer_bytes: u32, callbacks: *const shm_callbacks_t, options: *const shm_options_t,
 ) -> *mut ServerHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
@@ -65,8 +60,7 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
 /// thread; callers wait for each other.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_wait_for_client(
-    handle: *mut ServerHandle,
-    timeout_ms: u32,
+    handle: *mut ServerHandle, timeout_ms: u32,
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
@@ -77,8 +71,7 @@ pub unsafe extern "C" fn shm_server_wait_for_client(
 /// millisecond.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
-    handle: *mut ServerHandle,
-    timeout_ms: u32,
+    handle: *mut ServerHandle, timeout_ms: u32,
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
@@ -104,9 +97,7 @@ pub unsafe extern "C" fn shm_server_disconnect_client(handle: *mut ServerHandle)
 /// server's options reject. Any thread, also while another one receives; senders wait for each other.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send(
-    handle: *mut ServerHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut ServerHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.send(bytes(data, size)?) })
@@ -115,9 +106,7 @@ pub unsafe extern "C" fn shm_server_send(
 /// As shm_server_send, if there is room; evicts nothing. SHM_ERROR_FULL: there is none, and the queue is as it was.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_try_send(
-    handle: *mut ServerHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut ServerHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -130,10 +119,7 @@ pub unsafe extern "C" fn shm_server_try_send(
 /// SHM_ERROR_TIMEOUT, _INTERRUPTED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_timeout(
-    handle: *mut ServerHandle,
-    data: *const c_void,
-    size: u32,
-    timeout_ms: u32,
+    handle: *mut ServerHandle, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms)) })
@@ -146,9 +132,7 @@ pub unsafe extern "C" fn shm_server_send_timeout(
 /// _EMPTY where the options bound the wait. Any thread, also while another one sends; receivers wait for each other.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_receive(
-    handle: *mut ServerHandle,
-    buffer: *mut c_void,
-    size: *mut u32,
+    handle: *mut ServerHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.receive_into(to)) })
@@ -157,9 +141,7 @@ pub unsafe extern "C" fn shm_server_receive(
 /// As shm_server_receive, without waiting. SHM_ERROR_EMPTY: there is no message.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_try_receive(
-    handle: *mut ServerHandle,
-    buffer: *mut c_void,
-    size: *mut u32,
+    handle: *mut ServerHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
@@ -169,10 +151,7 @@ pub unsafe extern "C" fn shm_server_try_receive(
 /// SHM_ERROR_TIMEOUT.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_receive_timeout(
-    handle: *mut ServerHandle,
-    buffer: *mut c_void,
-    size: *mut u32,
-    timeout_ms: u32,
+    handle: *mut ServerHandle, buffer: *mut c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
@@ -204,10 +183,7 @@ pub unsafe extern "C" fn shm_server_is_connected(handle: *const ServerHandle) ->
 /// always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_peer(
-    handle: *const ServerHandle,
-    process_id: *mut u32,
-    user: *mut c_char,
-    user_size: u32,
+    handle: *const ServerHandle, process_id: *mut u32, user: *mut c_char, user_size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::peer(handle, process_id, user, user_size) }
@@ -242,8 +218,7 @@ pub unsafe extern "C" fn shm_server_resume(handle: *const ServerHandle) -> shm_e
 /// a message is reserved or borrowed in place and has to be committed or released first. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_get_event_handles(
-    handle: *mut ServerHandle,
-    out: *mut shm_event_handles_t,
+    handle: *mut ServerHandle, out: *mut shm_event_handles_t,
 ) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe {
@@ -270,8 +245,7 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
 /// `out` is -1. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_client_handles(
-    handle: *const ServerHandle,
-    out: *mut shm_client_handles_t,
+    handle: *const ServerHandle, out: *mut shm_client_handles_t,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {

@@ -36,9 +36,7 @@ const QUEUE_SLICE: Duration = Duration::from_millis(20);
 /// Looks a name up, asks whether the server that has it is trusted, and waits to be handed a channel. `None`: no server has it,
 /// or it went away, or it has no room for more clients that wait.
 pub(crate) fn lookup(
-    name: &ChannelName,
-    trusts: &dyn Fn(Option<&User>) -> Result<()>,
-    patience: Option<Duration>,
+    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, patience: Option<Duration>,
     interrupt: &Event,
 ) -> Result<Option<Found>> {
     let context = "looking the name up";

@@ -91,11 +91,7 @@ impl<C> Pending<C> {
     /// Adds a client that has just come. Returns the connection of one that has to go, since there is no room for it: one
     /// of a process that has let turns pass, or that is blocked, or of such a user; or else the client that has just come.
     pub(super) fn push(
-        &mut self,
-        connection: C,
-        caller: Caller,
-        now: Instant,
-        is_blocked: impl Fn(Caller) -> bool,
+        &mut self, connection: C, caller: Caller, now: Instant, is_blocked: impl Fn(Caller) -> bool,
     ) -> Option<C> {
         self.clients.push(Waiting { connection, caller, since: now });
         if self.clients.len() <= self.most {

@@ -69,9 +69,7 @@ pub(super) fn decode(bytes: [u8; 8]) -> Welcome {
 
 /// Sends the message.
 pub(super) fn post(
-    connection: &OwnedFd,
-    message: Welcome,
-    descriptors: &[BorrowedFd<'_>],
+    connection: &OwnedFd, message: Welcome, descriptors: &[BorrowedFd<'_>],
 ) -> rustix::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -118,9 +118,7 @@ impl MultiClient {
     /// - [`ShmError::Interrupted`]: by the [`interrupter`](ClientOptions::interrupter) of the options.
     /// - Else those of [`SharedClient::connect`](crate::SharedClient::connect).
     pub fn connect<H: MultiClientHandler + ?Sized>(
-        name: &str,
-        handler: Arc<H>,
-        options: MultiClientOptions,
+        name: &str, handler: Arc<H>, options: MultiClientOptions,
     ) -> Result<Self> {
         ClientOptions::default().connect_multi(name, handler, options)
     }
@@ -196,10 +194,7 @@ impl ClientOptions {
     /// # Errors
     /// As there.
     pub fn connect_multi<H: MultiClientHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: Arc<H>,
-        options: MultiClientOptions,
+        self, name: &str, handler: Arc<H>, options: MultiClientOptions,
     ) -> Result<MultiClient> {
         // The worker's own; the caller's, if there is one, ends the attempt to connect.
         let interrupter = Interrupter::new()?;
@@ -233,10 +228,7 @@ impl ClientOptions {
 /// Waits until the server has assigned the slot. While the server waits for one to come free, that counts as waiting for the
 /// server; the slot's own time begins after it.
 fn await_slot(
-    session: &Session,
-    lobby: Deadline,
-    slot_timeout: Duration,
-    interrupter: &Interrupter,
+    session: &Session, lobby: Deadline, slot_timeout: Duration, interrupter: &Interrupter,
 ) -> Result<u32> {
     /// A safety net: the event may be missed, since it announces the acceptance too.
     const BOUND: Duration = Duration::from_millis(50);

@@ -60,9 +60,7 @@ impl Core {
     }
 
     pub(super) fn send<T>(
-        &self,
-        client: ClientId,
-        send: impl FnOnce(&mut SendHalf) -> Result<T>,
+        &self, client: ClientId, send: impl FnOnce(&mut SendHalf) -> Result<T>,
     ) -> Result<T> {
         self.check_process()?;
         let outcome = self.slots.with(client, |held| send(&mut held.sender))?;

@@ -204,9 +204,7 @@ pub extern "C" fn shm_multi_callbacks_default() -> shm_multi_callbacks_t {
 /// shm_multi_server_stop. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_start(
-    name: *const c_char,
-    callbacks: *const shm_multi_callbacks_t,
-    options: *const shm_multi_options_t,
+    name: *const c_char, callbacks: *const shm_multi_callbacks_t, options: *const shm_multi_options_t,
 ) -> *mut MultiServerHandle {
     // SAFETY: by the caller.
     unsafe {
@@ -218,10 +216,8 @@ pub unsafe extern "C" fn shm_multi_server_start(
 /// As shm_multi_server_start, with the size of each client's rings, and options of each client's channel, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_start_with_options(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_multi_callbacks_t,
-    options: *const shm_multi_options_t,
-    channel_options: *const shm_options_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_multi_callbacks_t,
+    options: *const shm_multi_options_t, channel_options: *const shm_options_t,
 ) -> *mut MultiServerHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
@@ -248,10 +244,7 @@ pub unsafe extern "C" fn shm_multi_server_start_with_options(
 /// _PROTOCOL, _FULL where the options reject. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_send_to(
-    handle: *mut MultiServerHandle,
-    client_id: u32,
-    data: *const c_void,
-    size: u32,
+    handle: *mut MultiServerHandle, client_id: u32, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -263,10 +256,7 @@ pub unsafe extern "C" fn shm_multi_server_send_to(
 /// As shm_multi_server_send_to, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_try_send_to(
-    handle: *mut MultiServerHandle,
-    client_id: u32,
-    data: *const c_void,
-    size: u32,
+    handle: *mut MultiServerHandle, client_id: u32, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -287,10 +277,7 @@ fn of_client<T>(server: &MultiServer, client_id: u32, result: crate::error::Resu
 /// nothing. SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_broadcast(
-    handle: *mut MultiServerHandle,
-    data: *const c_void,
-    size: u32,
-    sent: *mut u32,
+    handle: *mut MultiServerHandle, data: *const c_void, size: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -315,10 +302,7 @@ pub unsafe extern "C" fn shm_multi_server_session(handle: *const MultiServerHand
 /// it reaches no other client. SHM_ERROR_NOT_CONNECTED: the session is over.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_send_to_session(
-    handle: *mut MultiServerHandle,
-    session: u64,
-    data: *const c_void,
-    size: u32,
+    handle: *mut MultiServerHandle, session: u64, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -330,10 +314,7 @@ pub unsafe extern "C" fn shm_multi_server_send_to_session(
 /// As shm_multi_server_send_to_session, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_try_send_to_session(
-    handle: *mut MultiServerHandle,
-    session: u64,
-    data: *const c_void,
-    size: u32,
+    handle: *mut MultiServerHandle, session: u64, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -345,8 +326,7 @@ pub unsafe extern "C" fn shm_multi_server_try_send_to_session(
 /// As shm_multi_server_disconnect_client, of that session alone. SHM_ERROR_NOT_CONNECTED: it is over.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_disconnect_session(
-    handle: *mut MultiServerHandle,
-    session: u64,
+    handle: *mut MultiServerHandle, session: u64,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -364,8 +344,7 @@ fn session_of(session: u64) -> Outcome<ClientId> {
 /// has no client. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_disconnect_client(
-    handle: *mut MultiServerHandle,
-    client_id: u32,
+    handle: *mut MultiServerHandle, client_id: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -384,8 +363,7 @@ pub unsafe extern "C" fn shm_multi_server_client_count(handle: *const MultiServe
 /// Whether a slot has a client. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_is_client_connected(
-    handle: *const MultiServerHandle,
-    client_id: u32,
+    handle: *const MultiServerHandle, client_id: u32,
 ) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe { Ok(enter(handle)?.0.is_client_connected(client_id)) })
@@ -396,10 +374,7 @@ pub unsafe extern "C" fn shm_multi_server_is_client_connected(
 /// `max`, of which the first were stored. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_get_clients(
-    handle: *const MultiServerHandle,
-    ids: *mut u32,
-    max: u32,
-    actual: *mut u32,
+    handle: *const MultiServerHandle, ids: *mut u32, max: u32, actual: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
@@ -425,10 +400,7 @@ pub unsafe extern "C" fn shm_multi_server_get_clients(
 /// the whole text without the NUL, 0 when there is no such slot. `buffer` may be NULL. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_channel_name(
-    handle: *const MultiServerHandle,
-    slot: u32,
-    buffer: *mut c_char,
-    size: u32,
+    handle: *const MultiServerHandle, slot: u32, buffer: *mut c_char, size: u32,
 ) -> u32 {
     // SAFETY: by the caller.
     returning(0, || unsafe {
@@ -465,8 +437,7 @@ pub unsafe extern "C" fn shm_multi_server_request_stop(handle: *mut MultiServerH
 /// called this that cannot wait for it, as said at shm_multi_server_stop.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_stop_timeout(
-    handle: *mut MultiServerHandle,
-    timeout_ms: u32,
+    handle: *mut MultiServerHandle, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::stop_timeout(handle, timeout_ms) }
@@ -504,8 +475,7 @@ pub extern "C" fn shm_multi_client_callbacks_default() -> shm_multi_client_callb
 /// shm_multi_client_disconnect. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_connect(
-    name: *const c_char,
-    callbacks: *const shm_multi_client_callbacks_t,
+    name: *const c_char, callbacks: *const shm_multi_client_callbacks_t,
     options: *const shm_multi_client_options_t,
 ) -> *mut MultiClientHandle {
     // SAFETY: by the caller.
@@ -518,10 +488,8 @@ pub unsafe extern "C" fn shm_multi_client_connect(
 /// As shm_multi_client_connect, with a size of the rings to demand, and options of the channel, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_connect_with_options(
-    config: *const shm_endpoint_config_t,
-    callbacks: *const shm_multi_client_callbacks_t,
-    options: *const shm_multi_client_options_t,
-    channel_options: *const shm_options_t,
+    config: *const shm_endpoint_config_t, callbacks: *const shm_multi_client_callbacks_t,
+    options: *const shm_multi_client_options_t, channel_options: *const shm_options_t,
 ) -> *mut MultiClientHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
@@ -544,9 +512,7 @@ pub unsafe extern "C" fn shm_multi_client_connect_with_options(
 /// _MESSAGE_TOO_LARGE, _FULL where the server's options reject. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_send(
-    handle: *mut MultiClientHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut MultiClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::send(handle, data, size) }
@@ -555,9 +521,7 @@ pub unsafe extern "C" fn shm_multi_client_send(
 /// As shm_multi_client_send, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_try_send(
-    handle: *mut MultiClientHandle,
-    data: *const c_void,
-    size: u32,
+    handle: *mut MultiClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::try_send(handle, data, size) }
@@ -567,10 +531,7 @@ pub unsafe extern "C" fn shm_multi_client_try_send(
 /// inside a callback of this handle it waits too: the server must make the room without an answer to anything meanwhile.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_send_timeout(
-    handle: *mut MultiClientHandle,
-    data: *const c_void,
-    size: u32,
-    timeout_ms: u32,
+    handle: *mut MultiClientHandle, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::send_timeout(handle, data, size, timeout_ms) }
@@ -607,8 +568,7 @@ pub unsafe extern "C" fn shm_multi_client_request_disconnect(handle: *mut MultiC
 /// As shm_multi_server_stop_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_disconnect_timeout(
-    handle: *mut MultiClientHandle,
-    timeout_ms: u32,
+    handle: *mut MultiClientHandle, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::stop_timeout(handle, timeout_ms) }

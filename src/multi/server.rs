@@ -180,9 +180,7 @@ impl MultiServer {
     /// # Errors
     /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] where `max_clients` is zero.
     pub fn start<H: MultiHandler + ?Sized>(
-        name: &str,
-        handler: Arc<H>,
-        options: MultiOptions,
+        name: &str, handler: Arc<H>, options: MultiOptions,
     ) -> Result<Self> {
         ServerOptions::default().start_multi(name, handler, options)
     }
@@ -374,10 +372,7 @@ impl ServerOptions {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_multi<H: MultiHandler + ?Sized>(
-        self,
-        name: &str,
-        handler: Arc<H>,
-        options: MultiOptions,
+        self, name: &str, handler: Arc<H>, options: MultiOptions,
     ) -> Result<MultiServer> {
         let name = ChannelName::parse(name)?;
         let slots = options.max_clients;

@@ -10,108 +10,53 @@ extern "system" {
     pub(crate) fn NtGetTickCount() -> u32;
     pub(crate) fn NtClose(handle: Handle) -> NtStatus;
     pub(crate) fn NtCreateEvent(
-        handle: *mut Handle,
-        access: u32,
-        attributes: *const ObjectAttributes,
-        event_type: u32,
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, event_type: u32,
         initial_state: u8,
     ) -> NtStatus;
     pub(crate) fn NtCreateSection(
-        handle: *mut Handle,
-        access: u32,
-        attributes: *const ObjectAttributes,
-        maximum_size: *const i64,
-        page_protection: u32,
-        allocation_attributes: u32,
-        file: Handle,
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, maximum_size: *const i64,
+        page_protection: u32, allocation_attributes: u32, file: Handle,
     ) -> NtStatus;
     pub(crate) fn NtCreateSymbolicLinkObject(
-        handle: *mut Handle,
-        access: u32,
-        attributes: *const ObjectAttributes,
-        target: *const UnicodeString,
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, target: *const UnicodeString,
     ) -> NtStatus;
     pub(crate) fn NtDuplicateObject(
-        source_process: Handle,
-        source: Handle,
-        target_process: Handle,
-        target: *mut Handle,
-        access: u32,
-        attributes: u32,
-        options: u32,
+        source_process: Handle, source: Handle, target_process: Handle, target: *mut Handle, access: u32,
+        attributes: u32, options: u32,
     ) -> NtStatus;
     pub(crate) fn NtMapViewOfSection(
-        section: Handle,
-        process: Handle,
-        base: *mut *mut c_void,
-        zero_bits: usize,
-        commit_size: usize,
-        offset: *mut i64,
-        view_size: *mut usize,
-        inherit: u32,
-        allocation_type: u32,
-        protection: u32,
+        section: Handle, process: Handle, base: *mut *mut c_void, zero_bits: usize, commit_size: usize,
+        offset: *mut i64, view_size: *mut usize, inherit: u32, allocation_type: u32, protection: u32,
     ) -> NtStatus;
     pub(crate) fn NtOpenEvent(
-        handle: *mut Handle,
-        access: u32,
-        attributes: *const ObjectAttributes,
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes,
     ) -> NtStatus;
     pub(crate) fn NtOpenProcess(
-        handle: *mut Handle,
-        access: u32,
-        attributes: *const ObjectAttributes,
-        client: *const ClientId,
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes, client: *const ClientId,
     ) -> NtStatus;
     pub(crate) fn NtOpenProcessToken(process: Handle, access: u32, token: *mut Handle) -> NtStatus;
     pub(crate) fn NtOpenSection(
-        handle: *mut Handle,
-        access: u32,
-        attributes: *const ObjectAttributes,
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes,
     ) -> NtStatus;
     pub(crate) fn NtQueryInformationProcess(
-        process: Handle,
-        class: u32,
-        information: *mut c_void,
-        length: u32,
-        returned: *mut u32,
+        process: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
     ) -> NtStatus;
     pub(crate) fn NtQueryInformationToken(
-        token: Handle,
-        class: u32,
-        information: *mut c_void,
-        length: u32,
-        returned: *mut u32,
+        token: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
     ) -> NtStatus;
     pub(crate) fn NtQueryObject(
-        handle: Handle,
-        class: u32,
-        information: *mut c_void,
-        length: u32,
-        returned: *mut u32,
+        handle: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
     ) -> NtStatus;
     pub(crate) fn NtQuerySection(
-        section: Handle,
-        class: u32,
-        information: *mut c_void,
-        length: usize,
-        returned: *mut usize,
+        section: Handle, class: u32, information: *mut c_void, length: usize, returned: *mut usize,
     ) -> NtStatus;
     pub(crate) fn NtQuerySecurityObject(
-        handle: Handle,
-        information: u32,
-        descriptor: *mut c_void,
-        length: u32,
-        needed: *mut u32,
+        handle: Handle, information: u32, descriptor: *mut c_void, length: u32, needed: *mut u32,
     ) -> NtStatus;
     pub(crate) fn NtResetEvent(handle: Handle, previous: *mut i32) -> NtStatus;
     pub(crate) fn NtSetEvent(handle: Handle, previous: *mut i32) -> NtStatus;
     pub(crate) fn NtUnmapViewOfSection(process: Handle, base: *mut c_void) -> NtStatus;
     pub(crate) fn NtWaitForMultipleObjects(
-        count: u32,
-        handles: *const Handle,
-        wait_type: u32,
-        alertable: u8,
-        timeout: *const i64,
+        count: u32, handles: *const Handle, wait_type: u32, alertable: u8, timeout: *const i64,
     ) -> NtStatus;
 }

@@ -165,8 +165,7 @@ impl Producer {
     /// panic: what has been entered can't be taken back, and would never be shown.
     #[inline]
     pub(crate) fn push_some<'a>(
-        &mut self,
-        messages: impl IntoIterator<Item = &'a [u8]>,
+        &mut self, messages: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<usize, Corrupted> {
         let mut pushed = 0;
         let mut first = None;

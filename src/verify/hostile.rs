@@ -59,11 +59,7 @@ macro_rules! atomic {
             }
 
             pub fn compare_exchange(
-                &self,
-                current: $value,
-                new: $value,
-                success: Ordering,
-                failure: Ordering,
+                &self, current: $value, new: $value, success: Ordering, failure: Ordering,
             ) -> Result<$value, $value> {
                 step();
                 self.0.compare_exchange(current, new, success, failure)

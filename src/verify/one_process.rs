@@ -409,9 +409,7 @@ pub(crate) struct Listener(String);
 
 impl Listener {
     pub(crate) fn bind(
-        name: &ChannelName,
-        _audience: &Audience<'_, User>,
-        _clients: Clients,
+        name: &ChannelName, _audience: &Audience<'_, User>, _clients: Clients,
     ) -> Result<Self> {
         let mut names = names();
         if names.contains_key(name.base()) {
@@ -478,9 +476,7 @@ pub(crate) struct Found {
 pub(crate) struct EventOpener([Event; EVENTS]);
 
 pub(crate) fn lookup(
-    name: &ChannelName,
-    trusts: &dyn Fn(Option<&User>) -> Result<()>,
-    _patience: Option<Duration>,
+    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
     _interrupt: &Event,
 ) -> Result<Option<Found>> {
     trusts(Some(&User(0)))?;

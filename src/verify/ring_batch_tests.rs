@@ -6,10 +6,7 @@ use crate::bytes::Several;
 /// Takes up to `limit` messages of `space` bytes together. `None`: there was none. After an eviction a first attempt may
 /// have copied what then was not taken.
 fn pop_several(
-    consumer: &mut Consumer,
-    limit: usize,
-    space: usize,
-    after_eviction: bool,
+    consumer: &mut Consumer, limit: usize, space: usize, after_eviction: bool,
 ) -> Option<Vec<Vec<u8>>> {
     let (mut bytes, mut ends) = (vec![0xee; space], Vec::new());
     let popped = consumer.pop(&mut Several { bytes: &mut bytes, ends: &mut ends, limit }).unwrap();

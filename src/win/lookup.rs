@@ -29,9 +29,7 @@ pub(crate) struct EventOpener(ChannelName);
 ///
 /// Nothing is waited for here: who may open a name, finds all of it at once.
 pub(crate) fn lookup(
-    name: &ChannelName,
-    trusts: &dyn Fn(Option<&User>) -> Result<()>,
-    _patience: Option<Duration>,
+    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
     _interrupt: &Event,
 ) -> Result<Option<Found>> {
     let path = link_path(&directory(name)?, name);

@@ -71,33 +71,19 @@ mod windows {
         fn CloseHandle(handle: Handle) -> i32;
         fn CreateToolhelp32Snapshot(flags: u32, process: u32) -> Handle;
         fn CreateFileMappingW(
-            file: Handle,
-            attributes: *const c_void,
-            protection: u32,
-            high: u32,
-            low: u32,
-            name: *const u16,
+            file: Handle, attributes: *const c_void, protection: u32, high: u32, low: u32, name: *const u16,
         ) -> Handle;
         fn CreateMutexW(attributes: *const c_void, owned: i32, name: *const u16) -> Handle;
         fn DuplicateHandle(
-            source_process: Handle,
-            source: Handle,
-            target_process: Handle,
-            target: *mut Handle,
-            access: u32,
-            inherit: i32,
-            options: u32,
+            source_process: Handle, source: Handle, target_process: Handle, target: *mut Handle, access: u32,
+            inherit: i32, options: u32,
         ) -> i32;
         fn GetCurrentProcess() -> Handle;
         fn GetHandleInformation(handle: Handle, flags: *mut u32) -> i32;
         fn GetLastError() -> u32;
         fn GetProcessHandleCount(process: Handle, count: *mut u32) -> i32;
         fn GetProcessTimes(
-            process: Handle,
-            created: *mut u64,
-            exited: *mut u64,
-            kernel: *mut u64,
-            user: *mut u64,
+            process: Handle, created: *mut u64, exited: *mut u64, kernel: *mut u64, user: *mut u64,
         ) -> i32;
         fn MapViewOfFile(section: Handle, access: u32, high: u32, low: u32, size: usize) -> *mut c_void;
         fn OpenEventW(access: u32, inherit: i32, name: *const u16) -> Handle;
@@ -113,11 +99,7 @@ mod windows {
     #[link(name = "ntdll")]
     extern "system" {
         fn NtQueryObject(
-            object: Handle,
-            class: u32,
-            information: *mut c_void,
-            size: u32,
-            needed: *mut u32,
+            object: Handle, class: u32, information: *mut c_void, size: u32, needed: *mut u32,
         ) -> i32;
         fn NtResumeProcess(process: Handle) -> i32;
         fn NtSuspendProcess(process: Handle) -> i32;
@@ -401,12 +383,7 @@ mod linux {
         fn getuid() -> u32;
         fn kill(pid: c_int, signal: c_int) -> c_int;
         fn mmap(
-            at: *mut c_void,
-            size: usize,
-            protection: c_int,
-            flags: c_int,
-            file: c_int,
-            offset: i64,
+            at: *mut c_void, size: usize, protection: c_int, flags: c_int, file: c_int, offset: i64,
         ) -> *mut c_void;
         fn poll(descriptors: *mut [u16; 4], count: u64, millis: c_int) -> c_int;
         fn recv(socket: c_int, buffer: *mut c_void, size: usize, flags: c_int) -> isize;

@@ -21,35 +21,17 @@ extern "system" {
 #[link(name = "advapi32")]
 extern "system" {
     fn CreateProcessAsUserW(
-        token: Handle,
-        program: *const u16,
-        command_line: *mut u16,
-        process_attributes: *const c_void,
-        thread_attributes: *const c_void,
-        inherit: i32,
-        flags: u32,
-        environment: *const c_void,
-        directory: *const u16,
-        startup: *const Startup,
-        information: *mut Started,
+        token: Handle, program: *const u16, command_line: *mut u16, process_attributes: *const c_void,
+        thread_attributes: *const c_void, inherit: i32, flags: u32, environment: *const c_void,
+        directory: *const u16, startup: *const Startup, information: *mut Started,
     ) -> i32;
     fn CreateRestrictedToken(
-        token: Handle,
-        flags: u32,
-        disabled: u32,
-        disabled_sids: *const SidAndAttributes,
-        deleted: u32,
-        deleted_privileges: *const c_void,
-        restricting: u32,
-        restricting_sids: *const SidAndAttributes,
+        token: Handle, flags: u32, disabled: u32, disabled_sids: *const SidAndAttributes, deleted: u32,
+        deleted_privileges: *const c_void, restricting: u32, restricting_sids: *const SidAndAttributes,
         restricted: *mut Handle,
     ) -> i32;
     fn GetTokenInformation(
-        token: Handle,
-        class: u32,
-        information: *mut c_void,
-        size: u32,
-        needed: *mut u32,
+        token: Handle, class: u32, information: *mut c_void, size: u32, needed: *mut u32,
     ) -> i32;
     fn OpenProcessToken(process: Handle, access: u32, token: *mut Handle) -> i32;
 }

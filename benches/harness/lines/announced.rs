@@ -43,11 +43,7 @@ impl Announced {
 
 impl End for Announced {
     fn lead(
-        &mut self,
-        _: &mut Buffers,
-        _size: usize,
-        rounds: u64,
-        times: Option<&mut Vec<u64>>,
+        &mut self, _: &mut Buffers, _size: usize, rounds: u64, times: Option<&mut Vec<u64>>,
     ) -> Outcome<()> {
         assert!(times.is_none(), "no picture shows this line");
         for number in self.numbers(rounds) {

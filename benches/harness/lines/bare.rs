@@ -20,11 +20,7 @@ impl<const PAUSE: bool> Bare<PAUSE> {
 
 impl<const PAUSE: bool> End for Bare<PAUSE> {
     fn lead(
-        &mut self,
-        _: &mut Buffers,
-        _size: usize,
-        rounds: u64,
-        times: Option<&mut Vec<u64>>,
+        &mut self, _: &mut Buffers, _size: usize, rounds: u64, times: Option<&mut Vec<u64>>,
     ) -> Outcome<()> {
         let first = self.advance(rounds);
         let Some(times) = times else {

@@ -50,8 +50,7 @@ pub struct Kind {
 impl Kind {
     /// Between two processes that spin.
     pub const fn new(
-        name: &'static str,
-        offer: fn(&Shared) -> Outcome<Offer>,
+        name: &'static str, offer: fn(&Shared) -> Outcome<Offer>,
         open: fn(&Shared, &str) -> Outcome<Box<dyn End>>,
     ) -> Self {
         Kind { name, in_process: false, sleeps: false, offer, open }

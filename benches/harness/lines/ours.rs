@@ -56,10 +56,7 @@ pub const BATCHED: Kind = Kind::new(
 
 /// Starts a server. What it returns waits for the client.
 fn server(
-    shared: &Shared,
-    what: &str,
-    spin: Duration,
-    options: ServerOptions,
+    shared: &Shared, what: &str, spin: Duration, options: ServerOptions,
 ) -> Outcome<impl FnOnce() -> Outcome<Xshm>> {
     let mut server = options.spin(spin).start(&format!("{}-{what}", shared.base))?;
     Ok(move || {
