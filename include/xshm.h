@@ -833,6 +833,84 @@ enum shm_error_t shm_server_client_handles(const struct ServerHandle *handle,
 intptr_t shm_server_section_handle(const struct ServerHandle *handle);
 
 /**
+ * Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
+ * may be NULL; it gets the number of messages sent, the first so many.
+ *
+ * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
+ * size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+ */
+enum shm_error_t shm_server_send_batch(struct ServerHandle *handle,
+                                       const struct shm_message_t *messages,
+                                       uint32_t count,
+                                       uint32_t *sent);
+
+/**
+ * As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+ */
+enum shm_error_t shm_server_try_send_batch(struct ServerHandle *handle,
+                                           const struct shm_message_t *messages,
+                                           uint32_t count,
+                                           uint32_t *sent);
+
+/**
+ * Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
+ * room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
+ * each of them begins, and `*count` how many there are, 0 on any failure.
+ *
+ * SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
+ * shm_server_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+ */
+enum shm_error_t shm_server_receive_batch(struct ServerHandle *handle,
+                                          void *buffer,
+                                          uint32_t size,
+                                          struct shm_message_t *messages,
+                                          uint32_t *count,
+                                          uint32_t timeout_ms);
+
+/**
+ * Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_server_commit. Never
+ * waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
+ *
+ * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
+ * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
+ * The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
+ * leads to no other one. The codes of shm_server_send.
+ */
+enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
+                                    uint32_t size,
+                                    void **data);
+
+/**
+ * Sends the message that was written to the place from shm_server_reserve.
+ *
+ * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
+ * reserved. The codes of shm_server_send otherwise.
+ */
+enum shm_error_t shm_server_commit(struct ServerHandle *handle);
+
+/**
+ * Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
+ * It stays in the queue until shm_server_release, and nobody overwrites it. For trusted peers: one that breaks the rules
+ * changes it while it is read. Only where the server's options reject when full.
+ *
+ * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
+ * 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
+ * stays good when the session ends, and leads to no other one.
+ */
+enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
+                                   const void **data,
+                                   uint32_t *size,
+                                   uint32_t timeout_ms);
+
+/**
+ * Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
+ *
+ * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
+ * SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
+ */
+enum shm_error_t shm_server_release(struct ServerHandle *handle);
+
+/**
  * Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
  * The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
@@ -951,23 +1029,6 @@ enum shm_error_t shm_client_interrupt(const struct ClientHandle *handle);
 enum shm_error_t shm_client_resume(const struct ClientHandle *handle);
 
 /**
- * As shm_server_stop, for a client: leaves the server, which receives what was sent, and frees the handle.
- */
-void shm_client_disconnect(struct ClientHandle *handle);
-
-/**
- * Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
- * may be NULL; it gets the number of messages sent, the first so many.
- *
- * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
- * size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
- */
-enum shm_error_t shm_server_send_batch(struct ServerHandle *handle,
-                                       const struct shm_message_t *messages,
-                                       uint32_t count,
-                                       uint32_t *sent);
-
-/**
  * As shm_server_send_batch, for a client.
  */
 enum shm_error_t shm_client_send_batch(struct ClientHandle *handle,
@@ -976,35 +1037,12 @@ enum shm_error_t shm_client_send_batch(struct ClientHandle *handle,
                                        uint32_t *sent);
 
 /**
- * As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
- */
-enum shm_error_t shm_server_try_send_batch(struct ServerHandle *handle,
-                                           const struct shm_message_t *messages,
-                                           uint32_t count,
-                                           uint32_t *sent);
-
-/**
  * As shm_server_try_send_batch, for a client.
  */
 enum shm_error_t shm_client_try_send_batch(struct ClientHandle *handle,
                                            const struct shm_message_t *messages,
                                            uint32_t count,
                                            uint32_t *sent);
-
-/**
- * Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
- * room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
- * each of them begins, and `*count` how many there are, 0 on any failure.
- *
- * SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
- * shm_server_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
- */
-enum shm_error_t shm_server_receive_batch(struct ServerHandle *handle,
-                                          void *buffer,
-                                          uint32_t size,
-                                          struct shm_message_t *messages,
-                                          uint32_t *count,
-                                          uint32_t timeout_ms);
 
 /**
  * As shm_server_receive_batch, for a client.
@@ -1017,30 +1055,9 @@ enum shm_error_t shm_client_receive_batch(struct ClientHandle *handle,
                                           uint32_t timeout_ms);
 
 /**
- * Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_server_commit. Never
- * waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
- *
- * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
- * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
- * The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
- * leads to no other one. The codes of shm_server_send.
- */
-enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
-                                    uint32_t size,
-                                    void **data);
-
-/**
  * As shm_server_reserve, for a client.
  */
 enum shm_error_t shm_client_reserve(struct ClientHandle *handle, uint32_t size, void **data);
-
-/**
- * Sends the message that was written to the place from shm_server_reserve.
- *
- * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
- * reserved. The codes of shm_server_send otherwise.
- */
-enum shm_error_t shm_server_commit(struct ServerHandle *handle);
 
 /**
  * As shm_server_commit, for a client.
@@ -1048,36 +1065,19 @@ enum shm_error_t shm_server_commit(struct ServerHandle *handle);
 enum shm_error_t shm_client_commit(struct ClientHandle *handle);
 
 /**
- * Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
- * It stays in the queue until shm_server_release, and nobody overwrites it. For trusted peers: one that breaks the rules
- * changes it while it is read. Only where the server's options reject when full.
- *
- * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
- * 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
- * stays good when the session ends, and leads to no other one.
- */
-enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
-                                   const void **data,
-                                   uint32_t *size,
-                                   uint32_t timeout_ms);
-
-/**
  * As shm_server_borrow, for a client.
  */
 enum shm_error_t shm_client_borrow(struct ClientHandle *handle, const void **data, uint32_t *size, uint32_t timeout_ms);
 
 /**
- * Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
- *
- * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
- * SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
- */
-enum shm_error_t shm_server_release(struct ServerHandle *handle);
-
-/**
  * As shm_server_release, for a client.
  */
 enum shm_error_t shm_client_release(struct ClientHandle *handle);
+
+/**
+ * As shm_server_stop, for a client: leaves the server, which receives what was sent, and frees the handle.
+ */
+void shm_client_disconnect(struct ClientHandle *handle);
 
 /**
  * The defaults. Any thread.

@@ -4,15 +4,10 @@
 #![allow(clippy::missing_safety_doc)]
 
 use super::bulk::{shm_message_t, take_limit};
-use super::ends::Ends;
+use super::ends::EndpointHandle;
 use super::options::{put, shm_stats_t};
 use super::*;
 use crate::batch::BatchOutcome;
-
-/// A handle to a synchronous endpoint.
-pub(super) trait EndpointHandle {
-    fn ends(&self) -> &Ends;
-}
 
 pub(super) unsafe fn send_batch<H: EndpointHandle>(
     handle: *const H, messages: *const shm_message_t, count: u32, sent: *mut u32,

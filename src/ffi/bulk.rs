@@ -111,7 +111,7 @@ impl Ends {
         Ok(())
     }
 
-    fn commit(&self) -> Outcome {
+    pub(super) fn commit(&self) -> Outcome {
         let nothing = Failure::Argument("the reserved message");
         let Some(reserved) = locked(&self.reserved).take() else { return Err(nothing) };
         let committed = self.sending(|sender| {
@@ -165,7 +165,7 @@ impl Ends {
         Ok(())
     }
 
-    fn release(&self) -> Outcome {
+    pub(super) fn release(&self) -> Outcome {
         *locked(&self.lent) = None;
         let released = self.receiving(|receiver| match receiver.borrowed.take() {
             Some(borrowed) => receiver.half.release(&borrowed),
@@ -186,151 +186,4 @@ impl Ends {
 pub(super) unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
     // SAFETY: by the caller.
     Ok(std::mem::take(unsafe { place(count, "the number of messages") }?) as usize)
-}
-
-/// Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
-/// may be NULL; it gets the number of messages sent, the first so many.
-///
-/// SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
-/// size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
-#[no_mangle]
-pub unsafe extern "C" fn shm_server_send_batch(
-    handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::send_batch(handle, messages, count, sent) }
-}
-
-/// As shm_server_send_batch, for a client.
-#[no_mangle]
-pub unsafe extern "C" fn shm_client_send_batch(
-    handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::send_batch(handle, messages, count, sent) }
-}
-
-/// As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
-#[no_mangle]
-pub unsafe extern "C" fn shm_server_try_send_batch(
-    handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::try_send_batch(handle, messages, count, sent) }
-}
-
-/// As shm_server_try_send_batch, for a client.
-#[no_mangle]
-pub unsafe extern "C" fn shm_client_try_send_batch(
-    handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::try_send_batch(handle, messages, count, sent) }
-}
-
-/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
-/// room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
-/// each of them begins, and `*count` how many there are, 0 on any failure.
-///
-/// SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
-/// shm_server_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
-#[no_mangle]
-pub unsafe extern "C" fn shm_server_receive_batch(
-    handle: *mut ServerHandle, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
-    timeout_ms: u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
-}
-
-/// As shm_server_receive_batch, for a client.
-#[no_mangle]
-pub unsafe extern "C" fn shm_client_receive_batch(
-    handle: *mut ClientHandle, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
-    timeout_ms: u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
-}
-
-/// Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_server_commit. Never
-/// waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
-///
-/// Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
-/// away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
-/// The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
-/// leads to no other one. The codes of shm_server_send.
-#[no_mangle]
-pub unsafe extern "C" fn shm_server_reserve(
-    handle: *mut ServerHandle, size: u32, data: *mut *mut c_void,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::reserve(handle, size, data) }
-}
-
-/// As shm_server_reserve, for a client.
-#[no_mangle]
-pub unsafe extern "C" fn shm_client_reserve(
-    handle: *mut ClientHandle, size: u32, data: *mut *mut c_void,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::reserve(handle, size, data) }
-}
-
-/// Sends the message that was written to the place from shm_server_reserve.
-///
-/// SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
-/// reserved. The codes of shm_server_send otherwise.
-#[no_mangle]
-pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_error_t {
-    // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.commit() })
-}
-
-/// As shm_server_commit, for a client.
-#[no_mangle]
-pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
-    // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.commit() })
-}
-
-/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
-/// It stays in the queue until shm_server_release, and nobody overwrites it. For trusted peers: one that breaks the rules
-/// changes it while it is read. Only where the server's options reject when full.
-///
-/// SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
-/// 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
-/// stays good when the session ends, and leads to no other one.
-#[no_mangle]
-pub unsafe extern "C" fn shm_server_borrow(
-    handle: *mut ServerHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::borrow(handle, data, size, timeout_ms) }
-}
-
-/// As shm_server_borrow, for a client.
-#[no_mangle]
-pub unsafe extern "C" fn shm_client_borrow(
-    handle: *mut ClientHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    unsafe { both::borrow(handle, data, size, timeout_ms) }
-}
-
-/// Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
-///
-/// SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
-/// SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
-#[no_mangle]
-pub unsafe extern "C" fn shm_server_release(handle: *mut ServerHandle) -> shm_error_t {
-    // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.release() })
-}
-
-/// As shm_server_release, for a client.
-#[no_mangle]
-pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
-    // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.release() })
 }

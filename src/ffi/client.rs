@@ -3,6 +3,7 @@
 // What C may do and not, the text of each function says, and the rules at the top of the header.
 #![allow(clippy::missing_safety_doc)]
 
+use super::bulk::shm_message_t;
 use super::ends::*;
 use super::options::*;
 use super::*;
@@ -164,6 +165,66 @@ pub unsafe extern "C" fn shm_client_interrupt(handle: *const ClientHandle) -> sh
 pub unsafe extern "C" fn shm_client_resume(handle: *const ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::resume(handle) }
+}
+
+/// As shm_server_send_batch, for a client.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_send_batch(
+    handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    unsafe { both::send_batch(handle, messages, count, sent) }
+}
+
+/// As shm_server_try_send_batch, for a client.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_try_send_batch(
+    handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    unsafe { both::try_send_batch(handle, messages, count, sent) }
+}
+
+/// As shm_server_receive_batch, for a client.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_receive_batch(
+    handle: *mut ClientHandle, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
+}
+
+/// As shm_server_reserve, for a client.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_reserve(
+    handle: *mut ClientHandle, size: u32, data: *mut *mut c_void,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    unsafe { both::reserve(handle, size, data) }
+}
+
+/// As shm_server_commit, for a client.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.commit() })
+}
+
+/// As shm_server_borrow, for a client.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_borrow(
+    handle: *mut ClientHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    unsafe { both::borrow(handle, data, size, timeout_ms) }
+}
+
+/// As shm_server_release, for a client.
+#[no_mangle]
+pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { enter(handle)?.0.release() })
 }
 
 /// As shm_server_stop, for a client: leaves the server, which receives what was sent, and frees the handle.

@@ -12,7 +12,6 @@
 
 #![allow(non_camel_case_types)] // The names are C's.
 
-use super::both::EndpointHandle;
 use super::*;
 use crate::channel::{Channel, Current, Side};
 use crate::client::SharedClient;
@@ -553,6 +552,11 @@ impl Ends {
         }
         Ok(())
     }
+}
+
+/// A handle to a synchronous endpoint.
+pub(super) trait EndpointHandle {
+    fn ends(&self) -> &Ends;
 }
 
 impl<H: EndpointHandle> Closable for H {
