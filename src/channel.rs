@@ -2,6 +2,7 @@
 
 pub(crate) mod handshake;
 pub(crate) mod lifecycle;
+pub(crate) mod wait_set;
 
 use crate::access::{PeerIdentity, UserId};
 use crate::error::{Result, ShmError};

@@ -2,6 +2,7 @@
 
 use crate::access::{PeerIdentity, UserId};
 use crate::channel::handshake::{self, Accepted, Pause, Requested};
+use crate::channel::wait_set::WaitSet;
 use crate::channel::{Channel, Peer, Side};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
@@ -114,8 +115,10 @@ impl SharedClient {
                 Some(admission) => admission.wait(deadline, interrupt.event())?,
                 None if std::mem::take(&mut search.is_queuing) => {}
                 None => {
-                    let bound = Some(pause.next(deadline));
-                    sys::wait_any(&[Waitable::Event(interrupt.event())], bound).map(drop)?;
+                    let mut set = WaitSet::new();
+                    set.event(interrupt.event());
+                    set.at_most(Some(pause.next(deadline)));
+                    set.wait(deadline)?;
                 }
             }
             if interrupt.is_set() {
@@ -374,9 +377,11 @@ impl Admission {
     }
 
     fn wait(&mut self, deadline: Deadline, interrupt: &sys::Event) -> Result<()> {
-        let objects = [Waitable::Event(&self.event), Waitable::Event(interrupt)];
-        let woken_by = sys::wait_any(&objects, deadline.remaining(Some(Self::PATIENCE)))?;
-        self.held |= woken_by == Some(0);
+        let mut set = WaitSet::new();
+        let turn = set.event(&self.event);
+        set.event(interrupt);
+        set.at_most(Some(Self::PATIENCE));
+        self.held |= set.wait(deadline)? == Some(turn);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::access::PeerIdentity;
 use crate::channel::lifecycle::{Design, Fresh, Lifecycle};
+use crate::channel::wait_set::WaitSet;
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::channel::Current;
 use crate::channel::{Channel, Side};
@@ -16,7 +17,7 @@ use crate::options::ServerOptions;
 use crate::shared::SharedView;
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::sync::Arc;
-use crate::sys::{self, ClientEnd, Clients, Listener, Section, Waitable};
+use crate::sys::{ClientEnd, Clients, Listener, Section};
 use crate::waiting::{Deadline, Interrupter};
 use std::time::Duration;
 
@@ -101,9 +102,9 @@ impl SharedServer {
         self.lifecycle.current().clone()
     }
 
-    /// What to wait for until a client may have come, and for how long at most.
-    pub(crate) fn wait_for_clients(&self) -> (Vec<Waitable<'_>>, Option<Duration>) {
-        self.lifecycle.wait_for(true)
+    /// What to wait for until a client may have come.
+    pub(crate) fn wait_set(&self) -> WaitSet<'_> {
+        self.lifecycle.wait_set(true)
     }
 
     /// Waits for a client and begins a session with it, with empty queues. `None` waits for ever, zero looks once.
@@ -154,9 +155,9 @@ impl SharedServer {
             if channel.interrupt.is_set() {
                 return Err(ShmError::Interrupted);
             }
-            let (mut objects, bound) = self.lifecycle.wait_for(by_event);
-            objects.push(Waitable::Event(channel.interrupt.event()));
-            sys::wait_any(&objects, deadline.remaining(bound))?;
+            let mut set = self.lifecycle.wait_set(by_event);
+            set.event(channel.interrupt.event());
+            set.wait(deadline)?;
         }
     }
 

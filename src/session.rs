@@ -1,6 +1,7 @@
 //! One connection over a channel, and how to wait for the other side.
 
 use crate::channel::handshake::{self, ClientWord};
+use crate::channel::wait_set::WaitSet;
 use crate::channel::{Channel, Peer, Side};
 use crate::error::{Result, ShmError};
 use crate::events::Events;
@@ -10,7 +11,7 @@ use crate::ring::Corrupted;
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::sync::AtomicBool;
 use crate::sync::{spin_loop, Arc, AtomicU32, AtomicU64, Ordering};
-use crate::sys::{self, Event, Waitable};
+use crate::sys::Event;
 use crate::waiting::Deadline;
 use crate::wake::{WakeWord, ALWAYS_DATA, ALWAYS_SPACE, DATA, SPACE};
 use std::sync::{Mutex, PoisonError};
@@ -384,8 +385,7 @@ impl Session {
         fail_point!("sleep.announced");
         let found = attempt_again(look);
         if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
-            let bound = if self.peer.process().is_none() { self.channel.tuning.check_interval } else { None };
-            self.wait_in_kernel(events, deadline, bound)?;
+            self.wait_in_kernel(events, deadline, None)?;
         }
         self.own_wake().clear(bit).map_err(|what| self.corrupted(what))?;
         found
@@ -404,19 +404,18 @@ impl Session {
 
     /// Waits for one of the events (at most two), an interrupt, the peer's end or the time, and notes the peer's end.
     fn wait_in_kernel(&self, events: &[&Event], deadline: Deadline, bound: Option<Duration>) -> Result<()> {
-        let mut objects = [Waitable::Event(&self.over); 5];
-        let mut count = 0;
-        // Where several are signalled, the first is told. The process comes first, since nobody can pretend its end, while a
-        // peer may have its events signalled for good.
-        let own = [self.channel.interrupt.event(), &self.over];
-        let woken_by = events.iter().copied().map(Waitable::Wake).chain(own.map(Waitable::Event));
-        for object in self.peer.process().map(Waitable::Process).into_iter().chain(woken_by) {
-            objects[count] = object;
-            count += 1;
+        let mut set = WaitSet::new();
+        // The process comes first, since no peer can pretend its end, while a peer may have its events signalled for good.
+        let end = set.peer(&self.peer, self.channel.tuning.check_interval);
+        for event in events {
+            set.wake(event);
         }
-        let ended = match sys::wait_any(&objects[..count], deadline.remaining(bound))? {
-            Some(index) if matches!(objects[index], Waitable::Process(_)) => true,
-            _ => self.peer.process().is_none() && self.is_due() && self.peer.has_ended(),
+        set.event(self.channel.interrupt.event());
+        set.event(&self.over);
+        set.at_most(bound);
+        let ended = match set.wait(deadline)? {
+            woken_by @ Some(_) if woken_by == end => true,
+            _ => end.is_none() && self.is_due() && self.peer.has_ended(),
         };
         if ended {
             // Noted by this; the caller's loop looks once more and reports it.

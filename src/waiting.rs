@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) struct Deadline(Option<Instant>);
 
 impl Deadline {
+    pub(crate) const NEVER: Self = Deadline(None);
+
     pub(crate) fn after(timeout: Option<Duration>) -> Self {
         Deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }

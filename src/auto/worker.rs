@@ -2,6 +2,7 @@
 
 use super::core::Shared;
 use super::handler::DisconnectReason;
+use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
@@ -9,7 +10,6 @@ use crate::naming::ChannelName;
 use crate::options::ClientOptions;
 use crate::server::SharedServer;
 use crate::session::{Look, Wish};
-use crate::sys::{self, Waitable};
 use crate::waiting::Deadline;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -146,8 +146,9 @@ fn pause(shared: &Shared) {
             return;
         }
         report_sends(shared);
-        let wanted = Waitable::Event(shared.attention.0.event());
-        if let Err(error) = sys::wait_any(&[wanted], deadline.remaining(None)) {
+        let mut set = WaitSet::new();
+        set.event(shared.attention.0.event());
+        if let Err(error) = set.wait(deadline) {
             shared.call(|handler| handler.on_error(error));
             return;
         }

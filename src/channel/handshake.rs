@@ -17,12 +17,13 @@
 //! them, raises the generation, exchanges **that exact word** for READY, and signals. The client was accepted when **its
 //! own exact word** reads READY, and only then reads the generation.
 
+use super::wait_set::WaitSet;
 use super::{Channel, Peer};
 use crate::error::{Result, ShmError};
 use crate::layout::{Direction, SERVER_UP};
 use crate::options::ChannelEvent;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Event, Waitable};
+use crate::sys::Event;
 use crate::waiting::{Deadline, Interrupt};
 use crate::wake::WakeWord;
 use std::time::Duration;
@@ -318,19 +319,19 @@ fn wait(
     channel: &Channel, peer: &Peer, event: Option<&Event>, deadline: Deadline, bound: Option<Duration>,
     interrupt: &Interrupt,
 ) -> Result<bool> {
-    let events = event.into_iter().chain([interrupt.event()]);
-    let mut objects: Vec<Waitable<'_>> = events.map(Waitable::Event).collect();
-    let mut bound = bound;
-    match peer.process() {
-        Some(process) => objects.push(Waitable::Process(process)),
-        None => bound = bound.into_iter().chain(channel.tuning.check_interval).min(),
+    let mut set = WaitSet::new();
+    if let Some(event) = event {
+        set.event(event);
     }
-    let woken_by = sys::wait_any(&objects, deadline.remaining(bound))?;
+    set.event(interrupt.event());
+    let end = set.peer(peer, channel.tuning.check_interval);
+    set.at_most(bound);
+    let woken_by = set.wait(deadline)?;
     if interrupt.is_set() {
         return Err(ShmError::Interrupted);
     }
     Ok(match woken_by {
-        Some(index) => matches!(objects[index], Waitable::Process(_)),
+        Some(_) => woken_by == end,
         None => peer.process().is_none() && peer.has_ended(),
     })
 }

@@ -24,6 +24,7 @@
 //! halves of this side's last session must be gone: their rings are reset.
 
 use super::handshake::{self, ClientState, ClientWord, ExclusiveRings};
+use super::wait_set::WaitSet;
 use super::{Channel, Current, Peer, Side};
 use crate::access::UserId;
 use crate::error::{Result, ShmError};
@@ -33,7 +34,7 @@ use crate::options::{ChannelEvent, Tuning};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{Clients, Event, Listener, Offer, Prepared, Process, Unwatchable, Waitable};
+use crate::sys::{Clients, Event, Listener, Offer, Prepared, Process, Unwatchable};
 use std::time::Duration;
 
 /// How often a server looks for a request that no event announces.
@@ -194,35 +195,33 @@ impl Lifecycle {
         Ok(true)
     }
 
-    /// What to wait for until there may be something to do, and for how long at most.
-    pub(crate) fn wait_for(&self, by_event: bool) -> (Vec<Waitable<'_>>, Option<Duration>) {
+    /// What to wait for until there may be something to do.
+    pub(crate) fn wait_set(&self, by_event: bool) -> WaitSet<'_> {
         let channel = &self.channel;
-        let mut objects = Vec::with_capacity(3);
-        let mut bound = Some(LOOK_INTERVAL);
-        if let (true, Some(events)) = (by_event, &channel.events) {
-            objects.push(Waitable::Event(events.request()));
-            bound = None;
+        let mut set = WaitSet::new();
+        match &channel.events {
+            Some(events) if by_event => drop(set.event(events.request())),
+            _ => set.at_most(Some(LOOK_INTERVAL)),
         }
         match &self.stage {
             Stage::Fresh { last } => {
                 if let Some(listener) = &self.listener {
                     let (pending, patience) = listener.wait_for();
-                    objects.extend(pending.map(Waitable::Event));
-                    bound = bound.into_iter().chain(patience).min();
+                    pending.map(|event| set.event(event));
+                    set.at_most(patience);
                 }
                 if last.is_some() && self.is_requested() {
                     // A thread of this process is about to leave a call on the last session.
-                    bound = Some(LOOK_INTERVAL);
+                    set.at_most(Some(LOOK_INTERVAL));
                 }
             }
-            // Nobody is accepted before the client has let go.
-            Stage::Spent { session: Some(session) } => match session.peer.process() {
-                Some(process) => objects.push(Waitable::Process(process)),
-                None => bound = bound.or(channel.tuning.check_interval),
-            },
-            Stage::Spent { session: None } => bound = Some(LOOK_INTERVAL),
+            // No client is accepted before this one has let go.
+            Stage::Spent { session: Some(session) } => {
+                set.peer(&session.peer, channel.tuning.check_interval);
+            }
+            Stage::Spent { session: None } => set.at_most(Some(LOOK_INTERVAL)),
         }
-        (objects, bound)
+        set
     }
 }
 

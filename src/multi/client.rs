@@ -2,13 +2,13 @@
 
 use crate::auto::worker::Dial;
 use crate::auto::{Auto, AutoHandler, AutoOptions, ChannelKind, DisconnectReason};
+use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::layout::{FIRST_SLOT, NO_SLOT};
 use crate::options::ClientOptions;
 use crate::session::Session;
-use crate::sys::{self, Waitable};
 use crate::waiting::{Deadline, Interrupter};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
@@ -260,11 +260,14 @@ fn await_slot(
         if interrupter.is_interrupted() {
             return Err(ShmError::Interrupted);
         }
-        let mut objects = Vec::with_capacity(3);
-        objects.extend(channel.events.as_ref().map(|events| Waitable::Event(events.acknowledge())));
-        objects.push(Waitable::Event(interrupter.0.event()));
-        objects.extend(session.peer.process().map(Waitable::Process));
-        sys::wait_any(&objects, deadline.remaining(Some(BOUND)))?;
+        let mut set = WaitSet::new();
+        if let Some(events) = &channel.events {
+            set.event(events.acknowledge());
+        }
+        set.event(interrupter.0.event());
+        set.peer(&session.peer, channel.tuning.check_interval);
+        set.at_most(Some(BOUND));
+        set.wait(deadline)?;
     }
 }
 

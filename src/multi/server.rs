@@ -6,6 +6,7 @@ use super::inbox::{Inbox, Member};
 use super::slots::{ClientId, Slots};
 use super::worker;
 use crate::auto::{worker::bound, DisconnectReason};
+use crate::channel::wait_set::WaitSet;
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf, WriteOutcome};
@@ -14,7 +15,7 @@ use crate::naming::ChannelName;
 use crate::options::ServerOptions;
 use crate::server::SharedServer;
 use crate::session::Session;
-use crate::sys::{self, Waitable};
+use crate::sys;
 use crate::threads::Waited;
 use crate::waiting::{Deadline, Interrupter};
 use std::collections::VecDeque;
@@ -58,12 +59,11 @@ impl Core {
                     continue;
                 }
             }
-            let mut objects = vec![Waitable::Event(self.acceptor.0.event())];
-            let (clients, patience) = server.wait_for_clients();
-            objects.extend(clients);
-            let look = (!waiting.is_empty()).then_some(WAITING_INTERVAL);
-            let time = [patience, bound(self.options.poll_timeout), look].into_iter().flatten().min();
-            if let Err(error) = sys::wait_any(&objects, time) {
+            let mut set = server.wait_set();
+            set.event(self.acceptor.0.event());
+            set.at_most(bound(self.options.poll_timeout));
+            set.at_most((!waiting.is_empty()).then_some(WAITING_INTERVAL));
+            if let Err(error) = set.wait(Deadline::NEVER) {
                 self.rest(error);
             }
         }
@@ -72,7 +72,10 @@ impl Core {
     /// Reports an error that may be there again at once, and pauses.
     fn rest(&self, error: ShmError) {
         self.call(None, |handler| handler.on_error(None, error));
-        let _ = sys::wait_any(&[Waitable::Event(self.acceptor.0.event())], Some(ERROR_PAUSE));
+        let mut set = WaitSet::new();
+        set.event(self.acceptor.0.event());
+        set.at_most(Some(ERROR_PAUSE));
+        let _ = set.wait(Deadline::NEVER);
     }
 
     /// Gives clients their slots, in the order in which they came. A client for which there is none waits where another has

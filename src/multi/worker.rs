@@ -3,9 +3,9 @@
 use super::core::Core;
 use super::inbox::{Inbox, Member};
 use crate::auto::{worker::bound, DisconnectReason};
+use crate::channel::wait_set::WaitSet;
 use crate::error::{Result, ShmError};
 use crate::sync::spin_loop;
-use crate::sys::{self, Waitable};
 use crate::waiting::Deadline;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -167,40 +167,28 @@ impl Worker {
 
     /// Sleeps until a client has sent something, is gone, or another thread asks for attention.
     fn sleep(&self, core: &Core, members: &mut [Member], first: usize) -> Result<()> {
-        let mut objects = Vec::with_capacity(1 + 2 * members.len());
-        let mut whose = Vec::with_capacity(1 + 2 * members.len());
-        objects.push(Waitable::Event(self.0.attention.0.event()));
-        whose.push(None);
-        let mut time = bound(core.options.poll_timeout);
+        let mut set = WaitSet::new();
+        set.event(self.0.attention.0.event());
+        set.at_most(bound(core.options.poll_timeout));
         // Ends first: where several are signalled, the wait reports the first, and a busy client must not hide another's end.
-        for (at, member) in members.iter().enumerate() {
-            match member.half.session.peer.process() {
-                Some(process) => {
-                    objects.push(Waitable::Process(process));
-                    whose.push(Some(at));
-                }
-                None => {
-                    time = time.into_iter().chain(member.half.session.channel.tuning.check_interval).min()
-                }
-            }
+        let mut ends = Vec::with_capacity(members.len());
+        for member in members.iter() {
+            let session = &member.half.session;
+            ends.push(set.peer(&session.peer, session.channel.tuning.check_interval));
         }
-        let ends = objects.len();
+        let mut signals = vec![None; members.len()];
         for at in (0..members.len()).map(|at| (at + first) % members.len()) {
             let channel = &members[at].half.session.channel;
-            if let Some(events) = &channel.events {
-                objects.push(Waitable::Event(events.data(channel.side.receives())));
-                whose.push(Some(at));
-            }
+            signals[at] =
+                channel.events.as_ref().map(|events| set.event(events.data(channel.side.receives())));
         }
-        match sys::wait_any(&objects, time)?.map(|index| (whose[index], index < ends)) {
-            Some((Some(at), is_end)) => {
-                if is_end {
-                    members[at].half.session.record_peer_death();
-                }
-                members[at].signalled = true;
+        let woken_by = set.wait(Deadline::NEVER)?;
+        for (at, member) in members.iter_mut().enumerate() {
+            match woken_by {
+                None => member.look_after(),
+                _ if woken_by == ends[at] => member.look_after(),
+                _ => member.signalled |= woken_by == signals[at],
             }
-            Some((None, _)) => {}
-            None => members.iter_mut().for_each(Member::look_after),
         }
         Ok(())
     }
