@@ -97,11 +97,11 @@ mutant acquire-look-of-the-sleeper '        // Between (a) and (b).
 ' '' models::a_sleeper models::each_sleep models::who
 mutant signal-taken-after-the-last-look 'self.announce_sleep(bit, events)?;
         fail_point!("sleep.announced");
-        let found = attempt_again(look);
+        let found = attempt_again(condition);
 ' \
     'self.announce_sleep(bit, &[])?;
         fail_point!("sleep.announced");
-        let found = attempt_again(look);
+        let found = attempt_again(condition);
         events.iter().for_each(|event| event.take_left());
 ' models::each_sleep
 mutant signal-taken-after-the-look-of-an-event-loop \
@@ -119,11 +119,11 @@ mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     models::two models::each_sleep
 mutant all-bits-cleared 'let before = self.change(|bits| bits & !bit)?;' 'let before = self.change(|_| 0)?;' \
     models::two
-mutant no-second-look 'let found = attempt_again(look);
-        if' 'let found: Result<Attempt<L::Found>> = Ok(Attempt::Nothing);
+mutant no-second-look 'let found = attempt_again(condition);
+        if' 'let found: Result<Polled<C::Found>> = Ok(Polled::Nothing);
         if' models::a_sleeper
-mutant no-last-look 'return match attempt_again(&mut look)? {
-                    Attempt::Found(found) => Ok(found),
+mutant no-last-look 'return match attempt_again(&mut condition)? {
+                    Polled::Found(found) => Ok(found),
                     _ => Err(over),
                 };' 'return Err(over);' models::what
 mutant no-last-look-without-waiting \

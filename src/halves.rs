@@ -4,7 +4,7 @@ use crate::bytes::Destination;
 use crate::error::{Result, ShmError};
 use crate::layout::check_message;
 use crate::ring::{Consumer, Pop, Producer};
-use crate::session::{Look, Session, Wish};
+use crate::session::{Interest, Session, WaitCondition};
 use crate::sync::Arc;
 use crate::waiting::Interrupter;
 use crate::wake::HURRY;
@@ -120,7 +120,8 @@ impl SendHalf {
             return Ok(());
         }
         let SendHalf { session, producer, .. } = self;
-        let waited = session.wait_for(Wish::Space, timeout, Room { session, producer, len: message.len() });
+        let waited =
+            session.wait_for(Interest::Space, timeout, Room { session, producer, len: message.len() });
         if waited == Err(ShmError::Timeout) {
             // However short the time is, the peer's death is found.
             self.check()?;
@@ -310,7 +311,7 @@ impl ReceiveHalf {
         &mut self, to: &mut impl Destination, timeout: Option<Duration>,
     ) -> Result<usize> {
         let ReceiveHalf { session, consumer, .. } = self;
-        match session.wait_for(Wish::Data, timeout, Taking { session, consumer, to }) {
+        match session.wait_for(Interest::Data, timeout, Taking { session, consumer, to }) {
             // However short the time is, the peer's death is found.
             Err(ShmError::Timeout) => self.try_receive_to(to).map_err(|error| match error {
                 ShmError::QueueEmpty => ShmError::Timeout,
@@ -327,7 +328,7 @@ impl ReceiveHalf {
     /// As [`receive`](Self::receive), without the timeout.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let ReceiveHalf { session, consumer, watch } = self;
-        let mut found = session.wait_for(Wish::Data, timeout, Peeking { session, consumer });
+        let mut found = session.wait_for(Interest::Data, timeout, Peeking { session, consumer });
         if let (Err(ShmError::Timeout), Err(over)) = (&found, watch.count(session)) {
             // What the peer sent before its end comes first.
             found = peek(session, consumer)?.ok_or(over);
@@ -401,7 +402,7 @@ fn take_from_a_hurrying_sender(
 ) -> Result<Option<usize>> {
     let mut pop = Pop::Busy;
     for _ in 1..ReceiveHalf::ROUNDS {
-        // Each time: the sender takes the wish back with the half that it drops.
+        // Each time: the sender takes the interest back with the half that it drops.
         session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
         pop = consumer.pop(to).map_err(|what| session.corrupted(what))?;
         if pop != Pop::Busy {
@@ -428,7 +429,7 @@ struct Taking<'a, D> {
     to: &'a mut D,
 }
 
-impl<D: Destination> Look for Taking<'_, D> {
+impl<D: Destination> WaitCondition for Taking<'_, D> {
     type Found = usize;
 
     #[inline(always)]
@@ -448,7 +449,7 @@ struct Peeking<'a> {
     consumer: &'a mut Consumer,
 }
 
-impl Look for Peeking<'_> {
+impl WaitCondition for Peeking<'_> {
     type Found = ();
 
     fn ready(&self) -> bool {
@@ -467,7 +468,7 @@ struct Room<'a> {
     len: usize,
 }
 
-impl Look for Room<'_> {
+impl WaitCondition for Room<'_> {
     type Found = ();
 
     fn ready(&self) -> bool {

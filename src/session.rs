@@ -33,12 +33,51 @@ const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 /// A side that spins for long looks this often whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-// How a session ended.
-const LIVE: u32 = 0;
-const LEFT: u32 = 1;
-const DIED: u32 = 2;
-const CORRUPTED: u32 = 3;
-const ENDED_HERE: u32 = 4;
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum End {
+    /// The peer left, or ended it.
+    PeerLeft = 1,
+    PeerDied = 2,
+    /// The peer broke the rules.
+    Corrupted = 3,
+    /// This side ended it, of its own accord.
+    Here = 4,
+}
+
+/// How a session ended, if it has.
+struct Ended(AtomicU32);
+
+impl Ended {
+    const ALL: [End; 4] = [End::PeerLeft, End::PeerDied, End::Corrupted, End::Here];
+
+    fn not_yet() -> Self {
+        Ended(AtomicU32::new(0))
+    }
+
+    #[inline]
+    fn is_live(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    #[inline]
+    fn is(&self, end: End) -> bool {
+        self.0.load(Ordering::Acquire) == end as u32
+    }
+
+    /// Records how it ended, unless it had. Returns how it ended before.
+    fn record(&self, end: End) -> Option<End> {
+        let before = self.0.compare_exchange(0, end as u32, Ordering::AcqRel, Ordering::Acquire).err()?;
+        Self::ALL.into_iter().find(|end| *end as u32 == before)
+    }
+
+    /// Records that the peer broke the rules, whatever was before. Returns whether that is new.
+    fn record_corruption(&self) -> bool {
+        let corrupted = End::Corrupted as u32;
+        self.0.swap(corrupted, Ordering::AcqRel) != corrupted
+    }
+}
 
 /// One connection. Dropping a client's is leaving.
 pub(crate) struct Session {
@@ -47,7 +86,7 @@ pub(crate) struct Session {
     pub(crate) word: ClientWord,
     pub(crate) generation: u32,
     pub(crate) peer: Peer,
-    ended: AtomicU32,
+    ended: Ended,
     /// Set when one half of this endpoint has found the session over, and the other may sleep.
     over: Event,
     /// When to look whether a peer that can't be watched still runs.
@@ -61,7 +100,7 @@ pub(crate) struct Session {
 
 /// What is waited for.
 #[derive(Clone, Copy)]
-pub(crate) enum Wish {
+pub(crate) enum Interest {
     Data,
     Space,
     /// One thread that receives, and looks after the sending of others.
@@ -73,7 +112,7 @@ impl Session {
     pub(crate) fn new(
         channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer, over: Event,
     ) -> Self {
-        let (ended, signals, sleeps) = (AtomicU32::new(LIVE), AtomicU64::new(0), AtomicU64::new(0));
+        let (ended, signals, sleeps) = (Ended::not_yet(), AtomicU64::new(0), AtomicU64::new(0));
         let next_look = Mutex::new(Deadline::after(channel.tuning.check_interval));
         let session = Session {
             channel,
@@ -150,14 +189,14 @@ impl Session {
     pub(crate) fn check(&self) -> Result<()> {
         self.channel.check_home()?;
         let control = self.channel.view.control();
-        if self.ended.load(Ordering::Relaxed) == LIVE
+        if self.ended.is_live()
             // Acquired, so that who sees the peer gone also sees what it published before.
             && control.client_state.load(Ordering::Acquire) == self.word.0
             && (self.channel.side == Side::Server || control.server_state.load(Ordering::Acquire) == SERVER_UP)
         {
             return Ok(());
         }
-        Err(self.end(LEFT))
+        Err(self.end(End::PeerLeft))
     }
 
     /// As [`check`](Self::check), and asks the kernel whether the peer still runs.
@@ -186,7 +225,7 @@ impl Session {
     #[inline]
     pub(crate) fn check_queue(&self) -> Result<()> {
         self.channel.check_home()?;
-        if self.ended.load(Ordering::Relaxed) == CORRUPTED {
+        if self.ended.is(End::Corrupted) {
             return Err(ShmError::Corrupted);
         }
         Ok(())
@@ -195,7 +234,7 @@ impl Session {
     fn died(&self) -> ShmError {
         // It may have left properly before its end.
         match self.check() {
-            Ok(()) => self.end(DIED),
+            Ok(()) => self.end(End::PeerDied),
             Err(over) => over,
         }
     }
@@ -203,7 +242,7 @@ impl Session {
     /// Ends the session because the peer broke the rules.
     #[cold]
     pub(crate) fn corrupted(&self, Corrupted(what): Corrupted) -> ShmError {
-        if self.ended.swap(CORRUPTED, Ordering::AcqRel) != CORRUPTED {
+        if self.ended.record_corruption() {
             self.channel.tuning.report(&ChannelEvent::Corrupted(what));
             self.over.set();
             if self.channel.side == Side::Server {
@@ -216,14 +255,14 @@ impl Session {
     /// The server ends the session of its own accord.
     pub(crate) fn disconnect(&self) {
         debug_assert_eq!(self.channel.side, Side::Server);
-        self.end(ENDED_HERE);
+        self.end(End::Here);
         handshake::end(&self.channel, self.word);
     }
 
     /// Whether this side ended the session, of its own accord.
     #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn was_ended_here(&self) -> bool {
-        self.ended.load(Ordering::Acquire) == ENDED_HERE
+        self.ended.is(End::Here)
     }
 
     /// Whether the caller is the one to report the session's end.
@@ -232,16 +271,16 @@ impl Session {
         !self.reported.swap(true, Ordering::AcqRel)
     }
 
-    /// Notes how the session ended, if it hasn't yet, and says how it did.
+    /// Records how the session ended, unless it had, and returns how it did.
     #[cold]
-    fn end(&self, how: u32) -> ShmError {
-        let first = self.ended.compare_exchange(LIVE, how, Ordering::AcqRel, Ordering::Acquire);
-        let error = match first.err().unwrap_or(how) {
-            CORRUPTED => ShmError::Corrupted,
-            DIED => ShmError::PeerDied { pid: self.peer.pid() },
-            _ => ShmError::NotConnected,
+    fn end(&self, how: End) -> ShmError {
+        let before = self.ended.record(how);
+        let error = match before.unwrap_or(how) {
+            End::Corrupted => ShmError::Corrupted,
+            End::PeerDied => ShmError::PeerDied { pid: self.peer.pid() },
+            End::PeerLeft | End::Here => ShmError::NotConnected,
         };
-        if first.is_ok() {
+        if before.is_none() {
             // The other half may sleep, and no one else would wake it.
             self.over.set();
             self.channel.tuning.report(&ChannelEvent::Lost(error.clone()));
@@ -252,24 +291,24 @@ impl Session {
     /// Tries until an attempt yields something: at once, then spinning, then asleep. Ends with the session (after one
     /// more attempt, for what the peer did last), with the time, or by an interrupter.
     #[inline]
-    pub(crate) fn wait_for<L: Look>(
-        &self, wish: Wish, timeout: Option<Duration>, mut look: L,
-    ) -> Result<L::Found> {
+    pub(crate) fn wait_for<C: WaitCondition>(
+        &self, interest: Interest, timeout: Option<Duration>, mut condition: C,
+    ) -> Result<C::Found> {
         let spins = !self.channel.tuning.spin.is_zero() && timeout != Some(Duration::ZERO);
         // An answer that is on its way comes within these looks: no clock is read for it, since that takes as long as a
         // message does.
         let mut looks = if spins { FIRST_SPINS } else { 0 };
         loop {
-            if let Attempt::Found(found) = attempt(&mut look)? {
+            if let Polled::Found(found) = attempt(&mut condition)? {
                 return Ok(found);
             }
             loop {
                 if looks == 0 {
-                    return self.wait_longer(wish, timeout, look);
+                    return self.wait_longer(interest, timeout, condition);
                 }
                 looks -= 1;
                 spin_loop();
-                if look.ready() {
+                if condition.ready() {
                     break;
                 }
             }
@@ -279,53 +318,55 @@ impl Session {
     /// The rest of [`wait_for`](Self::wait_for), kept out of the way of what comes at once.
     #[cold]
     #[inline(never)]
-    fn wait_longer<L: Look>(&self, wish: Wish, timeout: Option<Duration>, mut look: L) -> Result<L::Found> {
+    fn wait_longer<C: WaitCondition>(
+        &self, interest: Interest, timeout: Option<Duration>, mut condition: C,
+    ) -> Result<C::Found> {
         let deadline = Deadline::after(timeout);
         let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
         let mut spun = false;
         loop {
-            let now = attempt_again(&mut look)?;
-            if let Attempt::Found(found) = now {
+            let now = attempt_again(&mut condition)?;
+            if let Polled::Found(found) = now {
                 return Ok(found);
             }
             if let Err(over) = self.check() {
-                return match attempt_again(&mut look)? {
-                    Attempt::Found(found) => Ok(found),
+                return match attempt_again(&mut condition)? {
+                    Polled::Found(found) => Ok(found),
                     _ => Err(over),
                 };
             }
             if deadline.has_passed() {
-                let busy = matches!(now, Attempt::Busy);
+                let busy = matches!(now, Polled::Busy);
                 return Err(if busy { ShmError::NotReady } else { ShmError::Timeout });
             }
             if self.channel.interrupt.is_set() {
                 return Err(ShmError::Interrupted);
             }
             let found = match now {
-                Attempt::Busy => {
+                Polled::Busy => {
                     spun = false;
                     if next_check.has_passed() {
                         next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
                         self.record_peer_death();
                     }
-                    Attempt::Busy
+                    Polled::Busy
                 }
                 _ if !spun => {
                     spun = true;
-                    self.spin(deadline, &mut look)?
+                    self.spin(deadline, &mut condition)?
                 }
-                _ => self.sleep(wish, deadline, &mut look)?,
+                _ => self.sleep(interest, deadline, &mut condition)?,
             };
-            if let Attempt::Found(found) = found {
+            if let Polled::Found(found) = found {
                 return Ok(found);
             }
         }
     }
 
-    fn spin<L: Look>(&self, deadline: Deadline, look: &mut L) -> Result<Attempt<L::Found>> {
+    fn spin<C: WaitCondition>(&self, deadline: Deadline, condition: &mut C) -> Result<Polled<C::Found>> {
         let budget = self.channel.tuning.spin;
         if budget.is_zero() {
-            return Ok(Attempt::Nothing);
+            return Ok(Polled::Nothing);
         }
         let end = Deadline::after(deadline.remaining(Some(budget)));
         let polite = Deadline::after(Some(SPIN_YIELD_AFTER));
@@ -336,16 +377,16 @@ impl Session {
             }
             for _ in 0..SPINS {
                 spin_loop();
-                if look.ready() {
-                    let found = attempt_again(look)?;
-                    if !matches!(found, Attempt::Nothing) {
+                if condition.ready() {
+                    let found = attempt_again(condition)?;
+                    if !matches!(found, Polled::Nothing) {
                         return Ok(found);
                     }
                 }
             }
             // What is ready may also be that the peer moved on, which only an attempt sees.
-            let found = attempt_again(look)?;
-            if !matches!(found, Attempt::Nothing) {
+            let found = attempt_again(condition)?;
+            if !matches!(found, Polled::Nothing) {
                 return Ok(found);
             }
             if next_check.has_passed() {
@@ -356,7 +397,7 @@ impl Session {
                 break;
             }
         }
-        Ok(Attempt::Nothing)
+        Ok(Polled::Nothing)
     }
 
     /// Asks the peer to signal these events from now on. The last look comes after it.
@@ -368,23 +409,25 @@ impl Session {
     }
 
     /// Sleeps once, unless a last look finds something.
-    fn sleep<L: Look>(&self, wish: Wish, deadline: Deadline, look: &mut L) -> Result<Attempt<L::Found>> {
+    fn sleep<C: WaitCondition>(
+        &self, interest: Interest, deadline: Deadline, condition: &mut C,
+    ) -> Result<Polled<C::Found>> {
         let Some(events) = &self.channel.events else {
             self.sleeps.fetch_add(1, Ordering::Relaxed);
             self.wait_in_kernel(&[], deadline, Some(LOOK_INTERVAL))?;
-            return Ok(Attempt::Nothing);
+            return Ok(Polled::Nothing);
         };
         let side = self.channel.side;
         let both = [events.data(side.receives()), events.space(side.sends())];
-        let (bit, events) = match wish {
-            Wish::Data => (DATA, &both[..1]),
-            Wish::Space => (SPACE, &both[1..]),
-            Wish::Either => (DATA | SPACE, &both[..]),
+        let (bit, events) = match interest {
+            Interest::Data => (DATA, &both[..1]),
+            Interest::Space => (SPACE, &both[1..]),
+            Interest::Either => (DATA | SPACE, &both[..]),
         };
         self.announce_sleep(bit, events)?;
         fail_point!("sleep.announced");
-        let found = attempt_again(look);
-        if matches!(found, Ok(Attempt::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
+        let found = attempt_again(condition);
+        if matches!(found, Ok(Polled::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
             self.wait_in_kernel(events, deadline, None)?;
         }
         self.own_wake().clear(bit).map_err(|what| self.corrupted(what))?;
@@ -418,7 +461,7 @@ impl Session {
             _ => end.is_none() && self.is_due() && self.peer.has_ended(),
         };
         if ended {
-            // Noted by this; the caller's loop looks once more and reports it.
+            // Called for its side effect: it records the death, which the caller's loop finds and reports.
             let _ = self.died();
         }
         Ok(())
@@ -426,7 +469,7 @@ impl Session {
 }
 
 /// What a call waits for.
-pub(crate) trait Look {
+pub(crate) trait WaitCondition {
     type Found;
 
     /// Whether an attempt is worth it: asked all the time while spinning.
@@ -437,24 +480,24 @@ pub(crate) trait Look {
 }
 
 #[inline(always)]
-fn attempt<L: Look>(look: &mut L) -> Result<Attempt<L::Found>> {
-    match look.attempt() {
-        Ok(Some(found)) => Ok(Attempt::Found(found)),
-        Ok(None) => Ok(Attempt::Nothing),
+fn attempt<C: WaitCondition>(condition: &mut C) -> Result<Polled<C::Found>> {
+    match condition.attempt() {
+        Ok(Some(found)) => Ok(Polled::Found(found)),
+        Ok(None) => Ok(Polled::Nothing),
         // An overwriting sender was faster, each time: there's something, so this thread does not go to sleep over it.
-        Err(ShmError::NotReady) => Ok(Attempt::Busy),
+        Err(ShmError::NotReady) => Ok(Polled::Busy),
         Err(error) => Err(error),
     }
 }
 
 /// The same where it is waited anyway: one copy of the code will do.
 #[inline(never)]
-fn attempt_again<L: Look>(look: &mut L) -> Result<Attempt<L::Found>> {
-    attempt(look)
+fn attempt_again<C: WaitCondition>(condition: &mut C) -> Result<Polled<C::Found>> {
+    attempt(condition)
 }
 
 /// What an attempt to do without waiting came to.
-enum Attempt<T> {
+enum Polled<T> {
     Found(T),
     Nothing,
     /// Not now, but there's no need to wait for the peer.

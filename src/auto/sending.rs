@@ -8,7 +8,7 @@ use super::link::{Link, SendReport, WaitsFor};
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 use crate::error::{Result, ShmError};
 use crate::halves::SendHalf;
-use crate::session::{Look, Wish};
+use crate::session::{Interest, WaitCondition};
 use crate::sync::{lock, MutexGuard};
 use crate::waiting::Deadline;
 use std::sync::atomic::Ordering;
@@ -96,7 +96,7 @@ impl Shared {
                 drop(link);
                 // Nor is there another connection before the handler returns.
                 session.check()?;
-                match session.wait_for(Wish::Space, deadline.remaining(None), Room(self)) {
+                match session.wait_for(Interest::Space, deadline.remaining(None), Room(self)) {
                     Ok(()) | Err(ShmError::Timeout) => self.flush(&mut self.link()),
                     // What there is to report waits for the handler's return.
                     Err(ShmError::Interrupted) => self.attention.reset(),
@@ -282,7 +282,7 @@ impl Shared {
 /// A handler that waits for room, on the worker.
 pub(crate) struct Room<'a>(pub(crate) &'a Shared);
 
-impl Look for Room<'_> {
+impl WaitCondition for Room<'_> {
     type Found = ();
 
     fn ready(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::halves::{ReceiveHalf, SendHalf};
 use crate::naming::ChannelName;
 use crate::options::ClientOptions;
 use crate::server::SharedServer;
-use crate::session::{Look, Wish};
+use crate::session::{Interest, WaitCondition};
 use crate::waiting::Deadline;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -210,10 +210,10 @@ fn talk(shared: &Shared, half: &mut ReceiveHalf, reported: &mut u64) -> Result<(
             continue;
         }
         let wants_room = shared.wants_room();
-        let wish = if wants_room { Wish::Either } else { Wish::Data };
+        let interest = if wants_room { Interest::Either } else { Interest::Data };
         let session = half.session.clone();
-        let duty = Duty { shared, half, wants_room };
-        match session.wait_for(wish, bound(shared.options.wait_timeout), duty) {
+        let condition = WorkerCondition { shared, half, wants_room };
+        match session.wait_for(interest, bound(shared.options.wait_timeout), condition) {
             Ok(()) | Err(ShmError::Interrupted | ShmError::Timeout | ShmError::NotReady) => {}
             Err(error) => return Err(error),
         }
@@ -273,13 +273,13 @@ fn finish(shared: &Shared, half: &mut ReceiveHalf, reported: &mut u64) {
 }
 
 /// What the worker waits for: a message, or room where a sender wants some.
-struct Duty<'a> {
+struct WorkerCondition<'a> {
     shared: &'a Shared,
     half: &'a mut ReceiveHalf,
     wants_room: bool,
 }
 
-impl Look for Duty<'_> {
+impl WaitCondition for WorkerCondition<'_> {
     type Found = ();
 
     #[inline]

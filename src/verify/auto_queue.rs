@@ -5,7 +5,7 @@ use crate::auto::sending::Room;
 use crate::auto::{AutoHandler, AutoOptions};
 use crate::channel::Side;
 use crate::halves::SendHalf;
-use crate::session::Wish;
+use crate::session::Interest;
 use crate::waiting::Interrupter;
 use std::sync::atomic::Ordering;
 
@@ -36,7 +36,7 @@ impl Queue {
                 break;
             }
             assert!(self.0.wants_room(), "it waits for a message, and nothing wakes it for what is queued");
-            session.wait_for(Wish::Space, None, Room(&self.0)).unwrap();
+            session.wait_for(Interest::Space, None, Room(&self.0)).unwrap();
         }
         self.0.detach(false);
     }
