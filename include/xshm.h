@@ -1164,7 +1164,7 @@ enum shm_error_t shm_server_send_to_session_auto(struct AutoServerHandle *handle
 
 /**
  * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_server_stop_auto. What has arrived is
- * handed over, and on_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
+ * handed over, and on_disconnect comes last, where there is a connection. Any thread, a callback too: so a callback can end its own handle and have another
  * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
  */
 enum shm_error_t shm_server_request_stop_auto(struct AutoServerHandle *handle);

@@ -14,7 +14,7 @@ use crate::shared::SharedView;
 use crate::sync::{lock, Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{ClientEnd, Home, Process, Unwatchable};
 use crate::waiting::Interrupt;
-use crate::wake::{WakeWord, ALWAYS_DATA};
+use crate::wake::ALWAYS_DATA;
 
 /// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,15 +112,12 @@ impl Channel {
         }
     }
 
-    /// Returns the data events, and from now on signals every message, and has the peer signal every message. `own_wake` is
-    /// the present session's.
-    pub(crate) fn export(&self, own_wake: Option<WakeWord<'_>>) -> Option<EventHandles> {
+    /// Returns the data events, and from now on signals every message. `announce` has the peer of the present session do the
+    /// same; it is called when a session that begins does it too.
+    pub(crate) fn export(&self, announce: impl FnOnce()) -> Option<EventHandles> {
         let events = self.events.as_ref().filter(|_| self.home.is_here())?;
         self.exported.store(true, Ordering::Release);
-        if let Some(own_wake) = own_wake {
-            // A peer that fights over the word has ended its session by that; there's nothing more to announce.
-            let _ = own_wake.set(ALWAYS_DATA);
-        }
+        announce();
         self.signal_exported();
         let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));
         Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })

@@ -19,6 +19,7 @@ mod bulk;
 mod client;
 pub(crate) mod ends;
 pub(crate) mod options;
+mod reports;
 mod server;
 
 use crate::auto::{ChannelKind, DisconnectReason};

@@ -341,6 +341,12 @@ impl ReceiveHalf {
         }
     }
 
+    /// How many messages the peer has sent since the last one that was taken.
+    #[cfg(all(feature = "c-api", not(loom)))]
+    pub(crate) fn not_taken(&self) -> u64 {
+        self.consumer.not_taken(self.session.channel.view.geometry().message_limit())
+    }
+
     /// Whether a message is there, for a [`Look`].
     pub(crate) fn peek(&mut self) -> Result<Option<()>> {
         peek(&self.session, &mut self.consumer)

@@ -232,8 +232,9 @@ impl SharedServer {
     /// looks for messages before it waits. An event wakes one waiter: let either a native waiter or this endpoint's
     /// own calls wait for one direction's data, not both.
     pub fn get_event_handles(&self) -> Option<EventHandles> {
-        let session = self.endpoint.session();
-        self.lifecycle.current().hold(|channel| channel.export(session.map(|session| session.own_wake())))
+        let announce =
+            || self.endpoint.session().into_iter().for_each(|session| session.have_every_message_signalled());
+        self.lifecycle.current().hold(|channel| channel.export(announce))
     }
 
     mirrored_methods!(

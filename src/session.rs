@@ -141,6 +141,12 @@ impl Session {
         WakeWord::new(word, self.generation)
     }
 
+    /// A program waits natively for this side's messages.
+    pub(crate) fn have_every_message_signalled(&self) {
+        // A peer that fights over the word has ended its session by that; there is nothing more to announce.
+        let _ = self.own_wake().set(ALWAYS_DATA);
+    }
+
     pub(crate) fn peer_wake(&self) -> WakeWord<'_> {
         let control = self.channel.view.control();
         let word = match self.channel.side {

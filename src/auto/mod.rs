@@ -138,7 +138,7 @@ macro_rules! auto_methods {
         }
 
         /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has
-        /// arrived is handed over, and `on_disconnect` comes last.
+        /// arrived is handed over, and `on_disconnect` comes last, where there is a connection.
         pub fn request_stop(&self) {
             self.auto.request_stop();
         }

@@ -181,8 +181,10 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
         Err(error) => DisconnectReason::of(error),
     };
     if reason == DisconnectReason::Stopped {
+        // It may have gone at the same time.
+        let peer_is_gone = half.session.check_process().is_err();
         dial.hang_up(&half);
-        shared.detach(false);
+        shared.detach(peer_is_gone);
         shared.abandon_queue();
         report_sends(shared);
     } else {

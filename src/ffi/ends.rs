@@ -12,6 +12,7 @@
 
 #![allow(non_camel_case_types)] // The names are C's.
 
+use super::reports::{Report, Reports};
 use super::*;
 use crate::channel::{Channel, Current, Side};
 use crate::client::SharedClient;
@@ -23,7 +24,6 @@ use crate::session::Session;
 use crate::waiting::{Interrupt, Interrupter};
 use options::*;
 
-use std::collections::VecDeque;
 use std::sync::atomic::AtomicBool;
 
 type Shared<T> = crate::sync::Arc<T>;
@@ -120,53 +120,9 @@ pub(super) struct Ends {
     pub(super) read: MessageCopy,
     session: Mutex<Option<Shared<Session>>>,
     /// What on_connect and on_disconnect have yet to be called for.
-    reports: Mutex<Reports>,
+    reports: Reports,
     /// Whether `reserved` may hold something.
     has_reserved: AtomicBool,
-}
-
-/// Sessions that began and ended, in their order, for callbacks that come one after the other.
-#[derive(Default)]
-struct Reports {
-    waiting: VecDeque<Report>,
-    /// Whether a thread is calling them. It goes on until there are none left.
-    is_reporting: bool,
-}
-
-enum Report {
-    Begin,
-    End(End),
-    /// Messages of the last session that nobody received before the next one began.
-    Discarded(usize),
-}
-
-/// How a session ended.
-struct End {
-    error: ShmError,
-    /// What on_disconnect finds by shm_last_error.
-    reason: ShmError,
-}
-
-impl End {
-    /// What a call's outcome says about the end of the session that it used, where it has not been reported yet.
-    fn of_call<T>(session: &Session, outcome: &Result<T>) -> Option<Self> {
-        match outcome {
-            Err(error @ (ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)) => {
-                Self::claim(session, error)
-            }
-            _ => None,
-        }
-    }
-
-    /// The end of a session, where it is over and nobody has reported that.
-    fn of(session: &Session) -> Option<Self> {
-        session.check_process().err().and_then(|error| Self::claim(session, &error))
-    }
-
-    fn claim(session: &Session, error: &ShmError) -> Option<Self> {
-        let reason = if session.was_ended_here() { ShmError::Interrupted } else { error.clone() };
-        session.claim_report().then(|| End { error: error.clone(), reason })
-    }
 }
 
 pub(super) struct Receiver {
@@ -249,7 +205,7 @@ impl Ends {
             written: MessageCopy::new(),
             read: MessageCopy::new(),
             session: Mutex::new(None),
-            reports: Mutex::default(),
+            reports: Reports::default(),
             has_reserved: AtomicBool::new(false),
         }
     }
@@ -258,11 +214,11 @@ impl Ends {
     fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
         let session = half.session.clone();
         self.drop_halves();
-        self.enqueue(Report::Begin);
+        self.reports.begin();
         *locked(&self.session) = Some(session.clone());
-        // A thread that asked for the events meanwhile has found no session.
+        // A thread that asked for the events meanwhile has found no session, and has exported them before.
         if session.channel.is_exported() {
-            session.channel.export(Some(session.own_wake()));
+            session.channel.export(|| session.have_every_message_signalled());
         }
         *locked(&self.sender) = Some(sender);
         *locked(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, ends: Vec::new() });
@@ -273,41 +229,26 @@ impl Ends {
         *locked(&self.sender) = None;
         let receiver = locked(&self.receiver).take();
         let session = locked(&self.session).take();
-        if let Some(end) = session.and_then(|session| End::of(&session)) {
-            self.enqueue(Report::End(end));
+        if let Some(session) = session {
+            self.reports.end_of(&session);
         }
-        let left = receiver.map_or(0, |receiver| receiver.half.stats().receive_depth);
-        if left > 0 {
-            self.enqueue(Report::Discarded(left));
-        }
+        self.reports.discarded(receiver.map_or(0, |receiver| receiver.half.not_taken()));
     }
 
-    fn enqueue(&self, report: Report) {
-        locked(&self.reports).waiting.push_back(report);
-    }
-
-    /// Calls on_connect and on_disconnect for what there is to report, unless a thread is doing that: then it goes on with
-    /// these. No lock is held.
+    /// Calls on_connect, on_disconnect and on_overflow for what there is to report.
     fn report(&self) {
-        let mut reports = locked(&self.reports);
-        if std::mem::replace(&mut reports.is_reporting, true) {
-            return;
-        }
-        while let Some(report) = reports.waiting.pop_front() {
-            drop(reports);
-            // What the callbacks find by shm_last_error is not this call's.
+        // What the callbacks find by shm_last_error is not this call's.
+        self.reports.make(|report| {
             keeping_last_error(|| match report {
                 // SAFETY: C says that its callbacks may be called.
                 Report::Begin => self.call(|all| all.on_connect, |call, user| unsafe { call(user) }),
-                Report::End(end) => self.report_end(end),
-                Report::Discarded(count) => self.overflow(self.side.receives(), count as u64),
+                Report::End { error, reason } => self.report_end(error, reason),
+                Report::Discarded(count) => self.overflow(self.side.receives(), count),
             });
-            reports = locked(&self.reports);
-        }
-        reports.is_reporting = false;
+        });
     }
 
-    fn report_end(&self, End { error, reason }: End) {
+    fn report_end(&self, error: ShmError, reason: ShmError) {
         if error == ShmError::Corrupted {
             let code = note(error.into());
             // SAFETY: C says that its callbacks may be called.
@@ -401,9 +342,7 @@ impl Ends {
             Some(sender) => {
                 let sent = send(sender);
                 self.forget_taken_place(sender);
-                if let Some(end) = End::of_call(&sender.session, &sent) {
-                    self.enqueue(Report::End(end));
-                }
+                self.reports.end_of_call(&sender.session, &sent);
                 sent
             }
             None => Err(ShmError::NotConnected),
@@ -471,9 +410,7 @@ impl Ends {
                 let received = receive(receiver);
                 let known = receiver.half.consumer.lost();
                 lost = known - std::mem::replace(&mut receiver.reported, known);
-                if let Some(end) = End::of_call(&receiver.half.session, &received) {
-                    self.enqueue(Report::End(end));
-                }
+                self.reports.end_of_call(&receiver.half.session, &received);
                 received
             }
             None => Err(ShmError::NotConnected),
@@ -494,24 +431,27 @@ impl Ends {
 
     pub(super) fn accept(&self, timeout: Option<Duration>, by_event: bool) -> Outcome {
         // How the last session ended, where no call has found out.
-        self.enqueue_end_of_last();
+        self.find_end_of_last();
         self.report();
-        {
-            let mut server = locked(&self.server);
-            let server = server.as_mut().ok_or(ShmError::NotConnected)?;
-            server.accept(timeout, by_event, &mut || self.drop_halves())?;
-            let (sender, receiver) = server.take().ok_or(ShmError::NotConnected)?;
-            // It may have ended since.
-            self.enqueue_end_of_last();
-            self.begin(sender, receiver);
-        }
+        let accepted = self.accept_quietly(timeout, by_event);
         self.report();
+        accepted
+    }
+
+    fn accept_quietly(&self, timeout: Option<Duration>, by_event: bool) -> Outcome {
+        let mut server = locked(&self.server);
+        let server = server.as_mut().ok_or(ShmError::NotConnected)?;
+        server.accept(timeout, by_event, &mut || self.drop_halves())?;
+        let (sender, receiver) = server.take().ok_or(ShmError::NotConnected)?;
+        // It may have ended since.
+        self.find_end_of_last();
+        self.begin(sender, receiver);
         Ok(())
     }
 
-    fn enqueue_end_of_last(&self) {
-        if let Some(end) = self.session().ok().and_then(|session| End::of(&session)) {
-            self.enqueue(Report::End(end));
+    fn find_end_of_last(&self) {
+        if let Ok(session) = self.session() {
+            self.reports.end_of(&session);
         }
     }
 

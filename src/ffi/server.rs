@@ -8,7 +8,6 @@ use super::ends::*;
 use super::options::*;
 use super::*;
 use crate::channel::Channel;
-use crate::session::Session;
 
 /// Starts a server under a name. `callbacks` may be NULL; they are copied.
 ///
@@ -225,12 +224,10 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
     returning(false, || unsafe {
         clear(out);
         let inside = enter(handle)?;
-        let session = inside.0.session().ok();
-        let Some(handles) =
-            inside.0.give(|channel| channel.export(session.as_deref().map(Session::own_wake)))?
-        else {
-            return Ok(false);
-        };
+        // Looked up when the events are exported: a session that begins after that has every message signalled by itself.
+        let announce =
+            || inside.0.session().into_iter().for_each(|session| session.have_every_message_signalled());
+        let Some(handles) = inside.0.give(|channel| channel.export(announce))? else { return Ok(false) };
         let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
         put(handles, out, "the place for the handles")?;
         Ok(true)

@@ -225,8 +225,23 @@ impl Consumer {
     }
 
     /// How many messages are queued, at most `limit`. Counts while the producer goes on: a snapshot, from where
-    /// `read_pos` stands now.
+    /// the oldest message was a moment ago.
     pub(crate) fn queued(&self, limit: usize) -> usize {
+        self.walk(limit).0
+    }
+
+    /// How many messages were sent since the last one that was taken: those that are queued, at most `limit`, and those that
+    /// were evicted before them.
+    #[cfg(all(feature = "c-api", not(loom)))] // C alone reports what it discards.
+    pub(crate) fn not_taken(&self, limit: usize) -> u64 {
+        match self.walk(limit) {
+            (0, _) => 0,
+            (_, next) => self.distance(next),
+        }
+    }
+
+    /// Counts queued messages, and returns the sequence of the one after them.
+    fn walk(&self, limit: usize) -> (usize, u64) {
         let mut at = self.ring.header().read_pos.load(Acquire);
         let (mut sequence, mut moved) = (self.sequence, self.moved || at != self.read_pos);
         let mut count = 0;
@@ -235,7 +250,7 @@ impl Consumer {
             (at, sequence, moved) = (end, (this + 1) % FrameHeader::SEQUENCES, false);
             count += 1;
         }
-        count
+        (count, sequence)
     }
 
     /// How far ahead of the expected sequence another one is.

@@ -785,7 +785,7 @@ fn a_native_waiter_is_told_of_everything() {
         let (server, client, events) = Line::connected(2);
         let sender = sending(server, 1);
         let session = client.session().unwrap();
-        session.channel.export(Some(session.own_wake())).unwrap();
+        session.channel.export(|| session.have_every_message_signalled()).unwrap();
         let data = &events[Direction::ServerToClient as usize];
         let mut buffer = Vec::new();
         // It sets no bit and waits first.

@@ -366,6 +366,11 @@ static void what_the_next_session_discards_is_reported(enum kind kind)
     leave(&pair);
     connect_next(&pair);
     CHECK(discarded == 4);
+    /* More than the queue holds: those that were evicted count as well, and those that were received do not. */
+    for (sent = 0; sent < 1000; sent++) CHECK(shm_client_send(pair.client, "abc", 3) == SHM_SUCCESS);
+    leave(&pair);
+    connect_next(&pair);
+    CHECK(discarded == 4 + 1000);
     leave(&pair);
     shm_server_stop(pair.server);
 }
