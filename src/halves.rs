@@ -347,7 +347,7 @@ impl ReceiveHalf {
         self.consumer.not_taken(self.session.channel.view.geometry().message_limit())
     }
 
-    /// Whether a message is there, for a [`Look`].
+    /// Whether a message is there, for a [`WaitCondition`].
     pub(crate) fn peek(&mut self) -> Result<Option<()>> {
         peek(&self.session, &mut self.consumer)
     }
