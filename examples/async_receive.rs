@@ -27,25 +27,24 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[cfg(target_os = "linux")]
 mod door {
     use std::io;
-    use std::os::fd::RawFd;
+    use std::os::fd::OwnedFd;
     use tokio::io::unix::AsyncFd;
     use tokio::io::Interest;
     use xshm::WaitHandles;
 
     pub struct Door {
-        data: AsyncFd<RawFd>,
-        peer: Option<AsyncFd<RawFd>>,
+        data: AsyncFd<OwnedFd>,
+        peer: Option<AsyncFd<OwnedFd>>,
     }
 
     impl Door {
-        /// # Safety
-        /// - The handles stay open for as long as the value lives.
-        pub unsafe fn new(handles: WaitHandles) -> io::Result<Self> {
-            let readable = |handle: isize| {
-                // SAFETY: the descriptor stays open, as the caller says.
-                unsafe { AsyncFd::register_with_interest(handle as RawFd, Interest::READABLE) }
+        pub fn new(handles: WaitHandles) -> io::Result<Self> {
+            let readable = |descriptor| {
+                // SAFETY: the value owns the descriptor, which stays open as long as it is registered.
+                unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
             };
-            Ok(Door { data: readable(handles.data)?, peer: handles.peer.map(readable).transpose()? })
+            let (data, peer) = handles.into_parts();
+            Ok(Door { data: readable(data)?, peer: peer.map(readable).transpose()? })
         }
 
         /// Returns when it's worth looking.
@@ -68,6 +67,8 @@ mod door {
 #[cfg(windows)]
 mod door {
     use std::io;
+    use std::os::windows::io::{AsRawHandle, OwnedHandle};
+    use std::sync::Arc;
     use xshm::WaitHandles;
 
     #[link(name = "kernel32")]
@@ -75,24 +76,26 @@ mod door {
         fn WaitForMultipleObjects(count: u32, handles: *const isize, all: i32, millis: u32) -> u32;
     }
 
-    pub struct Door(Vec<isize>);
+    /// The thread that waits keeps the handles open as well.
+    pub struct Door(Arc<Vec<OwnedHandle>>);
 
     impl Door {
-        /// # Safety
-        /// - The handles stay open for as long as the value lives, and until the last wait has returned.
-        pub unsafe fn new(handles: WaitHandles) -> io::Result<Self> {
-            Ok(Door([handles.data].into_iter().chain(handles.peer).collect()))
+        pub fn new(handles: WaitHandles) -> io::Result<Self> {
+            let (data, peer) = handles.into_parts();
+            Ok(Door(Arc::new([data].into_iter().chain(peer).collect())))
         }
 
-        /// Returns when it's worth looking. The handles must stay open until then.
+        /// Returns when it's worth looking.
         pub async fn wait(&self) -> io::Result<()> {
             const INFINITE: u32 = u32::MAX;
             const WAIT_FAILED: u32 = u32::MAX;
             let handles = self.0.clone();
             tokio::task::spawn_blocking(move || {
-                // SAFETY: as many handles as it says. Whatever the numbers are, the system checks them.
+                let numbers: Vec<isize> =
+                    handles.iter().map(|handle| handle.as_raw_handle() as isize).collect();
+                // SAFETY: as many handles as it says, and open.
                 let woken =
-                    unsafe { WaitForMultipleObjects(handles.len() as u32, handles.as_ptr(), 0, INFINITE) };
+                    unsafe { WaitForMultipleObjects(numbers.len() as u32, numbers.as_ptr(), 0, INFINITE) };
                 if woken == WAIT_FAILED {
                     Err(io::Error::last_os_error())
                 } else {
@@ -160,9 +163,7 @@ async fn count(half: &mut ReceiveHalf) -> Outcome<(usize, usize)> {
 }
 
 async fn print(half: &mut ReceiveHalf) -> Outcome<usize> {
-    let handles = half.wait_handles().ok_or("the channel has no events")?;
-    // SAFETY: the half, which is lent until after the last wait, keeps them open.
-    let door = unsafe { Door::new(handles)? };
+    let door = Door::new(half.wait_handles()?.ok_or("the channel has no events")?)?;
     let (mut lines, mut buffer) = (0, Vec::new());
     loop {
         match receive(&door, half, &mut buffer).await {

@@ -8,7 +8,7 @@ use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
 use crate::events::Events;
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
-use crate::handles::ClientHandles;
+use crate::handles::{ClientEvents, ClientHandles};
 use crate::naming::ChannelName;
 use crate::options::{ChannelEvent, ClientOptions, Trust};
 use crate::session::Session;
@@ -58,18 +58,21 @@ impl SharedClient {
         ClientOptions::default().connect(name, timeout)
     }
 
-    /// Connects to an anonymous server, whose section the caller has a handle to: one of this process, which is
-    /// duplicated and stays the caller's.
+    /// Connects to an anonymous server, whose section the caller has: a descriptor on Linux, a handle on Windows, or anything
+    /// that has one. It is duplicated and stays the caller's.
     ///
     /// # Errors
     /// As [`connect`](Self::connect); whose server it is, is not asked. [`ShmError::Refused`] too when the channel has
     /// events: then [`attach_handles`](Self::attach_handles) takes the section together with them.
-    pub fn attach(section_handle: isize, timeout: Duration) -> Result<Self> {
-        ClientOptions::default().attach(section_handle, timeout)
+    pub fn attach(section: impl sys::AsObject, timeout: Duration) -> Result<Self> {
+        ClientOptions::default().attach(section, timeout)
     }
 
     /// Connects to a server by all that it gave out as its [`client_handles`](crate::SharedServer::client_handles),
     /// duplicated into this process. They are duplicated once more, and stay the caller's.
+    ///
+    /// # Safety
+    /// The numbers are descriptors or handles of this process, which the caller has and keeps open until this returns.
     ///
     /// # Errors
     /// As [`attach`](Self::attach); [`ShmError::Refused`] when the handles have events and the channel has none, or the
@@ -82,7 +85,8 @@ impl SharedClient {
     /// let mut server = ServerOptions::new().anonymous_events().start_anonymous()?;
     /// // Another process would get duplicates of these.
     /// let handles = server.client_handles()?;
-    /// let client = thread::spawn(move || SharedClient::attach_handles(&handles, Duration::from_secs(5)));
+    /// // SAFETY: the server lives, and so keeps them open.
+    /// let client = thread::spawn(move || unsafe { SharedClient::attach_handles(&handles, Duration::from_secs(5)) });
     /// server.wait_for_client(Some(Duration::from_secs(5)))?;
     /// server.send_to_client(b"hello")?;
     /// let mut message = Vec::new();
@@ -90,8 +94,9 @@ impl SharedClient {
     /// assert_eq!(message, b"hello");
     /// # Ok::<(), xshm::ShmError>(())
     /// ```
-    pub fn attach_handles(handles: &ClientHandles, timeout: Duration) -> Result<Self> {
-        ClientOptions::default().attach_handles(handles, timeout)
+    pub unsafe fn attach_handles(handles: &ClientHandles, timeout: Duration) -> Result<Self> {
+        // SAFETY: by the caller.
+        unsafe { ClientOptions::default().attach_handles(handles, timeout) }
     }
 
     pub(crate) fn connect_with(name: &str, timeout: Duration, options: ClientOptions) -> Result<Self> {
@@ -206,21 +211,21 @@ impl SharedClient {
         self.endpoint.take()
     }
 
-    pub(crate) fn attach_handles_with(
-        handles: &ClientHandles, timeout: Duration, options: ClientOptions,
+    /// Connects to the server of a section that came in some other way than by a name.
+    fn attach_to(
+        section: Section, events: Option<&ClientEvents>, timeout: Duration, options: ClientOptions,
     ) -> Result<Self> {
         let deadline = Deadline::after(Some(timeout));
-        let section = Section::duplicate(handles.section)?;
         let user = section.owner().map(UserId);
         let view = SharedView::open(section)?;
-        if view.has_events() != handles.events.is_some() {
-            let reason = match handles.events {
+        if view.has_events() != events.is_some() {
+            let reason = match events {
                 None => "the channel has events: connect by the server's name, or take them too",
                 Some(_) => "the channel has no events",
             };
             return Err(report(&options, ShmError::Refused { reason: reason.to_owned() }));
         }
-        let events = handles.events.as_ref().map(sys::client_events).transpose()?.map(Events::new);
+        let events = events.map(sys::client_events).transpose()?.map(Events::new);
         let ids = Ids { own: sys::process_id(), server: None };
         let interrupt = options.tuning.interrupt()?;
         let options = options.interrupter(Interrupter(interrupt.clone()));
@@ -301,17 +306,20 @@ impl ClientOptions {
     /// # Errors
     /// Those of [`SharedClient::attach`], and [`ShmError::Incompatible`] for a server that differs from what was
     /// demanded.
-    pub fn attach(self, section_handle: isize, timeout: Duration) -> Result<SharedClient> {
-        self.attach_handles(&ClientHandles { section: section_handle, events: None }, timeout)
+    pub fn attach(self, section: impl sys::AsObject, timeout: Duration) -> Result<SharedClient> {
+        SharedClient::attach_to(Section::duplicate_of(&section)?, None, timeout, self)
     }
 
     /// Connects to a server by the handles that it gave out, see [`SharedClient::attach_handles`].
     ///
+    /// # Safety
+    /// As there.
+    ///
     /// # Errors
     /// Those of [`SharedClient::attach_handles`], and [`ShmError::Incompatible`] for a server that differs from what
     /// was demanded.
-    pub fn attach_handles(self, handles: &ClientHandles, timeout: Duration) -> Result<SharedClient> {
-        SharedClient::attach_handles_with(handles, timeout, self)
+    pub unsafe fn attach_handles(self, handles: &ClientHandles, timeout: Duration) -> Result<SharedClient> {
+        SharedClient::attach_to(Section::duplicate(handles.section)?, handles.events.as_ref(), timeout, self)
     }
 }
 

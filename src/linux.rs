@@ -35,5 +35,6 @@ pub(crate) use pairs::{client_events, ClientEnd};
 pub use pending::fuzzing as fuzzed_pending;
 pub(crate) use process::Process;
 pub(crate) use section::{Mapping, Section};
-pub(crate) use system::{coarse_millis, io_error, process_id, User};
+pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
+pub(crate) use system::{borrow, coarse_millis, io_error, process_id, User};
 pub(crate) use wait::{wait_any, Waitable};

@@ -15,29 +15,50 @@
 use crate::error::Result;
 use crate::halves::ReceiveHalf;
 use crate::ring::Corrupted;
-use crate::sys::Event;
+use crate::sys::{self, BorrowedObject, Event, OwnedObject, Process};
 use crate::wake::DATA;
 
-/// What an event loop waits for: see [`ReceiveHalf::arm`]. Both stay the library's: don't close them, and don't use
-/// them after the half is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What an event loop waits for: see [`ReceiveHalf::arm`].
+///
+/// These are duplicates, descriptors on Linux and handles on Windows, and close when the value is dropped. So they may outlive
+/// the half that they come from, and their numbers do not come to mean another client's while they are registered anywhere:
+/// after the half is gone they are not signalled any more. Each session has its own.
+#[derive(Debug)]
 pub struct WaitHandles {
+    data: OwnedObject,
+    peer: Option<OwnedObject>,
+}
+
+impl WaitHandles {
     /// Ready when the peer has signalled. On Linux a descriptor that becomes readable, for `poll`, `epoll` and the
     /// like; not to be read from, and it may be readable while nothing is armed. On Windows an auto-reset event.
-    pub data: isize,
-    /// Ready when the peer's process has ended: a pidfd, a process handle. `None`: the process can't be watched (the
+    pub fn data(&self) -> BorrowedObject<'_> {
+        sys::borrow(&self.data)
+    }
+
+    /// Ready when the peer's process has ended: a pidfd, a process handle. `None`: the process cannot be watched (the
     /// options set a [`check_interval`](crate::ClientOptions::check_interval)), and
     /// [`is_connected`](ReceiveHalf::is_connected) must be asked that often.
-    pub peer: Option<isize>,
+    pub fn peer(&self) -> Option<BorrowedObject<'_>> {
+        self.peer.as_ref().map(sys::borrow)
+    }
+
+    /// Both, for what takes them for its own: `data`, then `peer`.
+    pub fn into_parts(self) -> (OwnedObject, Option<OwnedObject>) {
+        (self.data, self.peer)
+    }
 }
 
 impl ReceiveHalf {
     /// What to wait for in an event loop. `None` on the channel of an anonymous server without events.
-    pub fn wait_handles(&self) -> Option<WaitHandles> {
-        Some(WaitHandles {
-            data: self.data_event()?.as_raw(),
-            peer: self.session.peer.process().map(|process| process.as_raw()),
-        })
+    ///
+    /// # Errors
+    /// [`ShmError::SystemError`](crate::ShmError::SystemError), [`ShmError::WindowsError`](crate::ShmError::WindowsError): the
+    /// process can have no more descriptors or handles.
+    pub fn wait_handles(&self) -> Result<Option<WaitHandles>> {
+        let Some(data) = self.data_event() else { return Ok(None) };
+        let peer = self.session.peer.process().map(Process::duplicate).transpose()?;
+        Ok(Some(WaitHandles { data: data.duplicate()?, peer }))
     }
 
     /// Asks the peer to signal its next message, for an event loop to wait for. `Ok(true)`: don't wait, there's

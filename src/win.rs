@@ -8,11 +8,15 @@ mod names;
 pub(crate) use client_end::{client_events, ClientEnd};
 pub(crate) use listener::{Listener, Offer, Prepared};
 pub(crate) use lookup::{lookup, EventOpener};
+pub(crate) use std::os::windows::io::{
+    AsHandle as AsObject, BorrowedHandle as BorrowedObject, OwnedHandle as OwnedObject,
+};
 
 use crate::error::{Result, ShmError};
 use crate::ntapi::*;
 use crate::sys::kinds::{self, Audience, Unwatchable};
 use std::mem::size_of;
+use std::os::windows::io::{self, AsHandle, AsRawHandle};
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -139,7 +143,12 @@ impl Section {
         create_section(None, &security, size).map_err(|status| error(status, "creating a section"))
     }
 
-    /// A second handle to a section, made from one of this process.
+    /// A second handle to a section that the caller has.
+    pub(crate) fn duplicate_of(object: &impl AsHandle) -> Result<Self> {
+        Self::duplicate(object.as_handle().as_raw_handle() as isize)
+    }
+
+    /// A second handle to a section, made from one of this process. The kernel checks the number.
     pub(crate) fn duplicate(raw: isize) -> Result<Self> {
         let duplicated = |access| {
             // SAFETY: the kernel checks the source handle, whatever it is; the place for the result is valid.
@@ -316,6 +325,23 @@ impl Event {
     pub(crate) fn as_raw(&self) -> isize {
         self.0.as_raw() as isize
     }
+
+    /// A second handle, to wait with.
+    pub(crate) fn duplicate(&self) -> Result<io::OwnedHandle> {
+        duplicate(&self.0)
+    }
+}
+
+/// Lends a handle.
+pub(crate) fn borrow(handle: &io::OwnedHandle) -> io::BorrowedHandle<'_> {
+    handle.as_handle()
+}
+
+/// Another handle to an object, with the rights of this one, as std has it.
+fn duplicate(handle: &OwnedHandle) -> Result<io::OwnedHandle> {
+    // SAFETY: the handle is open as long as it is lent.
+    let borrowed = unsafe { io::BorrowedHandle::borrow_raw(handle.as_raw()) };
+    borrowed.try_clone_to_owned().map_err(|error| io_error(&error, "duplicating a handle"))
 }
 
 fn create_event(attributes: &Attributes, kind: u32) -> std::result::Result<Event, NtStatus> {
@@ -353,9 +379,9 @@ impl Process {
         }
     }
 
-    /// What is signalled when it has ended.
-    pub(crate) fn as_raw(&self) -> isize {
-        self.0.as_raw() as isize
+    /// A second handle, to wait for its end with.
+    pub(crate) fn duplicate(&self) -> Result<io::OwnedHandle> {
+        duplicate(&self.0)
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -15,13 +15,13 @@ fn peer_process() {
 fn one_signal_for_each_arming_and_none_without() {
     let (mut server, mut peer) = pair("arm", ServerOptions::new());
     let (_, half) = server.split().unwrap();
-    let handles = half.wait_handles().unwrap();
+    let handles = half.wait_handles().unwrap().unwrap();
     let mut buffer = Vec::new();
     for round in 0..5 {
         assert_eq!(half.arm(), Ok(false));
-        assert!(!raw::is_ready(handles.data, 0), "round {round}");
+        assert!(!raw::is_ready(raw::number(handles.data()), 0), "round {round}");
         peer.must(&format!("send over {} 10 100", round * 10));
-        assert!(raw::is_ready(handles.data, 5000), "round {round}");
+        assert!(raw::is_ready(raw::number(handles.data()), 5000), "round {round}");
         half.disarm().unwrap();
         for sequence in 0..10 {
             half.try_receive(&mut buffer).unwrap();
@@ -34,9 +34,9 @@ fn one_signal_for_each_arming_and_none_without() {
     assert!(stats.contains("signals: 5,"), "{stats}");
     // Unarmed, nobody is signalled.
     peer.must("send over 50 10 100");
-    assert!(!raw::is_ready(handles.data, 50));
+    assert!(!raw::is_ready(raw::number(handles.data()), 50));
     assert_eq!(half.arm(), Ok(true), "there is something to receive");
-    assert!(!raw::is_ready(handles.data, 0));
+    assert!(!raw::is_ready(raw::number(handles.data()), 0));
 }
 
 /// What woke a blocking call doesn't make ready what is armed after it.
@@ -44,7 +44,7 @@ fn one_signal_for_each_arming_and_none_without() {
 fn arming_after_a_sleep_waits_for_a_new_signal() {
     let (mut server, mut peer) = pair("arm-after", ServerOptions::new().spin(Duration::ZERO));
     let (_, half) = server.split().unwrap();
-    let handles = half.wait_handles().unwrap();
+    let handles = half.wait_handles().unwrap().unwrap();
     let mut buffer = Vec::new();
     let mut sequence = 0;
     // Until it has been signalled, which it is where it slept.
@@ -55,9 +55,9 @@ fn arming_after_a_sleep_waits_for_a_new_signal() {
         sequence += 1;
     }
     assert_eq!(half.arm(), Ok(false));
-    assert!(!raw::is_ready(handles.data, 0), "after {sequence} messages");
+    assert!(!raw::is_ready(raw::number(handles.data()), 0), "after {sequence} messages");
     peer.must(&format!("send over {sequence} 1 100"));
-    assert!(raw::is_ready(handles.data, 5000));
+    assert!(raw::is_ready(raw::number(handles.data()), 5000));
     half.disarm().unwrap();
     assert_eq!(half.try_receive(&mut buffer), Ok(100));
 }
@@ -66,11 +66,11 @@ fn arming_after_a_sleep_waits_for_a_new_signal() {
 fn leaving_makes_ready() {
     let (mut server, mut peer) = pair("arm-leave", ServerOptions::new());
     let (_, half) = server.split().unwrap();
-    let handles = half.wait_handles().unwrap();
+    let handles = half.wait_handles().unwrap().unwrap();
     assert_eq!(half.arm(), Ok(false));
     peer.must("send over 0 1 100");
     peer.must("leave");
-    assert!(raw::is_ready(handles.data, 5000));
+    assert!(raw::is_ready(raw::number(handles.data()), 5000));
     half.disarm().unwrap();
     assert_eq!(half.try_receive(&mut Vec::new()), Ok(100));
     assert_eq!(half.arm(), Ok(true), "the end is there to be received");
@@ -81,8 +81,8 @@ fn leaving_makes_ready() {
 fn death_makes_ready() {
     let (mut server, mut peer) = pair("arm-death", ServerOptions::new());
     let (_, half) = server.split().unwrap();
-    let handles = half.wait_handles().unwrap();
-    let process = handles.peer.unwrap();
+    let handles = half.wait_handles().unwrap().unwrap();
+    let process = raw::number(handles.peer().unwrap());
     assert_eq!(half.arm(), Ok(false));
     assert!(!raw::is_ready(process, 0));
     peer.must("send over 0 1 100");
@@ -102,7 +102,7 @@ fn an_anonymous_server_has_nothing_to_wait_for() {
     peer.tell(&format!("attach {given} 10000"));
     server.wait_for_client(seconds(10)).unwrap();
     peer.answer();
-    assert_eq!(server.split().unwrap().1.wait_handles(), None);
+    assert!(server.split().unwrap().1.wait_handles().unwrap().is_none());
 }
 
 /// A server shuts what its client waits for, which is ready from then on. The client's event loop is told so.
@@ -112,12 +112,42 @@ fn what_is_ready_for_ever_ends_the_session() {
     for how in ["shut", "shut_reading"] {
         let (mut client, mut peer) = client_of("arm-shut", xshm::ClientOptions::new());
         let (_, half) = client.split().unwrap();
-        let handles = half.wait_handles().unwrap();
+        let handles = half.wait_handles().unwrap().unwrap();
         assert_eq!(half.arm(), Ok(false));
-        assert!(!raw::is_ready(handles.data, 0));
+        assert!(!raw::is_ready(raw::number(handles.data()), 0));
         peer.must(&format!("abuse {how}"));
-        assert!(raw::is_ready(handles.data, 5000), "{how}");
+        assert!(raw::is_ready(raw::number(handles.data()), 5000), "{how}");
         assert_eq!(half.disarm(), Err(ShmError::Corrupted), "{how}");
         assert_eq!(half.try_receive(&mut Vec::new()), Err(ShmError::Corrupted), "{how}");
+    }
+}
+
+/// An event loop that still has the last client's handles when it registers the next one's is woken for the next one.
+#[test]
+fn handles_of_the_last_session_stay_open_and_are_no_later_ones() {
+    let name = unique("arm-next");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut last = Vec::new();
+    for round in 0..3_u64 {
+        let mut peer = Peer::start();
+        peer.enter(&name, &mut server);
+        let (_, half) = server.split().unwrap();
+        let handles = half.wait_handles().unwrap().unwrap();
+        let number = raw::number(handles.data());
+        assert!(!last.iter().any(|other: &xshm::WaitHandles| raw::number(other.data()) == number));
+        assert_eq!(half.arm(), Ok(false));
+        assert!(!raw::is_ready(number, 0));
+        peer.must(&format!("send over {round} 1 100"));
+        assert!(raw::is_ready(number, 5000), "round {round}");
+        half.disarm().unwrap();
+        assert_eq!(half.try_receive(&mut Vec::new()), Ok(100));
+        peer.must("leave");
+        last.push(handles);
+    }
+    // Those of an ended session can be waited for, and of its peer's end too.
+    drop(server);
+    for handles in &last {
+        assert!(raw::is_ready(raw::number(handles.peer().unwrap()), 5000));
+        raw::is_ready(raw::number(handles.data()), 0);
     }
 }

@@ -356,27 +356,32 @@ fn handles_must_be_a_channels() {
     let handles = named.client_handles().unwrap();
     let section = plain.client_handles().unwrap().section;
     assert_eq!(plain.client_handles().unwrap().events, None);
-    let refused = |handles: &ClientHandles| match SharedClient::attach_handles(handles, Duration::ZERO) {
+    // SAFETY: the servers keep them open. The kernel refuses what is none.
+    let attach = |handles: &ClientHandles| unsafe { SharedClient::attach_handles(handles, Duration::ZERO) };
+    let refused = |handles: &ClientHandles| match attach(handles) {
         Err(ShmError::Refused { reason }) => reason,
         other => panic!("{:?}", other.err()),
     };
     assert!(refused(&ClientHandles { section, ..handles }).contains("no events"));
     assert!(refused(&ClientHandles { events: None, ..handles }).contains("has events"));
     let events = handles.events.map(|events| ClientEvents { request: -1, ..events });
-    assert!(SharedClient::attach_handles(&ClientHandles { events, ..handles }, Duration::ZERO).is_err());
+    assert!(attach(&ClientHandles { events, ..handles }).is_err());
     // Nobody is there to accept it.
-    assert_eq!(SharedClient::attach_handles(&handles, Duration::ZERO).err(), Some(ShmError::Timeout));
+    assert_eq!(attach(&handles).err(), Some(ShmError::Timeout));
 }
 
 #[test]
 fn a_named_servers_section_is_not_for_attaching() {
     let server = SharedServer::start(&unique("named")).unwrap();
     assert!(!server.is_anonymous());
-    let error = SharedClient::attach(server.section_handle(), Duration::ZERO).err();
+    let error = SharedClient::attach(raw::lent(server.section_handle()), Duration::ZERO).err();
     assert!(matches!(error, Some(ShmError::Refused { .. })), "{error:?}");
-    for nonsense in [0, -1, 0x7ff0] {
-        let error = SharedClient::attach(nonsense, Duration::ZERO).err();
-        assert!(error.is_some(), "{nonsense:#x}");
+    for section in [0, -1, 0x7ff0] {
+        // SAFETY: the kernel refuses what is no section.
+        let error =
+            unsafe { SharedClient::attach_handles(&ClientHandles { section, events: None }, Duration::ZERO) }
+                .err();
+        assert!(error.is_some(), "{section:#x}");
     }
 }
 

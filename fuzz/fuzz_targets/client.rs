@@ -51,7 +51,7 @@ fuzz_target!(|input: Input| {
     }
     let attached = against(&peer, || {
         let options = ClientOptions::new().spin(Duration::ZERO);
-        options.attach(file.as_raw_fd() as isize, Duration::ZERO)
+        options.attach(&file, Duration::ZERO)
     });
     match attached {
         Ok(mut client) => {

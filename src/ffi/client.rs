@@ -7,6 +7,7 @@ use super::bulk::shm_message_t;
 use super::ends::*;
 use super::options::*;
 use super::*;
+use crate::handles::ClientHandles;
 
 /// Connects to the server of that name: waits for it to come, for the client before to leave, and for the server to
 /// accept, so many milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they are copied.
@@ -43,7 +44,8 @@ pub unsafe extern "C" fn shm_client_attach(
 ) -> *mut ClientHandle {
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
-        let client = client_options(None, options)?.attach(section_handle, duration(timeout_ms))?;
+        let handles = ClientHandles { section: section_handle, events: None };
+        let client = client_options(None, options)?.attach_handles(&handles, duration(timeout_ms))?;
         Ok(ClientHandle(Ends::client(client, shm_callbacks_t::read(callbacks))?))
     })
 }

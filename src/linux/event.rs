@@ -1,7 +1,7 @@
 //! Events: datagrams in pairs of sockets, and local ones.
 
 use super::fork::Home;
-use super::system::{error, timespec};
+use super::system::{duplicate, error, timespec};
 use crate::error::Result;
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
@@ -85,6 +85,11 @@ impl Event {
     /// What becomes readable when it is set.
     pub(crate) fn as_raw(&self) -> isize {
         self.descriptor().as_raw_fd() as isize
+    }
+
+    /// A second descriptor for what becomes readable when it is set.
+    pub(crate) fn duplicate(&self) -> Result<OwnedFd> {
+        duplicate(self.descriptor())
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {

@@ -1,11 +1,12 @@
 //! Other processes, known by descriptors.
 
-use super::system::{error, is_shortage, User};
+use super::system::{duplicate, error, is_shortage, User};
+use crate::error::Result;
 use crate::sys::kinds::Unwatchable;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// Another process, known to be the one that had this id when it was opened.
@@ -48,9 +49,9 @@ impl Process {
         PollFd::new(&self.pidfd, PollFlags::IN)
     }
 
-    /// What becomes readable when it has ended.
-    pub(crate) fn as_raw(&self) -> isize {
-        self.pidfd.as_raw_fd() as isize
+    /// A second descriptor for what becomes readable when it has ended.
+    pub(crate) fn duplicate(&self) -> Result<OwnedFd> {
+        duplicate(self.pidfd.as_fd())
     }
 
     pub(super) fn of_user(self, user: User) -> Self {

@@ -7,7 +7,7 @@ use rustix::fs::{
 };
 use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 /// A section: a memfd.
@@ -56,7 +56,12 @@ impl Section {
         Ok(Section { file, size: usize::try_from(stat.st_size).unwrap_or(0) })
     }
 
-    /// A second descriptor of a section, made from one of this process.
+    /// A second descriptor of a section that the caller has.
+    pub(crate) fn duplicate_of(object: &impl AsFd) -> Result<Self> {
+        Self::duplicate(object.as_fd().as_raw_fd() as isize)
+    }
+
+    /// A second descriptor of a section, made from one of this process. The kernel checks the number.
     pub(crate) fn duplicate(raw: isize) -> Result<Self> {
         let context = "duplicating the section's descriptor";
         let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;

@@ -2,10 +2,11 @@
 
 use crate::error::{Result, ShmError};
 use rustix::event::Timespec;
-use rustix::io::Errno;
+use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::process::geteuid;
 use rustix::time::{clock_gettime, ClockId};
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// A user, by number.
@@ -40,6 +41,16 @@ pub(super) fn error(errno: Errno, context: &'static str) -> ShmError {
 /// Whether it is this process, or the system, that lacks something: the peer is not at fault.
 pub(super) fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::TOOMANYREFS)
+}
+
+/// Lends a descriptor.
+pub(crate) fn borrow(descriptor: &OwnedFd) -> BorrowedFd<'_> {
+    descriptor.as_fd()
+}
+
+/// Another descriptor for the same object, which no program that is started inherits.
+pub(super) fn duplicate(descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
+    fcntl_dupfd_cloexec(descriptor, 3).map_err(|errno| error(errno, "duplicating a descriptor"))
 }
 
 /// An error of std's.

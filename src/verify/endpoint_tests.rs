@@ -296,8 +296,10 @@ fn a_server_without_a_name_is_attached_to() {
     let mut server =
         ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO).start_anonymous().unwrap();
     assert!(server.is_anonymous() && server.get_event_handles().is_none());
-    let section = server.section_handle();
-    let client = thread::spawn(move || ClientOptions::new().attach(section, LONG).unwrap());
+    let handles = server.client_handles().unwrap();
+    // SAFETY: the server keeps it open.
+    let client =
+        thread::spawn(move || unsafe { ClientOptions::new().attach_handles(&handles, LONG) }.unwrap());
     server.wait_for_client(Some(LONG)).unwrap();
     let client = client.join().unwrap();
     let answering = thread::spawn(move || {

@@ -22,6 +22,18 @@ use loom::sync::{Condvar, Mutex};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex};
 
+pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
+
+/// What a call returns that needs one: here are none.
+fn no_descriptors<T>() -> Result<T> {
+    Err(ShmError::SystemError { code: 9, context: "using a descriptor" })
+}
+
+/// Lends a descriptor.
+pub(crate) fn borrow(descriptor: &OwnedObject) -> BorrowedObject<'_> {
+    descriptor.as_fd()
+}
+
 /// What can be waited for.
 pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
@@ -140,6 +152,10 @@ impl Section {
         }))
     }
 
+    pub(crate) fn duplicate_of(_: &impl AsObject) -> Result<Self> {
+        no_descriptors()
+    }
+
     pub(crate) fn as_raw(&self) -> isize {
         Arc::as_ptr(&self.0) as isize
     }
@@ -217,6 +233,10 @@ impl Event {
         Arc::as_ptr(&self.0) as isize
     }
 
+    pub(crate) fn duplicate(&self) -> Result<OwnedObject> {
+        no_descriptors()
+    }
+
     pub(crate) fn is_shut(&self) -> bool {
         false
     }
@@ -272,8 +292,8 @@ impl Process {
         ENDED.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
     }
 
-    pub(crate) fn as_raw(&self) -> isize {
-        self.0 as isize
+    pub(crate) fn duplicate(&self) -> Result<OwnedObject> {
+        no_descriptors()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

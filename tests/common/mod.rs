@@ -377,11 +377,9 @@ impl Actor {
                 Ok(String::new())
             }
             ["attach", handle, wait] => {
-                let handle = raw::take_handle(handle);
-                let client = SharedClient::attach(handle, timeout(wait).unwrap_or(Duration::MAX));
                 // The library has one of its own.
-                raw::close_handle(handle);
-                self.client = Some(client?);
+                let section = raw::owned(raw::take_handle(handle));
+                self.client = Some(SharedClient::attach(section, timeout(wait).unwrap_or(Duration::MAX))?);
                 Ok(String::new())
             }
             ["attach_handles", section, data, back, space, room, request, answer, disconnect, wait] => {
@@ -398,7 +396,8 @@ impl Actor {
                 };
                 let handles = ClientHandles { section: raw::take_handle(section), events: Some(events) };
                 let wait = timeout(wait).unwrap_or(Duration::MAX);
-                self.client = Some(SharedClient::attach_handles(&handles, wait)?);
+                // SAFETY: they are open, and nobody else closes them.
+                self.client = Some(unsafe { SharedClient::attach_handles(&handles, wait) }?);
                 Ok(String::new())
             }
             // Tries to connect over and over, giving up at once; says how often it was accepted.

@@ -61,7 +61,7 @@ impl RawSection {
 mod windows {
     use super::RawSection;
     use std::ffi::c_void;
-    use std::os::windows::io::IntoRawHandle;
+    use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, IntoRawHandle, OwnedHandle};
     use std::ptr;
 
     type Handle = *mut c_void;
@@ -321,9 +321,20 @@ mod windows {
         start()
     }
 
-    pub fn close_handle(handle: isize) {
+    /// A handle that was given to this process.
+    pub fn owned(handle: isize) -> OwnedHandle {
         // SAFETY: given to us, and closed once.
-        unsafe { CloseHandle(handle as Handle) };
+        unsafe { OwnedHandle::from_raw_handle(handle as Handle) }
+    }
+
+    /// A handle that stays open while it is lent.
+    pub fn lent(handle: isize) -> BorrowedHandle<'static> {
+        // SAFETY: the tests keep its owner that long.
+        unsafe { BorrowedHandle::borrow_raw(handle as Handle) }
+    }
+
+    pub fn number(handle: BorrowedHandle<'_>) -> isize {
+        handle.as_raw_handle() as isize
     }
 
     /// A user that nobody here is.
@@ -366,7 +377,7 @@ mod linux {
     use super::RawSection;
     use std::ffi::{c_int, c_long, c_void};
     use std::fs;
-    use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+    use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
     use std::os::unix::fs::FileExt;
     use std::time::Duration;
 
@@ -585,9 +596,20 @@ mod linux {
         started
     }
 
-    pub fn close_handle(handle: isize) {
-        // SAFETY: taken by `take_handle`, and closed once.
-        drop(unsafe { OwnedFd::from_raw_fd(handle as c_int) });
+    /// A descriptor that `take_handle` took.
+    pub fn owned(descriptor: isize) -> OwnedFd {
+        // SAFETY: taken once, and closed once.
+        unsafe { OwnedFd::from_raw_fd(descriptor as c_int) }
+    }
+
+    /// A descriptor that stays open while it is lent.
+    pub fn lent(descriptor: isize) -> BorrowedFd<'static> {
+        // SAFETY: the tests keep its owner that long.
+        unsafe { BorrowedFd::borrow_raw(descriptor as c_int) }
+    }
+
+    pub fn number(descriptor: BorrowedFd<'_>) -> isize {
+        descriptor.as_raw_fd() as isize
     }
 
     pub fn freeze(pid: u32) {
