@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target_dir="${CARGO_TARGET_DIR:-target}"
 if [ -n "${XSHM_LONG:-}" ]; then
-    # Each model ends after so many seconds, wherever it is.
+    # Each model ends after this number of seconds, wherever it is.
     export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-4}" LOOM_MAX_DURATION="${LOOM_MAX_DURATION:-900}"
     miri_flags="-Zmiri-many-seeds=0..16"
 else

@@ -342,7 +342,7 @@ fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String>
             let mut message = vec![FAILED];
             message.extend(reason.bytes().take(MAX_MESSAGE_SIZE - 1));
             match client.send_to_server(&message) {
-                Ok(_) => Err(String::new()), // The sender tells its user.
+                Ok(_) => Err(String::new()), // The sender reports it to its user.
                 Err(error) => Err(format!("receiver: {reason} (and telling the sender failed: {error})")),
             }
         }
@@ -353,7 +353,7 @@ fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String>
 enum Failure {
     /// The sender is gone, or talks nonsense.
     Sender(ShmError),
-    /// Something that the sender has to be told.
+    /// Something that the sender must learn.
     Own(String),
 }
 

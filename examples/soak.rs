@@ -8,7 +8,7 @@
 //! A table is printed every ten seconds. The exit code is 0 if nothing was duplicated, torn, out of order or lost that should not be,
 //! and if the memory, handles and threads of this process, which has all the servers, didn't grow.
 //!
-//! Whoever sends numbers its messages in each session, and its last message says that it is the last: so the receiver knows what it
+//! The sender numbers its messages in each session, and its last message says that it is the last: so the receiver knows what it
 //! should have got. Of a process that was killed it knows what it got up to then.
 
 use std::cell::RefCell;
@@ -148,7 +148,7 @@ impl Ledger {
             account.complete.fetch_add(1, Relaxed);
         }
         account.dropped.fetch_add(dropped, Relaxed);
-        // Every gap is one that the channel tells of, and there's none where nothing is evicted.
+        // Every gap is one that the channel reports, and there's none where nothing is evicted.
         let allowed = if self.evicts { dropped } else { 0 };
         account.lost.fetch_add(self.gaps.abs_diff(allowed), Relaxed);
     }
@@ -156,7 +156,7 @@ impl Ledger {
 
 // ------------------------------------------------------------------------------------------------------ both sides
 
-/// Sends numbered messages until told to stop, or until the session is over.
+/// Sends numbered messages until it is to stop, or until the session is over.
 fn send_all(sender: &mut SendHalf, session: u64, evicts: bool, stop: &AtomicBool) -> Result<(), ShmError> {
     let (mut random, mut buffer, mut number) = (Random(session | 1), Vec::new(), 0);
     loop {
@@ -399,7 +399,7 @@ fn talk_many(name: &str, account: &Arc<Account>, stop: &AtomicBool) -> Result<()
     Ok(())
 }
 
-/// Sends numbered messages until told to stop; the last one says so.
+/// Sends numbered messages until it is to stop; the last one says so.
 fn send_numbered(
     session: u64, stop: &AtomicBool, mut send: impl FnMut(&[u8]) -> Result<(), ShmError>,
 ) -> Result<(), ShmError> {
@@ -516,7 +516,7 @@ fn usage() -> Usage {
     }
 
     let (mut handles, mut threads) = (0, 0);
-    // SAFETY: all zeros are valid for both structures, which hold numbers; their sizes are told as asked for, the
+    // SAFETY: all zeros are valid for both structures, which hold numbers; their sizes are given as required, the
     // pseudo-handle is this process's, the snapshot is closed once, and where it could not be made (-1) its calls fail.
     let memory = unsafe {
         let mut memory: Memory = zeroed();

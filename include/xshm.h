@@ -410,7 +410,7 @@ typedef struct shm_stats_t {
      */
     uint64_t signals;
     /**
-     * How often this side told the peer that it was going to sleep; a last look after that may find a message, and then it
+     * How often this side announced that it was going to sleep; a last look after that may find a message, and then it
      * doesn't. On a channel without events: how often it slept.
      */
     uint64_t sleeps;
@@ -680,7 +680,7 @@ struct ServerHandle *shm_server_start_with_options(const struct shm_endpoint_con
 
 /**
  * Starts a server without a name, whose section the client gets in some other way, duplicated into its process, for
- * shm_client_attach. It has no events, so that whoever waits looks every millisecond, unless shm_options_t.anonymous_events
+ * shm_client_attach. It has no events, so that a side that waits looks every millisecond, unless shm_options_t.anonymous_events
  * asks for some; then the client gets them too, see shm_server_client_handles. `buffer_bytes` as in shm_endpoint_config_t;
  * `callbacks` and `options` may be NULL.
  *
@@ -731,7 +731,7 @@ enum shm_error_t shm_server_send(struct ServerHandle *handle,
 enum shm_error_t shm_server_try_send(struct ServerHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_send, waiting for room: at most so many milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
+ * As shm_server_send, waiting for room: at most `timeout_ms` milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
  * SHM_ERROR_TIMEOUT, _INTERRUPTED.
  */
 enum shm_error_t shm_server_send_timeout(struct ServerHandle *handle,
@@ -754,7 +754,7 @@ enum shm_error_t shm_server_receive(struct ServerHandle *handle, void *buffer, u
 enum shm_error_t shm_server_try_receive(struct ServerHandle *handle, void *buffer, uint32_t *size);
 
 /**
- * As shm_server_receive, waiting at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once.
+ * As shm_server_receive, waiting at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once.
  * SHM_ERROR_TIMEOUT.
  */
 enum shm_error_t shm_server_receive_timeout(struct ServerHandle *handle,
@@ -834,7 +834,7 @@ intptr_t shm_server_section_handle(const struct ServerHandle *handle);
 
 /**
  * Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
- * may be NULL; it gets the number of messages sent, the first so many.
+ * may be NULL; it gets the number of messages sent, from the first on.
  *
  * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
  * size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
@@ -853,7 +853,7 @@ enum shm_error_t shm_server_try_send_batch(struct ServerHandle *handle,
                                            uint32_t *sent);
 
 /**
- * Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
+ * Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
  * room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
  * each of them begins, and `*count` how many there are, 0 on any failure.
  *
@@ -889,8 +889,8 @@ enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
 enum shm_error_t shm_server_commit(struct ServerHandle *handle);
 
 /**
- * Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
- * It stays in the queue until shm_server_release, and nobody overwrites it. For trusted peers: one that breaks the rules
+ * Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
+ * It stays in the queue until shm_server_release, and the sender does not overwrite it. For trusted peers: one that breaks the rules
  * changes it while it is read. Only where the server's options reject when full.
  *
  * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
@@ -924,7 +924,7 @@ void shm_server_stop(struct ServerHandle *handle);
 
 /**
  * Connects to the server of that name: waits for it to come, for the client before to leave, and for the server to
- * accept, so many milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they are copied.
+ * accept, `timeout_ms` milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they are copied.
  *
  * NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE, _INVALID_NAME,
  * _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to shm_client_disconnect. Any thread.
@@ -1123,7 +1123,7 @@ enum shm_error_t shm_server_try_send_auto(struct AutoServerHandle *handle,
                                           uint32_t size);
 
 /**
- * As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+ * As shm_server_try_send_auto, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
  * inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
  * a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
  */
@@ -1170,7 +1170,7 @@ enum shm_error_t shm_server_send_to_session_auto(struct AutoServerHandle *handle
 enum shm_error_t shm_server_request_stop_auto(struct AutoServerHandle *handle);
 
 /**
- * As shm_server_stop_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+ * As shm_server_stop_auto, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
  * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
  * called this that cannot wait for it, as said at shm_server_stop_auto.
  */
@@ -1375,7 +1375,7 @@ void shm_multi_server_stop(struct MultiServerHandle *handle);
 enum shm_error_t shm_multi_server_request_stop(struct MultiServerHandle *handle);
 
 /**
- * As shm_multi_server_stop, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+ * As shm_multi_server_stop, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
  * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
  * called this that cannot wait for it, as said at shm_multi_server_stop.
  */
@@ -1424,7 +1424,7 @@ enum shm_error_t shm_multi_client_send(struct MultiClientHandle *handle, const v
 enum shm_error_t shm_multi_client_try_send(struct MultiClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+ * As shm_multi_client_try_send, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
  * inside a callback of this handle it waits too: the server must make the room without an answer to anything meanwhile.
  */
 enum shm_error_t shm_multi_client_send_timeout(struct MultiClientHandle *handle,

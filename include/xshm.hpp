@@ -488,7 +488,7 @@ public:
     }
 
     /// Sends messages, in order, each as send() does; a sleeping peer is woken with the first few. `messages` is a container of whatever
-    /// turns into a view. `sent` gets the number of those sent, the first so many. SHM_ERROR_FULL: not all of them found
+    /// turns into a view. `sent` gets the number of those sent, from the first on. SHM_ERROR_FULL: not all of them found
     /// room, where the server's options reject.
     template <class Messages>
     [[nodiscard]] std::error_code send_batch(const Messages &messages, std::size_t *sent = nullptr)

@@ -82,15 +82,15 @@ enum {
 /* A channel's events, by their numbers. */
 enum {
     XSHM_DRIVER_EVENT_S2C_DATA = 0,   /* the server sent, and we slept: wait for it */
-    XSHM_DRIVER_EVENT_C2S_DATA = 1,   /* we sent, and the server slept: set it when told to */
-    XSHM_DRIVER_EVENT_S2C_SPACE = 2,  /* we took a message, and the server slept: set it when told to */
+    XSHM_DRIVER_EVENT_C2S_DATA = 1,   /* we sent, and the server slept: set it when a function says so */
+    XSHM_DRIVER_EVENT_S2C_SPACE = 2,  /* we took a message, and the server slept: set it when a function says so */
     XSHM_DRIVER_EVENT_C2S_SPACE = 3,  /* the server took a message, and we slept: wait for it */
-    XSHM_DRIVER_EVENT_REQUEST = 4,    /* our hello: set it when told to */
+    XSHM_DRIVER_EVENT_REQUEST = 4,    /* our hello: set it when a function says so */
     XSHM_DRIVER_EVENT_ACKNOWLEDGE = 5,/* the server answered: wait for it */
-    XSHM_DRIVER_EVENT_DISCONNECT = 6  /* we left, or the server did: set it when told to; waiting for it is a choice */
+    XSHM_DRIVER_EVENT_DISCONNECT = 6  /* we left, or the server did: set it when a function says so; waiting for it is a choice */
 };
 
-/* Bits of a wake word: what xshm_driver_awake and xshm_driver_always are told. */
+/* Bits of a wake word: arguments of xshm_driver_awake and xshm_driver_always. */
 enum {
     XSHM_DRIVER_DATA = 1,
     XSHM_DRIVER_SPACE = 2,
@@ -359,7 +359,7 @@ static __inline xshm_driver_u64 xshm_driver_left(const xshm_driver_t *channel, x
 }
 
 /*
- * Checks a mapped section of `size` bytes. `ends` has room for `ends_size` numbers, at least one: so many messages this end queues at
+ * Checks a mapped section of `size` bytes. `ends` has room for `ends_size` numbers, at least one: the number of messages that this end queues at
  * most, if the channel allows as many (250 unless the server chose otherwise). `signal` may be NULL on a channel without events.
  *
  * XSHM_DRIVER_OK; XSHM_DRIVER_INCOMPATIBLE, XSHM_DRIVER_INVALID. Nothing was written to the section.
@@ -605,7 +605,7 @@ static __inline int xshm_driver_follow(xshm_driver_t *channel)
     return xshm_driver_jump(channel, xshm_driver_load64(channel->receiver.header + XSHM_DRIVER_AT_READ_POS));
 }
 
-/* What stands at our position. 1: a message, whose place, length and sequence are told. 0: nothing. -1: no frame. */
+/* What stands at our position. 1: a message, whose place, length and sequence are stored. 0: nothing. -1: no frame. */
 static __inline int xshm_driver_frame(
     const xshm_driver_t *channel, xshm_driver_u64 *start, xshm_driver_u32 *length, xshm_driver_u64 *sequence)
 {
@@ -804,7 +804,7 @@ static __inline void xshm_driver_publish_counters(const xshm_driver_t *channel)
     xshm_driver_store64(channel->sender.header + 24, channel->sender.evicted);
 }
 
-/* XSHM_DRIVER_OK: a message of so many bytes has room. XSHM_DRIVER_FULL, XSHM_DRIVER_CORRUPTED. */
+/* XSHM_DRIVER_OK: a message of `size` bytes has room. XSHM_DRIVER_FULL, XSHM_DRIVER_CORRUPTED. */
 static __inline int xshm_driver_room(xshm_driver_t *channel, xshm_driver_u32 length)
 {
     xshm_driver_u64 frame = xshm_driver_frame_size(length), total = xshm_driver_pad(channel, frame) + frame;
@@ -817,7 +817,7 @@ static __inline int xshm_driver_room(xshm_driver_t *channel, xshm_driver_u32 len
     return XSHM_DRIVER_OK;
 }
 
-/* Evicts the oldest messages until one of so many bytes has room. */
+/* Evicts the oldest messages until one of `size` bytes has room. */
 static __inline int xshm_driver_make_room(xshm_driver_t *channel, xshm_driver_u32 length, xshm_driver_u32 *evicted)
 {
     xshm_driver_u64 frame = xshm_driver_frame_size(length), total = xshm_driver_pad(channel, frame) + frame;
@@ -928,7 +928,7 @@ static __inline int xshm_driver_send(
 }
 
 /*
- * Says that we sleep until there is room for a message of so many bytes. XSHM_DRIVER_OK: wait for event 3, then call
+ * Says that we sleep until there is room for a message of `size` bytes. XSHM_DRIVER_OK: wait for event 3, then call
  * xshm_driver_awake(channel, XSHM_DRIVER_SPACE). XSHM_DRIVER_LOOK: don't wait, there is room. Else as xshm_driver_try_send.
  */
 static __inline int xshm_driver_sleep_for_space(xshm_driver_t *channel, xshm_driver_u32 length)

@@ -89,9 +89,9 @@ pub struct PeerIdentity {
     /// The peer's process id: on Linux as the kernel says, where the client came by the server's name; else as the peer
     /// says itself, a hint.
     pub process_id: u32,
-    /// The user behind it, where the system tells. To a client this is the section's owner, which is proof of who
-    /// created it: nobody can create one in another's name. To a server on Windows it is the user of the process named
+    /// The user behind it, where the system says so. To a client this is the section's owner, which is proof of who
+    /// created it: a user cannot create one in the name of another. To a server on Windows it is the user of the process named
     /// above, no better than that hint; on Linux it is what the kernel says of a process that was let in. Neither
-    /// says who wrote a message: whoever the server's access policy admits can write into the section.
+    /// says who wrote a message: any process that the server's access policy admits can write into the section.
     pub user: Option<UserId>,
 }

@@ -14,7 +14,7 @@ const SHOWN_TOGETHER: usize = 16;
 /// What became of several messages that were sent together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchOutcome {
-    /// How many were sent: the first so many. All of them, unless the channel
+    /// How many were sent, from the first on. All of them, unless the channel
     /// [rejects when full](crate::ServerOptions::reject_when_full).
     pub sent: usize,
     /// How many of the oldest unread messages were evicted to make room. Of a batch that doesn't fit into the queue as
@@ -117,7 +117,7 @@ impl SendHalf {
         Ok(BatchOutcome { sent, overwritten })
     }
 
-    /// Sends messages, in order, for as long as there is room. Returns how many: the first so many. A sleeping peer is
+    /// Sends messages, in order, for as long as there is room. Returns how many, from the first on. A sleeping peer is
     /// woken with the first few.
     ///
     /// For a batch without loss, however long: what this leaves over, give its first to

@@ -14,7 +14,7 @@ use std::mem::size_of;
 /// Bytes in a word, in the ring's own counting (loom's words are larger in memory).
 pub(crate) const WORD: usize = size_of::<u64>();
 
-/// Payloads of up to so many words are copied in words, and written backwards; longer ones in blocks.
+/// Payloads of up to this number of words are copied in words, and written backwards; longer ones in blocks.
 const BACKWARDS: usize = 128;
 
 /// Words in a line.
@@ -39,7 +39,7 @@ macro_rules! for_count {
     };
 }
 
-/// Writes so many words, the last one first.
+/// Writes `count` words, the last one first.
 ///
 /// # Safety
 /// `from` is valid for reads of as many, and `to` points to as many.
@@ -51,7 +51,7 @@ unsafe fn write_words<const COUNT: usize>(from: *const u8, to: *const AtomicU64)
     }
 }
 
-/// Reads so many words.
+/// Reads `count` words.
 ///
 /// # Safety
 /// `from` points to as many, and `to` is valid for writes of as many, and is not in shared memory.
@@ -149,7 +149,7 @@ impl Words {
         unsafe { &*self.base.add(word) }
     }
 
-    /// Asks for the line of a position, which will be written to. On x86-64; elsewhere nothing, since nobody measured it.
+    /// Asks for the line of a position, which will be written to. On x86-64; elsewhere nothing, since it was not measured there.
     #[inline(always)]
     pub(crate) fn fetch_to_write(&self, position: u64) {
         // Windows, from 8.1 on, runs on no 64-bit processor without the instruction. Elsewhere those that lack it pass
@@ -370,7 +370,7 @@ impl Destination for &mut [u8] {
 pub(crate) struct Several<'a> {
     pub(crate) bytes: &'a mut [u8],
     pub(crate) ends: &'a mut Vec<usize>,
-    /// At most so many messages.
+    /// The most messages that it takes.
     pub(crate) limit: usize,
 }
 

@@ -12,7 +12,7 @@ use crate::layout::{Direction, SERVER_GONE};
 use crate::options::Tuning;
 use crate::shared::SharedView;
 use crate::sync::{lock, Arc, AtomicBool, Mutex, Ordering};
-use crate::sys::{ClientEnd, Home, Process, Unwatchable};
+use crate::sys::{ClientEnd, OwningProcess, Process, Unwatchable};
 use crate::waiting::Interrupt;
 use crate::wake::ALWAYS_DATA;
 
@@ -50,7 +50,7 @@ pub(crate) struct Channel {
     exported: AtomicBool,
     /// Whether the program has the section, or all handles of the client's end.
     handed_out: AtomicBool,
-    home: Home,
+    created_in: OwningProcess,
     /// What a server's client is given of the events.
     pub(crate) client_end: Option<ClientEnd>,
 }
@@ -59,8 +59,18 @@ impl Channel {
     pub(crate) fn new(side: Side, view: SharedView, events: Option<Events>, tuning: Tuning) -> Result<Self> {
         let interrupt = tuning.interrupt()?;
         let (exported, handed_out) = (AtomicBool::new(false), AtomicBool::new(false));
-        let home = Home::here()?;
-        Ok(Channel { side, view, events, interrupt, tuning, exported, handed_out, home, client_end: None })
+        let created_in = OwningProcess::current()?;
+        Ok(Channel {
+            side,
+            view,
+            events,
+            interrupt,
+            tuning,
+            exported,
+            handed_out,
+            created_in,
+            client_end: None,
+        })
     }
 
     /// With what its client is given of the events.
@@ -71,7 +81,7 @@ impl Channel {
 
     /// Whether this process made the channel. A fork's copy must do nothing.
     pub(crate) fn is_of_this_process(&self) -> bool {
-        self.home.is_here()
+        self.created_in.is_current()
     }
 
     /// Whether this is the channel of this process, and not the copy that a fork has.
@@ -80,7 +90,7 @@ impl Channel {
     /// [`ShmError::Forked`].
     #[inline]
     pub(crate) fn check_home(&self) -> Result<()> {
-        if self.home.is_here() {
+        if self.created_in.is_current() {
             Ok(())
         } else {
             Err(ShmError::Forked)
@@ -115,7 +125,7 @@ impl Channel {
     /// Returns the data events, and from now on signals every message. `announce` has the peer of the present session do the
     /// same; it is called when a session that begins does it too.
     pub(crate) fn export(&self, announce: impl FnOnce()) -> Option<EventHandles> {
-        let events = self.events.as_ref().filter(|_| self.home.is_here())?;
+        let events = self.events.as_ref().filter(|_| self.created_in.is_current())?;
         self.exported.store(true, Ordering::Release);
         announce();
         self.signal_exported();
@@ -174,7 +184,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        if self.side == Side::Server && self.home.is_here() {
+        if self.side == Side::Server && self.created_in.is_current() {
             self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
             fail_point!("stop.gone");
             self.wake_peer();

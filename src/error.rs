@@ -2,7 +2,7 @@
 
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 
-/// What can go wrong, told apart by what the caller can do about it: the channel ended, it is empty or full, time
+/// What can go wrong, distinguished by what the caller can do about it: the channel ended, it is empty or full, time
 /// ran out, the peer broke the rules, or something was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -420,7 +420,7 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Outcom
 }
 
 /// # Safety
-/// NULL, or `size` bytes that can be read and that nobody writes for `'a`.
+/// NULL, or `size` bytes that can be read and that no other code writes for `'a`.
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u8]> {
     match (data.is_null(), size) {
         (_, 0) => Ok(&[]),
@@ -433,7 +433,7 @@ pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u
 }
 
 /// # Safety
-/// NULL, or a place for a `T` that is there for `'a` and that nobody else uses.
+/// NULL, or a place for a `T` that is there for `'a` and that no other code uses.
 pub(crate) unsafe fn place<'a, T>(place: *mut T, what: &'static str) -> Outcome<&'a mut T> {
     // SAFETY: by the caller.
     unsafe { place.as_mut() }.ok_or(Failure::Argument(what))

@@ -42,7 +42,7 @@ pub struct ChannelStats {
     pub receive_depth: usize,
     /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where somebody waits natively.
     pub signals: u64,
-    /// How often this side told the peer that it was going to sleep, in a call or by [`ReceiveHalf::arm`]. (A last look
+    /// How often this side announced that it was going to sleep, in a call or by [`ReceiveHalf::arm`]. (A last look
     /// after that may find a message, and then it doesn't.) On a channel without events: how often it slept.
     pub sleeps: u64,
 }
@@ -149,7 +149,7 @@ impl SendHalf {
         Ok(self.push_some([message])? == 1)
     }
 
-    /// Whether a message may have so many bytes.
+    /// Whether a message may have `len` bytes.
     #[inline]
     pub(crate) fn check_length(&self, len: usize) -> Result<()> {
         check_message(len, self.producer.longest_message())

@@ -28,7 +28,7 @@ impl Reservation<'_> {
 
     /// Writes `bytes` into the message, `offset` bytes from its start.
     ///
-    /// Parts that are never written hold what was there before: pieces of older messages of this end, or of whoever
+    /// Parts that are never written hold what was there before: pieces of older messages of this end, or of the one that
     /// had it before.
     ///
     /// # Panics
@@ -167,7 +167,7 @@ impl ReceiveHalf {
     /// As [`receive`](Self::receive); [`ShmError::InvalidOption`] on a channel that evicts.
     ///
     /// # Safety
-    /// The peer, and whoever else has the section's handle, leaves the message as it is while `look` runs. This
+    /// The peer, and every other process with the section's handle, leaves the message as it is while `look` runs. This
     /// library's own sender does. One that doesn't makes the bytes change behind a shared reference, which is undefined
     /// behaviour; where that is to be feared, [`receive_into`](Self::receive_into) copies.
     pub unsafe fn receive_with<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
@@ -177,7 +177,7 @@ impl ReceiveHalf {
             other => other?,
         };
         // SAFETY: these are a message's place and length, mapped for as long as the session, which `self` holds; the caller
-        // promises that nobody changes it.
+        // promises that it is not changed.
         let message = unsafe { std::slice::from_raw_parts(self.consumer.locate(&borrowed), borrowed.len()) };
         let found = look(message);
         self.release(&borrowed)?;
@@ -197,7 +197,7 @@ impl ReceiveHalf {
             return Err(ShmError::Timeout);
         }
         let borrowed = self.consumer.borrow().and_then(|found| {
-            // Nobody else takes it.
+            // No other call takes it.
             found.ok_or(Corrupted("a message went away"))
         });
         borrowed.map_err(|what| self.session.corrupted(what))

@@ -59,7 +59,7 @@ pub(crate) struct RingHeader {
     /// Where the next frame will start. A statistic: written by the sender off its hot path, relaxed.
     pub(crate) write_pos: AtomicU64,
     /// Where the oldest unread frame starts. The receiver moves it when it takes a frame, the sender when it evicts
-    /// one; both by compare-and-swap (the receiver's sequentially consistent). Reset by the server while nobody else is there.
+    /// one; both by compare-and-swap (the receiver's sequentially consistent). Reset by the server while no client has it.
     pub(crate) read_pos: SwapWord,
     /// Messages sent in this generation. A statistic like `write_pos`.
     pub(crate) message_count: AtomicU64,

@@ -75,7 +75,7 @@
 //!   whose process can't be watched is refused unless a [`check_interval`](ServerOptions::check_interval) is set.
 //! - A name is the session's on Windows, the user's on Linux. `Global\` in front of it makes it the machine's, for
 //!   which Windows asks for a privilege.
-//! - [Anonymous servers](SharedServer::start_anonymous) have no events, so that who waits looks every millisecond;
+//! - [Anonymous servers](SharedServer::start_anonymous) have no events, so that a side that waits looks every millisecond;
 //!   [`ServerOptions::anonymous_events`] gives them some.
 //! - Messages are neither encrypted nor signed.
 

@@ -10,7 +10,7 @@
 //! from then on, and who waits there looks every millisecond. (An eventfd has one description for both sides: a peer that
 //! clears its `O_NONBLOCK` and fills its counter blocks who sets it.) Such a server can also hold up a `recv` of its client's,
 //! since the kernel lets one at a time receive at a socket, for as long as its own `recv` takes. That is a server of our own
-//! user or root's, who can stop us anyway, or one that [`crate::Trust`] was told to let in.
+//! user or root's, who can stop us anyway, or one that [`crate::Trust`] admits.
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
 
@@ -27,7 +27,7 @@ mod wait;
 mod wire;
 
 pub(crate) use event::Event;
-pub(crate) use fork::Home;
+pub(crate) use fork::OwningProcess;
 pub(crate) use listener::{Listener, Offer, Prepared};
 pub(crate) use lookup::{lookup, EventOpener};
 pub(crate) use pairs::{client_events, ClientEnd};

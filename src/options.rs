@@ -190,7 +190,7 @@ impl ServerOptions {
         self
     }
 
-    /// Give an [anonymous server](Self::start_anonymous) events, so that nobody has to look every millisecond. Its client
+    /// Give an [anonymous server](Self::start_anonymous) events, so that neither side has to look every millisecond. Its client
     /// gets them together with the section: see [`SharedServer::client_handles`](crate::SharedServer::client_handles). Changes nothing else.
     pub fn anonymous_events(mut self) -> Self {
         self.anonymous_events = true;

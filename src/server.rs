@@ -73,7 +73,7 @@ impl SharedServer {
     ///
     /// There are no events then: who waits looks every millisecond. With
     /// [`ServerOptions::anonymous_events`] there are some, without names, which the client gets like the section:
-    /// [`client_handles`](Self::client_handles) tells all of them.
+    /// [`client_handles`](Self::client_handles) returns all of them.
     ///
     /// # Errors
     /// [`ShmError::WindowsError`], [`ShmError::SystemError`].

@@ -33,7 +33,7 @@ pub(crate) struct Checked {
 }
 
 impl SharedView {
-    /// Fills in a new section. Nobody else can find it yet.
+    /// Fills in a new section. No other process can find it yet.
     pub(crate) fn create(section: Section, geometry: Geometry, flags: u32, instance: u64) -> Result<Self> {
         let mapping = Mapping::map(&section)?;
         let view =

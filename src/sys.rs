@@ -14,7 +14,7 @@
 //! | `client_events` | a client's events, from such handles |
 //! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |
-//! | `Home` | the process that something was made in, which a fork is not: `here`, `is_here` |
+//! | `OwningProcess` | the process that something was made in, which a fork is not: `current`, `is_current` |
 //! | `process_id` | of this process |
 //! | `coarse_millis` | milliseconds of a clock that is never set; cheap to read, right to some 16 ms, and it wraps |
 //! | `io_error` | what std says of the system's refusals, as ours |

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! (a) before (b) and (c) before (d) are each a write followed by a read of another word, which every processor may
-//! swap unless told otherwise; if both did, the sleeper would sleep with a message in front of it. So between
+//! swap unless a fence forbids it; if both did, the sleeper would sleep with a message in front of it. So between
 //! (a) and (b) stands a sequentially consistent fence; and between (c) and (d) too where (c) is the store that
 //! publishes a message, while the taking of one is a sequentially consistent compare-and-swap, and (d) a sequentially
 //! consistent load.

@@ -81,15 +81,15 @@ pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmErro
 
 /// The process that something was made in: always this one, since nothing forks here.
 #[derive(Clone, Copy)]
-pub(crate) struct Home;
+pub(crate) struct OwningProcess;
 
-impl Home {
-    pub(crate) fn here() -> Result<Self> {
-        Ok(Home)
+impl OwningProcess {
+    pub(crate) fn current() -> Result<Self> {
+        Ok(OwningProcess)
     }
 
     #[inline]
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         true
     }
 }
@@ -248,7 +248,7 @@ pub(crate) struct Mapping {
     base: NonNull<u8>,
 }
 
-// SAFETY: memory is the whole process's; what threads may do with it is the business of whoever reads and writes it.
+// SAFETY: memory is the whole process's; what threads may do with it is the business of the code that reads and writes it.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; the mapping itself never changes.
 unsafe impl Sync for Mapping {}
@@ -287,7 +287,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the view is ours, and whoever used it is gone, since they lent from `self`.
+        // SAFETY: the view is ours, and all that used it is gone, since it borrowed from `self`.
         unsafe { NtUnmapViewOfSection(CURRENT_PROCESS, self.base.as_ptr().cast()) };
     }
 }
@@ -399,7 +399,7 @@ impl Process {
 pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
 /// Waits until one of `objects` (at most 64) is signalled, and says which: the first, where several are. `None`: the
-/// time was up. A timeout counts from now, by a clock that nobody sets.
+/// time was up. A timeout counts from now, by a monotonic clock.
 pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
     let mut handles = [ptr::null_mut(); 64];
     for (handle, object) in handles.iter_mut().zip(objects) {

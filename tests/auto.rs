@@ -14,7 +14,7 @@ fn peer_process() {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Call {
     Connect,
     Disconnect(DisconnectReason),
     Message(ChannelKind, Vec<u8>),
@@ -23,12 +23,12 @@ enum Told {
     Error(ShmError),
 }
 
-type Hook = Box<dyn Fn(&Told) + Send + Sync>;
+type Hook = Box<dyn Fn(&Call) + Send + Sync>;
 
-/// Writes down what it is told.
+/// Writes down how it is called.
 #[derive(Default)]
 struct Recorder {
-    told: Mutex<Vec<Told>>,
+    calls: Mutex<Vec<Call>>,
     more: Condvar,
     hook: OnceLock<Hook>,
 }
@@ -38,78 +38,78 @@ impl Recorder {
         Arc::default()
     }
 
-    fn with_hook(hook: impl Fn(&Told) + Send + Sync + 'static) -> Arc<Self> {
+    fn with_hook(hook: impl Fn(&Call) + Send + Sync + 'static) -> Arc<Self> {
         let recorder = Recorder::new();
         assert!(recorder.hook.set(Box::new(hook)).is_ok());
         recorder
     }
 
-    fn note(&self, told: Told) {
-        self.told.lock().unwrap().push(told.clone());
+    fn note(&self, call: Call) {
+        self.calls.lock().unwrap().push(call.clone());
         self.more.notify_all();
         if let Some(hook) = self.hook.get() {
-            hook(&told);
+            hook(&call);
         }
     }
 
-    /// Waits until `enough` says yes to all that was told so far.
-    fn wait(&self, what: &str, enough: impl Fn(&[Told]) -> bool) -> Vec<Told> {
-        let told = self.told.lock().unwrap();
+    /// Waits until `enough` says yes to all calls so far.
+    fn wait(&self, what: &str, enough: impl Fn(&[Call]) -> bool) -> Vec<Call> {
+        let calls = self.calls.lock().unwrap();
         let patience = Duration::from_secs(20);
-        let (told, out) = self.more.wait_timeout_while(told, patience, |told| !enough(told)).unwrap();
-        assert!(!out.timed_out(), "{what}: {told:?}");
-        told.clone()
+        let (calls, out) = self.more.wait_timeout_while(calls, patience, |calls| !enough(calls)).unwrap();
+        assert!(!out.timed_out(), "{what}: {calls:?}");
+        calls.clone()
     }
 
-    fn count(&self, of: impl Fn(&Told) -> bool) -> usize {
-        self.told.lock().unwrap().iter().filter(|told| of(told)).count()
+    fn count(&self, of: impl Fn(&Call) -> bool) -> usize {
+        self.calls.lock().unwrap().iter().filter(|call| of(call)).count()
     }
 
     fn messages(&self) -> Vec<u64> {
-        let told = self.told.lock().unwrap();
-        let number = |told: &Told| match told {
-            Told::Message(_, bytes) => Some(check_message(bytes)),
+        let calls = self.calls.lock().unwrap();
+        let number = |call: &Call| match call {
+            Call::Message(_, bytes) => Some(check_message(bytes)),
             _ => None,
         };
-        told.iter().filter_map(number).collect()
+        calls.iter().filter_map(number).collect()
     }
 }
 
 impl AutoHandler for Recorder {
     fn on_connect(&self) {
-        self.note(Told::Connect);
+        self.note(Call::Connect);
     }
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        self.note(Told::Disconnect(reason.clone()));
+        self.note(Call::Disconnect(reason.clone()));
     }
     fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        self.note(Told::Message(direction, payload.to_vec()));
+        self.note(Call::Message(direction, payload.to_vec()));
     }
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        self.note(Told::Overflow(direction, count));
+        self.note(Call::Overflow(direction, count));
     }
     fn on_space_available(&self, direction: ChannelKind) {
-        self.note(Told::Space(direction));
+        self.note(Call::Space(direction));
     }
     fn on_error(&self, error: ShmError) {
-        self.note(Told::Error(error));
+        self.note(Call::Error(error));
     }
 }
 
-fn is_message(told: &Told) -> bool {
-    matches!(told, Told::Message(..))
+fn is_message(call: &Call) -> bool {
+    matches!(call, Call::Message(..))
 }
 
-fn is_disconnect(told: &Told) -> bool {
-    matches!(told, Told::Disconnect(_))
+fn is_disconnect(call: &Call) -> bool {
+    matches!(call, Call::Disconnect(_))
 }
 
-fn is_connect(told: &Told) -> bool {
-    *told == Told::Connect
+fn is_connect(call: &Call) -> bool {
+    *call == Call::Connect
 }
 
-fn has(count: usize, of: impl Fn(&Told) -> bool) -> impl Fn(&[Told]) -> bool {
-    move |told| told.iter().filter(|told| of(told)).count() >= count
+fn has(count: usize, of: impl Fn(&Call) -> bool) -> impl Fn(&[Call]) -> bool {
+    move |calls| calls.iter().filter(|call| of(call)).count() >= count
 }
 
 #[test]
@@ -130,19 +130,19 @@ fn line_19_connect_comes_first_and_disconnect_once_after_the_last_with_its_reaso
     peer.must(&format!("connect {name} 10000"));
     recorder.wait("a third client", has(3, is_connect));
     server.stop();
-    let told = recorder.told.lock().unwrap().clone();
+    let calls = recorder.calls.lock().unwrap().clone();
     let of_session = |n: usize| 102 * n..102 * (n + 1);
     for (session, reason) in [DisconnectReason::PeerLeft, DisconnectReason::PeerDied].into_iter().enumerate()
     {
-        let told = &told[of_session(session)];
-        assert_eq!(told[0], Told::Connect);
-        for (at, message) in told[1..101].iter().enumerate() {
-            let Told::Message(ChannelKind::ClientToServer, bytes) = message else { panic!("{message:?}") };
+        let calls = &calls[of_session(session)];
+        assert_eq!(calls[0], Call::Connect);
+        for (at, message) in calls[1..101].iter().enumerate() {
+            let Call::Message(ChannelKind::ClientToServer, bytes) = message else { panic!("{message:?}") };
             assert_eq!(check_message(bytes), (session * 100 + at) as u64);
         }
-        assert_eq!(told[101], Told::Disconnect(reason));
+        assert_eq!(calls[101], Call::Disconnect(reason));
     }
-    assert_eq!(told[204..], [Told::Connect, Told::Disconnect(DisconnectReason::Stopped)]);
+    assert_eq!(calls[204..], [Call::Connect, Call::Disconnect(DisconnectReason::Stopped)]);
     assert_eq!(server.stats().received_messages, 200);
     assert_eq!(server.send(b"too late"), Err(ShmError::NotConnected));
 }
@@ -157,9 +157,9 @@ fn line_20_what_is_sent_before_a_connection_waits_for_it() {
         client.send(&message(sequence, 50)).unwrap();
     }
     assert_eq!(client.try_send(&message(13, 50)), Err(ShmError::QueueFull));
-    let lost = |told: &[Told]| {
-        let lost = |told: &Told| if let Told::Overflow(_, count) = told { *count } else { 0 };
-        told.iter().map(lost).sum::<u32>() == 3
+    let lost = |calls: &[Call]| {
+        let lost = |call: &Call| if let Call::Overflow(_, count) = call { *count } else { 0 };
+        calls.iter().map(lost).sum::<u32>() == 3
     };
     recorder.wait("the loss is reported", lost);
     assert_eq!(client.stats().send_overflows, 3);
@@ -170,7 +170,7 @@ fn line_20_what_is_sent_before_a_connection_waits_for_it() {
         assert_eq!(peer.must("receive 10000"), sequence.to_string());
     }
     // There was room again for what was refused.
-    recorder.wait("space", has(1, |told| *told == Told::Space(ChannelKind::ClientToServer)));
+    recorder.wait("space", has(1, |call| *call == Call::Space(ChannelKind::ClientToServer)));
     // Connected, it goes straight into the ring.
     client.send(&message(13, 50)).unwrap();
     assert_eq!(client.stats().sent_messages, 11);
@@ -202,8 +202,8 @@ fn line_20_and_22_a_client_comes_back_and_its_queue_with_it() {
     }
     assert_eq!(client.stats().send_overflows, 15);
     assert_eq!(recorder.count(is_connect), 5);
-    let lost = recorder.count(|told| *told == Told::Overflow(ChannelKind::ClientToServer, 3));
-    assert_eq!(lost, 5, "{:?}", recorder.told);
+    let lost = recorder.count(|call| *call == Call::Overflow(ChannelKind::ClientToServer, 3));
+    assert_eq!(lost, 5, "{:?}", recorder.calls);
 }
 
 #[test]
@@ -248,14 +248,14 @@ fn line_20_what_is_evicted_is_counted_on_both_sides() {
     assert_eq!(server.try_send(&message(300, 50)), Err(ShmError::QueueFull));
     assert_eq!(server.send_timeout(&message(300, 50), millis(50)), Err(ShmError::Timeout));
     assert_eq!(peer.must("receive 10000"), "50");
-    recorder.wait("space", has(1, |told| *told == Told::Space(ChannelKind::ServerToClient)));
+    recorder.wait("space", has(1, |call| *call == Call::Space(ChannelKind::ServerToClient)));
     server.send_timeout(&message(300, 50), seconds(10)).unwrap();
     for sequence in 51..301 {
         assert_eq!(peer.must("receive 10000"), sequence.to_string());
     }
     assert_eq!((server.stats().sent_messages, server.stats().send_overflows), (301, 50));
-    let told = recorder.told.lock().unwrap();
-    let reported = told.iter().map(|told| if let Told::Overflow(_, count) = told { *count } else { 0 });
+    let calls = recorder.calls.lock().unwrap();
+    let reported = calls.iter().map(|call| if let Call::Overflow(_, count) = call { *count } else { 0 });
     assert_eq!(reported.sum::<u32>(), 50);
 }
 
@@ -290,7 +290,7 @@ fn line_21_stop_takes_no_time_in_any_state() {
         ..AutoOptions::default()
     };
     let client = AutoClient::connect(&unique("auto-stop"), recorder.clone(), options).unwrap();
-    recorder.wait("the attempt fails", has(1, |told| *told == Told::Error(ShmError::Timeout)));
+    recorder.wait("the attempt fails", has(1, |call| *call == Call::Error(ShmError::Timeout)));
     stops_at_once("in a pause", || client.stop());
     stops_at_once("stopped before", || drop(client));
 
@@ -301,7 +301,7 @@ fn line_21_stop_takes_no_time_in_any_state() {
     at_server.wait("connected", has(1, is_connect));
     at_client.wait("connected", has(1, is_connect));
     stops_at_once("connected", || server.stop());
-    at_client.wait("the server leaves", has(1, |t| *t == Told::Disconnect(DisconnectReason::PeerLeft)));
+    at_client.wait("the server leaves", has(1, |t| *t == Call::Disconnect(DisconnectReason::PeerLeft)));
     stops_at_once("disconnected", || drop(client));
 }
 
@@ -320,8 +320,8 @@ fn line_21_what_was_accepted_before_a_stop_arrives() {
         drop(client);
         recorder.wait("the client leaves", has(1, is_disconnect));
         assert_eq!(recorder.messages(), (0..round * 10).collect::<Vec<_>>());
-        let told = at_client.told.lock().unwrap().clone();
-        assert_eq!(told.last(), Some(&Told::Disconnect(DisconnectReason::Stopped)));
+        let calls = at_client.calls.lock().unwrap().clone();
+        assert_eq!(calls.last(), Some(&Call::Disconnect(DisconnectReason::Stopped)));
     }
 }
 
@@ -330,8 +330,8 @@ fn line_21_what_has_arrived_before_a_stop_is_handed_over() {
     let name = unique("auto-arrived");
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let closed = gate.clone();
-    let recorder = Recorder::with_hook(move |told| {
-        if is_connect(told) {
+    let recorder = Recorder::with_hook(move |call| {
+        if is_connect(call) {
             drop(closed.1.wait_while(closed.0.lock().unwrap(), |open| !*open).unwrap());
         }
     });
@@ -356,8 +356,8 @@ fn line_21_a_handler_may_stop_its_endpoint() {
     let name = unique("auto-inside");
     let slot: Arc<OnceLock<AutoServer>> = Arc::default();
     let inside = slot.clone();
-    let recorder = Recorder::with_hook(move |told| {
-        if is_message(told) {
+    let recorder = Recorder::with_hook(move |call| {
+        if is_message(call) {
             let ((), took) = timed(|| inside.get().unwrap().stop());
             assert!(took < Duration::from_millis(100), "{took:?}");
         }
@@ -371,13 +371,13 @@ fn line_21_a_handler_may_stop_its_endpoint() {
     assert!(["ok 0", "err NotConnected"].contains(&sent.as_str()), "{sent}");
     recorder.wait("stopped", has(1, is_disconnect));
     slot.get().unwrap().stop();
-    let told = recorder.told.lock().unwrap().clone();
+    let calls = recorder.calls.lock().unwrap().clone();
     let expected = [
-        Told::Connect,
-        Told::Message(ChannelKind::ClientToServer, message(0, 64)),
-        Told::Disconnect(DisconnectReason::Stopped),
+        Call::Connect,
+        Call::Message(ChannelKind::ClientToServer, message(0, 64)),
+        Call::Disconnect(DisconnectReason::Stopped),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(calls, expected);
     assert_eq!(peer.ask("receive 5000"), "err NotConnected");
 }
 
@@ -404,10 +404,10 @@ fn line_22_a_server_takes_one_client_after_the_other() {
 #[test]
 fn line_23_a_panic_is_reported_and_nothing_else_suffers() {
     let name = unique("auto-panic");
-    let recorder = Recorder::with_hook(|told| match told {
-        Told::Message(_, bytes) if check_message(bytes) % 2 == 0 => panic!("an even number"),
-        Told::Connect => panic!("at the door"),
-        Told::Error(_) => panic!("and again"),
+    let recorder = Recorder::with_hook(|call| match call {
+        Call::Message(_, bytes) if check_message(bytes) % 2 == 0 => panic!("an even number"),
+        Call::Connect => panic!("at the door"),
+        Call::Error(_) => panic!("and again"),
         _ => {}
     });
     let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
@@ -418,8 +418,8 @@ fn line_23_a_panic_is_reported_and_nothing_else_suffers() {
     server.stop();
     assert_eq!(recorder.messages(), (0..10).collect::<Vec<_>>());
     let even = ShmError::HandlerPanicked { message: "an even number".to_owned() };
-    assert_eq!(recorder.count(|told| *told == Told::Error(even.clone())), 5);
-    assert_eq!(recorder.count(|told| matches!(told, Told::Error(_))), 6);
+    assert_eq!(recorder.count(|call| *call == Call::Error(even.clone())), 5);
+    assert_eq!(recorder.count(|call| matches!(call, Call::Error(_))), 6);
 }
 
 #[test]
@@ -427,8 +427,8 @@ fn line_23_no_lock_is_held_while_a_handler_runs() {
     let name = unique("auto-lock");
     let blocked = Arc::new(AtomicBool::new(true));
     let still = blocked.clone();
-    let recorder = Recorder::with_hook(move |told| {
-        if is_message(told) {
+    let recorder = Recorder::with_hook(move |call| {
+        if is_message(call) {
             let end = Instant::now() + Duration::from_secs(10);
             while still.load(Ordering::Acquire) && Instant::now() < end {
                 std::thread::yield_now();
@@ -458,8 +458,8 @@ fn a_handler_may_wait_for_room() {
     let name = unique("auto-inside-room");
     let slot: Arc<OnceLock<AutoServer>> = Arc::default();
     let inside = slot.clone();
-    let recorder = Recorder::with_hook(move |told| {
-        if let Told::Message(_, bytes) = told {
+    let recorder = Recorder::with_hook(move |call| {
+        if let Call::Message(_, bytes) = call {
             // Ten for one.
             let base = check_message(bytes) * 10;
             for sequence in base..base + 10 {
@@ -479,7 +479,7 @@ fn a_handler_may_wait_for_room() {
 }
 
 #[test]
-fn a_second_server_is_told_at_once() {
+fn a_second_server_fails_at_once() {
     let name = unique("auto-second");
     let _server = AutoServer::start(&name, Recorder::new(), AutoOptions::default()).unwrap();
     let second = AutoServer::start(&name, Recorder::new(), AutoOptions::default());
@@ -495,8 +495,8 @@ fn line_19_a_handler_that_answers_one_who_has_left_comes_to_an_end() {
     let own: Arc<OnceLock<AutoServer>> = Arc::default();
     let (server, gone) = (own.clone(), Arc::new(AtomicBool::new(false)));
     let left = gone.clone();
-    let recorder = Recorder::with_hook(move |told| {
-        if is_message(told) {
+    let recorder = Recorder::with_hook(move |call| {
+        if is_message(call) {
             while !left.load(Ordering::Acquire) {
                 std::thread::yield_now();
             }
@@ -546,7 +546,7 @@ fn line_20_sending_without_a_pause_does_not_keep_from_connecting() {
         accepted.unwrap();
     });
     // The worker tells of it on its next round, which may be after the one that connects.
-    recorder.wait("what was lost is told", has(1, |told| matches!(told, Told::Overflow(..))));
+    recorder.wait("what was lost is call", has(1, |call| matches!(call, Call::Overflow(..))));
     client.stop();
 }
 
@@ -562,8 +562,8 @@ fn line_23_a_panic_that_panics_is_survived_too() {
         }
     }
     let name = unique("auto-bomb");
-    let recorder = Recorder::with_hook(|told| {
-        if is_message(told) {
+    let recorder = Recorder::with_hook(|call| {
+        if is_message(call) {
             std::panic::panic_any(Bomb);
         }
     });

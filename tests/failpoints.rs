@@ -139,9 +139,9 @@ fn peers(orders: &[String], place: &str, kill: bool, seen: &mpsc::Receiver<Seen>
 /// Where a client can be stopped.
 const CLIENT: [&str; 13] = [
     "connect.found",
-    "connect.before_hello",
-    "connect.hello",
-    "connect.knocked",
+    "connect.before_request",
+    "connect.request",
+    "connect.requested",
     "connect.accepted",
     "send.written",
     "send.evicted",
@@ -191,7 +191,7 @@ fn a_client_is_stopped_anywhere() {
 
 /// Where a server can be stopped.
 const SERVER: [&str; 11] = [
-    "accept.hello",
+    "accept.request",
     "accept.reset",
     "accept.ready",
     "accept.answered",
@@ -291,12 +291,12 @@ fn a_server_is_stopped_between_two_sessions() {
 /// Where a client of a server for many can be stopped before it has its slot.
 const CLAIM: [&str; 7] = [
     "connect.found",
-    "connect.before_hello",
-    "connect.hello",
-    "connect.knocked",
+    "connect.before_request",
+    "connect.request",
+    "connect.requested",
     "connect.accepted",
     "claim.accepted",
-    "claim.told",
+    "claim.assigned",
 ];
 
 struct Quiet;
@@ -340,7 +340,7 @@ fn a_client_of_many_is_stopped_anywhere() {
 }
 
 /// Where the server has been told of a client's hello, so that it gets its slot whether it goes on or not.
-const ADMITTED: [&str; 4] = ["connect.knocked", "connect.accepted", "claim.accepted", "claim.told"];
+const ADMITTED: [&str; 4] = ["connect.requested", "connect.accepted", "claim.accepted", "claim.assigned"];
 
 /// Has a peer join, or say something when it has joined, up to that place, and freezes it there.
 fn freeze_one_of_many(name: &str, place: &str) -> Peer {

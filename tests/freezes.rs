@@ -1,5 +1,5 @@
 //! The peer's whole process is frozen at each named place of the library, and goes on later. A frozen peer is not a dead one:
-//! who is at the other end waits no longer than it was told to, takes nothing away from it, and all messages arrive in the end.
+//! who is at the other end waits no longer than its time limit, takes nothing away from it, and all messages arrive in the end.
 //! Needs a build with `--cfg xshm_failpoints`: ci/failpoints.sh.
 #![cfg(xshm_failpoints)]
 
@@ -42,7 +42,7 @@ enum Step {
     Left,
 }
 
-/// Gives the peer its orders, and freezes it at the place when it comes there. It goes on when it is told to.
+/// Gives the peer its orders, and freezes it at the place when it comes there. It goes on when the test says so.
 fn drive(
     mut peer: Peer, place: &str, begin: &[String], how: &str, steps: &Sender<Step>, thaw: &Receiver<()>,
 ) {
@@ -163,7 +163,7 @@ enum Frozen {
 }
 
 impl Case {
-    /// Has a peer do what it is told up to that place.
+    /// Has a peer follow its orders up to that place.
     fn begin(name: &str, place: &'static str, how: &'static str, begin: Vec<String>) -> Self {
         let (tell, steps) = mpsc::channel();
         let (thaw, told) = mpsc::channel();
@@ -324,8 +324,8 @@ fn serve_another(server: &mut SharedServer, name: &str, place: &str) {
 
 #[test]
 fn line_13_and_16_a_client_is_frozen_anywhere() {
-    const OUTSIDE: [&str; 2] = ["connect.found", "connect.before_hello"];
-    const INSIDE: [&str; 3] = ["connect.hello", "connect.knocked", "connect.accepted"];
+    const OUTSIDE: [&str; 2] = ["connect.found", "connect.before_request"];
+    const INSIDE: [&str; 3] = ["connect.request", "connect.requested", "connect.accepted"];
     for (place, how) in cases(&[&OUTSIDE[..], &INSIDE, &["leave.begun", "leave.left"]].concat()) {
         let name = unique("frozen-client");
         let options = ServerOptions::new().ring_size(4096).message_limit(LIMIT).spin(Duration::ZERO);
@@ -366,7 +366,7 @@ fn line_13_and_16_a_client_is_frozen_anywhere() {
 #[test]
 fn line_13_and_16_a_server_is_frozen_anywhere() {
     for (place, how) in
-        cases(&["accept.hello", "accept.reset", "accept.ready", "accept.answered", "stop.gone"])
+        cases(&["accept.request", "accept.reset", "accept.ready", "accept.answered", "stop.gone"])
     {
         let name = unique("frozen-server");
         let begin = vec![format!("start {name} 4096 {LIMIT} 0"), "accept 20000".to_owned()];
@@ -379,7 +379,7 @@ fn line_13_and_16_a_server_is_frozen_anywhere() {
         if place.starts_with("accept") {
             assert_eq!(case.steps.recv_timeout(HANG), Ok(Step::Frozen), "{place}");
             frozen = Frozen::Now;
-            if place == "accept.hello" || place == "accept.reset" {
+            if place == "accept.request" || place == "accept.reset" {
                 // It has not answered, so its client waits on, and others wait no longer than they want to.
                 knock_in_vain(&name, place);
                 let second = SharedServer::start(&name).err();

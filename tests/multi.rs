@@ -14,19 +14,19 @@ fn peer_process() {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Told {
+enum Call {
     Connect(u32),
     Disconnect(u32, DisconnectReason),
     Message(u32, u64),
     Error(Option<u32>, ShmError),
 }
 
-type Hook = Box<dyn Fn(&Told) + Send + Sync>;
+type Hook = Box<dyn Fn(&Call) + Send + Sync>;
 
-/// Writes down what it is told.
+/// Writes down how it is called.
 #[derive(Default)]
 struct Recorder {
-    told: Mutex<Vec<Told>>,
+    calls: Mutex<Vec<Call>>,
     more: Condvar,
     hook: OnceLock<Hook>,
 }
@@ -36,52 +36,52 @@ impl Recorder {
         Arc::default()
     }
 
-    fn with_hook(hook: impl Fn(&Told) + Send + Sync + 'static) -> Arc<Self> {
+    fn with_hook(hook: impl Fn(&Call) + Send + Sync + 'static) -> Arc<Self> {
         let recorder = Recorder::new();
         assert!(recorder.hook.set(Box::new(hook)).is_ok());
         recorder
     }
 
-    fn note(&self, told: Told) {
-        self.told.lock().unwrap().push(told.clone());
+    fn note(&self, call: Call) {
+        self.calls.lock().unwrap().push(call.clone());
         self.more.notify_all();
         if let Some(hook) = self.hook.get() {
-            hook(&told);
+            hook(&call);
         }
     }
 
     /// Waits until `of` was said so often. How long that took.
-    fn wait(&self, what: &str, count: usize, of: impl Fn(&Told) -> bool) -> Duration {
+    fn wait(&self, what: &str, count: usize, of: impl Fn(&Call) -> bool) -> Duration {
         let start = Instant::now();
-        let told = self.told.lock().unwrap();
-        let few = |told: &mut Vec<Told>| told.iter().filter(|told| of(told)).count() < count;
-        let (told, out) = self.more.wait_timeout_while(told, Duration::from_secs(10), few).unwrap();
-        assert!(!out.timed_out(), "{what}: {told:?}");
+        let calls = self.calls.lock().unwrap();
+        let few = |calls: &mut Vec<Call>| calls.iter().filter(|call| of(call)).count() < count;
+        let (calls, out) = self.more.wait_timeout_while(calls, Duration::from_secs(10), few).unwrap();
+        assert!(!out.timed_out(), "{what}: {calls:?}");
         start.elapsed()
     }
 
-    fn of(&self, client: u32) -> Vec<Told> {
-        let mut told = self.told.lock().unwrap().clone();
-        told.retain(|told| match told {
-            Told::Connect(id) | Told::Disconnect(id, _) | Told::Message(id, _) => *id == client,
-            Told::Error(id, _) => *id == Some(client),
+    fn of(&self, client: u32) -> Vec<Call> {
+        let mut calls = self.calls.lock().unwrap().clone();
+        calls.retain(|call| match call {
+            Call::Connect(id) | Call::Disconnect(id, _) | Call::Message(id, _) => *id == client,
+            Call::Error(id, _) => *id == Some(client),
         });
-        told
+        calls
     }
 }
 
 impl MultiHandler for Recorder {
     fn on_client_connect(&self, client_id: u32) {
-        self.note(Told::Connect(client_id));
+        self.note(Call::Connect(client_id));
     }
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
-        self.note(Told::Disconnect(client_id, reason.clone()));
+        self.note(Call::Disconnect(client_id, reason.clone()));
     }
     fn on_message(&self, client_id: u32, data: &[u8]) {
-        self.note(Told::Message(client_id, check_message(data)));
+        self.note(Call::Message(client_id, check_message(data)));
     }
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
-        self.note(Told::Error(client_id, error));
+        self.note(Call::Error(client_id, error));
     }
 }
 
@@ -89,12 +89,12 @@ struct Quiet;
 
 impl MultiClientHandler for Quiet {}
 
-fn is_disconnect(told: &Told) -> bool {
-    matches!(told, Told::Disconnect(..))
+fn is_disconnect(call: &Call) -> bool {
+    matches!(call, Call::Disconnect(..))
 }
 
-fn is_message(told: &Told) -> bool {
-    matches!(told, Told::Message(..))
+fn is_message(call: &Call) -> bool {
+    matches!(call, Call::Message(..))
 }
 
 fn options(max_clients: u32) -> MultiOptions {
@@ -174,8 +174,8 @@ fn line_24_the_servers_handler_is_first_the_clients_second_and_connect_last() {
 fn line_24_a_slot_is_given_again_only_after_its_last_call() {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let closed = gate.clone();
-    let recorder = Recorder::with_hook(move |told| {
-        if is_disconnect(told) {
+    let recorder = Recorder::with_hook(move |call| {
+        if is_disconnect(call) {
             drop(closed.1.wait_while(closed.0.lock().unwrap(), |open| !*open).unwrap());
         }
     });
@@ -223,13 +223,13 @@ fn line_19_and_24_messages_come_between_connect_and_disconnect_each_once_in_orde
     for (peer, slots) in slots.iter().enumerate() {
         for slot in slots.split(' ') {
             let slot: u32 = slot.parse().unwrap();
-            let told = recorder.of(slot);
+            let calls = recorder.of(slot);
             let reason = if peer == 2 { DisconnectReason::PeerDied } else { DisconnectReason::PeerLeft };
-            let expected = [Told::Connect(slot)]
+            let expected = [Call::Connect(slot)]
                 .into_iter()
-                .chain((0..500).map(|number| Told::Message(slot, number)))
-                .chain([Told::Disconnect(slot, reason)]);
-            assert!(told.iter().eq(&expected.collect::<Vec<_>>()), "slot {slot}: {} calls", told.len());
+                .chain((0..500).map(|number| Call::Message(slot, number)))
+                .chain([Call::Disconnect(slot, reason)]);
+            assert!(calls.iter().eq(&expected.collect::<Vec<_>>()), "slot {slot}: {} calls", calls.len());
         }
     }
 }
@@ -256,9 +256,9 @@ fn line_24_clients_that_die_at_any_step_give_their_slot_back() {
     let mut slots: Vec<_> = peer.must(&format!("join {name} 3")).split(' ').map(str::to_owned).collect();
     slots.sort();
     assert_eq!(slots, ["0", "1", "2"]);
-    let told = recorder.told.lock().unwrap();
-    let connects = told.iter().filter(|told| matches!(told, Told::Connect(_))).count();
-    let disconnects = told.iter().filter(|told| is_disconnect(told)).count();
+    let calls = recorder.calls.lock().unwrap();
+    let connects = calls.iter().filter(|call| matches!(call, Call::Connect(_))).count();
+    let disconnects = calls.iter().filter(|call| is_disconnect(call)).count();
     assert_eq!(connects, disconnects + 3);
 }
 
@@ -266,8 +266,8 @@ fn line_24_clients_that_die_at_any_step_give_their_slot_back() {
 fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let closed = gate.clone();
-    let recorder = Recorder::with_hook(move |told| {
-        if *told == Told::Message(0, 0) {
+    let recorder = Recorder::with_hook(move |call| {
+        if *call == Call::Message(0, 0) {
             drop(closed.1.wait_while(closed.0.lock().unwrap(), |open| !*open).unwrap());
         }
     });
@@ -279,7 +279,7 @@ fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
     assert_eq!(frozen.must(&format!("join {name} 1")), "1");
     raw::freeze(frozen.id());
     slow.must("say 0 0 1 64");
-    recorder.wait("the handler blocks", 1, |told| *told == Told::Message(0, 0));
+    recorder.wait("the handler blocks", 1, |call| *call == Call::Message(0, 0));
     let mut others = Vec::new();
     for slot in 2..6 {
         let mut peer = Peer::start();
@@ -288,7 +288,7 @@ fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
         // A process has to start for it, too.
         assert!(took < Duration::from_millis(2000), "{took:?}");
         peer.must("say 0 7 1 64");
-        let took = recorder.wait("its message", 1, |told| *told == Told::Message(slot, 7));
+        let took = recorder.wait("its message", 1, |call| *call == Call::Message(slot, 7));
         assert!(took < Duration::from_millis(500), "{took:?}");
         server.send_to(slot, &message(1, 40)).unwrap();
         assert_eq!(peer.must("hear 0 5000"), "1");
@@ -296,7 +296,7 @@ fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
     }
     // A frozen one can be kicked, and its slot given away, though it holds its channel.
     server.disconnect_client(1).unwrap();
-    recorder.wait("it is kicked", 1, |told| *told == Told::Disconnect(1, DisconnectReason::Kicked));
+    recorder.wait("it is kicked", 1, |call| *call == Call::Disconnect(1, DisconnectReason::Kicked));
     let mut next = Peer::start();
     loop {
         match next.ask(&format!("join {name} 1")).as_str() {
@@ -320,7 +320,7 @@ fn a_kicked_client_receives_what_it_was_sent_and_then_the_end() {
     server.disconnect_client(0).unwrap();
     assert_eq!(peer.must("hear 0 5000"), "5");
     assert_eq!(peer.must("hear 0 5000"), "end");
-    recorder.wait("it is kicked", 1, |told| *told == Told::Disconnect(0, DisconnectReason::Kicked));
+    recorder.wait("it is kicked", 1, |call| *call == Call::Disconnect(0, DisconnectReason::Kicked));
     assert_eq!(server.disconnect_client(0), Err(ShmError::NotConnected));
     assert_eq!(server.broadcast(&message(6, 40)), Ok(1));
     assert_eq!(peer.must("hear 1 5000"), "6");
@@ -346,7 +346,7 @@ fn line_24_and_25_many_clients_on_few_threads_and_nothing_made_before_they_come(
     }
     recorder.wait("all answer", count, is_message);
     for slot in 0..count as u32 {
-        assert_eq!(recorder.of(slot), [Told::Connect(slot), Told::Message(slot, slot.into())]);
+        assert_eq!(recorder.of(slot), [Call::Connect(slot), Call::Message(slot, slot.into())]);
     }
     peer.kill();
     let took = recorder.wait("all die", count, is_disconnect);
@@ -366,10 +366,10 @@ fn line_21_stop_hands_over_what_arrived_and_takes_no_time() {
         }
         let ((), took) = timed(|| server.stop());
         assert!(took < Duration::from_millis(100), "{took:?}");
-        let messages = recorder.told.lock().unwrap().iter().filter(|told| is_message(told)).count();
+        let messages = recorder.calls.lock().unwrap().iter().filter(|call| is_message(call)).count();
         assert_eq!(messages, clients.len() * 50);
-        let stopped = |told: &&Told| matches!(told, Told::Disconnect(_, DisconnectReason::Stopped));
-        assert_eq!(recorder.told.lock().unwrap().iter().filter(stopped).count(), clients.len());
+        let stopped = |call: &&Call| matches!(call, Call::Disconnect(_, DisconnectReason::Stopped));
+        assert_eq!(recorder.calls.lock().unwrap().iter().filter(stopped).count(), clients.len());
         for client in &clients {
             while client.is_connected() {
                 std::thread::yield_now();
@@ -386,10 +386,10 @@ fn line_21_stop_hands_over_what_arrived_and_takes_no_time() {
 fn line_21_and_23_a_handler_may_stop_the_server_and_may_panic() {
     let slot: Arc<OnceLock<MultiServer>> = Arc::default();
     let inside = slot.clone();
-    let recorder = Recorder::with_hook(move |told| match told {
-        Told::Connect(1) => panic!("at the door"),
-        Told::Message(_, 13) => panic!("thirteen"),
-        Told::Message(_, 14) => inside.get().unwrap().stop(),
+    let recorder = Recorder::with_hook(move |call| match call {
+        Call::Connect(1) => panic!("at the door"),
+        Call::Message(_, 13) => panic!("thirteen"),
+        Call::Message(_, 14) => inside.get().unwrap().stop(),
         _ => {}
     });
     let (name, server) = start("multi-inside", &recorder, options(8));
@@ -397,9 +397,9 @@ fn line_21_and_23_a_handler_may_stop_the_server_and_may_panic() {
     let mut peer = Peer::start();
     assert_eq!(peer.must(&format!("join {name} 2")), "0 1");
     peer.must("say 1 12 2 64");
-    recorder.wait("it goes on", 2, |told| matches!(told, Told::Error(Some(1), _)));
+    recorder.wait("it goes on", 2, |call| matches!(call, Call::Error(Some(1), _)));
     peer.must("say 1 14 1 64");
-    recorder.wait("all are told", 2, is_disconnect);
+    recorder.wait("all are call", 2, is_disconnect);
     assert_eq!(peer.must("hear 0 5000"), "end");
     slot.get().unwrap().stop();
 }
@@ -417,13 +417,13 @@ fn line_18_a_burst_that_evicts_wakes_a_sleeping_worker() {
             client.send(&message(0, 300 + round as usize % 1000)).unwrap();
         }
         client.send(&message(round, 64)).unwrap();
-        recorder.wait("the newest", 1, |told| *told == Told::Message(0, round));
-        recorder.told.lock().unwrap().clear();
+        recorder.wait("the newest", 1, |call| *call == Call::Message(0, round));
+        recorder.calls.lock().unwrap().clear();
     }
 }
 
 #[test]
-fn who_expects_the_other_kind_is_told() {
+fn a_client_of_the_other_kind_is_refused() {
     let recorder = Recorder::new();
     let (name, _server) = start("multi-kind", &recorder, options(2));
     let plain = SharedClient::connect(&name, Duration::from_secs(5));
@@ -446,8 +446,8 @@ fn who_expects_the_other_kind_is_told() {
 fn line_24_a_busy_client_hides_nobodys_end() {
     let name = unique("multi-busy");
     // Slower than its client, so that there's always more.
-    let recorder = Recorder::with_hook(|told| {
-        if matches!(told, Told::Message(..)) {
+    let recorder = Recorder::with_hook(|call| {
+        if matches!(call, Call::Message(..)) {
             let end = Instant::now() + Duration::from_micros(50);
             while Instant::now() < end {}
         }
@@ -464,9 +464,9 @@ fn line_24_a_busy_client_hides_nobodys_end() {
                 busy.send(&message(1, 64)).unwrap();
             }
         });
-        recorder.wait("it is busy", 1000, |told| matches!(told, Told::Message(..)));
+        recorder.wait("it is busy", 1000, |call| matches!(call, Call::Message(..)));
         peer.kill();
-        let took = recorder.wait("the other's end", 1, |told| matches!(told, Told::Disconnect(1, _)));
+        let took = recorder.wait("the other's end", 1, |call| matches!(call, Call::Disconnect(1, _)));
         over.store(true, std::sync::atomic::Ordering::Release);
         assert!(took < Duration::from_millis(500), "{took:?}");
     });

@@ -105,7 +105,7 @@ fn an_anonymous_server_has_nothing_to_wait_for() {
     assert!(server.split().unwrap().1.wait_handles().unwrap().is_none());
 }
 
-/// A server shuts what its client waits for, which is ready from then on. The client's event loop is told so.
+/// A server shuts what its client waits for, which is ready from then on. The client's event loop learns this.
 #[cfg(unix)]
 #[test]
 fn what_is_ready_for_ever_ends_the_session() {

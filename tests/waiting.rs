@@ -378,7 +378,7 @@ fn exported_events_are_signalled_for_every_message() {
         assert!(raw::wait_event(handles.c2s_data, 0));
         let mut buffer = Vec::new();
         for sequence in 0..10 {
-            // Nobody sleeps in the library: a native waiter sets no bit, and is told all the same.
+            // Nobody sleeps in the library: a native waiter sets no bit, and is signalled all the same.
             peer.must(&format!("send over {sequence} 1 64"));
             assert!(raw::wait_event(handles.c2s_data, 5000), "message {sequence}");
             server.try_receive_from_client(&mut buffer).unwrap();

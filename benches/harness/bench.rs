@@ -109,7 +109,7 @@ impl Bench {
         }
     }
 
-    /// Runs a block of so many messages or round trips. Returns nanoseconds for each of them.
+    /// Runs a block of that number of messages or round trips. Returns nanoseconds for each of them.
     fn run(&mut self, measure: Measure, count: u64, times: Option<&mut Vec<u64>>) -> Outcome<f64> {
         let Measure { line, way, size } = measure;
         let (name, buffers) = (line.to_owned(), &mut self.buffers);
@@ -167,7 +167,7 @@ impl Bench {
         self.run(measure, count, Some(times))
     }
 
-    /// Runs one stream of so many messages.
+    /// Runs one stream of that number of messages.
     pub fn burst(&mut self, measure: Measure, count: u64) -> Outcome<f64> {
         self.run(measure, count, None)
     }

@@ -29,7 +29,7 @@ impl Cores {
     }
 }
 
-/// The processors that share a core with this one. Only Linux tells.
+/// The processors that share a core with this one. Only Linux says so.
 fn siblings(core: usize) -> Vec<usize> {
     let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
     let list = std::fs::read_to_string(path).unwrap_or_default();

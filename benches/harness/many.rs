@@ -144,7 +144,7 @@ fn stage(bench: &mut Bench, clients: usize, counted: &'static AtomicU64) -> Outc
         let row = Row::new("P9", what, "1 thread", Goal::AtMost(goal as f64));
         rows.push(match (threads_with_one, threads()) {
             (Some(before), Some(after)) => row.with(Spread::exactly((after - before) as f64), 1),
-            _ => row.missing("only Linux tells"),
+            _ => row.missing("only Linux says so"),
         });
     }
     Ok(rows)
@@ -214,7 +214,7 @@ fn broadcasts(
     Ok(comparison)
 }
 
-/// Threads of this process, where the system tells. Wine shows programs another process's.
+/// Threads of this process, where the system says so. Wine shows programs another process's.
 fn threads() -> Option<i64> {
     if !cfg!(target_os = "linux") {
         return None;

@@ -155,7 +155,7 @@ pub fn connecting(bench: &mut Bench) -> Outcome<Vec<Row>> {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = bench;
-        Ok(vec![row.missing("only Linux tells")])
+        Ok(vec![row.missing("only Linux says so")])
     }
     #[cfg(target_os = "linux")]
     {

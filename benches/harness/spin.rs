@@ -50,7 +50,7 @@ impl Answering {
     }
 }
 
-/// Processor time of this process so far, in nanoseconds, where the system tells it finely enough.
+/// Processor time of this process so far, in nanoseconds, where the system says so it finely enough.
 pub fn processor_time() -> Option<u64> {
     #[cfg(target_os = "linux")]
     {

@@ -2,7 +2,7 @@
  * A kernel driver (WDM) that plays the client of a channel: it sends each message back with its bytes inverted.
  *
  * A user program starts a server, and hands over the channel's handles by IOCTL_XSHM_ECHO_ATTACH. A thread of the system then takes part
- * by xshm_driver.h until it is told to detach, the program closes the device or dies, or the session is over.
+ * by xshm_driver.h until it is to detach, the program closes the device or dies, or the session is over.
  *
  * The handles. On Windows they are looked up in the caller's own context, as the caller's (UserMode), so that the kernel checks type
  * and access as it would for the caller itself. Wine 8 runs drivers in a process of their own, where the caller's handles mean nothing:

@@ -155,7 +155,7 @@ fn number_at(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
 }
 
-/// The second process, until it is told to leave.
+/// The second process, until it is to leave.
 pub fn serve(base: &str) -> Outcome<()> {
     const TIMEOUT: Duration = Duration::from_secs(20);
     let names = Names::new(base);

@@ -22,7 +22,7 @@ pub(crate) struct Shared {
     /// Notified when a message that found no room may find some, or never will.
     pub(super) room: Condvar,
     /// The attempt to connect is not to be cut short for news.
-    pub(super) undisturbed: AtomicBool,
+    pub(super) defers_wake_ups: AtomicBool,
     pub(crate) sent: AtomicU64,
     pub(super) send_overflows: AtomicU64,
     pub(super) received: AtomicU64,
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(super) stopped_by_handler: AtomicBool,
     pub(super) attention: Interrupter,
     pub(super) threads: Arc<Threads>,
-    pub(super) home: sys::Home,
+    pub(super) created_in: sys::OwningProcess,
 }
 
 impl Shared {
@@ -46,7 +46,7 @@ impl Shared {
             receives: side.receives().into(),
             link: Mutex::new(Link::new(side)),
             room: Condvar::new(),
-            undisturbed: AtomicBool::new(false),
+            defers_wake_ups: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             send_overflows: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -55,7 +55,7 @@ impl Shared {
             stopped_by_handler: AtomicBool::new(false),
             attention,
             threads: Arc::default(),
-            home: sys::Home::here()?,
+            created_in: sys::OwningProcess::current()?,
         })
     }
 

@@ -217,7 +217,7 @@ pub unsafe extern "C" fn shm_server_try_send_auto(
     unsafe { background::try_send(handle, data, size) }
 }
 
-/// As shm_server_try_send_auto, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+/// As shm_server_try_send_auto, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
 /// inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
 /// a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
 #[no_mangle]
@@ -285,7 +285,7 @@ pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHan
     unsafe { background::request_stop(handle) }
 }
 
-/// As shm_server_stop_auto, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+/// As shm_server_stop_auto, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
 /// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
 /// called this that cannot wait for it, as said at shm_server_stop_auto.
 #[no_mangle]

@@ -83,7 +83,7 @@ pub trait AutoHandler: Send + Sync + 'static {
         let _ = direction;
     }
 
-    /// Something went wrong that no caller was told: an attempt to connect failed (another follows), a handler
+    /// Something went wrong that no call returned: an attempt to connect failed (another follows), a handler
     /// panicked, a queued message was longer than the peer's ring takes.
     fn on_error(&self, error: ShmError) {
         let _ = error;
@@ -123,7 +123,7 @@ pub struct AutoOptions {
     /// The pause before the next attempt to connect, after one that failed, or after a client's connection that ended:
     /// 100 ms, and at least 1 ms. A server takes the next client at once.
     pub reconnect_delay: Duration,
-    /// How long a client's attempt to connect lasts: 5 s. An attempt that nobody answers is reported to `on_error`.
+    /// How long a client's attempt to connect lasts: 5 s. An attempt without an answer is reported to `on_error`.
     pub connect_timeout: Duration,
     /// Messages that wait for a connection at most: 256. The oldest are dropped for the newest. Zero: none wait, and
     /// `send` fails without a connection.

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  any thread                       the worker
-//!  send ──► ring, if connected      dial: wait for a client / connect
+//!  send ──► ring, if connected      connector: wait for a client / connect
 //!       └─► queue, if not           on_connect, then the queue goes into the ring
 //!                                   on_message, on_message, ...   (asleep in the kernel when there's none)
-//!                                   on_disconnect, and dial again
+//!                                   on_disconnect, and again
 //! ```
 //!
-//! One loop serves both sides; they differ in how they dial (`worker::Dial`). A send is made by the calling thread,
+//! One loop serves both sides; they differ in how they connector (`worker::Connector`). A send is made by the calling thread,
 //! straight into the ring, under a lock that no callback runs under. The worker waits for messages, for room where a
 //! sender lacks it, for the peer's end and for the endpoint's own stop, all in one kernel wait, and polls nothing.
 
@@ -29,7 +29,7 @@ pub use handler::{AutoHandler, AutoOptions, AutoStatsSnapshot, ChannelKind, Disc
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
-use worker::{ClientDial, Dial, ServerDial};
+use worker::{ClientConnector, Connector, ServerConnector};
 
 /// An endpoint with its worker.
 pub(crate) struct Auto {
@@ -38,11 +38,12 @@ pub(crate) struct Auto {
 
 impl Auto {
     pub(crate) fn start(
-        handler: Box<dyn AutoHandler>, options: AutoOptions, interrupter: Interrupter, dial: impl Dial,
+        handler: Box<dyn AutoHandler>, options: AutoOptions, interrupter: Interrupter,
+        connector: impl Connector,
     ) -> Result<Self> {
-        let shared = Arc::new(Shared::new(handler, options, interrupter, dial.side())?);
+        let shared = Arc::new(Shared::new(handler, options, interrupter, connector.side())?);
         let worker = shared.clone();
-        shared.threads.spawn("xshm-auto", move || worker::run(&worker, dial))?;
+        shared.threads.spawn("xshm-auto", move || worker::run(&worker, connector))?;
         Ok(Auto { shared })
     }
 
@@ -55,7 +56,7 @@ impl Auto {
 
     pub(crate) fn request_stop(&self) {
         let shared = &*self.shared;
-        if shared.home.is_here() {
+        if shared.created_in.is_current() {
             shared.close();
             shared.stopping.store(true, Ordering::Release);
             shared.attention.interrupt();
@@ -63,7 +64,7 @@ impl Auto {
     }
 
     pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-        if !self.shared.home.is_here() {
+        if !self.shared.created_in.is_current() {
             return Err(ShmError::Forked);
         }
         self.stop_within(Some(timeout)).into_result()
@@ -71,7 +72,7 @@ impl Auto {
 
     fn stop_within(&self, timeout: Option<Duration>) -> Waited {
         // A fork has no worker.
-        if !self.shared.home.is_here() {
+        if !self.shared.created_in.is_current() {
             return Waited::NotFromHere;
         }
         self.request_stop();
@@ -247,8 +248,8 @@ impl ServerOptions {
     ) -> Result<AutoServer> {
         let interrupter = Interrupter::new()?;
         let server = self.interrupter(interrupter.clone()).start(name)?;
-        let dial = ServerDial::new(server, options.wait_timeout);
-        Ok(AutoServer { auto: Auto::start(Box::new(handler), options, interrupter, dial)? })
+        let connector = ServerConnector::new(server, options.wait_timeout);
+        Ok(AutoServer { auto: Auto::start(Box::new(handler), options, interrupter, connector)? })
     }
 }
 
@@ -263,7 +264,7 @@ impl ClientOptions {
     ) -> Result<AutoClient> {
         let interrupter = Interrupter::new()?;
         let client = self.interrupter(interrupter.clone());
-        let dial = ClientDial::new(name, client, options.connect_timeout)?;
-        Ok(AutoClient { auto: Auto::start(Box::new(handler), options, interrupter, dial)? })
+        let connector = ClientConnector::new(name, client, options.connect_timeout)?;
+        Ok(AutoClient { auto: Auto::start(Box::new(handler), options, interrupter, connector)? })
     }
 }

@@ -52,7 +52,7 @@ impl Shared {
 
     /// The session that there is now.
     pub(super) fn session(&self) -> Option<SessionId> {
-        self.home.is_here().then(|| self.link().session()).flatten()
+        self.created_in.is_current().then(|| self.link().session()).flatten()
     }
 
     pub(super) fn send_to_session(&self, session: SessionId, message: &[u8]) -> Result<()> {
@@ -91,7 +91,7 @@ impl Shared {
             }
             self.refuse(&mut link, message.len(), ShmError::QueueFull);
             if self.on_worker() {
-                // Nobody else would do what the worker is to do.
+                // No other thread would do what the worker is to do.
                 let session = link.sender.as_ref().ok_or(ShmError::QueueFull)?.session.clone();
                 drop(link);
                 // Nor is there another connection before the handler returns.
@@ -143,7 +143,7 @@ impl Shared {
     /// Checks what can be checked without a ring, and that the endpoint was not stopped. While it stops, its handler may
     /// still answer the messages that it is handed.
     fn open_link(&self, message: &[u8]) -> Result<MutexGuard<'_, Link>> {
-        if !self.home.is_here() {
+        if !self.created_in.is_current() {
             return Err(ShmError::Forked);
         }
         crate::layout::check_message(message.len(), MAX_MESSAGE_SIZE)?;
@@ -174,7 +174,7 @@ impl Shared {
         }
         self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
         link.lost = link.lost.saturating_add(count);
-        if link.sender.is_some() || !self.undisturbed.load(Ordering::Relaxed) {
+        if link.sender.is_some() || !self.defers_wake_ups.load(Ordering::Relaxed) {
             self.attention.interrupt();
         }
     }

@@ -1,4 +1,4 @@
-//! The worker: dials, hands over what comes, looks after the senders, and dials again.
+//! The worker: connects, hands over messages, looks after the senders, and connects again.
 
 use super::core::Shared;
 use super::handler::DisconnectReason;
@@ -18,16 +18,16 @@ use std::time::Duration;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a side gets its next connection.
-pub(crate) trait Dial: Send + 'static {
+pub(crate) trait Connector: Send + 'static {
     fn side(&self) -> Side;
 
-    /// Waits for one. Ends with [`ShmError::Interrupted`] when the worker is wanted.
-    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)>;
+    /// Waits for one. Ends with [`ShmError::Interrupted`] when the worker has something else to do.
+    fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)>;
 
     /// Ends one that its peer hasn't ended.
-    fn hang_up(&mut self, half: &ReceiveHalf);
+    fn disconnect(&mut self, half: &ReceiveHalf);
 
-    /// Whether an attempt without an answer is worth reporting.
+    /// Whether an attempt without an answer is reported.
     fn expects_an_answer(&self) -> bool;
 
     /// Whether there are no more connections after the one that has ended.
@@ -36,28 +36,28 @@ pub(crate) trait Dial: Send + 'static {
     }
 }
 
-pub(super) struct ServerDial {
+pub(super) struct ServerConnector {
     server: SharedServer,
     bound: Option<Duration>,
 }
 
-impl ServerDial {
+impl ServerConnector {
     pub(super) fn new(server: SharedServer, wait_timeout: Duration) -> Self {
-        ServerDial { server, bound: bound(wait_timeout) }
+        ServerConnector { server, bound: bound(wait_timeout) }
     }
 }
 
-impl Dial for ServerDial {
+impl Connector for ServerConnector {
     fn side(&self) -> Side {
         Side::Server
     }
 
-    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
+    fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
         self.server.wait_for_client(self.bound)?;
         self.server.take().ok_or(ShmError::NotConnected)
     }
 
-    fn hang_up(&mut self, half: &ReceiveHalf) {
+    fn disconnect(&mut self, half: &ReceiveHalf) {
         half.session.disconnect();
     }
 
@@ -66,30 +66,30 @@ impl Dial for ServerDial {
     }
 }
 
-pub(super) struct ClientDial {
+pub(super) struct ClientConnector {
     name: String,
     options: ClientOptions,
     timeout: Duration,
 }
 
-impl ClientDial {
+impl ClientConnector {
     pub(super) fn new(name: &str, options: ClientOptions, timeout: Duration) -> Result<Self> {
         ChannelName::parse(name)?;
-        Ok(ClientDial { name: name.to_owned(), options, timeout })
+        Ok(ClientConnector { name: name.to_owned(), options, timeout })
     }
 }
 
-impl Dial for ClientDial {
+impl Connector for ClientConnector {
     fn side(&self) -> Side {
         Side::Client
     }
 
-    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
+    fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
         self.options.clone().connect(&self.name, self.timeout)?.take().ok_or(ShmError::NotConnected)
     }
 
     // Dropping the halves is leaving.
-    fn hang_up(&mut self, _half: &ReceiveHalf) {}
+    fn disconnect(&mut self, _half: &ReceiveHalf) {}
 
     fn expects_an_answer(&self) -> bool {
         true
@@ -101,7 +101,7 @@ pub(crate) fn bound(timeout: Duration) -> Option<Duration> {
     (!timeout.is_zero()).then_some(timeout)
 }
 
-pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
+pub(super) fn run(shared: &Shared, mut connector: impl Connector) {
     let mut interrupted = false;
     loop {
         shared.attention.reset();
@@ -111,22 +111,22 @@ pub(super) fn run(shared: &Shared, mut dial: impl Dial) {
         report_sends(shared);
         // After an attempt that was cut short to report losses comes one that is not: else an endpoint whose program sends
         // without a pause would never be connected.
-        shared.undisturbed.store(interrupted && dial.expects_an_answer(), Ordering::Relaxed);
-        let dialled = dial.dial();
-        interrupted = dialled.as_ref().err() == Some(&ShmError::Interrupted);
-        match dialled {
+        shared.defers_wake_ups.store(interrupted && connector.expects_an_answer(), Ordering::Relaxed);
+        let connected = connector.connect();
+        interrupted = connected.as_ref().err() == Some(&ShmError::Interrupted);
+        match connected {
             Ok(halves) => {
-                serve(shared, &mut dial, halves);
-                if dial.is_done() {
+                serve(shared, &mut connector, halves);
+                if connector.is_done() {
                     break;
                 }
                 // A server takes the next client at once.
-                if dial.side() == Side::Client {
+                if connector.side() == Side::Client {
                     pause(shared);
                 }
             }
             Err(ShmError::Interrupted) => {}
-            Err(ShmError::Timeout) if !dial.expects_an_answer() => {}
+            Err(ShmError::Timeout) if !connector.expects_an_answer() => {}
             Err(error) => {
                 shared.call(|handler| handler.on_error(error));
                 pause(shared);
@@ -169,11 +169,11 @@ fn report_sends(shared: &Shared) {
 }
 
 /// One connection, from `on_connect` to `on_disconnect`.
-fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, ReceiveHalf)) {
+fn serve(shared: &Shared, connector: &mut impl Connector, (sender, mut half): (SendHalf, ReceiveHalf)) {
     shared.attach(sender);
     shared.call(|handler| handler.on_connect());
     let mut reported = 0;
-    let reason = match talk(shared, &mut half, &mut reported) {
+    let reason = match serve_messages(shared, &mut half, &mut reported) {
         Ok(()) => {
             finish(shared, &mut half, &mut reported);
             DisconnectReason::Stopped
@@ -183,7 +183,7 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
     if reason == DisconnectReason::Stopped {
         // It may have gone at the same time.
         let peer_is_gone = half.session.check_process().is_err();
-        dial.hang_up(&half);
+        connector.disconnect(&half);
         shared.detach(peer_is_gone);
         shared.abandon_queue();
         report_sends(shared);
@@ -191,7 +191,7 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
         shared.detach(true);
         report_sends(shared);
         // The word in the section is given back: a client's by dropping the half, a server's by this.
-        dial.hang_up(&half);
+        connector.disconnect(&half);
     }
     drop(half);
     shared.call(|handler| handler.on_disconnect_because(&reason));
@@ -199,7 +199,7 @@ fn serve(shared: &Shared, dial: &mut impl Dial, (sender, mut half): (SendHalf, R
 }
 
 /// Hands over what comes until the connection ends. `Ok`: the endpoint is to stop.
-fn talk(shared: &Shared, half: &mut ReceiveHalf, reported: &mut u64) -> Result<()> {
+fn serve_messages(shared: &Shared, half: &mut ReceiveHalf, reported: &mut u64) -> Result<()> {
     let mut buffer = Vec::new();
     loop {
         shared.attention.reset();

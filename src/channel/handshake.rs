@@ -219,7 +219,7 @@ pub(crate) fn request(
         let word = channel.client_word();
         if word.is_free() {
             let request = word.next_request(own_pid);
-            fail_point!("connect.before_hello");
+            fail_point!("connect.before_request");
             if channel.exchange(word, request) {
                 let standing = StandingRequest { channel, word: request };
                 return await_answer(standing, peer, deadline, interrupt);
@@ -266,13 +266,13 @@ impl Drop for StandingRequest<'_> {
 fn await_answer(
     request: StandingRequest<'_>, peer: &Peer, deadline: Deadline, interrupt: &Interrupt,
 ) -> Result<Requested<Accepted>> {
-    fail_point!("connect.hello");
+    fail_point!("connect.request");
     let channel = request.channel;
     if let Some(events) = &channel.events {
         events.request().set();
     }
     let standing = request.word;
-    fail_point!("connect.knocked");
+    fail_point!("connect.requested");
     let ready = standing.in_state(ClientState::Ready);
     loop {
         let gone = channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP;

@@ -270,7 +270,7 @@ impl Fresh<'_> {
                 return Ok(None);
             }
         }
-        fail_point!("accept.hello");
+        fail_point!("accept.request");
         let process = match open_requester(life.listener.as_ref(), &channel, request) {
             Ok(process) => Some(process),
             Err(Unwatchable::Gone) => {

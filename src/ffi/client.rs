@@ -10,7 +10,7 @@ use super::*;
 use crate::handles::ClientHandles;
 
 /// Connects to the server of that name: waits for it to come, for the client before to leave, and for the server to
-/// accept, so many milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they are copied.
+/// accept, `timeout_ms` milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they are copied.
 ///
 /// NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE, _INVALID_NAME,
 /// _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to shm_client_disconnect. Any thread.

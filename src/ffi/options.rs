@@ -364,13 +364,13 @@ pub struct shm_stats_t {
     pub receive_dropped: u64,
     /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where somebody waits natively.
     pub signals: u64,
-    /// How often this side told the peer that it was going to sleep; a last look after that may find a message, and then it
+    /// How often this side announced that it was going to sleep; a last look after that may find a message, and then it
     /// doesn't. On a channel without events: how often it slept.
     pub sleeps: u64,
 }
 
 /// # Safety
-/// NULL, or a place for a `T` that nobody else uses.
+/// NULL, or a place for a `T` that no other code uses.
 pub(crate) unsafe fn put<T>(value: T, to: *mut T, what: &'static str) -> Outcome {
     if to.is_null() {
         return Err(Failure::Argument(what));

@@ -35,7 +35,7 @@ pub unsafe extern "C" fn shm_server_start_with_options(
 }
 
 /// Starts a server without a name, whose section the client gets in some other way, duplicated into its process, for
-/// shm_client_attach. It has no events, so that whoever waits looks every millisecond, unless shm_options_t.anonymous_events
+/// shm_client_attach. It has no events, so that a side that waits looks every millisecond, unless shm_options_t.anonymous_events
 /// asks for some; then the client gets them too, see shm_server_client_handles. `buffer_bytes` as in shm_endpoint_config_t;
 /// `callbacks` and `options` may be NULL.
 ///
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn shm_server_try_send(
     })
 }
 
-/// As shm_server_send, waiting for room: at most so many milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
+/// As shm_server_send, waiting for room: at most `timeout_ms` milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
 /// SHM_ERROR_TIMEOUT, _INTERRUPTED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_timeout(
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn shm_server_try_receive(
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
 }
 
-/// As shm_server_receive, waiting at most so many milliseconds; SHM_FOREVER waits for ever, 0 looks once.
+/// As shm_server_receive, waiting at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once.
 /// SHM_ERROR_TIMEOUT.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_receive_timeout(
@@ -265,7 +265,7 @@ pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) 
 }
 
 /// Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
-/// may be NULL; it gets the number of messages sent, the first so many.
+/// may be NULL; it gets the number of messages sent, from the first on.
 ///
 /// SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
 /// size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
@@ -286,7 +286,7 @@ pub unsafe extern "C" fn shm_server_try_send_batch(
     unsafe { both::try_send_batch(handle, messages, count, sent) }
 }
 
-/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
+/// Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
 /// room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
 /// each of them begins, and `*count` how many there are, 0 on any failure.
 ///
@@ -326,8 +326,8 @@ pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_err
     returning_code(|| unsafe { enter(handle)?.0.commit() })
 }
 
-/// Waits for a message, at most so many milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
-/// It stays in the queue until shm_server_release, and nobody overwrites it. For trusted peers: one that breaks the rules
+/// Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
+/// It stays in the queue until shm_server_release, and the sender does not overwrite it. For trusted peers: one that breaks the rules
 /// changes it while it is read. Only where the server's options reject when full.
 ///
 /// SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`

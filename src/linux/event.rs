@@ -1,6 +1,6 @@
 //! Events: datagrams in pairs of sockets, and local ones.
 
-use super::fork::Home;
+use super::fork::OwningProcess;
 use super::system::{duplicate, error, timespec};
 use crate::error::Result;
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// An event. In a fork it does nothing.
 pub(crate) struct Event {
     kind: Kind,
-    home: Home,
+    created_in: OwningProcess,
 }
 
 /// More datagrams than one socket of ours queues: signals of a byte each, in its send buffer.
@@ -33,7 +33,7 @@ enum Kind {
     Shared {
         set: Arc<OwnedFd>,
         wait: Arc<OwnedFd>,
-        /// Whether whoever waited last was woken and has not received.
+        /// Whether the last wait was woken and has not received.
         left: AtomicBool,
     },
 }
@@ -43,21 +43,21 @@ impl Event {
     pub(crate) fn local() -> Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let event = eventfd(0, flags).map_err(|errno| error(errno, "creating an event"))?;
-        Ok(Event { kind: Kind::Local(event), home: Home::here()? })
+        Ok(Event { kind: Kind::Local(event), created_in: OwningProcess::current()? })
     }
 
     pub(super) fn listener(socket: OwnedFd) -> Result<Self> {
-        Ok(Event { kind: Kind::Listener(socket), home: Home::here()? })
+        Ok(Event { kind: Kind::Listener(socket), created_in: OwningProcess::current()? })
     }
 
-    pub(super) fn shared(set: &Arc<OwnedFd>, wait: &Arc<OwnedFd>, home: Home) -> Self {
+    pub(super) fn shared(set: &Arc<OwnedFd>, wait: &Arc<OwnedFd>, created_in: OwningProcess) -> Self {
         let (set, wait, left) = (set.clone(), wait.clone(), AtomicBool::new(false));
-        Event { kind: Kind::Shared { set, wait, left }, home }
+        Event { kind: Kind::Shared { set, wait, left }, created_in }
     }
 
-    /// It can only fail where it needn't work: when it is set already, or nobody is left to wait for it.
+    /// It can only fail where it needn't work: when it is set already, or no process is left that waits for it.
     pub(crate) fn set(&self) {
-        if !self.home.is_here() {
+        if !self.created_in.is_current() {
             return;
         }
         let _ = match &self.kind {
@@ -68,7 +68,7 @@ impl Event {
     }
 
     pub(crate) fn reset(&self) {
-        if !self.home.is_here() {
+        if !self.created_in.is_current() {
             return;
         }
         match &self.kind {
@@ -117,7 +117,7 @@ impl Event {
     /// Takes the datagram that woke us the last time, see [`kinds::Waitable::Wake`](crate::sys::kinds::Waitable::Wake). Others may be there: they wake us once each.
     pub(crate) fn take_left(&self) {
         if let Kind::Shared { left, .. } = &self.kind {
-            if self.home.is_here() && left.swap(false, Ordering::Relaxed) {
+            if self.created_in.is_current() && left.swap(false, Ordering::Relaxed) {
                 self.take();
             }
         }

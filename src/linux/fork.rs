@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 /// The process that something was made in. A fork has copies of it, which must do nothing.
 #[derive(Clone, Copy)]
-pub(crate) struct Home {
+pub(crate) struct OwningProcess {
     epoch: u64,
     now: &'static AtomicU64,
 }
@@ -21,21 +21,21 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 /// A word that reads zero in a fork until something is made there.
 static EPOCH: OnceLock<std::result::Result<&'static AtomicU64, Errno>> = OnceLock::new();
 
-impl Home {
+impl OwningProcess {
     /// This process.
-    pub(crate) fn here() -> Result<Self> {
+    pub(crate) fn current() -> Result<Self> {
         let now = EPOCH.get_or_init(epoch_page).map_err(|errno| error(errno, "preparing for forks"))?;
         if now.load(Ordering::Relaxed) == 0 {
             let fresh = FORKS.fetch_add(1, Ordering::Relaxed) + 1;
             // Where another thread was faster, its number is as good.
             let _ = now.compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed);
         }
-        Ok(Home { epoch: now.load(Ordering::Relaxed), now })
+        Ok(OwningProcess { epoch: now.load(Ordering::Relaxed), now })
     }
 
     /// Whether this is still that process.
     #[inline]
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.now.load(Ordering::Relaxed) == self.epoch
     }
 }

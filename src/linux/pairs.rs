@@ -1,7 +1,7 @@
 //! A channel's events: pairs of sockets, each of which carries an event each way.
 
 use super::event::Event;
-use super::fork::Home;
+use super::fork::OwningProcess;
 use super::section::Section;
 use super::system::error;
 use crate::error::{Result, ShmError};
@@ -64,10 +64,10 @@ impl ClientEnd {
             let ends: Vec<_> = ends.into_iter().map(Arc::new).collect();
             Ends::try_from(ends).expect("as many as were made")
         });
-        let home = Home::here()?;
+        let created_in = OwningProcess::current()?;
         let events = LIST.map(|(pair, towards)| match towards {
-            Towards::Server => Event::shared(&clients[pair], &servers[pair], home),
-            Towards::Client => Event::shared(&servers[pair], &clients[pair], home),
+            Towards::Server => Event::shared(&clients[pair], &servers[pair], created_in),
+            Towards::Client => Event::shared(&servers[pair], &clients[pair], created_in),
         });
         Ok((events, ClientEnd { clients }))
     }
@@ -81,8 +81,8 @@ impl ClientEnd {
 
 /// A client's events, at the ends that it was given.
 pub(super) fn events_at(ends: &Ends) -> Result<[Event; EVENTS]> {
-    let home = Home::here()?;
-    Ok(LIST.map(|(pair, _)| Event::shared(&ends[pair], &ends[pair], home)))
+    let created_in = OwningProcess::current()?;
+    Ok(LIST.map(|(pair, _)| Event::shared(&ends[pair], &ends[pair], created_in)))
 }
 
 /// Has the kernel refuse descriptors that a peer sends over a socket, and that this side never receives: to close one of them can
@@ -100,7 +100,7 @@ pub(super) fn take_no_descriptors(socket: &OwnedFd) {
 /// A client's events, from descriptors of this process, which stay the caller's.
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
     let context = "duplicating an event's descriptor";
-    let home = Home::here()?;
+    let created_in = OwningProcess::current()?;
     let mut list = Vec::with_capacity(EVENTS);
     for raw in events.list() {
         let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;
@@ -109,7 +109,7 @@ pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
         let end = fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| error(errno, context))?;
         check(&end)?;
         let end = Arc::new(end);
-        list.push(Event::shared(&end, &end, home));
+        list.push(Event::shared(&end, &end, created_in));
     }
     let Ok(list) = list.try_into() else { unreachable!("as many as were listed") };
     Ok(list)

@@ -19,11 +19,11 @@ pub(crate) struct Section {
 /// `TMPFS_MAGIC`: what a memfd of ordinary pages is on.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
-/// What a section must be sealed against, so that nobody can take back a page that others have mapped.
+/// What a section must be sealed against, so that no process can take back a page that others have mapped.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 impl Section {
-    /// A section that nobody can find.
+    /// A section without a name.
     pub(crate) fn create(size: usize) -> Result<Self> {
         Self::named("xshm", size)
     }
@@ -91,7 +91,7 @@ pub(crate) struct Mapping {
     size: usize,
 }
 
-// SAFETY: memory is the whole process's; what threads may do with it is the business of whoever reads and writes it.
+// SAFETY: memory is the whole process's; what threads may do with it is the business of the code that reads and writes it.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; the mapping itself never changes.
 unsafe impl Sync for Mapping {}
@@ -117,7 +117,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and whoever used it is gone, since they lent from `self`. It can't fail.
+        // SAFETY: the mapping is ours, and all that used it is gone, since it borrowed from `self`. It can't fail.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.size) };
     }
 }

@@ -16,7 +16,7 @@ pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 const SHUT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Waits until one of `objects` is signalled, and says which: the first, where several are. `None`: the time was up. A
-/// timeout counts from now, by a clock that nobody sets.
+/// timeout counts from now, by a monotonic clock.
 pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> Result<Option<usize>> {
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -42,7 +42,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             if descriptors[index].revents().is_empty() {
                 continue;
             }
-            let told = match object {
+            let reports = match object {
                 Waitable::Event(event) => event.take(),
                 Waitable::Wake(event) => {
                     event.leave();
@@ -50,7 +50,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
                 }
                 Waitable::Process(_) => true,
             };
-            if told {
+            if reports {
                 return Ok(Some(index));
             }
             if is_shut(index) {
@@ -58,8 +58,8 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             }
         }
         if let Some(shut) = shut {
-            // It may poll as ready for ever. The others are waited for a little; then it is told, so that who waits for it
-            // looks.
+            // It may poll as ready for ever. The others are waited for a little; then the wait reports it, so that its
+            // caller looks.
             let others: Vec<usize> = (0..objects.len()).filter(|&index| !is_shut(index)).collect();
             let waitables: Vec<_> = others.iter().map(|&index| objects[index]).collect();
             let interval = left().map_or(SHUT_INTERVAL, |left| left.min(SHUT_INTERVAL));

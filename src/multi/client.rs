@@ -1,6 +1,6 @@
 //! A client of a multi-client server: one session, with a worker.
 
-use crate::auto::worker::Dial;
+use crate::auto::worker::Connector;
 use crate::auto::{Auto, AutoHandler, AutoOptions, ChannelKind, DisconnectReason};
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
@@ -206,7 +206,7 @@ impl ClientOptions {
         let halves = client.take().ok_or(ShmError::NotConnected)?;
         fail_point!("claim.accepted");
         let slot = await_slot(&halves.1.session, lobby, options.slot_timeout, &connecting)?;
-        fail_point!("claim.told");
+        fail_point!("claim.assigned");
         let auto_options = AutoOptions {
             wait_timeout: options.poll_timeout,
             recv_batch: options.recv_batch,
@@ -274,17 +274,17 @@ fn await_slot(
 /// The one connection there is.
 struct Once(Option<(SendHalf, ReceiveHalf)>);
 
-impl Dial for Once {
+impl Connector for Once {
     fn side(&self) -> Side {
         Side::Client
     }
 
-    fn dial(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
+    fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
         self.0.take().ok_or(ShmError::NotConnected)
     }
 
     // Dropping the halves is leaving.
-    fn hang_up(&mut self, _half: &ReceiveHalf) {}
+    fn disconnect(&mut self, _half: &ReceiveHalf) {}
 
     fn expects_an_answer(&self) -> bool {
         true

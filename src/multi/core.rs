@@ -27,7 +27,7 @@ pub(super) struct Core {
     /// Stopped by the handler: nothing more is handed over.
     pub(super) stopped_by_handler: AtomicBool,
     pub(super) threads: Arc<Threads>,
-    pub(super) home: sys::Home,
+    pub(super) created_in: sys::OwningProcess,
 }
 
 impl Core {
@@ -48,7 +48,7 @@ impl Core {
     }
 
     pub(super) fn check_process(&self) -> Result<()> {
-        if self.home.is_here() {
+        if self.created_in.is_current() {
             Ok(())
         } else {
             Err(ShmError::Forked)

@@ -80,7 +80,7 @@ pub struct shm_multi_client_callbacks_t {
     pub user_data: *mut c_void,
 }
 
-// SAFETY: C is told on which threads its callbacks run, and that user_data must be good for them.
+// SAFETY: The header says on which threads its callbacks run, and that user_data must be good for them.
 unsafe impl Send for shm_multi_callbacks_t {}
 // SAFETY: as above.
 unsafe impl Sync for shm_multi_callbacks_t {}
@@ -432,7 +432,7 @@ pub unsafe extern "C" fn shm_multi_server_request_stop(handle: *mut MultiServerH
     unsafe { background::request_stop(handle) }
 }
 
-/// As shm_multi_server_stop, waiting at most so many milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
+/// As shm_multi_server_stop, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
 /// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
 /// called this that cannot wait for it, as said at shm_multi_server_stop.
 #[no_mangle]
@@ -527,7 +527,7 @@ pub unsafe extern "C" fn shm_multi_client_try_send(
     unsafe { background::try_send(handle, data, size) }
 }
 
-/// As shm_multi_client_try_send, waiting for room: at most so many milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
+/// As shm_multi_client_try_send, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
 /// inside a callback of this handle it waits too: the server must make the room without an answer to anything meanwhile.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_send_timeout(

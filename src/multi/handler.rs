@@ -34,12 +34,12 @@ pub trait MultiHandler: Send + Sync + 'static {
         let _ = (client_id, data);
     }
 
-    /// A client evicted so many of its messages before they could be received.
+    /// A client evicted `count` of its messages before they could be received.
     fn on_overflow(&self, client_id: u32, count: u32) {
         let _ = (client_id, count);
     }
 
-    /// Something went wrong that no caller was told, with one client or with none.
+    /// Something went wrong that no call returned, with one client or with none.
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
         let _ = (client_id, error);
     }

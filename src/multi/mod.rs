@@ -6,7 +6,7 @@
 //!  client 2 connects to that, gets slot 1;  the name ──► a fresh channel ...
 //! ```
 //!
-//! There's no lobby where somebody could block the door: the name always leads to a channel that nobody has, the
+//! No client can block the name: it always leads to a channel that no client has, the
 //! ordinary handshake is made there, and the moment it is made a fresh channel stands behind the name. A client that
 //! freezes, dies or misbehaves has taken its own channel, and nothing else. Once the server's handler knows the client,
 //! its slot is written into the channel (`layout.rs`), where `connect` waits for it.

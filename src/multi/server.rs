@@ -342,7 +342,7 @@ impl MultiServer {
     /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has arrived is
     /// handed over, and all sessions end.
     pub fn request_stop(&self) {
-        if self.core.home.is_here() {
+        if self.core.created_in.is_current() {
             self.core.request_stop();
         }
     }
@@ -360,7 +360,7 @@ impl MultiServer {
 
     fn stop_within(&self, timeout: Option<Duration>) -> Waited {
         // A fork has no such threads.
-        if !self.core.home.is_here() {
+        if !self.core.created_in.is_current() {
             return Waited::NotFromHere;
         }
         self.core.request_stop();
@@ -398,7 +398,7 @@ impl ServerOptions {
             stopping: AtomicBool::new(false),
             stopped_by_handler: AtomicBool::new(false),
             threads: Arc::default(),
-            home: sys::Home::here()?,
+            created_in: sys::OwningProcess::current()?,
         });
         let acceptor = core.clone();
         core.threads.spawn("xshm-accept", move || acceptor.accept(server))?;

@@ -18,7 +18,7 @@ unsafe impl Sync for OwnedHandle {}
 
 impl OwnedHandle {
     /// # Safety
-    /// `handle` is an open handle of this process, and nobody else closes it.
+    /// `handle` is an open handle of this process, and no other code closes it.
     pub(crate) unsafe fn from_raw(handle: Handle) -> Self {
         OwnedHandle(handle)
     }
@@ -44,7 +44,7 @@ pub(crate) fn handle_from(
     if status < 0 {
         return Err(status);
     }
-    // SAFETY: a successful call has put a new handle there, which is nobody else's.
+    // SAFETY: a successful call has put a new handle there, which no other code has.
     Ok(unsafe { OwnedHandle::from_raw(handle) })
 }
 

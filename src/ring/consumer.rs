@@ -12,7 +12,7 @@ use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
 pub(crate) enum Pop {
     /// So many bytes are in the destination: a message, or several.
     Message(usize),
-    /// The next message has so many bytes, and the destination had no room for them.
+    /// The next message has this number of bytes, and the destination had no room for them.
     TooSmall(usize),
     /// Nothing is queued.
     Empty,
@@ -197,7 +197,7 @@ impl Consumer {
     #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn copy_out(&self, borrowed: &Borrowed, to: &mut [u8]) {
         let len = borrowed.run.len.min(to.len());
-        // SAFETY: `to` holds so many bytes, and is memory of this process.
+        // SAFETY: `to` holds that number of bytes, and is memory of this process.
         unsafe { self.ring.words.read(borrowed.payload, to.as_mut_ptr(), len) };
     }
 

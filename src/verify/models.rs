@@ -33,8 +33,8 @@ use std::time::Duration;
 /// Both sides are this process.
 const IDS: crate::client::Ids = crate::client::Ids { own: 1, server: None };
 
-/// Runs a model through every execution, with at most so many preemptions in each (`None`: any number).
-/// `LOOM_MAX_PREEMPTIONS` raises the bounds; `LOOM_MAX_DURATION` then ends a model after so many seconds.
+/// Runs a model through every execution, with at most this number of preemptions in each (`None`: any number).
+/// `LOOM_MAX_PREEMPTIONS` raises the bounds; `LOOM_MAX_DURATION` then ends a model after that number of seconds.
 fn check(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let executions = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = executions.clone();
@@ -149,16 +149,16 @@ impl Race {
 
 /// Sends as an endpoint does.
 fn send(producer: &mut Producer, message: &[u8], evict: bool) {
-    if producer.try_push(message).expect("nobody broke a rule") || !evict {
+    if producer.try_push(message).expect("both ends keep to the rules") || !evict {
         return;
     }
-    producer.make_room(message.len(), false).expect("nobody broke a rule");
+    producer.make_room(message.len(), false).expect("both ends keep to the rules");
     assert_eq!(producer.try_push(message), Ok(true), "room was made");
 }
 
 fn take(consumer: &mut Consumer) -> Option<u64> {
     let mut received = Vec::new();
-    match consumer.pop(&mut received).expect("nobody broke a rule") {
+    match consumer.pop(&mut received).expect("both ends keep to the rules") {
         Pop::Message(_) => Some(number_of(&received)),
         Pop::Empty => None,
         other => panic!("too few evictions for {other:?}"),
@@ -240,7 +240,7 @@ fn eviction_around_a_pad() {
 fn take_two(consumer: &mut Consumer) -> Vec<u64> {
     let (mut bytes, mut ends) = (vec![0; 2 * WIDE], Vec::new());
     let mut several = Several { bytes: &mut bytes, ends: &mut ends, limit: 2 };
-    match consumer.pop(&mut several).expect("nobody broke a rule") {
+    match consumer.pop(&mut several).expect("both ends keep to the rules") {
         Pop::Message(_) => {
             let starts = [0].into_iter().chain(ends.iter().copied());
             starts.zip(ends.iter().copied()).map(|(start, end)| number_of(&bytes[start..end])).collect()
@@ -259,7 +259,8 @@ fn batches(queued: u64, sends: u64, evict: bool) {
     }
     let sender = thread::spawn(move || {
         let messages: Vec<_> = (queued..queued + sends).map(|number| message(number, SMALL)).collect();
-        let pushed = producer.push_some(messages.iter().map(Vec::as_slice)).expect("nobody broke a rule");
+        let pushed =
+            producer.push_some(messages.iter().map(Vec::as_slice)).expect("both ends keep to the rules");
         for message in &messages[pushed..] {
             send(&mut producer, message, evict);
         }
@@ -508,7 +509,7 @@ fn receive(client: &Endpoint) -> crate::Result<u64> {
     client.receiver(|receiver| receiver.receive(&mut buffer)).map(|_| number_of(&buffer))
 }
 
-/// Sends so many messages from another thread, and gives the server back.
+/// Sends `count` messages from another thread, and gives the server back.
 fn sending(server: SharedServer, count: u64) -> thread::JoinHandle<SharedServer> {
     thread::spawn(move || {
         for number in 0..count {

@@ -73,15 +73,15 @@ pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmErro
 
 /// The process that something was made in: always this one, since nothing forks here.
 #[derive(Clone, Copy)]
-pub(crate) struct Home;
+pub(crate) struct OwningProcess;
 
-impl Home {
-    pub(crate) fn here() -> Result<Self> {
-        Ok(Home)
+impl OwningProcess {
+    pub(crate) fn current() -> Result<Self> {
+        Ok(OwningProcess)
     }
 
     #[inline]
-    pub(crate) fn is_here(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         true
     }
 }
@@ -268,7 +268,7 @@ impl Event {
 
 static ENDED: StdMutex<BTreeSet<u32>> = StdMutex::new(BTreeSet::new());
 
-/// The process that nobody may watch.
+/// The process that no process may watch.
 pub(crate) const UNWATCHABLE: u32 = 666;
 
 /// A process that lives until a test says otherwise.

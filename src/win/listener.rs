@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a server makes for a fresh channel that nobody can find yet.
+/// What a server makes for a fresh channel that no client can find yet.
 pub(crate) struct Prepared {
     pub(crate) section: Section,
     pub(crate) events: [Event; EVENTS],
@@ -139,11 +139,11 @@ impl Listener {
     pub(crate) fn set_busy(&self, _busy: bool) {}
 }
 
-/// A link that nobody else has a handle to.
+/// A link to which no other process has a handle.
 fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
     let target: Vec<u16> = target.encode_utf16().collect();
     let target = unicode_string(&target);
-    // Nobody else needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
+    // No other process needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
     // the list at creation too.)
     let user = User::current()?.0;
     let security = descriptor(&user, std::slice::from_ref(&user), SYMBOLIC_LINK_QUERY);

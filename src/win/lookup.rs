@@ -25,7 +25,7 @@ pub(crate) struct Found {
 /// Opens the events that belong to a section found by name.
 pub(crate) struct EventOpener(ChannelName);
 
-/// Looks a name up, and asks whether whoever has it is trusted. `None`: no server has it.
+/// Looks a name up, and asks whether its owner is trusted. `None`: no server has it.
 ///
 /// Nothing is waited for here: who may open a name, finds all of it at once.
 pub(crate) fn lookup(

@@ -1,6 +1,6 @@
 /*
  * The size of every structure of xshm.h and where its fields are: a change breaks callers that are compiled already. This is compiled
- * to assembly and not run, so that it tells about any target: the lines with @@ hold the figures (layout in ci/c.sh).
+ * to assembly and not run, so that it serves any target: the lines with @@ hold the figures (layout in ci/c.sh).
  */
 #include "xshm.h"
 

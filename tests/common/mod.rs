@@ -1,4 +1,4 @@
-//! A second process for the tests: the test program started once more, doing what it's told over its standard input.
+//! A second process for the tests: the test program started once more, following orders from its standard input.
 //!
 //! Each test file has a test `peer_process` that calls [`serve`]; it does nothing unless [`Peer::start`] started it.
 #![allow(dead_code, reason = "each test file uses some of this")]
@@ -57,7 +57,7 @@ pub fn skipped(why: &str) {
     );
 }
 
-/// Tells whoever runs the tests something, though the test passes.
+/// Prints something for the person who runs the tests, though the test passes.
 pub fn note(text: &str) {
     let thread = std::thread::current();
     let _ = writeln!(std::io::stderr(), "{}: {text}", thread.name().unwrap_or("a test"));
@@ -165,7 +165,7 @@ impl Peer {
         assert_eq!(self.answer(), "ok");
     }
 
-    /// One of the figures that its endpoint tells.
+    /// One of the figures that its endpoint reports.
     pub fn figure(&mut self, name: &str) -> u64 {
         let stats = self.must("stats");
         let (_, rest) = stats.split_once(&format!(" {name}: ")).expect("it has this figure");
@@ -396,7 +396,7 @@ impl Actor {
                 };
                 let handles = ClientHandles { section: raw::take_handle(section), events: Some(events) };
                 let wait = timeout(wait).unwrap_or(Duration::MAX);
-                // SAFETY: they are open, and nobody else closes them.
+                // SAFETY: they are open, and no other code closes them.
                 self.client = Some(unsafe { SharedClient::attach_handles(&handles, wait) }?);
                 Ok(String::new())
             }

@@ -188,13 +188,13 @@ mod windows {
         }
     }
 
-    /// Whether an event handed out by the library is set, within so many milliseconds. Unsets it.
+    /// Whether an event handed out by the library is set, within `millis` milliseconds. Unsets it.
     pub fn wait_event(event: isize, millis: u32) -> bool {
         // SAFETY: waiting for a handle, whatever it is, touches no memory of ours.
         unsafe { WaitForSingleObject(event as Handle, millis) == 0 }
     }
 
-    /// Whether a handle is signalled within so many milliseconds. Unsets an event.
+    /// Whether a handle is signalled within `millis` milliseconds. Unsets an event.
     pub fn is_ready(handle: isize, millis: u32) -> bool {
         wait_event(handle, millis)
     }
@@ -485,7 +485,7 @@ mod linux {
         }
     }
 
-    /// Whether an event handed out by the library is set, within so many milliseconds. Unsets it.
+    /// Whether an event handed out by the library is set, within `millis` milliseconds. Unsets it.
     pub fn wait_event(event: isize, millis: u32) -> bool {
         let event = event as c_int;
         // A `struct pollfd`: the descriptor (four bytes), what to wait for (POLLIN), what was found.
@@ -497,7 +497,7 @@ mod linux {
         }
     }
 
-    /// Whether a descriptor is readable within so many milliseconds.
+    /// Whether a descriptor is readable within `millis` milliseconds.
     pub fn is_ready(descriptor: isize, millis: u32) -> bool {
         let mut descriptor = [descriptor as u16, (descriptor >> 16) as u16, 1, 0];
         // SAFETY: one descriptor, as said.

@@ -1,4 +1,4 @@
-//! How often processes wake up, as `/proc` tells: natively, and under Wine, whose processes are Linux processes, and which
+//! How often processes wake up, as `/proc` says: natively, and under Wine, whose processes are Linux processes, and which
 //! shows Linux's root directory as drive Z. Windows itself doesn't tell.
 //!
 //! A process marks itself, and a third one, which is none of those that are watched, looks for the mark and counts: who

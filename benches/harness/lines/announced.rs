@@ -7,7 +7,7 @@ use crate::bare::Page;
 use crate::line::{Buffers, End, Outcome};
 use crate::side::Shared;
 
-/// The part of the events that nobody else uses.
+/// The part of the events that no other code uses.
 const PART: usize = 2;
 
 pub const KIND: Kind = Kind::new(
