@@ -50,7 +50,7 @@ in_memory() {
         if $unshare mount -t tmpfs tmpfs /tmp 2>/dev/null; then
             $unshare bash -euc '
                 folder=/tmp/.wine-$(id -u)
-                # Debian gives each prefix a folder of its own, and notes its name there.
+                # Debian gives each prefix its own folder, and notes its name there.
                 noted=${XSHM_WINEPREFIX:-target/wine}/wineserver
                 [ ! -e "$noted" ] || folder=/tmp/$(cat "$noted")
                 mkdir -p -m 700 "$folder"

@@ -143,7 +143,7 @@ native() {
             tests/c/$test.c "$lib" "${linux_libraries[@]}" -o "$out/${test}_sanitized"
         timeout 120 "$out/${test}_sanitized"
     done
-    # Before 3.22 or so, valgrind doesn't know pidfd_open, without which nobody can connect.
+    # Before 3.22 or so, valgrind doesn't know pidfd_open, without which no client can connect.
     local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=briefly
     if [[ $(valgrind "$out/api" 2>&1) == *"syscall: 434"* ]]; then
         echo "SKIPPED under valgrind: what needs a peer; this valgrind knows no pidfd_open"
@@ -262,7 +262,7 @@ msvc() {
         llvm readobj --file-headers "$lib" 2>/dev/null | sed -n 's/^ *Machine: \([A-Z0-9_]*\).*/\1/p' | sort -u >"$out/machines"
         [ "$(cat "$out/machines")" = "$machine" ] || { echo "$lib is for $(cat "$out/machines")" >&2; return 1; }
         symbols "$lib" | diff tests/c/symbols.txt -
-        # On x86 a C name has an underscore before it, and a system call's @ and the bytes of its arguments behind.
+        # On x86 a C name has an underscore before it, and a system call's @ and its arguments' bytes behind.
         plain() { sed 's/^__imp_//' | if [ "$target" = i686 ]; then sed -E 's/@[0-9]+$//; s/^_//'; else cat; fi; }
         llvm nm --undefined-only "$lib" 2>/dev/null | awk 'NF == 2 { print $2 }' | plain | sort -u >"$out/undefined"
         llvm nm --defined-only "$lib" 2>/dev/null | awk 'NF == 3 { print $3 }' | plain | sort -u >"$out/defined"
@@ -271,7 +271,7 @@ msvc() {
             x86_64-w64-mingw32-nm --defined-only "/usr/x86_64-w64-mingw32/lib/lib$import.a" 2>/dev/null | awk 'NF == 3 { print $3 }'
         done | sed 's/^__imp_//' | cat - tests/c/msvc-runtime.txt | sort -u >"$out/known"
         known=$(comm -23 <(sort -u <<<"$undefined") "$out/known")
-        [ -z "${known//[[:space:]]/}" ] || { echo "$lib: nobody gives $known" >&2; return 1; }
+        [ -z "${known//[[:space:]]/}" ] || { echo "$lib: no library gives $known" >&2; return 1; }
         echo "$lib: $machine, $(symbols "$lib" | wc -l) functions, every import is ntdll's, kernel32's or the C runtime's"
     done
 }

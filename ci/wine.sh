@@ -17,7 +17,7 @@ if [ "${1:-}" = stop ]; then
     exit 0
 fi
 
-# Debian has the preloader in a package of its own. It keeps the addresses free that Windows programs must have;
+# Debian has the preloader in a separate package. It keeps the addresses free that Windows programs must have;
 # without it one start of some thousands fails, when the kernel has put something else at 0x7ffe0000: the program ends
 # with status 1 before it begins, and CreateProcess fails with 1359, ERROR_INTERNAL_ERROR.
 if ! command -v wine >/dev/null || ! command -v x86_64-w64-mingw32-gcc >/dev/null ||

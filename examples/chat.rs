@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Everybody in the room sees who comes and goes, and what is said. A person leaves with the end of the input (Ctrl+D;
-//! Ctrl+Z and Enter on Windows) or by being killed; the room is closed by the end of its own input. `check` starts a
+//! Ctrl+Z and Enter on Windows) or by being killed; the room is closed when its own input ends. `check` starts a
 //! room and two people in it as processes, and sees whether each hears what it should.
 
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ impl Room {
     /// Tells everybody.
     fn say(&self, line: &str) {
         println!("{line}");
-        // It is set before the first person can come in, but for one who is very quick, whom nobody hears yet.
+        // It is set before the first person can come in, except one that is very quick, which no other one hears yet.
         if let Some(server) = self.server.get() {
             if let Err(error) = server.broadcast(line.as_bytes()) {
                 eprintln!("chat: {error}");
@@ -214,5 +214,5 @@ fn check() -> Outcome<()> {
     if ada.child.wait()?.success() && room.child.wait()?.success() {
         return Ok(());
     }
-    Err("somebody did not end well".into())
+    Err("a participant did not end well".into())
 }

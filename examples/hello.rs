@@ -1,6 +1,6 @@
 //! The shortest program that does something: a server and a client in two threads, a question and an answer.
 //!
-//! The client would be a process of its own otherwise, and nothing in it would change; `ping_pong` and `send_file`
+//! The client would be a separate process otherwise, and nothing in it would change; `ping_pong` and `send_file`
 //! show that.
 
 use std::thread;

@@ -20,7 +20,7 @@
 //!                                     ◄──       FAILED reason   at any time, and the receiver leaves
 //! ```
 //!
-//! A receiver that fails says why and leaves. The sender then finds that nobody is there, and reads the reason,
+//! A receiver that fails says why and leaves. The sender then finds that no receiver is there, and reads the reason,
 //! since what a peer sent before it left is delivered first. A process that is killed is noticed as well.
 
 #[path = "common/mod.rs"]

@@ -294,10 +294,10 @@ impl MultiHandler for Desk {
 /// A client process: works until its input ends, then leaves. Its exit code says whether it found a fault.
 fn client(kind: &str, name: &str) -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
-    let told = stop.clone();
+    let until = stop.clone();
     thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        told.store(true, Relaxed);
+        until.store(true, Relaxed);
     });
     let account = Arc::new(Account::default());
     let outcome = match kind {

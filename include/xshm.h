@@ -179,7 +179,7 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_REFUSED = -21,
     /**
-     * The peer is of another make or version, or has other sizes than were asked for.
+     * The peer is an incompatible version, or has other sizes than were asked for.
      */
     SHM_ERROR_INCOMPATIBLE = -22,
     /**
@@ -406,7 +406,7 @@ typedef struct shm_stats_t {
      */
     uint64_t receive_dropped;
     /**
-     * Kernel signals sent: at most one for each of the peer's sleeps; one for each message where somebody waits natively.
+     * Kernel signals sent: at most one for each of the peer's sleeps; one for each message where a program waits natively.
      */
     uint64_t signals;
     /**
@@ -774,7 +774,7 @@ enum shm_error_t shm_server_poll(struct ServerHandle *handle, uint32_t timeout_m
 bool shm_server_is_connected(const struct ServerHandle *handle);
 
 /**
- * Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
+ * The peer: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
  * either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
  * of who made it; empty where the system doesn't say.
  *
@@ -1393,8 +1393,8 @@ struct shm_multi_client_options_t shm_multi_client_options_default(void);
 struct shm_multi_client_callbacks_t shm_multi_client_callbacks_default(void);
 
 /**
- * Connects to a server for many clients, and returns when that has given it a slot. From then on it works on a thread of its
- * own. It doesn't connect again by itself. `callbacks` and `options` may be NULL.
+ * Connects to a server for many clients, and returns when that has given it a slot. From then on it works on its own
+ * thread. It doesn't connect again by itself. `callbacks` and `options` may be NULL.
  *
  * NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _NO_SLOT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE,
  * _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to

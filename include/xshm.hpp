@@ -118,7 +118,7 @@ Handle *checked(Handle *handle, const char *doing, std::string_view name)
 
 } // namespace detail
 
-/// Bytes that somebody else owns: a message. Like std::string_view, it must not outlive them.
+/// Bytes that other code owns: a message. Like std::string_view, it must not outlive them.
 class view {
 public:
     constexpr view() noexcept = default;
@@ -278,7 +278,7 @@ private:
     }
 };
 
-/// Who is at the other end.
+/// The process and user at the other end.
 struct peer_identity {
     std::uint32_t process_id = 0;
     /// A SID as text, on Linux a number; empty where the system doesn't say.

@@ -85,7 +85,7 @@ enum {
     XSHM_DRIVER_EVENT_C2S_DATA = 1,   /* we sent, and the server slept: set it when a function says so */
     XSHM_DRIVER_EVENT_S2C_SPACE = 2,  /* we took a message, and the server slept: set it when a function says so */
     XSHM_DRIVER_EVENT_C2S_SPACE = 3,  /* the server took a message, and we slept: wait for it */
-    XSHM_DRIVER_EVENT_REQUEST = 4,    /* our hello: set it when a function says so */
+    XSHM_DRIVER_EVENT_REQUEST = 4,    /* our request: set it when a function says so */
     XSHM_DRIVER_EVENT_ACKNOWLEDGE = 5,/* the server answered: wait for it */
     XSHM_DRIVER_EVENT_DISCONNECT = 6  /* we left, or the server did: set it when a function says so; waiting for it is a choice */
 };
@@ -395,7 +395,7 @@ static __inline int xshm_driver_open(xshm_driver_t *channel, void *base, xshm_dr
         return xshm_driver_fail(channel, XSHM_DRIVER_INCOMPATIBLE, "the flags are not those of a channel for one client");
     }
     if ((channel->flags & XSHM_DRIVER_FLAG_EVENTS) != 0 && !signal) {
-        return xshm_driver_fail(channel, XSHM_DRIVER_INVALID, "the channel has events, and nobody sets them");
+        return xshm_driver_fail(channel, XSHM_DRIVER_INVALID, "the channel has events, and the channel has none");
     }
     channel->capacity = xshm_driver_load32(at + 40);
     channel->message_limit = xshm_driver_load32(at + 44);
@@ -441,7 +441,7 @@ static __inline int xshm_driver_change(
         if (found == now) return XSHM_DRIVER_OK;
         now = found;
     }
-    /* Nobody who keeps to the rules changes it so often. */
+    /* No peer that keeps to the rules changes it so often. */
     return xshm_driver_broken(channel);
 }
 

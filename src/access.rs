@@ -1,4 +1,4 @@
-//! Who may open a channel, and who is at its other end.
+//! Which users may open a channel, and which process is at its other end.
 
 use crate::error::{Result, ShmError};
 use crate::sys;
@@ -6,7 +6,7 @@ use crate::sys::kinds::Audience;
 use std::fmt;
 use std::str::FromStr;
 
-/// Who may connect to a named server. Chosen with [`ServerOptions::access`](crate::ServerOptions::access).
+/// Which users may connect to a named server. Chosen with [`ServerOptions::access`](crate::ServerOptions::access).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Access {
@@ -26,7 +26,7 @@ pub enum Access {
     SecurityDescriptor(Vec<u8>),
 }
 
-/// Who somebody is to the operating system: a security identifier (SID) on Windows, a user's number on Linux.
+/// A user as the operating system knows it: a security identifier (SID) on Windows, a user's number on Linux.
 ///
 /// ```
 /// let me = xshm::UserId::current()?;
@@ -82,7 +82,7 @@ impl FromStr for UserId {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The process and user at the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerIdentity {
@@ -91,7 +91,7 @@ pub struct PeerIdentity {
     pub process_id: u32,
     /// The user behind it, where the system says so. To a client this is the section's owner, which is proof of who
     /// created it: a user cannot create one in the name of another. To a server on Windows it is the user of the process named
-    /// above, no better than that hint; on Linux it is what the kernel says of a process that was let in. Neither
+    /// above, no better than that hint; on Linux it is what the kernel says of a process that was accepted. Neither
     /// says who wrote a message: any process that the server's access policy admits can write into the section.
     pub user: Option<UserId>,
 }

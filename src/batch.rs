@@ -98,7 +98,7 @@ impl SendHalf {
     /// On a channel that [rejects when full](crate::ServerOptions::reject_when_full) it stops where there's no more room.
     ///
     /// # Errors
-    /// Those of `send`, but for [`ShmError::QueueFull`]. Nothing was sent if one of the lengths can't be; the peer may
+    /// Those of `send`, except [`ShmError::QueueFull`]. Nothing was sent if one of the lengths can't be; the peer may
     /// have got the first ones otherwise.
     pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<BatchOutcome> {
         let (mut sent, mut overwritten) = (self.try_send_batch(messages)?, 0);
@@ -124,7 +124,7 @@ impl SendHalf {
     /// [`send_timeout`](Self::send_timeout), and the rest to this again.
     ///
     /// # Errors
-    /// Those of [`try_send`](Self::try_send), but for [`ShmError::QueueFull`]. Nothing was sent then; but of a batch
+    /// Those of [`try_send`](Self::try_send), except [`ShmError::QueueFull`]. Nothing was sent then; but of a batch
     /// that [`ShmError::Corrupted`] follows, some may have been.
     pub fn try_send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize> {
         for message in messages {

@@ -85,7 +85,7 @@ fn last_word(bytes: &[u8]) -> u64 {
 /// Puts the first bytes of such a word, of which there are `len`, fewer than eight.
 ///
 /// # Safety
-/// `to` is valid for writes of so many.
+/// `to` is valid for writes of that number of words.
 #[inline(always)]
 unsafe fn put_last(word: u64, mut to: *mut u8, len: usize) {
     let mut rest = u64::from_le(word);
@@ -194,7 +194,7 @@ impl Words {
         }
     }
 
-    /// Copies bytes to anywhere in a place that was reserved. A word that they fill in part keeps its other bytes: nobody
+    /// Copies bytes to anywhere in a place that was reserved. A word that they fill in part keeps its other bytes: no other code
     /// else writes there.
     pub(crate) fn write_part(&self, position: u64, bytes: &[u8]) {
         let mut at = position;
@@ -257,7 +257,7 @@ impl Words {
     #[inline(always)]
     fn run(&self, position: u64, len: usize) -> &[AtomicU64] {
         let index = self.index(position);
-        assert!(len as u64 <= self.left(position), "a frame runs over the end of its ring");
+        assert!(len as u64 <= self.left(position), "a frame runs over its ring's end");
         // SAFETY: the range was just checked to lie within the words that `new` was promised. A slice of atomics
         // may be shared with writers elsewhere.
         unsafe { std::slice::from_raw_parts(self.base.add(index as usize / WORD), len.div_ceil(WORD)) }

@@ -361,7 +361,7 @@ fn is_trusted(trust: &Trust, owner: Option<&sys::User>) -> Result<()> {
         return Ok(());
     }
     let whose = owner.map_or("an unknown user".to_owned(), |owner| format!("user {owner}"));
-    Err(ShmError::Refused { reason: format!("the server belongs to {whose}, who is not trusted") })
+    Err(ShmError::Refused { reason: format!("the server belongs to {whose}, which is not trusted") })
 }
 
 /// The event by which the clients of a server take turns: for each channel that it offers, the server wakes one of them,

@@ -199,7 +199,7 @@ macro_rules! mirrored_methods {
             self.endpoint.is_connected()
         }
 
-        #[doc = concat!("Who the ", $peer, " is. `None` before there was one.")]
+        #[doc = concat!("The process and the user of the ", $peer, ". `None` before there was one.")]
         pub fn peer(&self) -> Option<PeerIdentity> {
             self.endpoint.peer()
         }

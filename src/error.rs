@@ -93,10 +93,10 @@ pub enum ShmError {
     /// One side does not want, or is not allowed, to talk to the other.
     #[error("refused: {reason}")]
     Refused {
-        /// Who refused whom, and why.
+        /// Which side refused, and why.
         reason: String,
     },
-    /// The section at the other end is of another make.
+    /// The section at the other end has an incompatible version.
     #[error("incompatible peer: {what} is {found:#x}, expected {expected:#x}")]
     Incompatible {
         /// Which field differs.

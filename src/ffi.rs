@@ -86,7 +86,7 @@ pub enum shm_error_t {
     SHM_ERROR_INVALID_NAME = -20,
     /// One side does not want, or is not allowed, to talk to the other.
     SHM_ERROR_REFUSED = -21,
-    /// The peer is of another make or version, or has other sizes than were asked for.
+    /// The peer is an incompatible version, or has other sizes than were asked for.
     SHM_ERROR_INCOMPATIBLE = -22,
     /// A call of the operating system failed.
     SHM_ERROR_SYSTEM = -23,
@@ -274,7 +274,7 @@ impl<T> Deref for Inside<T> {
 impl<T> Drop for Inside<T> {
     fn drop(&mut self) {
         drop(self.handle.take());
-        // Pairs with the fence in `close`: either we see that somebody waits, or it sees that we left.
+        // Pairs with the fence in `close`: either we see that a thread waits, or it sees that we left.
         fence(Ordering::SeqCst);
         if CLOSING.load(Ordering::Relaxed) != 0 {
             let _lock = locked(&LEFT.0);

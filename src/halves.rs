@@ -40,7 +40,7 @@ pub struct ChannelStats {
     pub receive_dropped: u64,
     /// Messages that wait to be received.
     pub receive_depth: usize,
-    /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where somebody waits natively.
+    /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where a program waits natively.
     pub signals: u64,
     /// How often this side announced that it was going to sleep, in a call or by [`ReceiveHalf::arm`]. (A last look
     /// after that may find a message, and then it doesn't.) On a channel without events: how often it slept.

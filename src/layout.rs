@@ -21,7 +21,7 @@ use crate::error::{Result, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, SwapWord};
 use std::mem::size_of;
 
-/// The first line of a section: who is there, and who sleeps.
+/// The first line of a section: the server, the client, and the sides that sleep.
 #[repr(C, align(64))]
 pub(crate) struct ControlBlock {
     /// [`MAGIC`](crate::constants::MAGIC). Written by the server before anybody can find the section.

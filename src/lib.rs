@@ -56,7 +56,7 @@
 //! or evicted. Before a side sleeps it sets a bit in the control block; the other side signals an event only if it
 //! finds that bit.
 //!
-//! Each connection starts with empty rings, under a number of its own, the generation. A client knows that it was
+//! Each connection starts with empty rings, under its own number, the generation. A client knows that it was
 //! accepted because its own attempt was. Each side watches the other's process: every call that waits ends when the
 //! peer has died ([`ShmError::PeerDied`]) or left ([`ShmError::NotConnected`]), after what it sent before has been
 //! received.

@@ -2,7 +2,7 @@
 //!
 //! # Events that a peer can't turn against us
 //!
-//! An event is a datagram in a pair of Unix sockets: setting it sends one, waiting for it polls and receives one; who is
+//! An event is a datagram in a pair of Unix sockets: setting it sends one, waiting for it polls and receives one; a thread that is
 //! woken by a message receives only before it sleeps again, and so is up one call sooner ([`Waitable::Wake`]). Every call
 //! says `MSG_DONTWAIT`, so that no flag which the peer changes on a shared descriptor makes us wait; a pair whose queue is
 //! full is set already. A server waits at ends that it never hands out, and the shutting of the other end changes nothing at

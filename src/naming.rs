@@ -2,7 +2,7 @@
 
 use crate::error::{Result, ShmError};
 
-/// Who shares a name.
+/// Which processes share a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// The session (Windows) or the user (Linux): a bare name, or one that begins with `Local\`.

@@ -184,7 +184,7 @@ impl ServerOptions {
         self
     }
 
-    /// Who may connect: [`Access::Owner`] unless changed.
+    /// Which users may connect: [`Access::Owner`] unless changed.
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
@@ -224,8 +224,8 @@ pub enum Trust {
 /// use std::time::Duration;
 /// use xshm::{ClientOptions, ShmError};
 ///
-/// let nobody = ClientOptions::new().spin(Duration::ZERO).connect("nobody-is-here", Duration::ZERO);
-/// assert!(matches!(nobody, Err(ShmError::Timeout)));
+/// let no_server = ClientOptions::new().spin(Duration::ZERO).connect("no-server-is-here", Duration::ZERO);
+/// assert!(matches!(no_server, Err(ShmError::Timeout)));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct ClientOptions {
@@ -265,7 +265,7 @@ impl ClientOptions {
 
     tuning_methods!();
 
-    /// For an endpoint with an interrupter of its own: the caller's ends the attempt to connect.
+    /// For an endpoint with its own interrupter: the caller's ends the attempt to connect.
     pub(crate) fn into_own_interrupter(mut self, own: Interrupter) -> Self {
         self.connect_interrupter = self.tuning.take_interrupter();
         self.interrupter(own)

@@ -71,7 +71,7 @@ impl SharedServer {
     /// Starts a server without a name. Its client gets the [`section_handle`](Self::section_handle) in some other
     /// way, duplicated into its process, and [attaches](crate::SharedClient::attach).
     ///
-    /// There are no events then: who waits looks every millisecond. With
+    /// There are no events then: a side that waits looks every millisecond. With
     /// [`ServerOptions::anonymous_events`] there are some, without names, which the client gets like the section:
     /// [`client_handles`](Self::client_handles) returns all of them.
     ///
@@ -81,7 +81,7 @@ impl SharedServer {
         ServerOptions::default().start_anonymous()
     }
 
-    /// Starts a server that makes a channel of its own for each of many clients.
+    /// Starts a server that makes its own channel for each of many clients.
     pub(crate) fn start_many(name: &ChannelName, options: ServerOptions) -> Result<Self> {
         Self::serve(name, options, Clients::Many)
     }
@@ -183,7 +183,7 @@ impl SharedServer {
 
     /// Ends the session with the present client, which receives what was sent before it learns of the end.
     ///
-    /// The next client is accepted at once, where the server has a name. It gets a section of its own. Where the program
+    /// The next client is accepted at once, where the server has a name. It gets its own section. Where the program
     /// has asked for handles of the channel, or the server has no name, the next client is accepted when this one has let
     /// go of the section.
     pub fn disconnect_client(&mut self) {

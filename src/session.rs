@@ -258,7 +258,7 @@ impl Session {
         ShmError::Corrupted
     }
 
-    /// The server ends the session of its own accord.
+    /// The server ends the session by itself.
     pub(crate) fn disconnect(&self) {
         debug_assert_eq!(self.channel.side, Side::Server);
         self.end(End::Here);

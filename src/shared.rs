@@ -48,7 +48,7 @@ impl SharedView {
     }
 
     /// The server writes what never changes in a section, where something else stands: at first, and when a client has
-    /// spoiled it.
+    /// overwritten it.
     pub(crate) fn restore(&self) {
         let control = self.control();
         // A line that both sides only read is not taken away from them without need.
@@ -177,7 +177,7 @@ impl SharedView {
         self.flags & FLAG_MULTI != 0
     }
 
-    /// Where a multi-client server writes the slot of its client.
+    /// Where a multi-client server writes its client's slot.
     pub(crate) fn slot(&self) -> &AtomicU64 {
         &self.first_header().slot
     }

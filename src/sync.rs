@@ -39,7 +39,7 @@ pub(crate) type SwapWord = AtomicU64;
 
 /// A word that both sides change by compare-and-swap. loom remembers one access to a word, the last: where a thread
 /// loads and then swaps, it forgets the other threads' loads before, and with them the orders in which the swap comes
-/// first (its issues 166 and 392). A store nobody looks at, made before each load, keeps the loads in its memory.
+/// first (its issues 166 and 392). A store that no thread reads, made before each load, keeps the loads in its memory.
 #[cfg(loom)]
 pub(crate) struct SwapWord {
     word: AtomicU64,

@@ -30,7 +30,7 @@ pub(crate) const DATA: u32 = 1;
 pub(crate) const SPACE: u32 = 2;
 /// The owner can't take a message before it is evicted: the peer's next eviction shall drop half the queue.
 pub(crate) const HURRY: u32 = 4;
-/// A native waiter, which sets no bits, waits for the event that tells the owner of data: signal it each time.
+/// A native waiter, which sets no bits, waits for the event that announces data to the owner: signal it each time.
 pub(crate) const ALWAYS_DATA: u32 = 8;
 /// The same for space.
 pub(crate) const ALWAYS_SPACE: u32 = 16;
@@ -43,7 +43,7 @@ pub(crate) struct WakeWord<'a> {
 }
 
 impl<'a> WakeWord<'a> {
-    /// Both sides change a word at most a few times for each sleep. Who finds it changed more often than this in a
+    /// Both sides change a word at most a few times for each sleep. A side that finds it changed more often than this in a
     /// row, deals with a peer that plays.
     const TRIES: usize = 1000;
 

@@ -175,7 +175,7 @@ impl Section {
         self.size
     }
 
-    /// Who created it. `None`: the handle doesn't let us ask.
+    /// The user that created it. `None`: the handle doesn't let us ask.
     pub(crate) fn owner(&self) -> Option<User> {
         object_owner(&self.handle)
     }
@@ -236,7 +236,7 @@ fn section_size(handle: &OwnedHandle) -> std::result::Result<usize, NtStatus> {
     if status < 0 {
         return Err(status);
     }
-    // Only pages that are all there, and nobody's file: of others, a touch could fault.
+    // Only pages that are all there, and no file: of others, a touch could fault.
     if information.allocation_attributes & (SEC_RESERVE | SEC_IMAGE | SEC_FILE) != 0 {
         return Err(STATUS_SECTION_NOT_EXTENDED);
     }
@@ -254,7 +254,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps all of a section. Its pages can't be taken back while it is mapped, by nobody.
+    /// Maps all of a section. Its pages cannot be taken back while it is mapped.
     pub(crate) fn map(section: &Section) -> Result<Self> {
         let mut base = ptr::null_mut();
         let mut view_size = 0;

@@ -1,4 +1,4 @@
-//! The auto mode: contract lines 19 to 23. The peer is a process of its own wherever one is spoken of.
+//! The auto mode: contract lines 19 to 23. The peer is a separate process wherever one is spoken of.
 
 mod common;
 
@@ -188,7 +188,7 @@ fn line_20_and_22_a_client_comes_back_and_its_queue_with_it() {
         peer.must(&format!("start {name}"));
         peer.must("accept 10000");
         if round > 0 {
-            assert_eq!(peer.must("receive 10000"), (10 * round).to_string(), "sent while there was nobody");
+            assert_eq!(peer.must("receive 10000"), (10 * round).to_string(), "sent while there was no peer");
         }
         client.send(&message(10 * round + 5, 50)).unwrap();
         assert_eq!(peer.must("receive 10000"), (10 * round + 5).to_string());
@@ -266,19 +266,19 @@ fn stops_at_once(what: &str, stop: impl FnOnce()) {
 
 #[test]
 fn line_21_stop_takes_no_time_in_any_state() {
-    let nobody = || Recorder::new();
-    let server = AutoServer::start(&unique("auto-stop"), nobody(), AutoOptions::default()).unwrap();
+    let unused = || Recorder::new();
+    let server = AutoServer::start(&unique("auto-stop"), unused(), AutoOptions::default()).unwrap();
     std::thread::sleep(Duration::from_millis(20));
     stops_at_once("a server without a client", || drop(server));
 
-    let client = AutoClient::connect(&unique("auto-stop"), nobody(), AutoOptions::default()).unwrap();
+    let client = AutoClient::connect(&unique("auto-stop"), unused(), AutoOptions::default()).unwrap();
     std::thread::sleep(Duration::from_millis(60));
     stops_at_once("a client without a server", || drop(client));
 
     // Started, but not accepting.
     let name = unique("auto-stop");
     let _deaf = SharedServer::start(&name).unwrap();
-    let client = AutoClient::connect(&name, nobody(), AutoOptions::default()).unwrap();
+    let client = AutoClient::connect(&name, unused(), AutoOptions::default()).unwrap();
     std::thread::sleep(Duration::from_millis(60));
     stops_at_once("in a handshake", || drop(client));
 
@@ -517,7 +517,7 @@ fn line_19_a_handler_that_answers_one_who_has_left_comes_to_an_end() {
     own.get().unwrap().stop();
 }
 
-/// Who sends all the time while there's no connection gets one all the same.
+/// A client that sends all the time while there's no connection gets one all the same.
 #[test]
 fn line_20_sending_without_a_pause_does_not_keep_from_connecting() {
     let name = unique("auto-eager");
@@ -545,7 +545,7 @@ fn line_20_sending_without_a_pause_does_not_keep_from_connecting() {
         connected.store(true, Ordering::Release);
         accepted.unwrap();
     });
-    // The worker tells of it on its next round, which may be after the one that connects.
+    // The worker reports it on its next round, which may be after the one that connects.
     recorder.wait("what was lost is call", has(1, |call| matches!(call, Call::Overflow(..))));
     client.stop();
 }

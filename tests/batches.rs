@@ -32,7 +32,7 @@ fn a_batch_is_sent_as_far_as_it_fits() {
     assert_eq!(peer.ask("receive 0"), "err Timeout");
 }
 
-/// A message of a batch. Whoever looks at it for the second time has the peer take messages meanwhile.
+/// A message of a batch. The second look at it has the peer take messages meanwhile.
 struct Slow<'a> {
     message: Vec<u8>,
     looks: Cell<u32>,
@@ -236,7 +236,7 @@ fn a_message_is_read_in_place() {
     }));
     assert!(panicked.is_err());
     let mut buffer = Vec::new();
-    assert_eq!(receiver.try_receive(&mut buffer), Ok(8), "a message that nobody could read stays");
+    assert_eq!(receiver.try_receive(&mut buffer), Ok(8), "a message that could not be read stays");
     peer.kill();
     // SAFETY: as above.
     let read = unsafe { receiver.receive_with(<[u8]>::len) };

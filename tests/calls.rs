@@ -60,7 +60,7 @@ fn sum(calls: &Calls) -> u64 {
     calls.values().sum()
 }
 
-/// A server and a client that are connected, and look for so many milliseconds before they sleep.
+/// A server and a client that are connected, and look for that number of milliseconds before they sleep.
 fn connected(server_spin: u64, client_spin: u64) -> (Traced, Traced) {
     let name = unique("calls");
     let (mut server, mut client) = (Traced::start("server"), Traced::start("client"));

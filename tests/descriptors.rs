@@ -1,4 +1,4 @@
-//! A server that has no descriptor left. The limit is the process's, so this test has a program of its own.
+//! A server that has no descriptor left. The limit is the process's, so this test has a separate program.
 #![cfg(target_os = "linux")]
 
 mod common;

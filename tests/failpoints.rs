@@ -1,4 +1,4 @@
-//! The peer is stopped at each named place of the library: killed there; or held there for a while, and let go on. Whoever is at the
+//! The peer is stopped at each named place of the library: killed there; or held there for a while, and let go on. The side at the
 //! other end goes on as promised. Needs a build with `--cfg xshm_failpoints`: ci/failpoints.sh.
 #![cfg(xshm_failpoints)]
 
@@ -212,7 +212,7 @@ fn a_server_is_stopped_anywhere() {
             let (sender, seen) = mpsc::channel();
             let own = name.clone();
             let asking = std::thread::spawn(move || {
-                // Until nobody looks any more.
+                // Until no test looks any more.
                 while let Ok(client) = SharedClient::connect(&own, Duration::from_millis(3000)) {
                     std::thread::sleep(Duration::from_millis(2));
                     let session = converse(
@@ -233,7 +233,7 @@ fn a_server_is_stopped_anywhere() {
             ];
             peers(&orders, place, kill, &seen);
             drop(seen);
-            // One that nobody talks to ends the other's waiting.
+            // One without a peer ends the other's waiting.
             let mut last = SharedServer::start(&name).unwrap();
             let _ = last.wait_for_client(seconds(5));
             drop(last);
@@ -249,7 +249,7 @@ const BETWEEN: &[&str] = if cfg!(windows) {
     &["renew.begun", "renew.made", "handover.begun"]
 };
 
-/// A server that is stopped between two sessions, while the next client waits: it gets a session of its own when the server goes
+/// A server that is stopped between two sessions, while the next client waits: it gets its own session when the server goes
 /// on, and the next server when it does not.
 #[test]
 fn a_server_is_stopped_between_two_sessions() {
@@ -339,7 +339,7 @@ fn a_client_of_many_is_stopped_anywhere() {
     }
 }
 
-/// Where the server has been told of a client's hello, so that it gets its slot whether it goes on or not.
+/// Where the server knows of a client's request, so that it gets its slot whether it goes on or not.
 const ADMITTED: [&str; 4] = ["connect.requested", "connect.accepted", "claim.accepted", "claim.assigned"];
 
 /// Has a peer join, or say something when it has joined, up to that place, and freezes it there.

@@ -35,9 +35,9 @@ const HANG: Duration = Duration::from_secs(10);
 #[derive(Debug, PartialEq)]
 enum Step {
     Frozen,
-    /// All of its messages are sent; so many of them were evicted.
+    /// All of its messages are sent; that number of them was evicted.
     Sent(u64),
-    /// It has had the last message, and so many before that.
+    /// It has had the last message, and that number before it.
     Received(u64),
     Left,
 }
@@ -137,7 +137,7 @@ end!(
     }
 );
 
-/// A client is not let in, and has not waited longer for that than it wanted to.
+/// A client is not accepted, and has not waited longer for that than it wanted to.
 fn knock_in_vain(name: &str, place: &str) {
     let (error, took) = timed(|| SharedClient::connect(name, Duration::from_millis(GLANCE)).err());
     assert!(matches!(error, Some(ShmError::AlreadyConnected | ShmError::Timeout)), "{place}: {error:?}");
@@ -166,9 +166,9 @@ impl Case {
     /// Has a peer follow its orders up to that place.
     fn begin(name: &str, place: &'static str, how: &'static str, begin: Vec<String>) -> Self {
         let (tell, steps) = mpsc::channel();
-        let (thaw, told) = mpsc::channel();
+        let (thaw, orders) = mpsc::channel();
         // If it panics, the test finds its channels closed, and panics too.
-        let driver = std::thread::spawn(move || drive(Peer::start(), place, &begin, how, &tell, &told));
+        let driver = std::thread::spawn(move || drive(Peer::start(), place, &begin, how, &tell, &orders));
         Case { name: name.to_owned(), place, how, steps, thaw, driver }
     }
 
@@ -212,7 +212,7 @@ impl Case {
                 }
             }
             match self.steps.try_recv() {
-                // Who has left by then tells us so.
+                // A peer that has left by then says so.
                 Ok(Step::Frozen) if self.is_at("leave.left") || self.is_at("stop.gone") => was_frozen = true,
                 Ok(Step::Frozen) => {
                     assert!(!was_frozen, "{place}");
@@ -294,7 +294,7 @@ impl Case {
 const IN_SESSION: [&str; 5] =
     ["send.written", "send.published", "sleep.announced", "receive.copied", "receive.taken"];
 
-/// The cases of one side: who sends by evicting comes to one place more.
+/// The cases of one side: a side that sends by evicting comes to one place more.
 fn cases(places: &[&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
     let all: Vec<&str> = places.iter().chain(&IN_SESSION).copied().collect();
     let both = all.into_iter().flat_map(|place| [(place, "over"), (place, "wait")]);
@@ -341,7 +341,7 @@ fn line_13_and_16_a_client_is_frozen_anywhere() {
             if case.steps.try_recv() == Ok(Step::Frozen) {
                 seen = true;
                 if OUTSIDE.contains(&place) {
-                    // It has no claim to anything yet, and holds up nobody.
+                    // It has no claim to anything yet, and delays no other client.
                     assert!(!server.is_connected(), "{place}");
                     serve_another(&mut server, &name, place);
                     case.thaw.send(()).unwrap();

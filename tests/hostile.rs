@@ -157,14 +157,14 @@ fn line_26_a_session_ends_with_corrupted_and_the_next_one_is_whole() {
 
 #[test]
 fn line_26_what_was_spoiled_keeps_nobody_out() {
-    let name = unique("spoiled");
+    let name = unique("overwritten");
     let mut server = SharedServer::start(&name).unwrap();
     let (mut vandal, mut peer) = (Peer::start(), Peer::start());
     vandal.tell(&format!("map {name}"));
     assert_eq!(server.wait_for_client(millis(200)), Err(ShmError::Timeout));
     assert_eq!(vandal.answer(), "ok");
     for offset in (0..64).step_by(4) {
-        // While nobody waits, and while the server waits.
+        // While no client waits, and while the server waits.
         for waiting in [false, true] {
             if !waiting {
                 vandal.must(&format!("poke {offset} 3735928559"));
@@ -225,7 +225,7 @@ fn line_28_a_policy_without_us_keeps_us_out() {
             drop(server);
         }
     }
-    for access in [Access::Owner, Access::Everyone, Access::Users(vec![raw::nobody()])] {
+    for access in [Access::Owner, Access::Everyone, Access::Users(vec![raw::unused_user()])] {
         let name = unique("admits");
         let mut server = ServerOptions::new().access(access).start(&name).unwrap();
         let mut peer = Peer::start();
@@ -265,7 +265,7 @@ fn line_29_who_is_there() {
     drop(client);
     // Trusted by name, by being anyone, and not at all.
     let refused =
-        ClientOptions::new().trust(Trust::Users(vec![raw::nobody()])).connect(&name, LONG_ENOUGH).err();
+        ClientOptions::new().trust(Trust::Users(vec![raw::unused_user()])).connect(&name, LONG_ENOUGH).err();
     match refused {
         Some(ShmError::Refused { reason }) => assert!(reason.contains(&me.to_string()), "{reason}"),
         other => panic!("{other:?}"),

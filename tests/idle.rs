@@ -1,5 +1,5 @@
 //! Contract line 15 by the system's count of wake-ups and by the processor's clock, which count for whole processes: a test
-//! with a program of its own.
+//! with a separate program.
 
 mod common;
 
@@ -46,7 +46,7 @@ fn line_15_idle_endpoints_wake_up_never() {
     peer.must(&format!("mark {mark}"));
     let mut observer = Peer::start();
     let watched = observer.must(&format!("watch {mark}"));
-    // Timeouts that nobody comes to see: whoever slept in slices would have one.
+    // Timeouts that no thread comes to see: one that slept in slices would have one.
     peer.tell(&format!("poll {}", idle + 60_000));
     let interrupters = [alone.interrupter(), connected.interrupter()];
     let (woken, used) = std::thread::scope(|scope| {
@@ -77,7 +77,7 @@ fn line_15_idle_endpoints_wake_up_never() {
     assert!(used <= 2 * 156_250, "{used} of 100 ns");
     if let Some(woken) = woken {
         assert_eq!((watched.as_str(), woken.as_str()), ("2", "0"), "processes watched, their wakings");
-        // Whoever wakes up is counted: the clients' workers do for each message, in the peer.
+        // A thread that wakes up is counted: the clients' workers do for each message, in the peer.
         observer.tell("count 300");
         let counted = AtomicBool::new(false);
         let woken: u64 = std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Handles are counted for the whole process, so this test has a program of its own.
+//! Handles are counted for the whole process, so this test has a separate program.
 
 mod common;
 

@@ -68,7 +68,7 @@ fn line_33_a_forks_copy_of_a_server_is_inert() {
         inert
     });
     assert!(inert);
-    // Nobody has heard of it.
+    // No process knows of it.
     assert_eq!(peer.must("receive 5000"), "0");
     peer.tell("receive 10000");
     server.send_to_client(&message(1, 64)).unwrap();
@@ -121,7 +121,7 @@ fn a_peer_can_not_change_the_sections_size() {
     assert_eq!(unsafe { fcntl(file.as_raw_fd(), 1033, 8) }, -1);
 }
 
-/// The peer makes its event sockets wait, fills their queues, shuts them and closes them. Nobody waits for that.
+/// The peer makes its event sockets wait, fills their queues, shuts them and closes them. The peer waits for none of that.
 #[test]
 fn a_peer_that_abuses_its_events_blocks_nobody() {
     let (server, mut peer) = pair("abuse", ServerOptions::new());
@@ -148,7 +148,7 @@ fn a_peer_that_abuses_its_events_blocks_nobody() {
     drop(server);
 }
 
-/// A server that has shut the ends of its client, or has filled what it waits at, and is dead then.
+/// A server that has shut its client's ends, or has filled what it waits at, and is dead then.
 #[test]
 fn a_dead_peer_is_noticed_whatever_it_did_to_its_events() {
     for how in ["fill", "shut", "shut_reading"] {
@@ -235,7 +235,7 @@ fn line_29_a_request_is_of_the_process_that_was_handed_the_section() {
     assert_eq!(server.peer().unwrap().process_id, peer.id());
 }
 
-/// Another user: kept out, let in by name, known for what it is, and not believed as a server.
+/// Another user: kept out, accepted by name, known for what it is, and not believed as a server.
 #[test]
 fn line_28_and_29_another_user() {
     const NOBODY: &str = "65534";
@@ -249,15 +249,15 @@ fn line_28_and_29_another_user() {
     let answer = peer.answer();
     assert!(answer.contains("does not admit this user"), "{answer}");
     assert!(server.peer().is_none());
-    // Who is admitted comes in, and is who it is.
+    // A user that is admitted connects, and is known for what it is.
     let name = global("users");
-    let nobody: UserId = NOBODY.parse().unwrap();
-    let mut server = ServerOptions::new().access(Access::Users(vec![nobody.clone()])).start(&name).unwrap();
+    let other: UserId = NOBODY.parse().unwrap();
+    let mut server = ServerOptions::new().access(Access::Users(vec![other.clone()])).start(&name).unwrap();
     peer.tell(&format!("connect {name} 5000"));
     server.wait_for_client(seconds(5)).unwrap();
     assert_eq!(peer.answer(), "ok");
     let identity = server.peer().unwrap();
-    assert_eq!((identity.process_id, identity.user), (peer.id(), Some(nobody.clone())));
+    assert_eq!((identity.process_id, identity.user), (peer.id(), Some(other.clone())));
     peer.kill();
     let ended = server.receive_from_client(&mut Vec::new());
     assert!(matches!(ended, Err(ShmError::PeerDied { .. })), "{ended:?}");
@@ -272,7 +272,7 @@ fn line_28_and_29_another_user() {
     assert_eq!(peer.answer(), "err Timeout");
     // Unless it is named.
     peer.tell("accept 5000");
-    let trusting = ClientOptions::new().trust(Trust::Users(vec![nobody]));
+    let trusting = ClientOptions::new().trust(Trust::Users(vec![other]));
     trusting.connect(&name, Duration::from_secs(5)).unwrap();
     assert_eq!(peer.answer(), "ok");
 }

@@ -140,7 +140,7 @@ fn line_24_slots_go_from_0_the_lowest_free_first_and_each_to_one_client() {
     while join(&name).map(|client| client.slot_id()) != Ok(1) {
         std::thread::yield_now();
     }
-    assert_eq!(server.send_to(2, b"nobody is there"), Err(ShmError::NotConnected));
+    assert_eq!(server.send_to(2, b"no client is there"), Err(ShmError::NotConnected));
     assert_eq!(server.send_to(4, b"no such slot"), Err(ShmError::NotConnected));
     assert_eq!(server.channel_name(3), Some(format!("{name}.3")));
     assert_eq!(server.channel_name(4), None);

@@ -1,4 +1,4 @@
-//! Contract line 28: those who are not admitted find no way in beside the library either, and what is handed out opens no
+//! Contract line 28: those who are not admitted find no way in beside the library either, and the exported handles open no
 //! more than it must.
 
 mod common;
@@ -56,7 +56,7 @@ fn line_28_a_process_without_its_users_rights_is_kept_out() {
         assert!(answer.starts_with("err Refused") && answer.contains("does not admit"), "{whom}: {answer}");
         assert!(!server.is_connected());
         assert_eq!(peer.must(&open), format!("{:?}", [ACCESS_DENIED; 9]), "{whom}");
-        // Who is admitted, can: it was not for want of the names.
+        // A user that is admitted can: it was not for want of the names.
         let mut other = Peer::start();
         other.tell(&format!("connect {name} 1000"));
         if server.wait_for_client(millis(1500)).is_ok() {
@@ -70,7 +70,7 @@ fn line_28_a_process_without_its_users_rights_is_kept_out() {
     }
 }
 
-/// Handles are enough: who is given them needs no name, and so no rights to what is named.
+/// Handles are enough: a process that is given them needs no name, and so no rights to what is named.
 #[cfg(windows)]
 #[test]
 fn line_28_who_is_given_handles_comes_in_whoever_it_is() {
@@ -105,7 +105,7 @@ fn line_28_another_user_reaches_neither_section_nor_events() {
     }
 }
 
-/// Nobody owns the names of abstract sockets: another user can take one that is in our user's part.
+/// No user owns the names of abstract sockets: another user can take one that is in our user's part.
 #[cfg(unix)]
 #[test]
 fn line_28_another_user_that_squats_on_our_name_is_not_believed() {
@@ -122,7 +122,7 @@ fn line_28_another_user_that_squats_on_our_name_is_not_believed() {
     drop(SharedServer::start(&name).unwrap());
 }
 
-/// What is handed out, in the order in which it was asked for: each with the rights that `docs/protocol.md` says.
+/// The exported handles, in the order in which it was asked for: each with the rights that `docs/protocol.md` says.
 fn handed_out(server: &SharedServer) -> Vec<(&'static str, isize, u32)> {
     let handles = server.client_handles().unwrap();
     let own = server.get_event_handles().unwrap();

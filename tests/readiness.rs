@@ -32,7 +32,7 @@ fn one_signal_for_each_arming_and_none_without() {
     // One signal for ten messages, each time.
     let stats = peer.must("stats");
     assert!(stats.contains("signals: 5,"), "{stats}");
-    // Unarmed, nobody is signalled.
+    // Unarmed, the half is not signalled.
     peer.must("send over 50 10 100");
     assert!(!raw::is_ready(raw::number(handles.data()), 50));
     assert_eq!(half.arm(), Ok(true), "there is something to receive");

@@ -1,4 +1,4 @@
-//! Very many clients of one server. Threads and handles are counted for the whole process, so this test has a program of its
+//! Very many clients of one server. Threads and handles are counted for the whole process, so this test has its own program
 //! own.
 
 mod common;
@@ -15,7 +15,7 @@ fn peer_process() {
     serve();
 }
 
-/// Clients of one process. Each has a thread of its own there.
+/// Clients of one process. Each has its own thread there.
 const CLIENTS_PER_PROCESS: u64 = 50;
 
 /// Clients that share a worker of the server.
@@ -24,7 +24,7 @@ const CLIENTS_PER_WORKER: u64 = 30;
 /// Handles that a client costs its server, generously.
 const HANDLES: u64 = 16;
 
-/// Who has said what, and who has gone.
+/// What each client has sent, and which have gone.
 #[derive(Default)]
 struct Book {
     said: Mutex<BTreeSet<(u32, u64)>>,

@@ -80,7 +80,7 @@ fn line_8_a_client_waits_for_its_server() {
     assert!((200..3000).contains(&took.as_millis()), "{took:?}");
     let mut peer = Peer::start();
     peer.tell(&format!("connect {name} 20000"));
-    // Long enough that the client looks in vain many times.
+    // Long enough that the client looks many times without success.
     std::thread::sleep(Duration::from_millis(300));
     let mut server = SharedServer::start(&name).unwrap();
     let (result, took) = timed(|| server.wait_for_client(seconds(10)));
@@ -135,13 +135,14 @@ fn line_10_acceptance_and_withdrawal_exclude_each_other() {
     let rounds = if long() { 20_000 } else { 1000 };
     let mut server = SharedServer::start(&name).unwrap();
     let (mut a, mut b) = (Peer::start(), Peer::start());
-    a.tell(&format!("knock {name} {rounds}"));
-    b.tell(&format!("knock {name} {rounds}"));
+    a.tell(&format!("reconnect {name} {rounds}"));
+    b.tell(&format!("reconnect {name} {rounds}"));
     let mut accepted = 0;
     let mut buffer = Vec::new();
     let knockers = std::thread::spawn(move || {
         let answers = [a.answer(), b.answer()];
-        answers.map(|answer| answer.strip_prefix("ok ").expect("knocking goes well").parse::<u64>().unwrap())
+        answers
+            .map(|answer| answer.strip_prefix("ok ").expect("reconnecting goes well").parse::<u64>().unwrap())
     });
     let mut round = 0_u64;
     loop {
@@ -151,7 +152,7 @@ fn line_10_acceptance_and_withdrawal_exclude_each_other() {
         match server.wait_for_client(Some(wait)) {
             Ok(()) => {
                 accepted += 1;
-                // Whoever was accepted knows it, says something and leaves.
+                // A client that was accepted knows it, says something and leaves.
                 assert_eq!(server.receive_from_client_timeout(&mut buffer, seconds(10)), Ok(16));
                 check_message(&buffer);
                 let left = server.receive_from_client_timeout(&mut buffer, seconds(10));
@@ -203,7 +204,7 @@ fn line_11_the_server_can_end_a_session() {
     assert!(!server.is_connected());
     assert_eq!(peer.must("receive 5000"), "3");
     assert_eq!(peer.ask("receive 5000"), "err NotConnected");
-    // It has not let go of its section, which nobody else gets: the next client has one of its own, at once.
+    // It has not let go of its section, which no other client gets: the next client has one of its own, at once.
     let mut next = Peer::start();
     next.enter(&name, &mut server);
     assert_eq!(server.peer().unwrap().process_id, next.id());
@@ -232,7 +233,7 @@ fn line_13_a_frozen_client_is_not_a_dead_one() {
 
 #[test]
 fn line_14_another_make_is_refused_with_what_differed() {
-    // Nobody looks after this section: a server that waits for a client would put it right.
+    // No server looks after this section: a server that waits for a client would put it right.
     let server = SharedServer::start_anonymous().unwrap();
     let section = raw::RawSection::map(server.section_handle());
     let mut peer = Peer::start();
@@ -366,7 +367,7 @@ fn handles_must_be_a_channels() {
     assert!(refused(&ClientHandles { events: None, ..handles }).contains("has events"));
     let events = handles.events.map(|events| ClientEvents { request: -1, ..events });
     assert!(attach(&ClientHandles { events, ..handles }).is_err());
-    // Nobody is there to accept it.
+    // No server is there to accept it.
     assert_eq!(attach(&handles).err(), Some(ShmError::Timeout));
 }
 

@@ -1,4 +1,4 @@
-//! Contract line 12: signals that mean nothing. On Linux they go to all events of the process, so that this test has a program of its
+//! Contract line 12: signals that mean nothing. On Linux they go to all events of the process, so that this test has its own program
 //! own.
 
 mod common;
@@ -22,7 +22,7 @@ fn line_12_stale_signals_and_an_acknowledgement_without_a_hello_change_nothing()
     all(&name);
     assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
     let mut peer = Peer::start();
-    // A client that nobody accepts is not confirmed by signals either.
+    // A client that no server accepts is not confirmed by signals either.
     peer.tell(&format!("connect {name} 300"));
     for _ in 0..10 {
         all(&name);

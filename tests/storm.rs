@@ -1,5 +1,5 @@
 //! Many clients of one server come, send, go and are killed. Handles are counted for the whole process, so this test
-//! has a program of its own.
+//! has a separate program.
 
 mod common;
 

@@ -137,8 +137,8 @@ fn line_16_a_client_that_dies_waiting_is_not_accepted() {
     let mut server = SharedServer::start(&name).unwrap();
     let mut dead = Peer::start();
     dead.tell(&format!("connect {name} 20000"));
-    // Until its hello stands in the section, where it can put one without the server's help (Windows); until it has
-    // knocked, where it can't.
+    // Until its request stands in the section, where it can put one without the server's help (Windows); until it has
+    // connected to the name, where it can't.
     let section = raw::RawSection::map(server.section_handle());
     let end = Instant::now() + Duration::from_millis(500);
     while section.word64(16).load(std::sync::atomic::Ordering::SeqCst) & 0xf != 1 && Instant::now() < end {
@@ -174,7 +174,7 @@ fn line_16_a_hello_without_its_signal_blocks_nobody() {
 #[test]
 fn line_16_connecting_can_be_interrupted() {
     let name = unique("connecting");
-    // Nobody there; somebody there who doesn't accept; a busy channel.
+    // No server; a server that does not accept; a busy channel.
     let mut server = None;
     let mut peer = Peer::start();
     for round in 0..3 {
@@ -378,7 +378,7 @@ fn exported_events_are_signalled_for_every_message() {
         assert!(raw::wait_event(handles.c2s_data, 0));
         let mut buffer = Vec::new();
         for sequence in 0..10 {
-            // Nobody sleeps in the library: a native waiter sets no bit, and is signalled all the same.
+            // No thread sleeps in the library: a native waiter sets no bit, and is signalled all the same.
             peer.must(&format!("send over {sequence} 1 64"));
             assert!(raw::wait_event(handles.c2s_data, 5000), "message {sequence}");
             server.try_receive_from_client(&mut buffer).unwrap();

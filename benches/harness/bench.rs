@@ -218,7 +218,7 @@ impl Bench {
     }
 }
 
-/// How many messages fill a block, by what `run` says that each of so many takes, in nanoseconds.
+/// How many messages fill a block, by what `run` says that each of them takes, in nanoseconds.
 pub fn calibrate(block: Duration, mut run: impl FnMut(u64) -> Outcome<f64>) -> Outcome<u64> {
     const LEAST: u64 = 8;
     let block = block.as_nanos() as f64;

@@ -60,7 +60,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Sends so many messages, each of which the server sends back, a few at once. Returns the nanoseconds it took.
+    /// Sends that number of messages, each of which the server sends back, a few at once. Returns the nanoseconds it took.
     pub fn exchange(&mut self, server: &str, size: usize, messages: u64) -> Outcome<u64> {
         let (busy, done) = self.busy.get(server).ok_or("no busy client there")?;
         let client = busy.client.get().ok_or("no client")?;

@@ -60,9 +60,9 @@ pub enum Job {
     Connect { server: String },
     /// Connect a client with this spin budget, for [`Job::Answer`].
     ConnectAnswering { server: String, spin: Duration },
-    /// Answer so many messages, each after some work. Answers with the processor time used, in nanoseconds.
+    /// Answer that number of messages, each after some work. Answers with the processor time used, in nanoseconds.
     Answer { server: String, work: Duration, rounds: u64 },
-    /// Connect so many clients to a multi server.
+    /// Connect that number of clients to a multi server.
     Join { server: String, clients: usize },
     /// Connect one more, for [`Job::Exchange`].
     JoinBusy { server: String },
@@ -175,7 +175,7 @@ pub fn serve(shared: &str) -> Outcome<()> {
             }
         }
         // Dropping the sender is enough for a side that waits for its next job, and for one that is in the middle of
-        // a block nobody would come any more.
+        // a block no client would come any more.
         drop(sender);
         thread::sleep(crate::PATIENCE / 10);
         std::process::exit(1);

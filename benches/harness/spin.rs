@@ -36,7 +36,7 @@ impl Answering {
         Ok(())
     }
 
-    /// Answers so many messages, each after some work.
+    /// Answers that number of messages, each after some work.
     pub fn answer(&mut self, server: &str, work: Duration, rounds: u64, tick: f64) -> Outcome<()> {
         let client = self.0.get(server).ok_or("a client that is not connected")?;
         let mut message = Vec::with_capacity(SIZE);

@@ -1,6 +1,6 @@
 //! What `ci/instructions.sh` counts the instructions of: `instructions OPERATION SIZE MESSAGES`.
 //!
-//! Both ends are in one thread, so that nobody ever waits, and the counts are the same each time.
+//! Both ends are in one thread, so that neither ever waits, and the counts are the same each time.
 
 use std::error::Error;
 use std::hint::black_box;

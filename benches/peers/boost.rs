@@ -74,7 +74,7 @@ mod system {
             if size != message.len() {
                 return Err(format!("Boost received {size} bytes in place of {}", message.len()).into());
             }
-            // SAFETY: so many bytes of the buffer were written.
+            // SAFETY: that number of bytes of the buffer was written.
             unsafe { message.as_mut_ptr().copy_from_nonoverlapping(buffer.as_ptr().cast(), size) };
             Ok(())
         }

@@ -1,7 +1,7 @@
 //! iceoryx2, publish-subscribe with copy: a sample is loaned, the message copied into it, and out of it on the other
 //! side, which asks for the next sample again and again.
 //!
-//! Nothing may be lost, so a publisher retries until it has delivered. Each size has a service of its own, since a
+//! Nothing may be lost, so a publisher retries until it has delivered. Each size has its own service, since a
 //! publisher's samples are as long as the longest: short messages lie as close together as they can. Whichever side
 //! comes first creates the service.
 
@@ -76,7 +76,7 @@ impl Iceoryx {
                 .open_or_create()?)
         };
         let [sends, receives] = self.ways;
-        // The subscriber first: whoever gets a message from us can answer it.
+        // The subscriber first: a subscriber that gets a message from us can answer it.
         let subscriber = service(receives)?.subscriber_builder().create()?;
         let publisher = service(sends)?
             .publisher_builder()

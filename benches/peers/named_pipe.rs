@@ -24,7 +24,7 @@ pub const KIND: Kind = Kind::new(
         if pipe == INVALID_HANDLE_VALUE {
             return Err(io::Error::last_os_error().into());
         }
-        // SAFETY: nobody else has the handle.
+        // SAFETY: no other code has the handle.
         let file = unsafe { File::from_raw_handle(pipe as RawHandle) };
         let offer = Offer::once(move || {
             // SAFETY: the handle is a pipe's, and open; no overlapped structure is lent.

@@ -22,7 +22,7 @@ impl SecondProcess {
         Command::new(program).args(arguments).stdin(Stdio::null()).spawn().map(SecondProcess)
     }
 
-    /// Waits until it has connected to `server`: it and nobody else.
+    /// Waits until it has connected to `server`: it and no other client.
     pub fn accept(&mut self, server: &mut SharedServer, within: Duration) -> Result<(), String> {
         // In slices, since a process that never gets as far as to connect is none that the server watches.
         const SLICE: Duration = Duration::from_millis(50);

@@ -51,7 +51,7 @@ DRIVER_INITIALIZE DriverEntry;
 /* One attachment: a thread and what it uses. */
 typedef struct {
     KEVENT stop;
-    /* Set when the thread has said hello, or failed to; `attached` says which. */
+    /* Set when the thread has requested a connection, or failed to; `attached` says which. */
     KEVENT begun;
     NTSTATUS attached;
     PVOID thread;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! No way of passing a message through memory and back can be faster: each round moves two cache lines, and nothing
-//! else is done. The library's interface gives nobody bare shared memory, so this page comes from the system, by
+//! else is done. The library's interface gives no access to bare shared memory, so this page comes from the system, by
 //! declarations of its own. It stays mapped until the process ends.
 
 use std::hint::spin_loop;

@@ -385,7 +385,7 @@ impl Bench<'_> {
     }
 }
 
-/// Times each of so many round trips, after [`WARM_UP`] more, in ticks.
+/// Times each of that number of round trips, after [`WARM_UP`] more, in ticks.
 fn time_rounds(link: &mut Link<'_>, size: usize, rounds: u64, times: &mut Vec<u64>) -> Outcome<()> {
     let mut message: Vec<u8> = (0..size).map(|at| at as u8).collect();
     for _ in 0..WARM_UP {

@@ -1,5 +1,5 @@
 //! A server for many clients against hostile ones at its door: they come by the name, take the section and the events, write what
-//! they like, say hello or don't, and go. Whatever they did, the next honest client gets in, and its messages come back.
+//! they like, request a session or not, and go. Whatever they did, the next honest client gets in, and its messages come back.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -21,12 +21,12 @@ use xshm_fuzz::{Peer, Place, What, Write, LIMIT, RING};
 
 #[derive(Debug, Arbitrary)]
 struct Visitor {
-    /// Says hello after so many of its writes, if at all.
+    /// Requests a session after that number of its writes, if at all.
     hello: Option<u8>,
     writes: Vec<Write>,
     /// Sets these of its events meanwhile.
     signals: u8,
-    /// Bytes that it sends over the socket, which nobody asked for.
+    /// Bytes that it sends over the socket, which the server did not ask for.
     chatter: Vec<u8>,
     /// Doesn't wait for what it is handed.
     hasty: bool,

@@ -39,7 +39,7 @@ fuzz_target!(|input: Input| {
             }
         }
         against(&peer, || server.disconnect_client());
-        // It lets go, as a client that is told so would.
+        // It lets go, as a client that learns of the end would.
         peer.borrow().perform(&Write { after: 0, place: Place::Control(2), what: What::State(3) });
     }
     drop(server);

@@ -24,7 +24,7 @@ const MANY: u64 = 2_000_000;
 /// One write of the peer's.
 #[derive(Debug, Clone, Arbitrary)]
 pub struct Write {
-    /// After so many accesses of ours.
+    /// After that number of our accesses.
     pub after: u8,
     pub place: Place,
     pub what: What,

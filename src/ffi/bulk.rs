@@ -22,7 +22,7 @@ pub struct shm_message_t {
 }
 
 /// # Safety
-/// NULL, or `count` messages, each NULL or with as many bytes as it says, that nobody writes for `'a`.
+/// NULL, or `count` messages, each NULL or with as many bytes as it says, that no other code writes for `'a`.
 unsafe fn messages<'a>(messages: *const shm_message_t, count: u32) -> Outcome<Vec<&'a [u8]>> {
     if count == 0 {
         return Ok(Vec::new());

@@ -1,13 +1,13 @@
 //! The synchronous endpoints of C: one [`Ends`] serves servers and clients.
 //!
-//! A C handle may send on one thread and receive on another, so its halves stand apart, each behind a lock of its own;
+//! A C handle may send on one thread and receive on another, so its halves stand apart, each behind its own lock;
 //! a server's accepting is behind a third. The functions themselves are in `server.rs` and `client.rs`.
 //!
 //! Other threads may use the halves while one accepts. Until the next session begins they have the last one's: what its client
 //! left can be received. Then both are replaced, each under its lock, so that no call is inside of one. Where the next session
 //! uses the same section, they are taken out before its rings are reset.
 //!
-//! A message that is written or read in place (`reserve`, `borrow`) holds the memory of its session, so that its address stays
+//! A message that is written or read in place (`reserve`, `borrow`) holds its session's memory, so that its address stays
 //! good, and leads to no later session. Where later sessions use the same section, the address is that of a copy.
 
 #![allow(non_camel_case_types)] // The names are C's.
@@ -280,12 +280,12 @@ impl Ends {
     pub(super) fn give<R>(&self, give: impl FnOnce(&Channel) -> R) -> Outcome<R> {
         let current = self.current.as_deref().ok_or(ShmError::NotConnected)?;
         current.hold(|channel| {
-            let is_here = |memory: Option<&Lent>| match memory {
+            let is_of_channel = |memory: Option<&Lent>| match memory {
                 Some(Lent::Section(session)) => std::ptr::eq(&*session.channel, channel),
                 Some(Lent::Copy) | None => false,
             };
-            let is_lent = is_here(locked(&self.reserved).as_ref().map(|reserved| &reserved.memory))
-                || is_here(locked(&self.lent).as_ref());
+            let is_lent = is_of_channel(locked(&self.reserved).as_ref().map(|reserved| &reserved.memory))
+                || is_of_channel(locked(&self.lent).as_ref());
             if is_lent && !channel.lasts() {
                 return Err(ShmError::NotReady.into());
             }

@@ -121,7 +121,7 @@ unsafe fn name<'a>(name: *const c_char) -> Outcome<&'a str> {
     Ok(bytes.to_str().map_err(|_| not_text())?)
 }
 
-/// The name of a configuration, and the size of its rings, if it says one.
+/// The name of a configuration, and its rings' size, if it says one.
 ///
 /// # Safety
 /// NULL, or a configuration whose name is NULL or a string, for `'a`.
@@ -362,7 +362,7 @@ pub struct shm_stats_t {
     pub received: u64,
     /// Messages that the peer evicted before we took them, as known from those received since.
     pub receive_dropped: u64,
-    /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where somebody waits natively.
+    /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where a program waits natively.
     pub signals: u64,
     /// How often this side announced that it was going to sleep; a last look after that may find a message, and then it
     /// doesn't. On a channel without events: how often it slept.

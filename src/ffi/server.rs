@@ -175,7 +175,7 @@ pub unsafe extern "C" fn shm_server_is_connected(handle: *const ServerHandle) ->
     returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
 }
 
-/// Who the peer is: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
+/// The peer: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
 /// either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
 /// of who made it; empty where the system doesn't say.
 ///

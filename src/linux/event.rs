@@ -19,16 +19,16 @@ pub(crate) struct Event {
 /// More datagrams than one socket of ours queues: signals of a byte each, in its send buffer.
 const LONGEST_QUEUE: usize = 1024;
 
-/// What an end of a pair polls as when somebody who shares it has shut it, or has broken the pair up.
+/// What an end of a pair polls as when a process that shares it has shut it, or has broken the pair up.
 pub(super) const SHUT: PollFlags =
     PollFlags::HUP.union(PollFlags::ERR).union(PollFlags::NVAL).union(PollFlags::RDHUP);
 
 enum Kind {
     /// This process's alone: stays set until it is reset.
     Local(OwnedFd),
-    /// A socket where somebody knocks, or that something comes through: readable until that's taken care of.
+    /// A socket where connections arrive, or messages: readable until that's taken care of.
     Listener(OwnedFd),
-    /// Setting sends at one end, waiting receives at the other. Who has but one end of the pair has it twice, and does
+    /// Setting sends at one end, waiting receives at the other. A side with only one end of the pair has it twice, and does
     /// only one of the two.
     Shared {
         set: Arc<OwnedFd>,
@@ -99,7 +99,7 @@ impl Event {
         }
     }
 
-    /// Whether it polls as ready for ever, because somebody has shut it. (What else is [`SHUT`] passes.)
+    /// Whether it polls as ready for ever, because another process has shut it. (What else is [`SHUT`] passes.)
     pub(crate) fn is_shut(&self) -> bool {
         let mut descriptor = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::RDHUP)];
         let polled = poll(&mut descriptor, Some(&timespec(Duration::ZERO)));
@@ -130,7 +130,7 @@ impl Event {
         }
     }
 
-    /// Unsets it for having waited for it. False: somebody else was faster.
+    /// Unsets it for having waited for it. False: another thread was faster.
     pub(super) fn take(&self) -> bool {
         match &self.kind {
             Kind::Local(_) | Kind::Listener(_) => true,

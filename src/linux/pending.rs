@@ -114,7 +114,7 @@ impl<C> Pending<C> {
         self.clients.iter().map(|client| &client.connection)
     }
 
-    /// Puts a client back that could not be handed the channel. It is the first of its rank again.
+    /// Puts a client back that could not be handed the channel. It comes first in its rank again.
     pub(super) fn put_back(&mut self, connection: C, caller: Caller, since: Instant) {
         self.clients.insert(0, Waiting { connection, caller, since });
     }

@@ -38,7 +38,7 @@ impl Section {
         Ok(Section { file, size })
     }
 
-    /// Checks a descriptor that came from somebody else.
+    /// Checks a descriptor that came from another process.
     pub(super) fn from_file(file: OwnedFd) -> Result<Self> {
         // Of huge pages the kernel may not have enough when one is touched, seals or not.
         let kind = fstatfs(&file).map_err(|errno| error(errno, "asking what the section is made of"))?.f_type;
@@ -79,7 +79,7 @@ impl Section {
         self.size
     }
 
-    /// Who created it.
+    /// The user that created it.
     pub(crate) fn owner(&self) -> Option<User> {
         fstat(&self.file).ok().map(|stat| User(stat.st_uid))
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// What can be waited for.
 pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
-/// How often who waits for an event looks, where somebody has shut the end that it would come through.
+/// How often a waiting thread looks, where another process has shut the end that it would come through.
 const SHUT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Waits until one of `objects` is signalled, and says which: the first, where several are. `None`: the time was up. A

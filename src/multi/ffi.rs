@@ -467,8 +467,8 @@ pub extern "C" fn shm_multi_client_callbacks_default() -> shm_multi_client_callb
     }
 }
 
-/// Connects to a server for many clients, and returns when that has given it a slot. From then on it works on a thread of its
-/// own. It doesn't connect again by itself. `callbacks` and `options` may be NULL.
+/// Connects to a server for many clients, and returns when that has given it a slot. From then on it works on its own
+/// thread. It doesn't connect again by itself. `callbacks` and `options` may be NULL.
 ///
 /// NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _NO_SLOT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE,
 /// _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to

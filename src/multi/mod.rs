@@ -1,4 +1,4 @@
-//! One server, many clients, each with a channel of its own.
+//! One server, many clients, each with its own channel.
 //!
 //! ```text
 //!                  the name ──► the channel that is offered now

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// As in `session.rs`: a thread that has spun in vain for so long lets others run in between.
+/// As in `session.rs`: a thread that has spun for this long without success lets others run in between.
 const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// Rounds of looks between two at the clock.
@@ -127,7 +127,7 @@ impl Worker {
                 core.call(None, |handler| handler.on_error(None, error));
             }
         }
-        // Who was handed over meanwhile: from now on the thread that accepts sees that it must finish them itself.
+        // Clients that were handed over meanwhile: from now on the thread that accepts sees that it must finish them itself.
         members.extend(self.0.members());
         for member in members {
             finish(core, member);

@@ -1,6 +1,6 @@
 //! Security identifiers and descriptors as bytes, in the self-relative form that the kernel takes and gives.
 
-/// A security identifier (SID): who somebody is.
+/// A security identifier (SID): a user or a group.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Sid(Box<[u8]>);
 

@@ -58,7 +58,7 @@ impl Place {
     }
 }
 
-/// A producer zeroes the places of headers up to so many bytes from its position on, at once, as soon as fewer than
+/// A producer zeroes the places of headers up to this number of bytes from its position on, at once, as soon as fewer than
 /// [`FEWEST_ZEROED`] are left; but nothing ahead after a message that is longer. docs/performance.md has what other
 /// distances cost. The models make do with less.
 const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
@@ -127,7 +127,7 @@ impl Producer {
         }
     }
 
-    /// Bytes from `write_pos` on that nobody has to read, if the oldest unread entry were at `read_pos`.
+    /// Bytes from `write_pos` on that the receiver has not to read, if the oldest unread entry were at `read_pos`.
     #[inline(always)]
     fn free(&self, read_pos: u64) -> u64 {
         self.ring.words.capacity() - self.write_pos.wrapping_sub(read_pos)
@@ -158,7 +158,7 @@ impl Producer {
 
     /// Sends messages, from the first on, for as long as there is room. Returns how many.
     ///
-    /// The first one's header is stored last: nobody sees any of them before that, and so nobody fetches the lines that
+    /// The first one's header is stored last: the receiver sees none of them before that, and so the receiver does not fetch the lines that
     /// the others are being written to. Each would have to be taken back at the cost of a message.
     ///
     /// Their lengths are the caller's business: [`MIN_MESSAGE_SIZE`] up to the ring's longest message. The iterator must not

@@ -19,7 +19,7 @@ pub(crate) enum Unwatchable {
 pub(crate) enum Clients {
     /// The next one is accepted when the session with the one before is over.
     One,
-    /// Each has a channel of its own.
+    /// Each has its own channel.
     Many,
 }
 
@@ -37,7 +37,7 @@ pub(crate) enum Audience<'a, User> {
 pub(crate) enum Waitable<'a, Event, Process> {
     /// The wait that reports it has taken its signal.
     Event(&'a Event),
-    /// As `Event`, but where taking the signal is a call of its own, the wait leaves it there for now: the waiter is up
+    /// As `Event`, but where taking the signal is a separate call, the wait leaves it there for now: the waiter is up
     /// sooner. `Event::take_left` takes it, before the last look that precedes the next wait. For events that one thread
     /// at a time waits for.
     Wake(&'a Event),

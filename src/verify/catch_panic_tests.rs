@@ -97,7 +97,7 @@ fn a_gate_that_is_shut_lets_no_callback_begin_and_waits_for_those_of_other_threa
             });
         });
         inside.recv().unwrap();
-        // From inside a callback of its own too.
+        // From inside its own callback too.
         gate.run(|| {
             assert_eq!(gate.depth(), 1);
             gate.shut(true);

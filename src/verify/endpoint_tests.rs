@@ -247,7 +247,7 @@ fn one_client_after_the_other() {
         drop(client);
         assert_eq!(server.receive_from_client(&mut Vec::new()), Ok(4));
         assert_eq!(server.receive_from_client(&mut Vec::new()), Err(ShmError::NotConnected));
-        assert_eq!(server.send_to_client(b"nobody"), Err(ShmError::NotConnected));
+        assert_eq!(server.send_to_client(b"no peer"), Err(ShmError::NotConnected));
     }
 }
 
@@ -260,7 +260,7 @@ fn a_client_that_was_sent_away_learns_of_it_and_may_come_again() {
     assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::Timeout));
     assert_eq!(first.receive_from_server(&mut Vec::new()), Ok(4));
     assert_eq!(first.receive_from_server(&mut Vec::new()), Err(ShmError::NotConnected));
-    assert_eq!(first.send_to_server(b"nobody"), Err(ShmError::NotConnected));
+    assert_eq!(first.send_to_server(b"no peer"), Err(ShmError::NotConnected));
     let again = thread::spawn(move || {
         drop(first);
         client("sent-away")
@@ -307,7 +307,7 @@ fn a_server_without_a_name_is_attached_to() {
         client.receive_from_server(&mut message).unwrap();
         client.send_to_server(&message).unwrap();
     });
-    server.send_to_client(b"to and fro").unwrap();
+    server.send_to_client(b"both ways!").unwrap();
     assert_eq!(server.receive_from_client(&mut Vec::new()), Ok(10));
     answering.join().unwrap();
 }

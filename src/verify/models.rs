@@ -366,7 +366,7 @@ fn a_size_is_never_made_up() {
         assert_eq!(take(&mut consumer), Some(0));
         let sender = thread::spawn(move || {
             // Goes to the start of the ring. One of its words comes to lie where the header of message 1 is, and
-            // looks like that, but for the size.
+            // looks like that, except the size.
             let mut wide = message(3, WIDE);
             let at = frame_size(SMALL) as usize - WORD;
             let forged = FrameHeader::new(FrameHeader::MESSAGE, SMALL / 2, 1).0;
@@ -403,7 +403,7 @@ fn a_place_is_reused_after_its_message_was_copied_out() {
                     let left = CAPACITY - end % CAPACITY;
                     let start = if left < frame_size(SMALL) { end + left } else { end };
                     if start % CAPACITY == 0 {
-                        // SAFETY: loom checks that nobody else has the cell now; that is what the model is about.
+                        // SAFETY: loom checks that no other thread has the cell now; that is what the model is about.
                         place.with_mut(|cell| unsafe { *cell = 1 });
                     }
                     assert_eq!(producer.try_push(&message(producer.sent(), SMALL)), Ok(true));
@@ -441,7 +441,7 @@ fn an_old_consumer_takes_nothing_from_a_new_generation() {
     });
 }
 
-/// As [`check`], for models in which somebody sleeps until a message or room is there: both where whoever is woken takes
+/// As [`check`], for models in which a side sleeps until a message or room is there: both where the woken side takes
 /// the signal at once, as on Windows, and where it is left until the next wait, as on Linux.
 fn check_waits(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + Copy + 'static) {
     for (leave, when) in [(false, "at once"), (true, "later")] {

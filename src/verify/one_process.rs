@@ -97,7 +97,7 @@ pub(crate) fn coarse_millis() -> u32 {
     }
 }
 
-/// The thread's: each may be a process of its own.
+/// The thread's: each may be a separate process.
 #[cfg(not(loom))]
 pub(crate) fn process_id() -> u32 {
     PROCESS.get()
@@ -118,7 +118,7 @@ struct Memory {
     layout: Layout,
 }
 
-// SAFETY: plain memory; who reads and writes what is the protocol's business.
+// SAFETY: plain memory; which side reads and writes what is the protocol's business.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -187,7 +187,7 @@ struct Signal {
     changed: Condvar,
     stays: bool,
     /// `None`: a wait for a [`Waitable::Wake`] takes the signal, as on Windows. Otherwise whether it has left one, as on
-    /// Linux, but that there are no two signals here: who takes one takes all.
+    /// Linux, but that there are no two signals here: a wait that takes one takes all.
     left: Option<AtomicBool>,
 }
 
@@ -254,7 +254,7 @@ impl Event {
         was
     }
 
-    /// Whether it stays set for whoever is told that it is.
+    /// Whether it stays set for the wait that reports it.
     fn stays(&self, leave: bool) -> bool {
         match &self.0.left {
             Some(left) if leave => {

@@ -36,7 +36,7 @@ fn a_client_that_dies_is_noticed_and_the_next_one_served() {
     assert_eq!(server.receive_from_client(&mut message), Err(ShmError::PeerDied { pid: 301 }));
     killer.join().unwrap();
     assert!(!server.is_connected());
-    assert_eq!(server.send_to_client(b"nobody"), Err(ShmError::PeerDied { pid: 301 }));
+    assert_eq!(server.send_to_client(b"no peer"), Err(ShmError::PeerDied { pid: 301 }));
     let second = thread::spawn(|| client("client-dies"));
     server.wait_for_client(Some(LONG)).unwrap();
     let second = second.join().unwrap();

@@ -71,7 +71,7 @@ fn pop(consumer: &mut Consumer) -> Option<Vec<u8>> {
     }
 }
 
-/// Moves both ends of an empty ring on by so many frames of one line.
+/// Moves both ends of an empty ring on by that number of frames of one line.
 fn skip(producer: &mut Producer, consumer: &mut Consumer, frames: u64) {
     for number in 0..frames {
         assert!(producer.try_push(&message(number, 2)).unwrap());
@@ -418,7 +418,7 @@ fn a_consumer_survives_whatever_the_peer_writes() {
                     received += 1;
                 }
                 Ok(Pop::Empty) => empty += 1,
-                Ok(other) => panic!("nobody else moves read_pos, and a Vec has room: {other:?}"),
+                Ok(other) => panic!("only the sender moves read_pos, and a Vec has room: {other:?}"),
                 Err(_) => corrupted += 1,
             }
             assert!(consumer.read_pos % FRAME_ALIGN == 0);

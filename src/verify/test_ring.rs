@@ -23,7 +23,7 @@ impl TestRing {
         ring
     }
 
-    /// The tests' only way to a [`Ring`]: whoever calls this keeps a clone of `self` next to the ring.
+    /// The tests' only way to a [`Ring`]: the caller keeps a clone of `self` next to the ring.
     pub(crate) fn ring(&self) -> Ring {
         let base = self.words().as_ptr();
         // SAFETY: header and words are initialised, and there are as many words as the capacity says; the callers

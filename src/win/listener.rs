@@ -157,7 +157,7 @@ fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
     link.map_err(|status| creation_error(status, name, "creating the channel's name"))
 }
 
-/// A number that no other instance has, and that others don't guess: what the system has handed out once only, with the time
+/// A number that no other instance has, and that others don't guess: what the system has given once only, with the time
 /// and the place of the stack. Not from the system's random generator: std's way to it imports bcryptprimitives.dll into
 /// every C program. Nothing but the work of drawing again hangs on it, since names are created exclusively.
 fn fresh() -> u64 {

@@ -81,8 +81,8 @@ impl EventOpener {
         Ok(Some(events))
     }
 
-    /// Asks the server to look at a section that a client has spoiled, and to repair it. Whose section it is, its name says,
-    /// which cannot be spoiled.
+    /// Asks the server to look at a section that a client has overwritten, and to repair it. Whose section it is, its name says,
+    /// which a client cannot change.
     pub(crate) fn request_repair(&self, section: &Section, owner: Option<&User>) -> Result<()> {
         let Some(instance) = section_instance(section) else { return Ok(()) };
         let request = self.open(&event_path(&directory(&self.0)?, &self.0, instance, REQUEST), owner)?;

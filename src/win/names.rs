@@ -1,6 +1,6 @@
 //! What stands behind a name.
 //!
-//! A server makes a channel of its own for each session. The name leads to the one that it offers now, through two symbolic
+//! A server makes its own channel for each session. The name leads to the one that it offers now, through two symbolic
 //! links:
 //!
 //! ```text

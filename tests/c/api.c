@@ -219,7 +219,7 @@ static void bad_names_and_options(void)
 {
     shm_endpoint_config_t config = xshm_server_config("");
     shm_options_t options = shm_options_default();
-    const char *nobody[1] = {"nobody at all"};
+    const char *no_user[1] = {"no user at all"};
     char longest[82];
     ServerHandle *server;
 
@@ -246,7 +246,7 @@ static void bad_names_and_options(void)
     CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
     CHECK(!shm_server_start_auto(&config, NULL, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
     CHECK(!shm_multi_server_start(config.name, NULL, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
-    /* Nobody waits for the client: its time runs out. */
+    /* No server waits for the client: its time runs out. */
     CHECK(!shm_client_connect(&config, NULL, 50) && shm_last_error() == SHM_ERROR_TIMEOUT);
     shm_server_stop(server);
     CHECK(!shm_client_connect(&config, NULL, 0) && shm_last_error() == SHM_ERROR_TIMEOUT);
@@ -261,7 +261,7 @@ static void bad_names_and_options(void)
     options.access = SHM_ACCESS_USERS;
     options.user_count = 1;
     CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
-    options.users = nobody;
+    options.users = no_user;
     CHECK(!shm_server_start_with_options(&config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_NAME);
     options.access = SHM_ACCESS_SECURITY_DESCRIPTOR;
     options.security_descriptor = "no descriptor";

@@ -68,7 +68,7 @@ static void unmap(unsigned char *base, uint32_t size)
 #endif
 }
 
-/* A section with these contents, in nobody's hands. */
+/* A section with these contents, that no process uses. */
 static intptr_t section_of(const unsigned char *bytes, uint32_t size)
 {
     unsigned char *base;
@@ -273,7 +273,7 @@ static void golden(void)
     dump(&pair, "the server has started");
     CHECK(xshm_driver_hello(&pair.client, own_pid()) == XSHM_DRIVER_OK);
     CHECK(xshm_driver_answer(&pair.client) == XSHM_DRIVER_WAITING);
-    dump(&pair, "the driver said hello");
+    dump(&pair, "the driver requested a connection");
     begin(&acceptor, accept_one, pair.server);
     join(acceptor);
     CHECK(xshm_driver_answer(&pair.client) == XSHM_DRIVER_OK);
@@ -362,7 +362,7 @@ static void golden(void)
     dump(&pair, "the driver left of its own accord");
     CHECK(xshm_driver_hello(&pair.client, own_pid()) == XSHM_DRIVER_OK);
     xshm_driver_leave(&pair.client);
-    dump(&pair, "the driver said hello, and took it back");
+    dump(&pair, "the driver requested a connection, and withdrew the request");
     shm_server_stop(pair.server);
     dump(&pair, "the server stopped");
     CHECK(xshm_driver_hello(&pair.client, own_pid()) == XSHM_DRIVER_OVER);

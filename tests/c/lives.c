@@ -346,7 +346,7 @@ static void on_discarded(shm_direction_t direction, uint32_t count, void *user)
     discarded += count;
 }
 
-/* What a client sent and nobody received before the next session began is lost, and counted. */
+/* What a client sent and the server did not receive before the next session began is lost, and counted. */
 static void what_the_next_session_discards_is_reported(enum kind kind)
 {
     struct pair pair;

@@ -47,7 +47,7 @@ pub fn long() -> bool {
     std::env::var_os("XSHM_LONG").is_some()
 }
 
-/// Says what is not tested here, on the standard error output itself: what a test prints that passes, nobody sees. Where
+/// Says what is not tested here, on the standard error output itself: what a test that passes prints is not shown. Where
 /// nothing may be left out, it fails.
 pub fn skipped(why: &str) {
     note(&format!("SKIPPED: {why}"));
@@ -275,7 +275,7 @@ pub fn serve() {
         println!("{ANSWER}{answer}");
     }
     if std::env::var_os(RESTRICTED).is_some() {
-        // Nobody reads any more what the test harness has to say.
+        // No process reads any more what the test harness has to say.
         std::process::exit(0);
     }
 }
@@ -401,7 +401,7 @@ impl Actor {
                 Ok(String::new())
             }
             // Tries to connect over and over, giving up at once; says how often it was accepted.
-            ["knock", name, count] => {
+            ["reconnect", name, count] => {
                 let mut accepted = 0;
                 for round in 0..number(count) {
                     match SharedClient::connect(name, Duration::from_micros(round * 37 % 3000)) {
@@ -427,7 +427,7 @@ impl Actor {
                 }
                 Ok(overwritten.to_string())
             }
-            // The same for so many milliseconds; says how many it sent, and how many of them were evicted.
+            // The same for that number of milliseconds; says how many it sent, and how many of them were evicted.
             ["flood", time, len] => {
                 let end = Instant::now() + Duration::from_millis(number(time));
                 let (mut sent, mut overwritten) = (0, 0);
@@ -453,7 +453,7 @@ impl Actor {
                     count += 1;
                 }
             }
-            // Sends so many messages of 64 bytes and waits for the answer to each.
+            // Sends that number of messages of 64 bytes and waits for the answer to each.
             ["rounds", count] => {
                 for sequence in 0..number(count) {
                     self.send("wait", &message(sequence, 64))?;
@@ -521,7 +521,7 @@ impl Actor {
                 wakings::mark(name);
                 Ok(String::new())
             }
-            // Says how many processes have a mark, and watches them. `-`: nobody can be watched here.
+            // Says how many processes have a mark, and watches them. `-`: no process can be watched here.
             ["watch", mark] => Ok(match wakings::Watched::find(mark) {
                 Some(watched) => {
                     self.watched = watched;
@@ -533,7 +533,7 @@ impl Actor {
                 self.watched.settle();
                 Ok(String::new())
             }
-            // How often they woke up in so many milliseconds.
+            // How often they woke up in that number of milliseconds.
             ["count", time] => Ok(self.watched.count(number(time)).to_string()),
             // Opens a channel's section behind the library's back, and keeps it.
             ["map", name] => {
@@ -546,7 +546,7 @@ impl Actor {
                 section.store32(number(offset) as usize, number(value) as u32);
                 Ok(String::new())
             }
-            // Connects so many clients to a multi-client server; says their slots. They are counted from 0.
+            // Connects that number of clients to a multi-client server; says their slots. They are counted from 0.
             ["join", name, count] => {
                 let mut slots = String::new();
                 for _ in 0..number(count) {
@@ -577,7 +577,7 @@ impl Actor {
                     Err(_) => Err(ShmError::Timeout),
                 }
             }
-            // For so many seconds, so many threads connect, send, leave, and connect again. Says how many sessions and
+            // For that number of seconds, that number of threads connect, send, leave, and connect again. Says how many sessions and
             // messages there were. Each session has a number; its messages are numbered on from that, and the last one
             // says how many there were.
             ["storm", name, time, threads, base] => {
@@ -622,7 +622,7 @@ impl Actor {
                 }
                 Ok(String::new())
             }
-            // Writes garbage all over its first `bytes` for so many milliseconds.
+            // Writes garbage all over its first `bytes` for that number of milliseconds.
             ["scribble", seed, bytes, time] => {
                 let section = self.section.as_ref().expect("a section is mapped");
                 section.scribble(number(seed), number(bytes) as usize, Duration::from_millis(number(time)));

@@ -188,7 +188,7 @@ mod windows {
         }
     }
 
-    /// Whether an event handed out by the library is set, within `millis` milliseconds. Unsets it.
+    /// Whether an event of the library is set, within `millis` milliseconds. Unsets it.
     pub fn wait_event(event: isize, millis: u32) -> bool {
         // SAFETY: waiting for a handle, whatever it is, touches no memory of ours.
         unsafe { WaitForSingleObject(event as Handle, millis) == 0 }
@@ -337,8 +337,8 @@ mod windows {
         handle.as_raw_handle() as isize
     }
 
-    /// A user that nobody here is.
-    pub fn nobody() -> xshm::UserId {
+    /// A user that no process here has.
+    pub fn unused_user() -> xshm::UserId {
         "S-1-5-21-1-2-3-4567".parse().unwrap()
     }
 
@@ -485,7 +485,7 @@ mod linux {
         }
     }
 
-    /// Whether an event handed out by the library is set, within `millis` milliseconds. Unsets it.
+    /// Whether an event of the library is set, within `millis` milliseconds. Unsets it.
     pub fn wait_event(event: isize, millis: u32) -> bool {
         let event = event as c_int;
         // A `struct pollfd`: the descriptor (four bytes), what to wait for (POLLIN), what was found.
@@ -504,7 +504,7 @@ mod linux {
         unsafe { poll(&mut descriptor, 1, millis as c_int) == 1 }
     }
 
-    /// Takes the name that a server would take, with something else: a socket where nobody listens.
+    /// Takes the name that a server would take, with something else: a socket where no process listens.
     pub fn squat(name: &str) {
         // SAFETY: no pointers.
         bound_socket(unsafe { getuid() }, name);
@@ -542,7 +542,7 @@ mod linux {
             }
             Err(error) => error.raw_os_error().unwrap(),
         };
-        // SAFETY: no pointers. A byte is sent to nobody but the socket that was just taken.
+        // SAFETY: no pointers. A byte is sent only to the socket that was just taken.
         let event = unsafe {
             let process = syscall(PIDFD_OPEN, pid as c_int, 0);
             assert!(process >= 0, "any process can be watched");
@@ -560,7 +560,7 @@ mod linux {
         format!("/proc/{}/fd/{handle}", std::process::id())
     }
 
-    /// Opens what another process gave. Nobody can open a socket: what is one was inherited, under the same number.
+    /// Opens what another process gave. No process can open a socket: what is one was inherited, under the same number.
     pub fn take_handle(given: &str) -> isize {
         let opened = fs::File::options().read(true).write(true).open(given);
         let number = || given.rsplit('/').next().unwrap().parse().unwrap();
@@ -669,8 +669,8 @@ mod linux {
         time[0] as u64 * 10_000_000 + time[1] as u64 / 100
     }
 
-    /// A user that nobody here is.
-    pub fn nobody() -> xshm::UserId {
+    /// A user that no process here has.
+    pub fn unused_user() -> xshm::UserId {
         "54321".parse().unwrap()
     }
 }

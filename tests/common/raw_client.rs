@@ -86,7 +86,7 @@ impl Connection {
         unsafe { setsockopt(self.0.as_raw_fd(), SOL_SOCKET, SO_PASSRIGHTS, &0, 4) };
     }
 
-    /// Shuts the connection when something has come, in a thread of its own, and keeps it open.
+    /// Shuts the connection when something has come, in its own thread, and keeps it open.
     pub fn shut_when_answered(&self) {
         let socket = self.0.as_raw_fd();
         let other = Connection(self.0.try_clone().unwrap());

@@ -159,7 +159,7 @@ pub fn run_restricted(user: bool) -> Result<u32, String> {
     }
 }
 
-/// A self-relative security descriptor that admits administrators to sections and events, and nobody else. What has it
+/// A self-relative security descriptor that admits administrators to sections and events, and no other users. What has it
 /// is this user's.
 pub fn descriptor_for_administrators() -> Vec<u8> {
     const ALL_RIGHTS: u32 = 0x001f_001f;

@@ -50,14 +50,14 @@ impl Watched {
         self.0.len()
     }
 
-    /// Waits until nobody wakes up for 50 ms, or for 2 s.
+    /// Waits until no thread wakes up for 50 ms, or for 2 s.
     pub fn settle(&self) {
         let _ = (0..40).find(|_| self.count_at_once(50) == 0);
     }
 
-    /// How often threads of theirs that live all the time wake up in so many milliseconds and sleep again, all together.
+    /// How often threads of theirs that live all the time wake up in that number of milliseconds and sleep again, all together.
     pub fn count(&self, millis: u64) -> u64 {
-        // Whoever asked for this falls asleep waiting for the answer, and may be one of them.
+        // The thread that asked for this falls asleep waiting for the answer, and may be one of them.
         self.settle();
         self.count_at_once(millis)
     }

@@ -1,5 +1,5 @@
 //! The least that a round trip costs where every message signals an event, as earlier builds of xshm do, whether or not
-//! anybody sleeps: two bare cache lines, and a call to set an event that nobody waits for on each way.
+//! anybody sleeps: two bare cache lines, and a call to set an event for which no thread waits on each way.
 
 use super::signals::system::{self, Signal};
 use super::{Kind, Offer};

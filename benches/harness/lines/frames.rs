@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The sender writes the payload, then the header, and zeroes headers to come a little ahead; the receiver spins on the
-//! header that it expects, and copies the payload out. Nothing is checked or counted, and nobody can sleep or leave.
+//! header that it expects, and copies the payload out. Nothing is checked or counted, and neither side can sleep or leave.
 //! Messages have whole words. For round trips no room is looked for, since they need none, and nothing is taken; for
 //! streams the receiver says how far it is, and the sender looks there when it has come round. Streams come one message at a
 //! time, or some together: the first one's header is written when all of the others' are.
@@ -54,7 +54,7 @@ const fn kind<const SHOWN: usize>(name: &'static str) -> Kind {
     )
 }
 
-/// Bytes of a frame with so many of payload.
+/// Bytes of a frame with that number of payload bytes.
 fn frame(len: usize) -> usize {
     (WORD + len).next_multiple_of(FRAME_ALIGN)
 }

@@ -108,7 +108,7 @@ impl Line for Xshm {
     }
 }
 
-/// A stream in portions: so many messages with one call, and as many as are there with one.
+/// A stream in portions: several messages with one call, and as many as are there with one.
 struct Batched {
     line: Xshm,
     messages: Vec<Vec<u8>>,

@@ -1,6 +1,6 @@
 //! The limit of round trips between sides that sleep: a signal of the kernel's each way, with no message.
 //!
-//! On Linux there are two: an eventfd, which the peer could fill or make block, and what nobody but the kernel has a hold
+//! On Linux there are two: an eventfd, which the peer could fill or make block, and what only the kernel has a hold
 //! of, a datagram socket that is polled and then read without waiting.
 
 use super::{Kind, Offer};
