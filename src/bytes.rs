@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "over the end")]
+    #[should_panic(expected = "its ring's end")]
     fn a_run_over_the_end_is_refused() {
         let (_memory, words) = words(64);
         words.write(56, &[0; 9]);
