@@ -97,6 +97,7 @@ mod error;
 mod events;
 #[cfg(all(feature = "c-api", not(loom)))]
 mod ffi;
+mod figures;
 mod halves;
 mod handles;
 mod in_place;
@@ -109,7 +110,9 @@ mod naming;
 mod ntapi;
 mod options;
 mod readiness;
+mod receiving;
 mod ring;
+mod sending;
 mod server;
 mod session;
 mod shared;

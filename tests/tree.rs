@@ -12,7 +12,10 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("platform", &["linux", "ntapi", "sys", "win"]),
     ("what callers choose", &["access", "options", "threads", "waiting"]),
     ("channel", &["channel", "events", "session", "shared", "watch"]),
-    ("endpoint", &["batch", "endpoint", "halves", "in_place", "readiness"]),
+    (
+        "endpoint",
+        &["batch", "endpoint", "figures", "halves", "in_place", "readiness", "receiving", "sending"],
+    ),
     ("server and client", &["client", "server"]),
     ("background", &["auto", "multi"]),
     ("C", &["auto/ffi", "ffi", "multi/ffi"]),

@@ -1,0 +1,273 @@
+//! The receiving half of an endpoint.
+
+use crate::bytes::Destination;
+use crate::error::{Result, ShmError};
+use crate::figures::ChannelStats;
+use crate::ring::{Consumer, Pop};
+use crate::session::{Interest, Session, WaitCondition};
+use crate::sync::Arc;
+use crate::waiting::Interrupter;
+use crate::wake::HURRY;
+use crate::watch::PeerWatch;
+use std::time::Duration;
+
+/// The receiving half of an endpoint. [`Send`], not [`Sync`]: one thread receives.
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<xshm::ReceiveHalf>();
+/// ```
+pub struct ReceiveHalf {
+    pub(crate) session: Arc<Session>,
+    pub(crate) consumer: Consumer,
+    pub(crate) watch: PeerWatch,
+}
+
+impl ReceiveHalf {
+    pub(crate) fn new(session: Arc<Session>, consumer: Consumer) -> Self {
+        ReceiveHalf { session, consumer, watch: PeerWatch::new() }
+    }
+
+    /// How often to ask an overwriting sender to hurry before giving up for now.
+    const ROUNDS: usize = 64;
+
+    /// Waits for a message and puts it in place of what `buffer` holds. Returns its length.
+    ///
+    /// # Errors
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is gone, and all that it sent was received.
+    /// - [`ShmError::Interrupted`], [`ShmError::Corrupted`], [`ShmError::Forked`].
+    /// - [`ShmError::Timeout`] (or [`ShmError::QueueEmpty`], if it is zero): the endpoint's options set a
+    ///   [`receive_timeout`](crate::ClientOptions::receive_timeout).
+    #[inline]
+    pub fn receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
+        self.receive_to(buffer)
+    }
+
+    /// As [`receive`](Self::receive), into a buffer that doesn't grow.
+    ///
+    /// # Errors
+    /// As `receive`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
+    #[inline]
+    pub fn receive_into(&mut self, mut buffer: &mut [u8]) -> Result<usize> {
+        self.receive_to(&mut buffer)
+    }
+
+    #[inline]
+    pub(crate) fn receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
+        match self.session.channel.tuning.receive_timeout {
+            Some(Duration::ZERO) => self.try_receive_to(to),
+            bound => self.receive_within(to, bound),
+        }
+    }
+
+    /// Takes a message if there is one. Never waits.
+    ///
+    /// # Errors
+    /// - [`ShmError::QueueEmpty`].
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. Where there is no message, the
+    ///   kernel is asked every 100 ms whether its process still runs, or at every 4th call, whichever is later.
+    /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
+    /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
+    #[inline]
+    pub fn try_receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
+        self.try_receive_to(buffer)
+    }
+
+    /// As [`try_receive`](Self::try_receive), into a buffer that doesn't grow.
+    ///
+    /// # Errors
+    /// As `try_receive`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
+    #[inline]
+    pub fn try_receive_into(&mut self, mut buffer: &mut [u8]) -> Result<usize> {
+        self.try_receive_to(&mut buffer)
+    }
+
+    #[inline]
+    pub(crate) fn try_receive_to(&mut self, to: &mut impl Destination) -> Result<usize> {
+        if let Some(len) = take(&self.session, &mut self.consumer, to)? {
+            return Ok(len);
+        }
+        let checked = self.watch.count(&self.session).and_then(|()| self.session.check());
+        let Err(over) = checked else { return Err(ShmError::QueueEmpty) };
+        // What the peer sent before it left was published before we saw that it had left.
+        take(&self.session, &mut self.consumer, to)?.ok_or(over)
+    }
+
+    /// As [`receive`](Self::receive), waiting at most this long; `None` waits for ever. Zero looks once.
+    ///
+    /// # Errors
+    /// As `receive`, with [`ShmError::Timeout`].
+    pub fn receive_timeout(&mut self, buffer: &mut Vec<u8>, timeout: Option<Duration>) -> Result<usize> {
+        self.receive_within(buffer, timeout)
+    }
+
+    /// As [`receive_timeout`](Self::receive_timeout), into a buffer that doesn't grow.
+    ///
+    /// # Errors
+    /// As `receive_timeout`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
+    pub fn receive_timeout_into(
+        &mut self, mut buffer: &mut [u8], timeout: Option<Duration>,
+    ) -> Result<usize> {
+        self.receive_within(&mut buffer, timeout)
+    }
+
+    #[inline]
+    pub(crate) fn receive_within(
+        &mut self, to: &mut impl Destination, timeout: Option<Duration>,
+    ) -> Result<usize> {
+        let ReceiveHalf { session, consumer, .. } = self;
+        match session.wait_for(Interest::Data, timeout, Taking { session, consumer, to }) {
+            // However short the time is, the peer's death is found.
+            Err(ShmError::Timeout) => self.try_receive_to(to).map_err(|error| match error {
+                ShmError::QueueEmpty => ShmError::Timeout,
+                other => other,
+            }),
+            other => other,
+        }
+    }
+
+    /// Waits until a message is there, and leaves it there. `Ok(false)`: none came in time. `None` waits for ever,
+    /// zero looks once.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive), without the timeout.
+    pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
+        let ReceiveHalf { session, consumer, watch } = self;
+        let mut found = session.wait_for(Interest::Data, timeout, Peeking { session, consumer });
+        if let (Err(ShmError::Timeout), Err(over)) = (&found, watch.count(session)) {
+            // What the peer sent before its end comes first.
+            found = peek(session, consumer)?.ok_or(over);
+        }
+        match found {
+            // Messages come and go faster than they can be looked at.
+            Ok(()) | Err(ShmError::NotReady) => Ok(true),
+            Err(ShmError::Timeout) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many messages the peer has sent since the last one that was taken.
+    #[cfg(all(feature = "c-api", not(loom)))]
+    pub(crate) fn not_taken(&self) -> u64 {
+        self.consumer.not_taken(self.session.channel.view.geometry().message_limit())
+    }
+
+    /// Whether a message is there, for a [`WaitCondition`].
+    pub(crate) fn peek(&mut self) -> Result<Option<()>> {
+        peek(&self.session, &mut self.consumer)
+    }
+
+    /// Whether the peer is there: asks the kernel too. It may be gone with messages of its still in the queue.
+    pub fn is_connected(&self) -> bool {
+        self.session.check_process().is_ok()
+    }
+
+    /// Ends blocking calls of this endpoint from another thread.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.session.channel.interrupt.clone())
+    }
+
+    /// The receiving side of the session's figures; those of the sending side are zero.
+    pub fn stats(&self) -> ChannelStats {
+        let (signals, sleeps) = self.session.signals_and_sleeps();
+        ChannelStats {
+            generation: self.session.generation,
+            received: self.consumer.received(),
+            receive_dropped: self.consumer.lost(),
+            receive_depth: self.consumer.queued(self.session.channel.view.geometry().message_limit()),
+            signals,
+            sleeps,
+            ..ChannelStats::default()
+        }
+    }
+}
+
+/// Takes a message, if there is one, and wakes a sender that waits for room.
+#[inline(always)]
+fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
+    session.check_queue()?;
+    match consumer.pop(to).map_err(|what| session.corrupted(what))? {
+        Pop::Busy => take_from_a_hurrying_sender(session, consumer, to),
+        pop => taken(session, pop),
+    }
+}
+
+#[inline(always)]
+fn taken(session: &Session, pop: Pop) -> Result<Option<usize>> {
+    match pop {
+        Pop::Message(len) => {
+            fail_point!("receive.taken");
+            session.announce_space()?;
+            Ok(Some(len))
+        }
+        Pop::Empty => Ok(None),
+        Pop::TooSmall(needed) => Err(ShmError::BufferTooSmall { needed }),
+        Pop::Busy => Err(ShmError::NotReady),
+    }
+}
+
+/// Messages are evicted as fast as we try to take them: asks the sender to drop half of its queue at once.
+#[cold]
+fn take_from_a_hurrying_sender(
+    session: &Session, consumer: &mut Consumer, to: &mut impl Destination,
+) -> Result<Option<usize>> {
+    let mut pop = Pop::Busy;
+    for _ in 1..ReceiveHalf::ROUNDS {
+        // Each time: the sender takes the interest back with the half that it drops.
+        session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
+        pop = consumer.pop(to).map_err(|what| session.corrupted(what))?;
+        if pop != Pop::Busy {
+            break;
+        }
+    }
+    session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
+    taken(session, pop)
+}
+
+/// Looks whether there is a message.
+fn peek(session: &Session, consumer: &mut Consumer) -> Result<Option<()>> {
+    session.check_queue()?;
+    match consumer.peek().map_err(|what| session.corrupted(what))? {
+        Some(there) => Ok(there.then_some(())),
+        None => Err(ShmError::NotReady),
+    }
+}
+
+/// A receiver that waits for a message to take.
+struct Taking<'a, D> {
+    session: &'a Session,
+    consumer: &'a mut Consumer,
+    to: &'a mut D,
+}
+
+impl<D: Destination> WaitCondition for Taking<'_, D> {
+    type Found = usize;
+
+    #[inline(always)]
+    fn ready(&self) -> bool {
+        self.consumer.looks_ready()
+    }
+
+    #[inline(always)]
+    fn attempt(&mut self) -> Result<Option<usize>> {
+        take(self.session, self.consumer, self.to)
+    }
+}
+
+/// A receiver that waits for a message and leaves it there.
+struct Peeking<'a> {
+    session: &'a Session,
+    consumer: &'a mut Consumer,
+}
+
+impl WaitCondition for Peeking<'_> {
+    type Found = ();
+
+    fn ready(&self) -> bool {
+        self.consumer.looks_ready()
+    }
+
+    fn attempt(&mut self) -> Result<Option<()>> {
+        peek(self.session, self.consumer)
+    }
+}

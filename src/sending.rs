@@ -1,0 +1,191 @@
+//! The sending half of an endpoint.
+
+use crate::error::{Result, ShmError};
+use crate::figures::{ChannelStats, WriteOutcome};
+use crate::layout::check_message;
+use crate::ring::Producer;
+use crate::session::{Interest, Session, WaitCondition};
+use crate::sync::Arc;
+use crate::waiting::Interrupter;
+use crate::wake::HURRY;
+use crate::watch::PeerWatch;
+use std::time::Duration;
+
+/// The sending half of an endpoint. [`Send`], not [`Sync`]: one thread sends.
+///
+/// ```compile_fail
+/// fn is_sync<T: Sync>() {}
+/// is_sync::<xshm::SendHalf>();
+/// ```
+pub struct SendHalf {
+    pub(crate) session: Arc<Session>,
+    pub(crate) producer: Producer,
+    pub(crate) watch: PeerWatch,
+}
+
+impl SendHalf {
+    pub(crate) fn new(session: Arc<Session>, producer: Producer) -> Self {
+        SendHalf { session, producer, watch: PeerWatch::new() }
+    }
+
+    /// Sends a message. Never waits: a full queue evicts its oldest messages.
+    ///
+    /// # Errors
+    /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. The kernel is asked every 100 ms
+    ///   whether its process still runs, or at every 4th call, whichever is later.
+    /// - [`ShmError::QueueFull`]: no room, on a channel made with
+    ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
+    /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
+    ///
+    /// Nothing was sent then; but a message that `Corrupted` follows may have been.
+    #[inline]
+    pub fn send(&mut self, message: &[u8]) -> Result<WriteOutcome> {
+        let was_empty = self.producer.seems_empty();
+        if self.push(message)? {
+            return Ok(WriteOutcome { overwritten: 0, was_empty });
+        }
+        let overwritten = self.evict_for(message.len())?;
+        let pushed = self.push(message)?;
+        debug_assert!(pushed, "room was made");
+        Ok(WriteOutcome { overwritten, was_empty: false })
+    }
+
+    /// Makes room for a message of `len` bytes, on a channel whose full queues evict. Returns how many were evicted.
+    pub(crate) fn evict_for(&mut self, len: usize) -> Result<u32> {
+        if self.session.channel.view.rejects() {
+            return Err(ShmError::QueueFull);
+        }
+        let session = &self.session;
+        let hurry = session.peer_wake().take(HURRY, 0).map_err(|what| session.corrupted(what))?;
+        self.producer.make_room(len, hurry).map_err(|what| session.corrupted(what))
+    }
+
+    /// Sends a message if there's room for it.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`ShmError::QueueFull`]: the queue is as it was.
+    #[inline]
+    pub fn try_send(&mut self, message: &[u8]) -> Result<()> {
+        if self.push(message)? {
+            Ok(())
+        } else {
+            Err(ShmError::QueueFull)
+        }
+    }
+
+    /// Sends a message, waiting for room if there's none. `None` waits for ever.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send), with [`ShmError::Timeout`] in place of `QueueFull`, and
+    /// [`ShmError::Interrupted`].
+    pub fn send_timeout(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        if self.push(message)? {
+            return Ok(());
+        }
+        let SendHalf { session, producer, .. } = self;
+        let waited =
+            session.wait_for(Interest::Space, timeout, Room { session, producer, len: message.len() });
+        if waited == Err(ShmError::Timeout) {
+            // However short the time is, the peer's death is found.
+            self.check()?;
+        }
+        waited?;
+        if self.push(message)? {
+            Ok(())
+        } else {
+            Err(ShmError::Corrupted)
+        }
+    }
+
+    /// Whether there is room for a message of `len` bytes, or no more use in waiting for some.
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
+        let found = self
+            .session
+            .check()
+            .and_then(|()| self.producer.has_room(len).map_err(|what| self.session.corrupted(what)));
+        found.unwrap_or(true)
+    }
+
+    #[inline]
+    fn push(&mut self, message: &[u8]) -> Result<bool> {
+        self.check_length(message.len())?;
+        Ok(self.push_some([message])? == 1)
+    }
+
+    /// Whether a message may have `len` bytes.
+    #[inline]
+    pub(crate) fn check_length(&self, len: usize) -> Result<()> {
+        check_message(len, self.producer.longest_message())
+    }
+
+    /// Whether the session lives, as far as the section says and as the peer's process was asked for now and then.
+    #[inline(always)]
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.watch.count(&self.session)?;
+        self.session.check()
+    }
+
+    /// Sends messages, whose lengths are checked, as far as there is room. Returns how many.
+    #[inline]
+    pub(crate) fn push_some<'a>(&mut self, messages: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
+        self.check()?;
+        let session = &*self.session;
+        let pushed = self.producer.push_some(messages).map_err(|what| session.corrupted(what))?;
+        if pushed > 0 {
+            fail_point!("send.published");
+            session.announce_data(|| self.watch.peer_slept())?;
+        }
+        Ok(pushed)
+    }
+
+    /// Whether the peer is there: asks the kernel too.
+    pub fn is_connected(&self) -> bool {
+        self.session.check_process().is_ok()
+    }
+
+    /// Ends blocking calls of this endpoint from another thread.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(self.session.channel.interrupt.clone())
+    }
+
+    /// The sending side of the session's figures; those of the receiving side are zero.
+    ///
+    /// # Errors
+    /// [`ShmError::Corrupted`], [`ShmError::Forked`].
+    pub fn stats(&mut self) -> Result<ChannelStats> {
+        self.session.channel.check_home()?;
+        let send_depth = self.producer.queued().map_err(|what| self.session.corrupted(what))?;
+        self.producer.publish_counters();
+        let (signals, sleeps) = self.session.signals_and_sleeps();
+        Ok(ChannelStats {
+            generation: self.session.generation,
+            sent: self.producer.sent(),
+            send_dropped: self.producer.evicted(),
+            send_depth,
+            signals,
+            sleeps,
+            ..ChannelStats::default()
+        })
+    }
+}
+
+/// A sender that waits for room.
+struct Room<'a> {
+    session: &'a Session,
+    producer: &'a mut Producer,
+    len: usize,
+}
+
+impl WaitCondition for Room<'_> {
+    type Found = ();
+
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn attempt(&mut self) -> Result<Option<()>> {
+        let room = self.producer.has_room(self.len).map_err(|what| self.session.corrupted(what))?;
+        Ok(room.then_some(()))
+    }
+}
