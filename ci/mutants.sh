@@ -128,7 +128,7 @@ mutant no-last-look 'return match attempt_again(&mut condition)? {
                 };' 'return Err(over);' models::what
 mutant no-last-look-without-waiting \
     'take(&self.session, &mut self.consumer, to)?.ok_or(over)' 'Err(over)' models::what_never
-mutant export-without-a-signal '        self.signal_exported();
+mutant export-without-a-signal '        self.signal_native_waiters();
         let [s2c' '        let [s2c' models::a_native
 mutant leaving-wakes-no-sender 'events.space(self.side.receives()).set();' '' models::both_halves
 mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();

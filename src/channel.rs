@@ -47,9 +47,9 @@ pub(crate) struct Channel {
     pub(crate) interrupt: Arc<Interrupt>,
     pub(crate) tuning: Tuning,
     /// Whether the program has the data events: every message is signalled then.
-    exported: AtomicBool,
+    every_message: AtomicBool,
     /// Whether the program has the section, or all handles of the client's end.
-    handed_out: AtomicBool,
+    handles_given: AtomicBool,
     created_in: OwningProcess,
     /// What a server's client is given of the events.
     pub(crate) client_end: Option<ClientEnd>,
@@ -58,7 +58,7 @@ pub(crate) struct Channel {
 impl Channel {
     pub(crate) fn new(side: Side, view: SharedView, events: Option<Events>, tuning: Tuning) -> Result<Self> {
         let interrupt = tuning.interrupt()?;
-        let (exported, handed_out) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (every_message, handles_given) = (AtomicBool::new(false), AtomicBool::new(false));
         let created_in = OwningProcess::current()?;
         Ok(Channel {
             side,
@@ -66,8 +66,8 @@ impl Channel {
             events,
             interrupt,
             tuning,
-            exported,
-            handed_out,
+            every_message,
+            handles_given,
             created_in,
             client_end: None,
         })
@@ -99,23 +99,23 @@ impl Channel {
 
     /// Whether native waiters hold our data events: then every message is signalled.
     #[inline]
-    pub(crate) fn is_exported(&self) -> bool {
-        self.exported.load(Ordering::Acquire)
+    pub(crate) fn signals_every_message(&self) -> bool {
+        self.every_message.load(Ordering::Acquire)
     }
 
     /// Whether a client may have come by handles that the server's program has given out.
-    pub(crate) fn is_handed_out(&self) -> bool {
-        self.handed_out.load(Ordering::Acquire)
+    pub(crate) fn has_given_handles(&self) -> bool {
+        self.handles_given.load(Ordering::Acquire)
     }
 
     /// Whether the server's program has handles of this channel, which stay good for all its sessions.
     pub(crate) fn lasts(&self) -> bool {
-        self.is_exported() || self.is_handed_out()
+        self.signals_every_message() || self.has_given_handles()
     }
 
     /// The bits of our own wake word that stand in every generation.
     pub(crate) fn standing_bits(&self) -> u32 {
-        if self.is_exported() {
+        if self.signals_every_message() {
             ALWAYS_DATA
         } else {
             0
@@ -126,9 +126,9 @@ impl Channel {
     /// same; it is called when a session that begins does it too.
     pub(crate) fn export(&self, announce: impl FnOnce()) -> Option<EventHandles> {
         let events = self.events.as_ref().filter(|_| self.created_in.is_current())?;
-        self.exported.store(true, Ordering::Release);
+        self.every_message.store(true, Ordering::Release);
         announce();
-        self.signal_exported();
+        self.signal_native_waiters();
         let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));
         Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })
     }
@@ -141,7 +141,7 @@ impl Channel {
 
     /// The server's program has the section from now on, or all handles of the client's end.
     pub(crate) fn give_out(&self) {
-        self.handed_out.store(true, Ordering::Release);
+        self.handles_given.store(true, Ordering::Release);
     }
 
     /// The section, which others may hold from now on.
@@ -161,8 +161,8 @@ impl Channel {
     }
 
     /// Announces what may have been published before a native waiter's wish to be signalled was known.
-    pub(crate) fn signal_exported(&self) {
-        if let (true, Some(events)) = (self.is_exported(), &self.events) {
+    pub(crate) fn signal_native_waiters(&self) {
+        if let (true, Some(events)) = (self.signals_every_message(), &self.events) {
             events.data(Direction::ServerToClient).set();
             events.data(Direction::ClientToServer).set();
         }

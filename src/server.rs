@@ -1,7 +1,7 @@
 //! The server's end of a channel.
 
 use crate::access::PeerIdentity;
-use crate::channel::lifecycle::{Design, Fresh, Lifecycle};
+use crate::channel::lifecycle::{Design, Fresh, Lifecycle, RequestsBy};
 use crate::channel::wait_set::WaitSet;
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::channel::Current;
@@ -104,7 +104,7 @@ impl SharedServer {
 
     /// What to wait for until a client may have come.
     pub(crate) fn wait_set(&self) -> WaitSet<'_> {
-        self.lifecycle.wait_set(true)
+        self.lifecycle.wait_set(RequestsBy::Event)
     }
 
     /// Waits for a client and begins a session with it, with empty queues. `None` waits for ever, zero looks once.
@@ -119,7 +119,7 @@ impl SharedServer {
     /// - [`ShmError::Refused`]: a client came whose process can't be watched, and the options set no
     ///   [`check_interval`](crate::ServerOptions::check_interval). Others may come.
     pub fn wait_for_client(&mut self, timeout: Option<Duration>) -> Result<()> {
-        self.accept(timeout, true, &mut || {})
+        self.accept(timeout, RequestsBy::Event, &mut || {})
     }
 
     /// As [`wait_for_client`](Self::wait_for_client), for a client that doesn't signal the request event: looks into
@@ -128,7 +128,7 @@ impl SharedServer {
     /// # Errors
     /// As there.
     pub fn wait_for_client_noevent(&mut self, timeout: Option<Duration>) -> Result<()> {
-        self.accept(timeout, false, &mut || {})
+        self.accept(timeout, RequestsBy::Looking, &mut || {})
     }
 
     /// Gives both halves of the session away. It ends before the next client is waited for, by
@@ -140,7 +140,7 @@ impl SharedServer {
     /// Waits for a client. `release` drops the halves that were [taken](Self::take), and waits for the calls that use
     /// them: see [`Fresh::answer`](crate::channel::lifecycle::Fresh::answer).
     pub(crate) fn accept(
-        &mut self, timeout: Option<Duration>, by_event: bool, release: &mut dyn FnMut(),
+        &mut self, timeout: Option<Duration>, requests_by: RequestsBy, release: &mut dyn FnMut(),
     ) -> Result<()> {
         self.lifecycle.channel().check_home()?;
         let deadline = Deadline::after(timeout);
@@ -155,7 +155,7 @@ impl SharedServer {
             if channel.interrupt.is_set() {
                 return Err(ShmError::Interrupted);
             }
-            let mut set = self.lifecycle.wait_set(by_event);
+            let mut set = self.lifecycle.wait_set(requests_by);
             set.event(channel.interrupt.event());
             set.wait(deadline)?;
         }

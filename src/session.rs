@@ -137,7 +137,7 @@ impl Session {
     /// if it did.
     #[inline]
     pub(crate) fn announce_data(&self, signalled: impl FnOnce()) -> Result<()> {
-        self.signal(DATA, ALWAYS_DATA, self.channel.is_exported(), signalled, |events| {
+        self.signal(DATA, ALWAYS_DATA, self.channel.signals_every_message(), signalled, |events| {
             events.data(self.channel.side.sends())
         })
     }

@@ -96,6 +96,15 @@ impl Link {
     }
 }
 
+/// What becomes of the messages in the ring when a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RingAtEnd {
+    /// The peer has gone: what it has not taken is lost.
+    Lost,
+    /// The peer may still take them.
+    Receivable,
+}
+
 /// What the worker reports to the handler of the sending side.
 pub(crate) struct SendReport {
     pub(super) lost: u32,

@@ -16,7 +16,7 @@ pub(crate) mod core;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
 pub(crate) mod handler;
-mod link;
+pub(crate) mod link;
 pub(crate) mod sending;
 pub(crate) mod worker;
 

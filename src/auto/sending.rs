@@ -4,7 +4,7 @@
 
 use super::core::Shared;
 use super::handler::SessionId;
-use super::link::{Link, SendReport, WaitsFor};
+use super::link::{Link, RingAtEnd, SendReport, WaitsFor};
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 use crate::error::{Result, ShmError};
 use crate::halves::SendHalf;
@@ -192,10 +192,10 @@ impl Shared {
 
     /// The connection ended. What its peer has not taken is lost, unless the peer may still take it; and so is what a server
     /// has queued for it.
-    pub(crate) fn detach(&self, peer_is_gone: bool) {
+    pub(crate) fn detach(&self, ring: RingAtEnd) {
         let mut link = self.link();
         let Some(mut sender) = link.sender.take() else { return };
-        if peer_is_gone {
+        if ring == RingAtEnd::Lost {
             // What a peer made up is no figure.
             let left = sender.stats().map_or(0, |stats| stats.send_depth as u32);
             self.count_lost(&mut link, left);

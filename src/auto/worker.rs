@@ -2,6 +2,7 @@
 
 use super::core::Shared;
 use super::handler::DisconnectReason;
+use super::link::RingAtEnd;
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
@@ -182,13 +183,13 @@ fn serve(shared: &Shared, connector: &mut impl Connector, (sender, mut half): (S
     };
     if reason == DisconnectReason::Stopped {
         // It may have gone at the same time.
-        let peer_is_gone = half.session.check_process().is_err();
+        let is_over = half.session.check_process().is_err();
         connector.disconnect(&half);
-        shared.detach(peer_is_gone);
+        shared.detach(if is_over { RingAtEnd::Lost } else { RingAtEnd::Receivable });
         shared.abandon_queue();
         report_sends(shared);
     } else {
-        shared.detach(true);
+        shared.detach(RingAtEnd::Lost);
         report_sends(shared);
         // The word in the section is given back: a client's by dropping the half, a server's by this.
         connector.disconnect(&half);

@@ -143,7 +143,7 @@ pub(super) fn accept(
     fail_point!("accept.ready");
     acknowledge(channel);
     fail_point!("accept.answered");
-    channel.signal_exported();
+    channel.signal_native_waiters();
     Some(request.in_state(ClientState::Ready))
 }
 

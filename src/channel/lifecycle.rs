@@ -40,6 +40,15 @@ use std::time::Duration;
 /// How often a server looks for a request that no event announces.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
+/// How a server finds out that a request stands in the section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RequestsBy {
+    /// The client signals the request event.
+    Event,
+    /// The server looks every [`LOOK_INTERVAL`].
+    Looking,
+}
+
 /// What all channels of a server have in common.
 pub(crate) struct Design {
     pub(crate) geometry: Geometry,
@@ -196,11 +205,11 @@ impl Lifecycle {
     }
 
     /// What to wait for until there may be something to do.
-    pub(crate) fn wait_set(&self, by_event: bool) -> WaitSet<'_> {
+    pub(crate) fn wait_set(&self, requests_by: RequestsBy) -> WaitSet<'_> {
         let channel = &self.channel;
         let mut set = WaitSet::new();
         match &channel.events {
-            Some(events) if by_event => drop(set.event(events.request())),
+            Some(events) if requests_by == RequestsBy::Event => drop(set.event(events.request())),
             _ => set.at_most(Some(LOOK_INTERVAL)),
         }
         match &self.stage {
@@ -322,7 +331,7 @@ fn open_requester(
     match listener {
         Some(listener) => match listener.open_requester(request.pid()) {
             // It did not come by the name.
-            Err(_) if channel.is_handed_out() => Process::open(request.pid()),
+            Err(_) if channel.has_given_handles() => Process::open(request.pid()),
             opened => opened,
         },
         None => Process::open(request.pid()),

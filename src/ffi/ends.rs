@@ -14,6 +14,7 @@
 
 use super::reports::{Report, Reports};
 use super::*;
+use crate::channel::lifecycle::RequestsBy;
 use crate::channel::{Channel, Current, Side};
 use crate::client::SharedClient;
 use crate::halves::{ReceiveHalf, SendHalf};
@@ -217,7 +218,7 @@ impl Ends {
         self.reports.begin();
         *locked(&self.session) = Some(session.clone());
         // A thread that asked for the events meanwhile has found no session, and has exported them before.
-        if session.channel.is_exported() {
+        if session.channel.signals_every_message() {
             session.channel.export(|| session.have_every_message_signalled());
         }
         *locked(&self.sender) = Some(sender);
@@ -429,19 +430,19 @@ impl Ends {
         Err(if milliseconds == 0 { ShmError::QueueEmpty } else { ShmError::Timeout }.into())
     }
 
-    pub(super) fn accept(&self, timeout: Option<Duration>, by_event: bool) -> Outcome {
+    pub(super) fn accept(&self, timeout: Option<Duration>, requests_by: RequestsBy) -> Outcome {
         // How the last session ended, where no call has found out.
         self.find_end_of_last();
         self.report();
-        let accepted = self.accept_quietly(timeout, by_event);
+        let accepted = self.accept_quietly(timeout, requests_by);
         self.report();
         accepted
     }
 
-    fn accept_quietly(&self, timeout: Option<Duration>, by_event: bool) -> Outcome {
+    fn accept_quietly(&self, timeout: Option<Duration>, requests_by: RequestsBy) -> Outcome {
         let mut server = locked(&self.server);
         let server = server.as_mut().ok_or(ShmError::NotConnected)?;
-        server.accept(timeout, by_event, &mut || self.drop_halves())?;
+        server.accept(timeout, requests_by, &mut || self.drop_halves())?;
         let (sender, receiver) = server.take().ok_or(ShmError::NotConnected)?;
         // It may have ended since.
         self.find_end_of_last();

@@ -7,6 +7,7 @@ use super::bulk::shm_message_t;
 use super::ends::*;
 use super::options::*;
 use super::*;
+use crate::channel::lifecycle::RequestsBy;
 use crate::channel::Channel;
 
 /// Starts a server under a name. `callbacks` may be NULL; they are copied.
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn shm_server_wait_for_client(
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.accept(time, true) })
+    returning_code(|| unsafe { enter(handle)?.0.accept(time, RequestsBy::Event) })
 }
 
 /// As shm_server_wait_for_client, for a client that doesn't signal its request: looks into the section every
@@ -75,7 +76,7 @@ pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
 ) -> shm_error_t {
     let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.accept(time, false) })
+    returning_code(|| unsafe { enter(handle)?.0.accept(time, RequestsBy::Looking) })
 }
 
 /// Ends the session with the present client, which receives what was sent before it learns of the end. A server with a name

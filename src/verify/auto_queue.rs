@@ -1,6 +1,7 @@
 //! What the models need of an auto endpoint: its queue, and its worker's way to wait for room.
 
 use crate::auto::core::Shared;
+use crate::auto::link::RingAtEnd;
 use crate::auto::sending::Room;
 use crate::auto::{AutoHandler, AutoOptions};
 use crate::channel::Side;
@@ -38,6 +39,6 @@ impl Queue {
             assert!(self.0.wants_room(), "it waits for a message, and nothing wakes it for what is queued");
             session.wait_for(Interest::Space, None, Room(&self.0)).unwrap();
         }
-        self.0.detach(false);
+        self.0.detach(RingAtEnd::Receivable);
     }
 }
