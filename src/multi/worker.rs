@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
 
-/// As in `session.rs`: a thread that has spun for this long without success lets others run in between.
+/// As in `session/wait.rs`: a thread that has spun for this long without success lets others run in between.
 const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// Rounds of looks between two at the clock.

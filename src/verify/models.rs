@@ -1,6 +1,6 @@
 //! The model checker's view of the ring, the wake words and the handshake: every order of every access to shared
 //! memory (within a bound on preemptions, where it says so), every value that a weak memory may show. It is the real
-//! code that runs, above the in-process platform of `model.rs`. `ci/models.sh` runs the models, and `ci/mutants.sh`
+//! code that runs, above the in-process platform of `one_process.rs`. `ci/models.sh` runs the models, and `ci/mutants.sh`
 //! shows that they bite: each of a list of faults, put into a copy of the code, makes one of them fail.
 //!
 //! Frames are multiples of one word here, so that any old payload word may lie where a header is expected, which is

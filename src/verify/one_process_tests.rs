@@ -1,4 +1,4 @@
-//! What happens when a process dies. On the platform of `model.rs` one does when a test says so; under Miri.
+//! What happens when a process dies. On the platform of `one_process.rs` one does when a test says so; under Miri.
 
 use super::one_process::{become_process, Process, UNWATCHABLE};
 use crate::{ChannelEvent, ClientOptions, ServerOptions, SharedClient, ShmError};
