@@ -172,8 +172,7 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
 fn print(report: &Report) {
     let Report { architecture, processors, .. } = report;
     let system = if report.wine { "Wine" } else { report.system };
-    let pinned =
-        if report.pinned { "each side on its own core" } else { "the system chooses the cores" };
+    let pinned = if report.pinned { "each side on its own core" } else { "the system chooses the cores" };
     println!("Two processes, {processors} processors, {system} on {architecture}; {pinned}.");
     println!("Each median is that of the ratios of blocks in turn, ours divided by the limit's or the peer's; for a");
     println!("rate more is better. The times are medians of the blocks, for a message or a round trip.\n");
