@@ -1,4 +1,4 @@
-// xshm for C++17: a layer over xshm.h, of headers alone.
+// xshm for C++17: a header-only layer over xshm.h.
 //
 //     xshm::server server("name");                                    // throws xshm::error
 //     if (auto error = server.wait_for_client(5s)) return fail(error); // a std::error_code
@@ -6,15 +6,15 @@
 //     std::string answer;
 //     server.receive(answer);
 //
-// - Handles move and don't copy; a destructor stops.
+// - Handles can be moved but not copied; a destructor stops the endpoint.
 // - Constructors throw xshm::error, a std::system_error. Everything else returns a std::error_code, whose category is
 //   xshm::category() and whose values are those of shm_error_t: `error == SHM_ERROR_TIMEOUT`.
-// - Messages are given as xshm::view, which strings, vectors and arrays of bytes turn into by themselves, and received into a
-//   std::string or a std::vector of bytes, which grows as needed.
+// - The caller passes messages as xshm::view; strings, vectors and arrays of bytes convert to it implicitly. Messages are
+//   received into a std::string or a std::vector of bytes, which grows as needed.
 // - Times are std::chrono durations; xshm::forever waits for ever.
-// - Callbacks are std::functions. They run where xshm.h says. What one throws is caught and goes to on_error. An object must
-//   not be destroyed, moved or stopped inside its own callbacks.
-// - Threads: as xshm.h says; an object may be used by several threads, and must not be moved meanwhile.
+// - Callbacks are std::functions. xshm.h states on which threads they run. An exception from a callback is caught and
+//   passed to on_error. An object must not be destroyed, moved or stopped inside its own callbacks.
+// - Threads: the rules of xshm.h hold. Several threads may use an object; it must not be moved meanwhile.
 #ifndef XSHM_HPP
 #define XSHM_HPP
 
@@ -66,18 +66,19 @@ inline const std::error_category &category() noexcept
 
 } // namespace xshm
 
-/// So that `std::error_code error = SHM_ERROR_TIMEOUT;` works. It is found where shm_error_t is: outside the namespace.
+/// Makes `std::error_code error = SHM_ERROR_TIMEOUT;` work. It is outside the namespace, where shm_error_t is, so that the
+/// compiler finds it.
 inline std::error_code make_error_code(shm_error_t code) noexcept { return {static_cast<int>(code), xshm::category()}; }
 
 namespace xshm {
 
-/// What constructors throw. `what()` says what was wrong with what.
+/// The exception that constructors throw. `what()` describes the error in detail.
 class error : public std::system_error {
 public:
     explicit error(const std::string &what) : std::system_error(make_error_code(shm_last_error()), what) {}
 };
 
-/// Why this thread's last call that failed did, in words.
+/// The text of this thread's last error: why its last failed call failed.
 inline std::string last_error_message()
 {
     std::string text(shm_last_error_message(nullptr, 0) + 1, '\0');
@@ -95,7 +96,7 @@ template <class T>
 inline constexpr bool is_byte =
     std::is_same_v<T, char> || std::is_same_v<T, unsigned char> || std::is_same_v<T, std::byte>;
 
-/// Rounds up, so that a wait is never shorter than was asked for; what is too long is for ever.
+/// Rounds up, so that a wait is never shorter than requested; a duration that is too long means for ever.
 template <class Rep, class Period>
 std::uint32_t milliseconds(std::chrono::duration<Rep, Period> time)
 {
@@ -118,14 +119,14 @@ Handle *checked(Handle *handle, const char *doing, std::string_view name)
 
 } // namespace detail
 
-/// Bytes that other code owns: a message. Like std::string_view, it must not outlive them.
+/// Bytes that other code owns: a message. Like a std::string_view, a view must not outlive them.
 class view {
 public:
     constexpr view() noexcept = default;
     constexpr view(const void *data, std::size_t size) noexcept : data_(data), size_(size) {}
     /// A text, without the NUL at its end.
     view(const char *text) noexcept : view(std::string_view(text)) {}
-    /// A string, a vector or an array of bytes: whatever has data() and size().
+    /// A string, a vector or an array of bytes: any object that has data() and size().
     template <class C, class = std::enable_if_t<detail::is_byte<
                            std::remove_cv_t<std::remove_pointer_t<decltype(std::declval<const C &>().data())>>>>>
     constexpr view(const C &bytes) noexcept : view(bytes.data(), bytes.size())
@@ -138,7 +139,8 @@ public:
     const std::byte *end() const noexcept { return begin() + size_; }
     std::string_view text() const noexcept { return {static_cast<const char *>(data_), size_}; }
 
-    /// For the C functions; no message is longer than 32 bits can say, so a longer view is refused as one that is too long.
+    /// Returns the size for the C functions. A size of more than 32 bits becomes one that the C functions refuse as too
+    /// long.
     std::uint32_t size32() const noexcept { return size_ > UINT32_MAX ? UINT32_MAX : static_cast<std::uint32_t>(size_); }
 
 private:
@@ -152,12 +154,12 @@ enum class access { owner = SHM_ACCESS_OWNER, everyone = SHM_ACCESS_EVERYONE, us
 
 enum class trust { owner = SHM_TRUST_OWNER, users = SHM_TRUST_USERS, anyone = SHM_TRUST_ANYONE };
 
-/// What an endpoint may choose; the fields are shm_options_t's.
+/// The options of an endpoint; the fields are those of shm_options_t.
 struct options {
-    /// Bytes in each ring. 0: 2 MiB, or what the server has.
+    /// Bytes in each ring. 0: a server uses 2 MiB, a client uses the server's size.
     std::uint32_t ring_bytes = 0;
     std::uint32_t message_limit = 0;
-    /// Negative: as long as the library thinks best.
+    /// Negative: the library chooses the time.
     std::chrono::microseconds spin{-1};
     std::chrono::milliseconds receive_timeout = forever;
     std::chrono::milliseconds check_interval{0};
@@ -166,14 +168,14 @@ struct options {
     xshm::access access = xshm::access::owner;
     xshm::trust trust = xshm::trust::owner;
     std::vector<std::string> users;
-    /// A self-relative security descriptor, in place of `access`. Windows only.
+    /// A self-relative security descriptor, used instead of `access`. Windows only.
     std::vector<unsigned char> security_descriptor;
     std::uint32_t clients_per_worker = 0;
 };
 
 namespace detail {
 
-/// Options as C wants them, with what they point to.
+/// Options in their C form, together with the data that they point to.
 class c_options {
 public:
     explicit c_options(const options &from) : c(shm_options_default())
@@ -210,7 +212,7 @@ private:
     std::vector<const char *> users_;
 };
 
-/// Runs a callback; what it throws goes to `failed`.
+/// Runs a callback; if the callback throws, calls `failed`.
 template <class Call, class Failed>
 void shielded(const Call &call, const Failed &failed) noexcept
 {
@@ -220,14 +222,14 @@ void shielded(const Call &call, const Failed &failed) noexcept
         try {
             failed();
         } catch (...) {
-            // It had its chance.
+            // An exception from on_error is ignored.
         }
     }
 }
 
 } // namespace detail
 
-/// What an endpoint for two calls; see shm_callbacks_t. Leave out what you don't need.
+/// The callbacks of a server for one client or of its client; see shm_callbacks_t. Omit the callbacks that you don't need.
 struct callbacks {
     std::function<void()> on_connect;
     std::function<void()> on_disconnect;
@@ -237,7 +239,7 @@ struct callbacks {
     std::function<void(direction, view)> on_message;
     std::function<void(direction, std::uint32_t)> on_overflow;
 
-    /// These as C wants them. Good for as long as this object lives and stays where it is.
+    /// Returns the callbacks in their C form. They are valid while this object exists and is not moved.
     shm_callbacks_t c()
     {
         auto c = xshm_server_callbacks_default();
@@ -278,17 +280,18 @@ private:
     }
 };
 
-/// The process and user at the other end.
+/// The process and the user of the peer.
 struct peer_identity {
     std::uint32_t process_id = 0;
-    /// A SID as text, on Linux a number; empty where the system doesn't say.
+    /// A SID as text, on Linux a number; empty if the system doesn't report it.
     std::string user;
 };
 
-/// Messages that are received together, in a buffer that is used again and again.
+/// Messages that are received together, in a buffer that can be reused.
 class batch {
 public:
-    /// Room for up to `messages` messages of `bytes` together, at least 65,535, so that there is none that doesn't fit.
+    /// Reserves room for up to `messages` messages of `bytes` bytes together. The room is at least 65,535 bytes, so that
+    /// every message fits.
     explicit batch(std::size_t messages = 250, std::size_t bytes = 256 * 1024)
         : bytes_(bytes < 65535 ? 65535 : bytes), messages_(messages < 1 ? 1 : messages)
     {
@@ -298,7 +301,7 @@ public:
     bool empty() const noexcept { return count_ == 0; }
     view operator[](std::size_t at) const noexcept { return {messages_[at].data, messages_[at].size}; }
 
-    /// Goes through the messages, oldest first. They are good until the batch is filled anew, moved or destroyed.
+    /// Iterates over the messages, oldest first. They are valid until the batch is filled anew, moved or destroyed.
     class iterator {
     public:
         explicit iterator(const shm_message_t *at) noexcept : at_(at) {}
@@ -316,7 +319,7 @@ public:
     iterator begin() const noexcept { return iterator(messages_.data()); }
     iterator end() const noexcept { return iterator(messages_.data() + count_); }
 
-    /// Has a C function fill it.
+    /// Lets a C function fill the batch.
     template <class Fill>
     std::error_code fill(const Fill &fill)
     {
@@ -381,7 +384,7 @@ struct client_functions {
     static constexpr auto resume = shm_client_resume;
 };
 
-/// A handle and its callbacks; the handle goes first.
+/// A handle and its callbacks; the handle is destroyed first.
 template <class Handle, void (*Stop)(Handle *), class Callbacks>
 class owner {
 public:
@@ -402,10 +405,10 @@ public:
 
     ~owner() { stop(); }
 
-    /// Stops and frees the handle, as the destructor does. Nothing can be done with the object afterwards.
+    /// Stops and frees the handle, as the destructor does. The object is unusable afterwards.
     void stop() noexcept { Stop(handle_.exchange(nullptr)); }
 
-    /// For the C functions. Stays this object's.
+    /// Returns the handle for the C functions. This object still owns it.
     Handle *get() const noexcept { return handle_; }
 
     explicit operator bool() const noexcept { return handle_ != nullptr; }
@@ -413,21 +416,21 @@ public:
 protected:
     explicit owner(Callbacks callbacks) : callbacks_(std::make_unique<Callbacks>(std::move(callbacks))) {}
 
-    /// Callbacks may use the object while its constructor runs, which has no handle then.
+    /// Callbacks may use the object while its constructor runs. The object has no handle then.
     std::atomic<Handle *> handle_{nullptr};
     std::unique_ptr<Callbacks> callbacks_;
 };
 
-/// As owner, for handles with threads of their own.
+/// The same as owner, for handles that have their own threads.
 template <class Handle, void (*Stop)(Handle *), shm_error_t (*Request)(Handle *),
           shm_error_t (*Within)(Handle *, std::uint32_t), class Callbacks>
 class background : public owner<Handle, Stop, Callbacks> {
 public:
-    /// Begins to stop, and waits for nothing. For callbacks: another thread destroys the object later.
+    /// Begins to stop, and returns without waiting. Use it in callbacks: another thread destroys the object later.
     [[nodiscard]] std::error_code request_stop() { return Request(this->handle_); }
 
-    /// Stops and frees the handle, as stop() does, if that takes no longer. shm_error_t SHM_ERROR_TIMEOUT: it has not ended
-    /// yet, and the object is still good.
+    /// Stops and frees the handle, as stop() does, but waits only for the given time. shm_error_t SHM_ERROR_TIMEOUT: the
+    /// endpoint has not ended yet, and the object is still usable.
     template <class Rep, class Period>
     [[nodiscard]] std::error_code stop(std::chrono::duration<Rep, Period> timeout)
     {
@@ -442,7 +445,7 @@ protected:
     using owner<Handle, Stop, Callbacks>::owner;
 };
 
-/// What a server and a client have alike.
+/// The common functions of a server and a client.
 template <class F>
 class endpoint : public owner<typename F::handle, F::stop, callbacks> {
     using base = owner<typename F::handle, F::stop, callbacks>;
@@ -451,7 +454,7 @@ public:
     /// Never waits: a full queue evicts its oldest messages.
     [[nodiscard]] std::error_code send(view message) { return F::send(this->handle_, message.data(), message.size32()); }
 
-    /// SHM_ERROR_FULL: there's no room, and the queue is as it was.
+    /// Sends if there is room. SHM_ERROR_FULL: there is no room, and the queue is unchanged.
     [[nodiscard]] std::error_code try_send(view message)
     {
         return F::try_send(this->handle_, message.data(), message.size32());
@@ -464,14 +467,14 @@ public:
         return F::send_timeout(this->handle_, message.data(), message.size32(), milliseconds(timeout));
     }
 
-    /// Waits for a message, as long as the options say.
+    /// Waits for a message, for as long as the options allow.
     template <class Buffer>
     [[nodiscard]] std::error_code receive(Buffer &buffer)
     {
         return receive_into(buffer, [&](void *to, std::uint32_t *size) { return F::receive(this->handle_, to, size); });
     }
 
-    /// Waits a while. SHM_ERROR_TIMEOUT.
+    /// Waits for a message for at most the given time. SHM_ERROR_TIMEOUT.
     template <class Buffer, class Rep, class Period>
     [[nodiscard]] std::error_code receive(Buffer &buffer, std::chrono::duration<Rep, Period> timeout)
     {
@@ -480,31 +483,31 @@ public:
         });
     }
 
-    /// SHM_ERROR_EMPTY: there's no message.
+    /// Receives without waiting. SHM_ERROR_EMPTY: there is no message.
     template <class Buffer>
     [[nodiscard]] std::error_code try_receive(Buffer &buffer)
     {
         return receive_into(buffer, [&](void *to, std::uint32_t *size) { return F::try_receive(this->handle_, to, size); });
     }
 
-    /// Sends messages, in order, each as send() does; a sleeping peer is woken with the first few. `messages` is a container of whatever
-    /// turns into a view. `sent` gets the number of those sent, from the first on. SHM_ERROR_FULL: not all of them found
-    /// room, where the server's options reject.
+    /// Sends messages, in order, each as send() does; the first few messages wake a sleeping peer. `messages` is a container
+    /// of objects that convert to a view. `sent` receives the number of messages sent, counted from the first.
+    /// SHM_ERROR_FULL, if the server's options reject: not all messages had room.
     template <class Messages>
     [[nodiscard]] std::error_code send_batch(const Messages &messages, std::size_t *sent = nullptr)
     {
         return send_all(F::send_batch, messages, sent);
     }
 
-    /// The same for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+    /// Sends messages in order for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all messages had room.
     template <class Messages>
     [[nodiscard]] std::error_code try_send_batch(const Messages &messages, std::size_t *sent = nullptr)
     {
         return send_all(F::try_send_batch, messages, sent);
     }
 
-    /// Waits for a message, and takes it and as many more as are there and as the batch has room for. The batch is empty on
-    /// failure.
+    /// Waits for a message, and takes it together with all further messages that are there and that the batch has room for.
+    /// The batch is empty on failure.
     template <class Rep = std::chrono::milliseconds::rep, class Period = std::milli>
     [[nodiscard]] std::error_code receive_batch(batch &out, std::chrono::duration<Rep, Period> timeout = forever)
     {
@@ -513,8 +516,9 @@ public:
         });
     }
 
-    /// Finds a place for a message of `size` bytes, has `write` write it there, given a std::byte *, and sends it. Throws
-    /// what `write` throws; nothing is sent then. The peer has the memory too: don't read back what matters.
+    /// Reserves room for a message of `size` bytes, calls `write` with its address (a std::byte *), and sends the message.
+    /// If `write` throws, the exception propagates and nothing is sent. The peer can write the memory too: don't trust what
+    /// you read back from it.
     template <class Write>
     [[nodiscard]] std::error_code send_with(std::size_t size, Write &&write)
     {
@@ -525,8 +529,9 @@ public:
         return F::commit(this->handle_);
     }
 
-    /// Waits for a message, has `read` read it where it lies, given a view, and takes it. For trusted peers, and where the
-    /// server's options reject when full. Throws what `read` throws; the message stays in the queue then.
+    /// Waits for a message, calls `read` with a view of it in shared memory, and takes it. Use it only with trusted peers,
+    /// and if the server's options reject when full. If `read` throws, the exception propagates and the message stays in the
+    /// queue.
     template <class Read, class Rep = std::chrono::milliseconds::rep, class Period = std::milli>
     [[nodiscard]] std::error_code receive_with(Read &&read, std::chrono::duration<Rep, Period> timeout = forever)
     {
@@ -537,7 +542,7 @@ public:
         return F::release(this->handle_);
     }
 
-    /// Waits until a message is there, and leaves it there. SHM_ERROR_TIMEOUT, or SHM_ERROR_EMPTY where the time is 0.
+    /// Waits until a message is there, and leaves it there. SHM_ERROR_TIMEOUT, or SHM_ERROR_EMPTY if the time is 0.
     template <class Rep, class Period>
     [[nodiscard]] std::error_code poll(std::chrono::duration<Rep, Period> timeout)
     {
@@ -556,7 +561,7 @@ public:
 
     [[nodiscard]] std::error_code stats(shm_stats_t &out) const { return F::stats(this->handle_, &out); }
 
-    /// Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until resume().
+    /// Makes waiting calls return SHM_ERROR_INTERRUPTED, now and later, until resume().
     void interrupt() noexcept { F::interrupt(this->handle_); }
     void resume() noexcept { F::resume(this->handle_); }
 
@@ -604,7 +609,7 @@ public:
         handle_ = detail::checked(shm_server_start_with_options(&config, &c, &chosen.c), "starting the server", name);
     }
 
-    /// One without a name, for clients that are given section_handle() in some other way.
+    /// Starts a server without a name, for clients that get section_handle() in some other way.
     static server anonymous(callbacks calls = {}, const xshm::options &options = {})
     {
         return server(std::move(calls), options);
@@ -624,10 +629,10 @@ public:
 
     [[nodiscard]] std::error_code disconnect_client() { return shm_server_disconnect_client(handle_); }
 
-    /// False: an anonymous server has no events, unless its options ask for some.
+    /// Returns false for an anonymous server without events; its options may ask for events.
     bool get_event_handles(shm_event_handles_t &out) { return shm_server_get_event_handles(handle_, &out); }
 
-    /// What the client's end needs: see shm_server_client_handles.
+    /// Returns the client handles: see shm_server_client_handles.
     [[nodiscard]] std::error_code client_handles(shm_client_handles_t &out) const
     {
         return shm_server_client_handles(handle_, &out);
@@ -644,10 +649,10 @@ private:
     }
 };
 
-/// A client of such a server.
+/// A client of a server for one client.
 class client : public detail::endpoint<detail::client_functions> {
 public:
-    /// Connects: waits for the server so long.
+    /// Connects, and waits for the server for at most the given time.
     template <class Rep, class Period>
     client(const std::string &name, std::chrono::duration<Rep, Period> timeout, callbacks calls = {},
            const xshm::options &options = {})
@@ -660,7 +665,7 @@ public:
             shm_client_connect_with_options(&config, &c, &chosen.c, detail::milliseconds(timeout)), "connecting to", name);
     }
 
-    /// Connects to an anonymous server by a handle to its section, which stays the caller's.
+    /// Connects to an anonymous server by a handle to its section, which the caller still owns.
     template <class Rep, class Period>
     static client attach(std::intptr_t section, std::chrono::duration<Rep, Period> timeout, callbacks calls = {},
                          const xshm::options &options = {})
@@ -669,7 +674,7 @@ public:
         return attach(handles, timeout, std::move(calls), options);
     }
 
-    /// Connects to a server by all that its client_handles gave out, which stay the caller's.
+    /// Connects to a server by the handles from its client_handles, which the caller still owns.
     template <class Rep, class Period>
     static client attach(const shm_client_handles_t &handles, std::chrono::duration<Rep, Period> timeout,
                          callbacks calls = {}, const xshm::options &options = {})
@@ -718,7 +723,7 @@ struct auto_client_functions {
 
 } // namespace detail
 
-/// An endpoint that works in the background: connects, receives, and connects again, on a worker thread of its own.
+/// An endpoint that works in the background: connects, receives, and connects again, on its own worker thread.
 template <class F>
 class auto_endpoint
     : public detail::background<typename F::handle, F::stop, F::request_stop, F::stop_timeout, callbacks> {
@@ -756,15 +761,15 @@ public:
     }
 };
 
-/// A server that takes one client after the other.
+/// A server that accepts one client after the other.
 class auto_server : public auto_endpoint<detail::auto_server_functions> {
 public:
     using auto_endpoint::auto_endpoint;
 
-    /// The present session: its client, and no client after it. 0: there is none.
+    /// Returns the present session's number, which stands for its client and for no later client. 0: there is no session.
     std::uint64_t session() const noexcept { return shm_server_session_auto(handle_); }
 
-    /// To the client of that session alone: for an answer that takes longer than a callback.
+    /// Sends only to the client of that session. Use it for an answer that takes longer than a callback.
     [[nodiscard]] std::error_code send_to_session(std::uint64_t session, view message)
     {
         return shm_server_send_to_session_auto(handle_, session, message.data(), message.size32());
@@ -773,12 +778,12 @@ public:
 
 using auto_client = auto_endpoint<detail::auto_client_functions>;
 
-/// What a server for many clients calls; see shm_multi_callbacks_t.
+/// The callbacks of a server for many clients; see shm_multi_callbacks_t.
 struct multi_callbacks {
     std::function<void(std::uint32_t)> on_client_connect;
     std::function<void(std::uint32_t)> on_client_disconnect;
     std::function<void(std::uint32_t, view)> on_message;
-    /// SHM_NO_CLIENT: it concerns no client.
+    /// SHM_NO_CLIENT: the error concerns no client.
     std::function<void(std::uint32_t, std::error_code)> on_error;
 
     shm_multi_callbacks_t c()
@@ -820,7 +825,7 @@ private:
     }
 };
 
-/// A server for many clients, on threads of its own.
+/// A server for many clients, which works on its own threads.
 class multi_server : public detail::background<MultiServerHandle, shm_multi_server_stop, shm_multi_server_request_stop,
                                                shm_multi_server_stop_timeout, multi_callbacks> {
 public:
@@ -846,10 +851,11 @@ public:
         return shm_multi_server_try_send_to(handle_, id, message.data(), message.size32());
     }
 
-    /// The session of the client that has a slot: it, and no client after it. 0: the slot has none.
+    /// Returns the session number of the client that has a slot; it stands for that client and for no later client. 0: the
+    /// slot has no client.
     std::uint64_t session(std::uint32_t id) const noexcept { return shm_multi_server_session(handle_, id); }
 
-    /// To the client of that session alone: for an answer that takes longer than a callback.
+    /// Sends only to the client of that session. Use it for an answer that takes longer than a callback.
     [[nodiscard]] std::error_code send_to_session(std::uint64_t session, view message)
     {
         return shm_multi_server_send_to_session(handle_, session, message.data(), message.size32());
@@ -884,7 +890,7 @@ public:
     {
         std::vector<std::uint32_t> ids(client_count());
         std::uint32_t actual = 0;
-        // Some may come in between.
+        // Clients may connect between the two calls.
         while (shm_multi_server_get_clients(handle_, ids.data(), static_cast<std::uint32_t>(ids.size()), &actual)
                == SHM_ERROR_BUFFER_TOO_SMALL) {
             ids.resize(actual);
@@ -893,7 +899,7 @@ public:
         return ids;
     }
 
-    /// Empty: there's no such slot.
+    /// Returns the name of a slot's channel, or an empty string if there is no such slot.
     std::string channel_name(std::uint32_t slot) const
     {
         std::string name(shm_multi_server_channel_name(handle_, slot, nullptr, 0) + 1, '\0');
@@ -903,7 +909,7 @@ public:
     }
 };
 
-/// What a client of such a server calls; see shm_multi_client_callbacks_t.
+/// The callbacks of a client of a server for many clients; see shm_multi_client_callbacks_t.
 struct multi_client_callbacks {
     std::function<void(std::uint32_t)> on_connect;
     std::function<void()> on_disconnect;
@@ -943,7 +949,7 @@ private:
     }
 };
 
-/// A client of a server for many clients, with a worker thread of its own.
+/// A client of a server for many clients, which works on its own worker thread.
 class multi_client
     : public detail::background<MultiClientHandle, shm_multi_client_disconnect, shm_multi_client_request_disconnect,
                                 shm_multi_client_disconnect_timeout, multi_client_callbacks> {

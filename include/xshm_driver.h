@@ -1,13 +1,14 @@
 /*
- * The client's end of a channel for kernel drivers, in one header: C99, no C runtime, no memory of its own.
+ * The client's side of a channel for kernel drivers, in one header. It is C99, needs no C runtime, and allocates no memory.
  *
- * It is a second implementation of docs/protocol.md, and needs nothing else of xshm. It works on a section that the caller has mapped,
- * and calls the kernel for nothing: where an event is to be set, it calls a function that the caller gave. In user mode it works too.
+ * It is a second implementation of docs/protocol.md, and needs nothing else of xshm. It works on a section that the caller
+ * has mapped. It never calls the kernel: where an event is to be set, it calls a function that the caller supplied. It also
+ * works in user mode.
  *
  *     xshm_driver_t channel;
  *     xshm_driver_u64 ends[250];               in memory that outlives the channel, not in the section
  *     xshm_driver_open(&channel, base, size, ends, 250, set_event, context);
- *     xshm_driver_hello(&channel, pid);        then wait for the acknowledgement (event 5), or look now and then:
+ *     xshm_driver_hello(&channel, pid);        then wait for the acknowledgement (event 5), or poll:
  *     xshm_driver_answer(&channel);            until it is no longer XSHM_DRIVER_WAITING
  *     for (;;) {
  *         while (xshm_driver_receive(&channel, buffer, sizeof buffer, &length) == XSHM_DRIVER_OK) ...
@@ -16,19 +17,21 @@
  *     }
  *     xshm_driver_leave(&channel);
  *
- * Trust. The section is hostile: each value in it is read once, checked, and only the copy is used; positions are masked, lengths are
- * bounded, and so is every loop. The worst that a peer can do is to send nonsense within the size limits, and to end the session.
+ * Trust. The section may be hostile. The header reads each value in it once, checks it, and uses only the copy. It masks
+ * positions, and bounds lengths and loops. A hostile peer can at most send nonsense within the size limits, and end the
+ * session.
  *
- * Threads. One thread may send and another one receive at the same time. Everything else is one thread's: open, hello, answer
- * and leave must not run beside any other call.
+ * Threads. One thread may send while another thread receives. All other functions belong to one thread: open, hello, answer
+ * and leave must not run at the same time as any other call.
  *
- * IRQL. Nothing here waits or takes a lock. Functions touch the section, the channel, `ends` and the caller's buffers: where all of
- * these are non-paged (a section whose pages are locked by an MDL, say), they may be called at IRQL <= DISPATCH_LEVEL. A view made by
- * ZwMapViewOfSection is pageable, and belongs to one process: then they are for IRQL <= APC_LEVEL, in that process. The caller's
- * function that sets events runs at the caller's IRQL; KeSetEvent with Wait FALSE is good up to DISPATCH_LEVEL.
+ * IRQL. No function here waits or takes a lock. The functions touch the section, the channel, `ends` and the caller's
+ * buffers. If all of these are non-paged (for instance a section whose pages are locked by an MDL), the functions may be
+ * called at IRQL <= DISPATCH_LEVEL. A view from ZwMapViewOfSection is pageable, and belongs to one process: the functions
+ * may then be called at IRQL <= APC_LEVEL, in that process. The caller's function that sets events runs at the caller's
+ * IRQL; KeSetEvent with Wait FALSE may be called up to DISPATCH_LEVEL.
  *
- * A receive copies at most 65,535 bytes, and tries at most 512 times where the sender evicts what it copies. xshm_driver_open costs a
- * few reads.
+ * A receive copies at most 65,535 bytes. It tries at most 512 times if the sender evicts the message that it copies.
+ * xshm_driver_open costs a few reads.
  *
  * Processors: x86, x64 and arm64. Compilers: GCC, Clang, MSVC.
  */
@@ -48,46 +51,47 @@ typedef unsigned long long xshm_driver_size;
 typedef unsigned long xshm_driver_size;
 #endif
 
-/* What a call came to. */
+/* The result of a call. */
 enum {
     XSHM_DRIVER_OK = 0,
-    /* No message. */
+    /* There is no message. */
     XSHM_DRIVER_EMPTY,
-    /* No room, and nothing was evicted. */
+    /* There is no room, and the call evicted nothing. */
     XSHM_DRIVER_FULL,
     /* The sender evicts faster than messages can be taken. Try again. */
     XSHM_DRIVER_BUSY,
-    /* The message is longer than the buffer; it stays in the queue, and the length says how long it is. */
+    /* The message is longer than the buffer; it stays in the queue, and its length was stored. */
     XSHM_DRIVER_BUFFER_TOO_SMALL,
     /* A message has 2 to xshm_driver_longest_message() bytes. */
     XSHM_DRIVER_BAD_SIZE,
-    /* The hello has not been answered yet. */
+    /* The server has not answered the connection request yet. */
     XSHM_DRIVER_WAITING,
-    /* Another client has the channel, or asks for it. */
+    /* Another client has the channel, or requests it. */
     XSHM_DRIVER_TAKEN,
-    /* The server did not accept this hello. */
+    /* The server did not accept this connection request. */
     XSHM_DRIVER_REFUSED,
-    /* There is no session: none yet, or the server ended it, or left. All that it sent was received. */
+    /* There is no session: none began yet, or the server ended it, or the server left. All that the server sent was
+       received. */
     XSHM_DRIVER_OVER,
-    /* The peer wrote what it can't have written by the rules. The session is over: leave. */
+    /* The peer wrote a value that the protocol does not allow. The session is over: leave. */
     XSHM_DRIVER_CORRUPTED,
-    /* The section is no channel of this version; `reason` says why. */
+    /* The section is not a channel of this protocol version; `reason` says why. */
     XSHM_DRIVER_INCOMPATIBLE,
-    /* An argument can't be; `reason` says which. */
+    /* An argument is invalid; `reason` says which. */
     XSHM_DRIVER_INVALID,
-    /* There is no need to sleep: look now. */
+    /* There is no need to sleep: receive or send now. */
     XSHM_DRIVER_LOOK
 };
 
 /* A channel's events, by their numbers. */
 enum {
-    XSHM_DRIVER_EVENT_S2C_DATA = 0,   /* the server sent, and we slept: wait for it */
-    XSHM_DRIVER_EVENT_C2S_DATA = 1,   /* we sent, and the server slept: set it when a function says so */
-    XSHM_DRIVER_EVENT_S2C_SPACE = 2,  /* we took a message, and the server slept: set it when a function says so */
-    XSHM_DRIVER_EVENT_C2S_SPACE = 3,  /* the server took a message, and we slept: wait for it */
-    XSHM_DRIVER_EVENT_REQUEST = 4,    /* our request: set it when a function says so */
+    XSHM_DRIVER_EVENT_S2C_DATA = 0,   /* the server sent, and the client slept: wait for it */
+    XSHM_DRIVER_EVENT_C2S_DATA = 1,   /* the client sent, and the server slept: set by `signal` */
+    XSHM_DRIVER_EVENT_S2C_SPACE = 2,  /* the client took a message, and the server slept: set by `signal` */
+    XSHM_DRIVER_EVENT_C2S_SPACE = 3,  /* the server took a message, and the client slept: wait for it */
+    XSHM_DRIVER_EVENT_REQUEST = 4,    /* the client requests a connection: set by `signal` */
     XSHM_DRIVER_EVENT_ACKNOWLEDGE = 5,/* the server answered: wait for it */
-    XSHM_DRIVER_EVENT_DISCONNECT = 6  /* we left, or the server did: set it when a function says so; waiting for it is a choice */
+    XSHM_DRIVER_EVENT_DISCONNECT = 6  /* the client left (set by `signal`), or the server left; waiting for it is optional */
 };
 
 /* Bits of a wake word: arguments of xshm_driver_awake and xshm_driver_always. */
@@ -99,14 +103,14 @@ enum {
     XSHM_DRIVER_ALWAYS_SPACE = 16
 };
 
-/* Sets an event of the channel, by its number. Called by hello, try_send, send, receive and leave. */
+/* Sets the event of the channel that has the number `event`. Called by hello, try_send, send, receive and leave. */
 typedef void xshm_driver_signal_t(void *context, unsigned event);
 
-/* One channel. Its fields are for reading; all of them are this header's to write. */
+/* One channel. The caller may read its fields; only this header writes them. */
 typedef struct xshm_driver {
-    /* Of XSHM_DRIVER_INCOMPATIBLE and _INVALID. */
+    /* The reason for XSHM_DRIVER_INCOMPATIBLE and _INVALID. */
     const char *reason;
-    /* What the section says of itself, read once. */
+    /* The fixed fields of the section, read once. */
     xshm_driver_u32 capacity;
     xshm_driver_u32 message_limit;
     xshm_driver_u32 flags;
@@ -115,7 +119,7 @@ typedef struct xshm_driver {
     /* The session, if there is one. */
     xshm_driver_u32 generation;
     int connected;
-    /* The peer broke the rules. Either thread may find out. */
+    /* The peer broke the rules. Either thread may detect this. */
     volatile int corrupted;
     xshm_driver_u64 word;
 
@@ -154,11 +158,12 @@ typedef struct xshm_driver {
  * xshm_driver_load32/64      acquire
  * xshm_driver_load64_sc      sequentially consistent
  * xshm_driver_store64        release
- * xshm_driver_swap64         compare-and-swap of the exact value, sequentially consistent; gives what it found
+ * xshm_driver_swap64         compare-exchange of the exact value, sequentially consistent; returns the value found
  * xshm_driver_fence          sequentially consistent
  * xshm_driver_get, _put      relaxed words of a payload, which may be torn
  *
- * On 32-bit x86 a plain access has 32 bits, so that 64 are loaded and stored by compare-and-swap; payloads need no whole words.
+ * On 32-bit x86 a plain access has 32 bits, so 64-bit words are loaded and stored by compare-exchange. Payload words may be
+ * accessed in halves.
  */
 #if defined(_MSC_VER) && !defined(__clang__)
 
@@ -203,7 +208,7 @@ static __inline xshm_driver_u64 xshm_driver_load64(volatile void *at)
 #endif
 }
 
-/* Each sequentially consistent load here stands behind a fence or a swap. */
+/* In this header, a fence or a compare-exchange precedes each sequentially consistent load. */
 static __inline xshm_driver_u64 xshm_driver_load64_sc(volatile void *at) { return xshm_driver_load64(at); }
 
 static __inline void xshm_driver_store64(volatile void *at, xshm_driver_u64 value)
@@ -345,7 +350,7 @@ static __inline int xshm_driver_broken(xshm_driver_t *channel)
     return XSHM_DRIVER_CORRUPTED;
 }
 
-/* A place in a ring: any position leads into it. */
+/* The address of a position in a ring. Every position gives an address inside the ring. */
 static __inline volatile xshm_driver_u8 *xshm_driver_place(
     const xshm_driver_t *channel, volatile xshm_driver_u8 *ring, xshm_driver_u64 position)
 {
@@ -359,10 +364,11 @@ static __inline xshm_driver_u64 xshm_driver_left(const xshm_driver_t *channel, x
 }
 
 /*
- * Checks a mapped section of `size` bytes. `ends` has room for `ends_size` numbers, at least one: the number of messages that this end queues at
- * most, if the channel allows as many (250 unless the server chose otherwise). `signal` may be NULL on a channel without events.
+ * Checks a mapped section of `size` bytes. `ends` has room for `ends_size` numbers, at least one. The client queues at most
+ * `ends_size` messages, and at most as many as the channel allows (250 unless the server chose otherwise). `signal` may be
+ * NULL on a channel without events.
  *
- * XSHM_DRIVER_OK; XSHM_DRIVER_INCOMPATIBLE, XSHM_DRIVER_INVALID. Nothing was written to the section.
+ * XSHM_DRIVER_OK, XSHM_DRIVER_INCOMPATIBLE, XSHM_DRIVER_INVALID. The function writes nothing to the section.
  */
 static __inline int xshm_driver_open(xshm_driver_t *channel, void *base, xshm_driver_size size, xshm_driver_u64 *ends,
     xshm_driver_u32 ends_size, xshm_driver_signal_t *signal, void *context)
@@ -426,7 +432,7 @@ static __inline void xshm_driver_set(const xshm_driver_t *channel, unsigned even
 
 /* --------------------------------------------------------------------------------------------------- wake words */
 
-/* Sets and clears bits of a wake word of this generation. Gives the bits before by `before`. */
+/* Sets and clears bits of a wake word of this generation. Stores the previous bits in `before`. */
 static __inline int xshm_driver_change(
     xshm_driver_t *channel, unsigned at, xshm_driver_u32 set, xshm_driver_u32 clear, xshm_driver_u32 *before)
 {
@@ -441,14 +447,14 @@ static __inline int xshm_driver_change(
         if (found == now) return XSHM_DRIVER_OK;
         now = found;
     }
-    /* No peer that keeps to the rules changes it so often. */
+    /* A peer that follows the rules does not change the word so often. */
     return xshm_driver_broken(channel);
 }
 
-/* Sets an event if the server sleeps and waits for it, or wants it set always. */
+/* Sets an event if the server sleeps and waits for it, or if the server wants it set every time. */
 static __inline int xshm_driver_announce(xshm_driver_t *channel, xshm_driver_u32 bit, xshm_driver_u32 always, unsigned event)
 {
-    /* The partner of the fence between the setting of the bit and the last look. */
+    /* Pairs with the server's fence between setting its bit and its last look. */
     xshm_driver_u32 bits = (xshm_driver_u32)xshm_driver_load64_sc(channel->base + XSHM_DRIVER_AT_SERVER_WAKE);
     int code;
     if ((bits & (bit | always)) == 0) return XSHM_DRIVER_OK;
@@ -457,8 +463,9 @@ static __inline int xshm_driver_announce(xshm_driver_t *channel, xshm_driver_u32
     return code;
 }
 
-/* Have the server set our events for each message (XSHM_DRIVER_ALWAYS_DATA) or each message taken (XSHM_DRIVER_ALWAYS_SPACE) of this
-   session: for waits without xshm_driver_sleep_for_data. Look for messages once after this call. */
+/* Makes the server set the client's events for each message (XSHM_DRIVER_ALWAYS_DATA) or for each message taken
+   (XSHM_DRIVER_ALWAYS_SPACE) in this session. It is for waits without xshm_driver_sleep_for_data. Look for messages once
+   after this call. */
 static __inline int xshm_driver_always(xshm_driver_t *channel, xshm_driver_u32 bits)
 {
     int code = xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, bits, 0, &bits);
@@ -466,7 +473,7 @@ static __inline int xshm_driver_always(xshm_driver_t *channel, xshm_driver_u32 b
     return code;
 }
 
-/* After each sleep, whatever ended it: XSHM_DRIVER_DATA, XSHM_DRIVER_SPACE, or both. */
+/* Call this after each sleep, however it ended, with XSHM_DRIVER_DATA, XSHM_DRIVER_SPACE, or both. */
 static __inline int xshm_driver_awake(xshm_driver_t *channel, xshm_driver_u32 bits)
 {
     return xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, 0, bits, &bits);
@@ -474,7 +481,7 @@ static __inline int xshm_driver_awake(xshm_driver_t *channel, xshm_driver_u32 bi
 
 /* --------------------------------------------------------------------------------------------------- the session */
 
-/* Whether the session lives: two reads of a line that rarely changes. */
+/* Whether the session lives. The call costs two reads of a cache line that rarely changes. */
 static __inline int xshm_driver_is_connected(const xshm_driver_t *channel)
 {
     return channel->connected && !channel->corrupted &&
@@ -482,18 +489,18 @@ static __inline int xshm_driver_is_connected(const xshm_driver_t *channel)
            xshm_driver_load32(channel->base + XSHM_DRIVER_AT_SERVER_STATE) == 1;
 }
 
-/* Swaps our exact word for the same attempt in another state. */
+/* Changes the client word, if it is exactly `from`, to the same attempt in the state `to`. */
 static __inline int xshm_driver_move(xshm_driver_t *channel, xshm_driver_u64 from, xshm_driver_u32 to)
 {
     return xshm_driver_swap64(channel->base + XSHM_DRIVER_AT_CLIENT_STATE, from, xshm_driver_with_state(from, to)) == from;
 }
 
 /*
- * Asks the server for a session, and sets the request event. `pid` is the id of the process whose end shall end the session, as the
- * server knows it: usually that of the process that handed over the section.
+ * Requests a connection, and sets the request event. `pid` is the id of the process whose end is to end the session, as the
+ * server knows it. It is usually the id of the process that supplied the section.
  *
- * XSHM_DRIVER_OK: wait for the acknowledgement and call xshm_driver_answer. XSHM_DRIVER_TAKEN: try again later. XSHM_DRIVER_OVER: the
- * server has left.
+ * XSHM_DRIVER_OK: wait for the acknowledgement and call xshm_driver_answer. XSHM_DRIVER_TAKEN: try again later.
+ * XSHM_DRIVER_OVER: the server has left.
  */
 static __inline int xshm_driver_hello(xshm_driver_t *channel, xshm_driver_u32 pid)
 {
@@ -511,13 +518,13 @@ static __inline int xshm_driver_hello(xshm_driver_t *channel, xshm_driver_u32 pi
             return XSHM_DRIVER_OK;
         }
     }
-    /* Somebody else is there. A client that died right after its hello could not signal it, and what looks like a session may be
-     * garbage: the server may know of neither. */
+    /* Another client has the channel. The server may not know that it has to clear the word: a client that died right after
+       its request could not signal it, and a word that looks like a session may be garbage. */
     xshm_driver_set(channel, XSHM_DRIVER_EVENT_REQUEST);
     return XSHM_DRIVER_TAKEN;
 }
 
-/* Begins a session, both rings empty. */
+/* Begins a session with both rings empty. */
 static __inline void xshm_driver_begin(xshm_driver_t *channel, xshm_driver_u64 ready, xshm_driver_u32 generation)
 {
     xshm_driver_u64 start = (xshm_driver_u64)(generation & 0xffff) << 48;
@@ -539,8 +546,9 @@ static __inline void xshm_driver_begin(xshm_driver_t *channel, xshm_driver_u64 r
 }
 
 /*
- * Looks for the answer to our hello. XSHM_DRIVER_OK: the session has begun. XSHM_DRIVER_WAITING: not yet. XSHM_DRIVER_REFUSED.
- * XSHM_DRIVER_OVER: the server has left, and the hello is withdrawn.
+ * Looks for the answer to the connection request. XSHM_DRIVER_OK: the session has begun. XSHM_DRIVER_WAITING: there is no
+ * answer yet. XSHM_DRIVER_REFUSED: the server refused it. XSHM_DRIVER_OVER: the server has left, and the request is
+ * withdrawn.
  */
 static __inline int xshm_driver_answer(xshm_driver_t *channel)
 {
@@ -555,7 +563,7 @@ static __inline int xshm_driver_answer(xshm_driver_t *channel)
     word = xshm_driver_load64(at);
     if (word == hello) return XSHM_DRIVER_WAITING;
     if (word == ready || word == xshm_driver_with_state(hello, XSHM_DRIVER_ENDED)) {
-        /* Written before the word became ready. */
+        /* The server wrote the generation before the word became ready. */
         xshm_driver_begin(channel, ready, xshm_driver_load32(channel->base + XSHM_DRIVER_AT_GENERATION));
         return XSHM_DRIVER_OK;
     }
@@ -563,7 +571,8 @@ static __inline int xshm_driver_answer(xshm_driver_t *channel)
     return XSHM_DRIVER_REFUSED;
 }
 
-/* Our last access to the section: leaves the session, or takes back a hello. Afterwards the section may be unmapped. */
+/* Leaves the session, or withdraws a connection request. This is the last access to the section: the caller may then unmap
+   it. */
 static __inline void xshm_driver_leave(xshm_driver_t *channel)
 {
     xshm_driver_u64 word = channel->word, ready = xshm_driver_with_state(word, XSHM_DRIVER_READY);
@@ -588,7 +597,8 @@ static __inline void xshm_driver_leave(xshm_driver_t *channel)
 
 /* ----------------------------------------------------------------------------------------------------- receiving */
 
-/* Goes to where the sender moved read_pos. 1: it had moved. 0: it had not. -1: it went where no frame starts. */
+/* Follows read_pos. 1: the sender had moved it. 0: the sender had not. -1: the sender moved it to where no frame can start.
+   */
 static __inline int xshm_driver_jump(xshm_driver_t *channel, xshm_driver_u64 read_pos)
 {
     xshm_driver_u64 ahead = read_pos - channel->receiver.read_pos;
@@ -601,11 +611,12 @@ static __inline int xshm_driver_jump(xshm_driver_t *channel, xshm_driver_u64 rea
 
 static __inline int xshm_driver_follow(xshm_driver_t *channel)
 {
-    /* Acquires what the sender did before it moved it. */
+    /* Acquires what the sender wrote before it moved read_pos. */
     return xshm_driver_jump(channel, xshm_driver_load64(channel->receiver.header + XSHM_DRIVER_AT_READ_POS));
 }
 
-/* What stands at our position. 1: a message, whose place, length and sequence are stored. 0: nothing. -1: no frame. */
+/* Reads the frame at the receiver's position. 1: a message, whose position, length and sequence are stored. 0: nothing. -1:
+   not a valid frame. */
 static __inline int xshm_driver_frame(
     const xshm_driver_t *channel, xshm_driver_u64 *start, xshm_driver_u32 *length, xshm_driver_u64 *sequence)
 {
@@ -629,7 +640,7 @@ static __inline int xshm_driver_frame(
     return 1;
 }
 
-/* Copies a payload out. It may be torn: whether it is, shows when read_pos is moved. */
+/* Copies a payload out. The copy may be torn; the compare-exchange of read_pos shows whether it is. */
 static __inline void xshm_driver_copy_out(
     const xshm_driver_t *channel, xshm_driver_u64 position, xshm_driver_u8 *to, xshm_driver_u32 length)
 {
@@ -645,7 +656,8 @@ static __inline void xshm_driver_copy_out(
     }
 }
 
-/* Takes the oldest message, or looks how long it is where `to` is NULL. `tries` times, unless it is evicted under our hands. */
+/* Takes the oldest message, or only finds its length if `to` is NULL. Tries at most `tries` times while the sender evicts
+   messages. */
 static __inline int xshm_driver_try_take(
     xshm_driver_t *channel, xshm_driver_u8 *to, xshm_driver_u32 room, xshm_driver_u32 *length, unsigned tries)
 {
@@ -653,7 +665,7 @@ static __inline int xshm_driver_try_take(
     while (tries-- > 0) {
         int moved, what = xshm_driver_frame(channel, &start, length, &sequence);
         if (what != 1 || !to || *length > room) {
-            /* An answer without a take must be true: what we saw may have been half overwritten. */
+            /* A result that takes no message must be checked: the frame may have been partly overwritten. */
             moved = xshm_driver_follow(channel);
             if (moved > 0) continue;
             if (moved < 0 || what < 0) return xshm_driver_broken(channel);
@@ -684,7 +696,7 @@ static __inline int xshm_driver_take(xshm_driver_t *channel, xshm_driver_u8 *to,
     for (round = 0; round < 64 && code == XSHM_DRIVER_BUSY; round++) {
         code = xshm_driver_try_take(channel, to, room, length, 8);
         if (code == XSHM_DRIVER_BUSY) {
-            /* The sender's next eviction then takes half the queue, and gives us time. */
+            /* The sender's next eviction then evicts half the queue, and so gives the receiver time. */
             hurried = 1;
             if (xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, XSHM_DRIVER_HURRY, 0, &before) != XSHM_DRIVER_OK) {
                 return XSHM_DRIVER_CORRUPTED;
@@ -700,9 +712,9 @@ static __inline int xshm_driver_take(xshm_driver_t *channel, xshm_driver_u8 *to,
 }
 
 /*
- * Takes a message. `*length` is its length.
+ * Takes a message, and stores its length in `*length`.
  *
- * XSHM_DRIVER_OK; XSHM_DRIVER_EMPTY; XSHM_DRIVER_BUFFER_TOO_SMALL (`*length` is what is needed); XSHM_DRIVER_BUSY;
+ * XSHM_DRIVER_OK; XSHM_DRIVER_EMPTY; XSHM_DRIVER_BUFFER_TOO_SMALL (`*length` is the size needed); XSHM_DRIVER_BUSY;
  * XSHM_DRIVER_OVER: the session has ended, and all that the server sent was received; XSHM_DRIVER_CORRUPTED.
  */
 static __inline int xshm_driver_receive(xshm_driver_t *channel, void *buffer, xshm_driver_u32 size, xshm_driver_u32 *length)
@@ -713,14 +725,14 @@ static __inline int xshm_driver_receive(xshm_driver_t *channel, void *buffer, xs
     if (!buffer) size = 0;
     code = xshm_driver_take(channel, to, size, length);
     if (code != XSHM_DRIVER_EMPTY || xshm_driver_is_connected(channel)) return code;
-    /* What was sent before the end was published before we saw the end. */
+    /* The server published what it sent before this side saw the end. */
     code = xshm_driver_take(channel, to, size, length);
     return code == XSHM_DRIVER_EMPTY ? XSHM_DRIVER_OVER : code;
 }
 
 /*
- * Looks whether a message is there, and leaves it there: XSHM_DRIVER_OK, and its length; XSHM_DRIVER_EMPTY, XSHM_DRIVER_BUSY,
- * XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED.
+ * Checks whether a message is there, and leaves it in the queue. XSHM_DRIVER_OK: there is one, and its length was stored.
+ * XSHM_DRIVER_EMPTY, XSHM_DRIVER_BUSY, XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED.
  */
 static __inline int xshm_driver_peek(xshm_driver_t *channel, xshm_driver_u32 *length)
 {
@@ -729,12 +741,12 @@ static __inline int xshm_driver_peek(xshm_driver_t *channel, xshm_driver_u32 *le
 }
 
 /*
- * Says that we sleep until a message comes. XSHM_DRIVER_OK: wait for event 0 (and whatever else you wait for), then call
- * xshm_driver_awake(channel, XSHM_DRIVER_DATA). XSHM_DRIVER_LOOK: don't wait, something is there; no call of xshm_driver_awake is
- * needed then. XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED.
+ * Announces that the caller sleeps until a message comes. XSHM_DRIVER_OK: wait for event 0 (and for anything else that the
+ * caller waits for), then call xshm_driver_awake(channel, XSHM_DRIVER_DATA). XSHM_DRIVER_LOOK: don't wait, a message is
+ * there; no call of xshm_driver_awake is needed then. XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED.
  *
- * The server sets event 0 for a session's end too. It can't when its process is killed: a driver learns of that by its file object's
- * cleanup or close.
+ * The server sets event 0 also when a session ends. It cannot do so when its process is killed: a driver detects that by the
+ * cleanup or the close of its file object.
  */
 static __inline int xshm_driver_sleep_for_data(xshm_driver_t *channel)
 {
@@ -750,14 +762,15 @@ static __inline int xshm_driver_sleep_for_data(xshm_driver_t *channel)
 
 /* ------------------------------------------------------------------------------------------------------- sending */
 
-/* Bytes of pad before a frame, if it were sent now. */
+/* The number of bytes of pad before a frame that is sent now. */
 static __inline xshm_driver_u64 xshm_driver_pad(const xshm_driver_t *channel, xshm_driver_u64 frame)
 {
     xshm_driver_u64 left = xshm_driver_left(channel, channel->sender.write_pos);
     return frame > left ? left : 0;
 }
 
-/* Whether `total` bytes fit in with the oldest unread message at `read_pos`. One place for a header always stays free. */
+/* Whether `total` bytes fit if the oldest unread message is at `read_pos`. The 64 bytes of the next header always stay free.
+   */
 static __inline int xshm_driver_fits(
     const xshm_driver_t *channel, xshm_driver_u64 total, xshm_driver_u64 read_pos, xshm_driver_u32 queued)
 {
@@ -780,7 +793,7 @@ static __inline void xshm_driver_drop(xshm_driver_t *channel, xshm_driver_u32 co
     channel->sender.queued -= count;
 }
 
-/* Drops what the server has taken: its read_pos must be the end of one of our messages. */
+/* Drops the messages that the server has taken. Its read_pos must be the end of one of this sender's messages. */
 static __inline int xshm_driver_advance(xshm_driver_t *channel, xshm_driver_u64 read_pos)
 {
     while (channel->sender.queued > 0 && channel->sender.read_pos != read_pos) {
@@ -792,7 +805,7 @@ static __inline int xshm_driver_advance(xshm_driver_t *channel, xshm_driver_u64 
 
 static __inline int xshm_driver_refresh(xshm_driver_t *channel)
 {
-    /* Acquires the taking, so that what is then overwritten has been copied out. */
+    /* An acquire load, so that the server has copied out the bytes that are then overwritten. */
     return xshm_driver_advance(channel, xshm_driver_load64(channel->sender.header + XSHM_DRIVER_AT_READ_POS));
 }
 
@@ -804,7 +817,7 @@ static __inline void xshm_driver_publish_counters(const xshm_driver_t *channel)
     xshm_driver_store64(channel->sender.header + 24, channel->sender.evicted);
 }
 
-/* XSHM_DRIVER_OK: a message of `size` bytes has room. XSHM_DRIVER_FULL, XSHM_DRIVER_CORRUPTED. */
+/* Checks for room. XSHM_DRIVER_OK: a message of `length` bytes has room. XSHM_DRIVER_FULL, XSHM_DRIVER_CORRUPTED. */
 static __inline int xshm_driver_room(xshm_driver_t *channel, xshm_driver_u32 length)
 {
     xshm_driver_u64 frame = xshm_driver_frame_size(length), total = xshm_driver_pad(channel, frame) + frame;
@@ -817,14 +830,14 @@ static __inline int xshm_driver_room(xshm_driver_t *channel, xshm_driver_u32 len
     return XSHM_DRIVER_OK;
 }
 
-/* Evicts the oldest messages until one of `size` bytes has room. */
+/* Evicts the oldest messages until a message of `length` bytes has room. */
 static __inline int xshm_driver_make_room(xshm_driver_t *channel, xshm_driver_u32 length, xshm_driver_u32 *evicted)
 {
     xshm_driver_u64 frame = xshm_driver_frame_size(length), total = xshm_driver_pad(channel, frame) + frame;
     xshm_driver_u32 bits;
     int code = xshm_driver_change(channel, XSHM_DRIVER_AT_SERVER_WAKE, 0, XSHM_DRIVER_HURRY, &bits);
     if (code != XSHM_DRIVER_OK) return code;
-    /* Each pass ends in room, in an error, or with fewer messages in the list. */
+    /* Each iteration makes room, fails, or leaves fewer messages in the list. */
     while (!xshm_driver_fits(channel, total, channel->sender.read_pos, channel->sender.queued)) {
         xshm_driver_u32 queued = channel->sender.queued, count = 0;
         xshm_driver_u32 at_least = (bits & XSHM_DRIVER_HURRY) != 0 ? queued / 2 : 0;
@@ -844,14 +857,14 @@ static __inline int xshm_driver_make_room(xshm_driver_t *channel, xshm_driver_u3
             return code;
         }
     }
-    /* Before the first byte of what was evicted is overwritten. Its partner is the receiver's load of read_pos when it finds something
-       odd, or its failing swap. */
+    /* This fence precedes the first overwrite of an evicted byte. It pairs with the receiver's load of read_pos after an
+       unexpected header, or with the receiver's failing compare-exchange. */
     xshm_driver_fence();
     xshm_driver_publish_counters(channel);
     return XSHM_DRIVER_OK;
 }
 
-/* Writes a payload, the last word padded with zeros. */
+/* Writes a payload, and pads the last word with zeros. */
 static __inline void xshm_driver_copy_in(
     const xshm_driver_t *channel, xshm_driver_u64 position, const xshm_driver_u8 *from, xshm_driver_u32 length)
 {
@@ -876,7 +889,7 @@ static __inline int xshm_driver_push(xshm_driver_t *channel, const xshm_driver_u
     xshm_driver_u64 start = channel->sender.write_pos + pad, end = start + frame, sequence = channel->sender.sequence << 20;
     xshm_driver_u64 header = length | (xshm_driver_u64)XSHM_DRIVER_MESSAGE << 16 | sequence;
     xshm_driver_u32 last = channel->sender.first + channel->sender.queued;
-    /* There the server will look for the next message. */
+    /* The server will look there for the next message. */
     xshm_driver_store64(xshm_driver_place(channel, channel->sender.ring, end), 0);
     xshm_driver_copy_in(channel, start + 8, data, length);
     xshm_driver_store64(xshm_driver_place(channel, channel->sender.ring, start), header);
@@ -884,7 +897,8 @@ static __inline int xshm_driver_push(xshm_driver_t *channel, const xshm_driver_u
         header = (xshm_driver_u64)XSHM_DRIVER_PAD << 16 | sequence;
         xshm_driver_store64(xshm_driver_place(channel, channel->sender.ring, channel->sender.write_pos), header);
     }
-    /* Before the look at the wake word: a server that sleeps must see the message, or we must see that it sleeps. */
+    /* This fence precedes the load of the wake word: either the server sees the message, or this side sees that it sleeps.
+       */
     xshm_driver_fence();
     if (last >= channel->sender.ends_size) last -= channel->sender.ends_size;
     channel->sender.ends[last] = end;
@@ -914,8 +928,8 @@ static __inline int xshm_driver_try_send(xshm_driver_t *channel, const void *dat
 }
 
 /*
- * Sends a message, and evicts the oldest unread ones where there is no room: `*evicted` says how many. On a channel whose server
- * rejects when full it is xshm_driver_try_send.
+ * Sends a message, and evicts the oldest unread messages if there is no room. Stores the number of evicted messages in
+ * `*evicted`. On a channel whose server rejects when full it is the same as xshm_driver_try_send.
  */
 static __inline int xshm_driver_send(
     xshm_driver_t *channel, const void *data, xshm_driver_u32 length, xshm_driver_u32 *evicted)
@@ -928,8 +942,9 @@ static __inline int xshm_driver_send(
 }
 
 /*
- * Says that we sleep until there is room for a message of `size` bytes. XSHM_DRIVER_OK: wait for event 3, then call
- * xshm_driver_awake(channel, XSHM_DRIVER_SPACE). XSHM_DRIVER_LOOK: don't wait, there is room. Else as xshm_driver_try_send.
+ * Announces that the caller sleeps until there is room for a message of `length` bytes. XSHM_DRIVER_OK: wait for event 3,
+ * then call xshm_driver_awake(channel, XSHM_DRIVER_SPACE). XSHM_DRIVER_LOOK: don't wait, there is room. Otherwise the codes
+ * of xshm_driver_try_send.
  */
 static __inline int xshm_driver_sleep_for_space(xshm_driver_t *channel, xshm_driver_u32 length)
 {

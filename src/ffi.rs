@@ -1,10 +1,10 @@
-//! The C interface: what all of it shares. `include/xshm.h` is generated from the functions and types of this module,
-//! of `ffi/`, `auto/ffi.rs` and `multi/ffi.rs`.
+//! The shared parts of the C interface. `include/xshm.h` is generated from the functions and types of this module, of
+//! `ffi/`, `auto/ffi.rs` and `multi/ffi.rs`.
 //!
-//! A handle is an [`Arc`] that C holds as a pointer. Each call borrows it for as long as it runs ([`Inside`]), and
-//! [`close`] waits until no other thread's call holds it: so a handle may be stopped while other threads are inside
-//! calls on it, which end first. Callbacks run inside calls or on worker threads, each through its handle's [`Gate`]; one
-//! that stops its own endpoint doesn't wait for itself, and is the last.
+//! A handle is an [`Arc`] that C holds as a pointer. Each call borrows the handle for as long as the call runs ([`Inside`]).
+//! [`close`] waits until no other thread's call holds the handle. A thread may therefore stop a handle while other threads
+//! are inside calls on it; those calls end first. Callbacks run inside calls or on worker threads, each through its handle's
+//! [`Gate`]. A callback that stops its own endpoint doesn't wait for itself, and is the endpoint's last callback.
 //!
 //! No panic leaves this module: [`guarded`] turns one into [`shm_error_t::SHM_ERROR_INTERNAL`].
 
@@ -36,20 +36,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-/// What a function returns, and what shm_last_error says. 0 is success, the rest is negative. New codes are only ever
-/// appended.
+/// The result code of a function, and of shm_last_error. 0 is success; all other codes are negative. New versions only
+/// append codes.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum shm_error_t {
-    /// Done.
+    /// The call succeeded.
     SHM_SUCCESS = 0,
-    /// An argument is NULL that must not be, or an option has a value that it can't have.
+    /// An argument is NULL but must not be, or an option has an invalid value.
     SHM_ERROR_INVALID_PARAM = -1,
-    /// The system has no memory for it.
+    /// The system has not enough memory.
     SHM_ERROR_MEMORY = -2,
-    /// The time given was up before it happened.
+    /// The timeout passed.
     SHM_ERROR_TIMEOUT = -3,
-    /// No message is queued.
+    /// There is no message in the queue.
     SHM_ERROR_EMPTY = -4,
     /// A running server, or something else, has the name.
     SHM_ERROR_EXISTS = -5,
@@ -57,40 +57,42 @@ pub enum shm_error_t {
     SHM_ERROR_NOT_FOUND = -6,
     /// A privilege is missing (for a name that begins with "Global\").
     SHM_ERROR_ACCESS = -7,
-    /// Not now: the peer overwrites faster than messages can be taken; or a callback used what its own call uses, or would wait
-    /// for itself; or a message is reserved or borrowed in place. Try again when that is over.
+    /// The call is not possible now. The peer overwrites messages faster than they can be taken; or a callback used
+    /// something that the call around it uses, or would wait for itself; or a message is reserved or borrowed in place. Try
+    /// again when that is over.
     SHM_ERROR_NOT_READY = -8,
     /// The peer wrote what the protocol does not allow. The session is over.
     SHM_ERROR_PROTOCOL = -9,
-    /// No room for the message. The queue is as it was.
+    /// There is no room for the message. The queue is unchanged.
     SHM_ERROR_FULL = -10,
     /// The server has no free slot.
     SHM_ERROR_NO_SLOT = -11,
-    /// A defect of this library; or memory that it was given was not what it should be.
+    /// The library has a defect, or the caller passed invalid memory.
     SHM_ERROR_INTERNAL = -12,
-    /// No peer yet, or it has left. From a function that receives: all that it sent was received.
+    /// There is no peer yet, or the peer has left. From a function that receives: all messages of the peer were received.
     SHM_ERROR_NOT_CONNECTED = -13,
-    /// The peer's process ended without leaving. From a function that receives: all that it sent was received.
+    /// The peer's process ended without disconnecting. From a function that receives: all messages of the peer were
+    /// received.
     SHM_ERROR_PEER_DIED = -14,
     /// The server has another client, or has not yet looked for the next one.
     SHM_ERROR_ALREADY_CONNECTED = -15,
-    /// The buffer is too small; the size that is needed was stored. The message stays in the queue.
+    /// The buffer is too small; the call stored the size that is needed. The message stays in the queue.
     SHM_ERROR_BUFFER_TOO_SMALL = -16,
     /// A message has at least 2 bytes.
     SHM_ERROR_MESSAGE_TOO_SMALL = -17,
-    /// A message has at most 65,535 bytes, and half the ring less 8.
+    /// A message has at most 65,535 bytes, and at most half the ring's bytes minus 8.
     SHM_ERROR_MESSAGE_TOO_LARGE = -18,
-    /// The call was ended by shm_server_interrupt, shm_client_interrupt, or by stopping the handle.
+    /// shm_server_interrupt, shm_client_interrupt or stopping the handle ended the call.
     SHM_ERROR_INTERRUPTED = -19,
     /// A name has 1 to 80 bytes of UTF-8, and no backslash. A user is a SID or a number.
     SHM_ERROR_INVALID_NAME = -20,
-    /// One side does not want, or is not allowed, to talk to the other.
+    /// One side refuses to connect to the other, or is not allowed to.
     SHM_ERROR_REFUSED = -21,
-    /// The peer is an incompatible version, or has other sizes than were asked for.
+    /// The peer has an incompatible version, or has other sizes than the caller requested.
     SHM_ERROR_INCOMPATIBLE = -22,
     /// A call of the operating system failed.
     SHM_ERROR_SYSTEM = -23,
-    /// The handle belongs to the process that made it, not to a fork of that.
+    /// The handle belongs to the process that created it, and this process is a fork of that process.
     SHM_ERROR_FORKED = -24,
 }
 
@@ -100,9 +102,9 @@ use shm_error_t::*;
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum shm_direction_t {
-    /// What the server sends.
+    /// Messages from the server to the client.
     SHM_DIR_SERVER_TO_CLIENT = 0,
-    /// What the client sends.
+    /// Messages from the client to the server.
     SHM_DIR_CLIENT_TO_SERVER = 1,
 }
 
@@ -146,10 +148,10 @@ pub(crate) fn code(error: &ShmError) -> shm_error_t {
     }
 }
 
-/// A failure of a C call: the library's own error, or one that only C callers can make.
+/// A failure of a C call: an error of the library, or an error that only C callers can cause.
 pub(crate) enum Failure {
     Library(ShmError),
-    /// Which argument is NULL, or not UTF-8.
+    /// The name of the argument that is NULL or not UTF-8.
     Argument(&'static str),
     NoClient,
     Panic,
@@ -181,11 +183,11 @@ impl Failure {
     }
 }
 
-/// What a C call comes to.
+/// The result of a C call.
 pub(crate) type Outcome<T = ()> = std::result::Result<T, Failure>;
 
 thread_local! {
-    /// Why this thread's last call that failed did.
+    /// The reason why this thread's last failed call failed.
     pub(crate) static LAST: RefCell<Option<Failure>> = const { RefCell::new(None) };
 }
 
@@ -196,7 +198,7 @@ pub(crate) fn note(failure: Failure) -> shm_error_t {
     code
 }
 
-/// Runs what may change shm_last_error, and puts back what it was.
+/// Runs code that may change shm_last_error, and then restores shm_last_error.
 pub(crate) fn keeping_last_error(run: impl FnOnce()) {
     let before = LAST.try_with(RefCell::take).ok();
     run();
@@ -205,7 +207,7 @@ pub(crate) fn keeping_last_error(run: impl FnOnce()) {
     }
 }
 
-/// Tells a callback why its connection ended, by shm_last_error.
+/// Sets shm_last_error for a callback to the reason why its connection ended.
 pub(crate) fn note_reason(reason: &DisconnectReason) {
     let error = match reason {
         DisconnectReason::PeerLeft => ShmError::NotConnected,
@@ -216,7 +218,7 @@ pub(crate) fn note_reason(reason: &DisconnectReason) {
     note(error.into());
 }
 
-/// Runs a call; a panic stays here.
+/// Runs a call, and catches a panic.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(Failure::Panic))
 }
@@ -240,7 +242,7 @@ pub(crate) fn returning_handle<T>(call: impl FnOnce() -> Outcome<T>) -> *mut T {
     }
 }
 
-/// Runs a call that returns something, or `otherwise`.
+/// Runs a call that returns a value, or returns `otherwise` on failure.
 pub(crate) fn returning<T>(otherwise: T, call: impl FnOnce() -> Outcome<T>) -> T {
     guarded(call).unwrap_or_else(|failure| {
         note(failure);
@@ -248,7 +250,7 @@ pub(crate) fn returning<T>(otherwise: T, call: impl FnOnce() -> Outcome<T>) -> T
     })
 }
 
-/// Calls of [`close`] that are under way, in the whole library.
+/// All calls of [`close`] that are in progress in the whole library.
 static CLOSING: AtomicUsize = AtomicUsize::new(0);
 
 /// What a call of [`close`] waits for.
@@ -286,7 +288,7 @@ impl<T> Drop for Inside<T> {
 /// Begins a call on a handle.
 ///
 /// # Safety
-/// The handle is NULL, or came from [`returning_handle`] and was not closed.
+/// The handle is NULL, or [`returning_handle`] returned it and it was not closed.
 pub(crate) unsafe fn enter<T>(handle: *const T) -> Outcome<Inside<T>> {
     if handle.is_null() {
         return Err(Failure::Argument("the handle"));
@@ -298,7 +300,7 @@ pub(crate) unsafe fn enter<T>(handle: *const T) -> Outcome<Inside<T>> {
     }
 }
 
-/// What all callbacks of a handle go through, so that none comes after the handle was closed.
+/// Controls all callbacks of a handle, so that none begins after the handle was closed.
 #[derive(Default)]
 pub(crate) struct Gate {
     state: Mutex<GateState>,
@@ -309,7 +311,7 @@ pub(crate) struct Gate {
 #[derive(Default)]
 struct GateState {
     shut: bool,
-    /// The threads that are inside a callback, as often as they are.
+    /// The threads that are inside a callback, one entry for each callback.
     inside: Vec<ThreadId>,
 }
 
@@ -335,13 +337,13 @@ impl Gate {
         self.left.notify_all();
     }
 
-    /// How many callbacks the present thread is inside of.
+    /// Returns the number of callbacks that the current thread is inside.
     pub(crate) fn depth(&self) -> usize {
         let own = thread::current().id();
         locked(&self.state).inside.iter().filter(|thread| **thread == own).count()
     }
 
-    /// From now on no callback begins. Waits until other threads have left theirs, if `wait`.
+    /// Prevents further callbacks from beginning. If `wait` is set, waits until other threads have left their callbacks.
     pub(crate) fn shut(&self, wait: bool) {
         let own = thread::current().id();
         let mut state = locked(&self.state);
@@ -356,16 +358,17 @@ impl Gate {
 pub(crate) trait Closable {
     fn gate(&self) -> &Gate;
 
-    /// Makes the calls of other threads return, and the handle's own threads end. Returns whether it may be waited for the
-    /// callbacks of other threads: not where one of them waits for this thread.
+    /// Makes the calls of other threads return, and the handle's own threads end. Returns whether the caller may wait for
+    /// the callbacks of other threads. It may not if one of them waits for this thread.
     fn end(&self) -> bool;
 
-    /// How many calls of the present thread have the handle, since it is inside their callbacks.
+    /// Returns the number of calls by which the current thread holds the handle, because the thread is inside their
+    /// callbacks.
     fn own_calls(&self) -> usize;
 }
 
-/// Ends a handle, and waits until the calls of other threads have returned. When this returns, no callback of the handle
-/// begins any more. The last call to return frees the handle.
+/// Closes a handle, and waits until the calls of other threads have returned. After this function returns, no callback of
+/// the handle begins. The last call to return frees the handle.
 ///
 /// # Safety
 /// As [`enter`]. The handle is not used afterwards.
@@ -400,7 +403,7 @@ pub(crate) unsafe fn close<T: Closable>(handle: *mut T) {
     }
 }
 
-/// Milliseconds: `UINT32_MAX` is for ever.
+/// Converts milliseconds; `UINT32_MAX` means for ever.
 pub(crate) fn timeout(milliseconds: u32) -> Option<Duration> {
     (milliseconds != u32::MAX).then(|| Duration::from_millis(milliseconds.into()))
 }
@@ -420,7 +423,7 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Outcom
 }
 
 /// # Safety
-/// NULL, or `size` bytes that can be read and that no other code writes for `'a`.
+/// NULL, or `size` readable bytes that no other code writes for `'a`.
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u8]> {
     match (data.is_null(), size) {
         (_, 0) => Ok(&[]),
@@ -433,16 +436,16 @@ pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u
 }
 
 /// # Safety
-/// NULL, or a place for a `T` that is there for `'a` and that no other code uses.
+/// NULL, or memory for a `T` that is valid for `'a` and that no other code uses.
 pub(crate) unsafe fn place<'a, T>(place: *mut T, what: &'static str) -> Outcome<&'a mut T> {
     // SAFETY: by the caller.
     unsafe { place.as_mut() }.ok_or(Failure::Argument(what))
 }
 
-/// Puts zeros where a result will be, so that C finds them there after a failure.
+/// Fills a result's memory with zeros, so that C reads zeros after a failure.
 ///
 /// # Safety
-/// NULL, or a place for a `T`, of which all zeros are a value.
+/// NULL, or memory for a `T`. All zeros are a valid value of `T`.
 pub(crate) unsafe fn clear<T>(place: *mut T) {
     if !place.is_null() {
         // SAFETY: by the caller.
@@ -450,7 +453,7 @@ pub(crate) unsafe fn clear<T>(place: *mut T) {
     }
 }
 
-/// Copies a text and a NUL, cut off where the buffer ends, and returns its whole length without the NUL.
+/// Copies a text and a NUL, truncated to the buffer, and returns the length of the whole text without the NUL.
 ///
 /// # Safety
 /// NULL, or a buffer of that size.
@@ -469,18 +472,19 @@ pub(crate) unsafe fn put_text(text: &str, buffer: *mut c_char, size: u32) -> u32
     text.len() as u32
 }
 
-/// Why this thread's last call that failed did. SHM_SUCCESS: none has. A call that succeeds doesn't change it. In
-/// on_disconnect and on_client_disconnect: how the connection ended: SHM_ERROR_NOT_CONNECTED, the peer left;
-/// SHM_ERROR_PEER_DIED; SHM_ERROR_INTERRUPTED, this side ended it; or another error. Any thread.
+/// Returns the code of this thread's last failed call, or SHM_SUCCESS if no call has failed. A call that succeeds doesn't
+/// change it. In on_disconnect and on_client_disconnect it is the reason why the connection ended: SHM_ERROR_NOT_CONNECTED,
+/// the peer left; SHM_ERROR_PEER_DIED, the peer's process ended; SHM_ERROR_INTERRUPTED, this side ended the connection; or
+/// another error. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_last_error() -> shm_error_t {
     LAST.try_with(|last| last.borrow().as_ref().map_or(SHM_SUCCESS, Failure::code)).unwrap_or(SHM_SUCCESS)
 }
 
-/// As shm_last_error, in words that say what was wrong with what, in English.
+/// Describes the error of shm_last_error in English, with details.
 ///
-/// Copies at most `size` bytes into `buffer`, a NUL included; returns the length of the whole text without the NUL, 0
-/// when no call has failed. `buffer` may be NULL. Any thread.
+/// Copies at most `size` bytes into `buffer`, including the NUL. Returns the length of the whole text without the NUL, or 0
+/// if no call has failed. `buffer` may be NULL. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_last_error_message(buffer: *mut c_char, size: u32) -> u32 {
     let text = LAST.try_with(|last| last.borrow().as_ref().map(Failure::message));
@@ -489,8 +493,8 @@ pub unsafe extern "C" fn shm_last_error_message(buffer: *mut c_char, size: u32) 
     unsafe { put_text(&text, buffer, size) }
 }
 
-/// What a code means, in English. Never NULL; the text is the library's and lives for ever. Any thread. Takes any
-/// number.
+/// Returns the meaning of a code in English. Accepts any number, and never returns NULL. The text belongs to the library and
+/// is valid for ever. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_error_string(code: i32) -> *const c_char {
     let text: &CStr = match code {
@@ -524,7 +528,7 @@ pub extern "C" fn shm_error_string(code: i32) -> *const c_char {
     text.as_ptr()
 }
 
-/// The library's version, as XSHM_VERSION has it: 65536 * major + 256 * minor + patch. Any thread.
+/// Returns the library's version in the form of XSHM_VERSION: 65536 * major + 256 * minor + patch. Any thread.
 #[no_mangle]
 pub extern "C" fn xshm_version() -> u32 {
     let part = |text: &str| text.parse::<u32>().unwrap_or(0);
@@ -532,7 +536,7 @@ pub extern "C" fn xshm_version() -> u32 {
     major << 16 | minor << 8 | part(env!("CARGO_PKG_VERSION_PATCH"))
 }
 
-/// The same on a library's `Result`.
+/// The same for a `Result` of the library.
 pub(crate) fn done<T>(result: Result<T>) -> Outcome<T> {
     result.map_err(Failure::from)
 }

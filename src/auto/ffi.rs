@@ -1,4 +1,4 @@
-//! The auto endpoints of C.
+//! The C interface of the auto endpoints.
 
 // What C may do and not, the text of each function says, and the rules at the top of the header.
 #![allow(clippy::missing_safety_doc)]
@@ -19,18 +19,19 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How an auto endpoint behaves. Get one from shm_auto_options_default, and change it.
+/// How an auto endpoint behaves. Get a structure from shm_auto_options_default, and change it.
 #[repr(C)]
 pub struct shm_auto_options_t {
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. 0: none.
+    /// The longest duration of one kernel wait. It limits the delay if a native peer forgets to signal. 0: no limit.
     pub wait_timeout_ms: u32,
-    /// The pause before the next attempt to connect: 100.
+    /// The pause before the next attempt to connect, in milliseconds. The default is 100.
     pub reconnect_delay_ms: u32,
-    /// How long a client's attempt to connect lasts: 5000.
+    /// The longest duration of a client's attempt to connect, in milliseconds. The default is 5000.
     pub connect_timeout_ms: u32,
-    /// Messages that wait for a connection at most: 256. The oldest are dropped for the newest. 0: none wait.
+    /// The largest number of messages that wait for a connection. The default is 256. When the queue is full, the oldest
+    /// message is dropped for the newest. 0: no message waits.
     pub max_send_queue: u32,
-    /// Messages that are handed over before the worker looks after anything else: 64. 0 counts as 1.
+    /// The number of messages that the worker delivers before it does other work. The default is 64. 0 counts as 1.
     pub recv_batch: u32,
 }
 
@@ -51,7 +52,7 @@ impl shm_auto_options_t {
     }
 }
 
-/// The defaults. Any thread.
+/// Returns the default options. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_auto_options_default() -> shm_auto_options_t {
     let options = AutoOptions::default();
@@ -65,12 +66,12 @@ pub extern "C" fn shm_auto_options_default() -> shm_auto_options_t {
     }
 }
 
-/// What an auto endpoint has done since it was made, over all its connections.
+/// The statistics of an auto endpoint since its creation, over all its connections.
 #[repr(C)]
 pub struct shm_auto_stats_t {
     /// Messages that were put into a ring.
     pub sent_messages: u64,
-    /// Messages to send that were lost: dropped from the full queue, evicted, or left in the ring when the peer was gone.
+    /// Outgoing messages that were lost: dropped from the full queue, evicted, or left in the ring when the peer was gone.
     pub send_overflows: u64,
     /// Messages that were received.
     pub received_messages: u64,
@@ -98,7 +99,7 @@ pub struct AutoClientHandle(AutoClient, Arc<Gate>);
 auto_handle!(AutoServerHandle);
 auto_handle!(AutoClientHandle);
 
-/// What a worker calls for C.
+/// The callbacks that a worker calls for C.
 struct Adapter {
     callbacks: shm_callbacks_t,
     gate: Arc<Gate>,
@@ -164,11 +165,11 @@ unsafe fn put_stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t)
     })
 }
 
-/// Starts a server that works in the background: it takes clients, one after the other, and hands over what they send to
-/// on_message, all on a worker thread of its own. Returns at once. `callbacks` and `options` may be NULL.
+/// Starts a server that works in the background: it accepts clients, one after the other, and passes their messages to
+/// on_message. All of this happens on its own worker thread. Returns at once. `callbacks` and `options` may be NULL.
 ///
-/// NULL on failure; shm_last_error says why, as after shm_server_start. The handle is the caller's, to be given back to
-/// shm_server_stop_auto. Any thread.
+/// Returns NULL on failure; shm_last_error reports the reason, as after shm_server_start. The caller owns the handle, and
+/// frees it with shm_server_stop_auto. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_start_auto(
     config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
@@ -178,7 +179,7 @@ pub unsafe extern "C" fn shm_server_start_auto(
     unsafe { shm_server_start_auto_with_options(config, callbacks, options, ptr::null()) }
 }
 
-/// As shm_server_start_auto, with options of the channel, which may be NULL.
+/// Does the same as shm_server_start_auto, with options of the channel, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_start_auto_with_options(
     config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
@@ -194,11 +195,11 @@ pub unsafe extern "C" fn shm_server_start_auto_with_options(
     })
 }
 
-/// Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
-/// one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
+/// Sends a message. With a connection the message goes into the ring at once, and evicts the oldest messages if there is no
+/// room. Without a connection it waits in the send queue. on_overflow reports lost messages. The call never waits.
 ///
 /// SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
-/// _FULL where the server's options reject, _INVALID_PARAM. Any thread.
+/// _FULL if the server's options reject, _INVALID_PARAM. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_auto(
     handle: *mut AutoServerHandle, data: *const c_void, size: u32,
@@ -207,8 +208,8 @@ pub unsafe extern "C" fn shm_server_send_auto(
     unsafe { background::send(handle, data, size) }
 }
 
-/// As shm_server_send_auto, if there is room: nothing is evicted or dropped for it. SHM_ERROR_FULL: there is none; when there
-/// is again, on_space_available is called.
+/// Does the same as shm_server_send_auto if there is room; evicts and drops nothing. SHM_ERROR_FULL: there is no room.
+/// on_space_available runs when there is room again.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_try_send_auto(
     handle: *mut AutoServerHandle, data: *const c_void, size: u32,
@@ -217,9 +218,10 @@ pub unsafe extern "C" fn shm_server_try_send_auto(
     unsafe { background::try_send(handle, data, size) }
 }
 
-/// As shm_server_try_send_auto, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
-/// inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
-/// a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
+/// Does the same as shm_server_try_send_auto, but waits for room: at most `timeout_ms` milliseconds, or for ever with
+/// SHM_FOREVER. SHM_ERROR_TIMEOUT. It also waits inside a callback of this handle. The peer must then make the room without
+/// an answer from this endpoint meanwhile. Inside a callback and without a connection it fails at once, with SHM_ERROR_FULL
+/// if the queue has no room.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_timeout_auto(
     handle: *mut AutoServerHandle, data: *const c_void, size: u32, timeout_ms: u32,
@@ -228,7 +230,7 @@ pub unsafe extern "C" fn shm_server_send_timeout_auto(
     unsafe { background::send_timeout(handle, data, size, timeout_ms) }
 }
 
-/// The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
+/// Stores the endpoint's statistics. Returns false if `handle` or `out` is NULL. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stats_auto(
     handle: *const AutoServerHandle, out: *mut shm_auto_stats_t,
@@ -237,20 +239,21 @@ pub unsafe extern "C" fn shm_server_stats_auto(
     unsafe { put_stats(handle, out) }
 }
 
-/// Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
-/// frees the handle, which must not be used afterwards. NULL does nothing.
+/// Stops the endpoint and frees the handle, which must not be used afterwards. It delivers the messages that have arrived,
+/// sends queued messages as far as they fit, ends the connection, and waits for the worker's end. NULL does nothing.
 ///
-/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
-/// this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
-/// a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
-/// that callback is still running then.
+/// No callback begins after this function has returned: the program may then free what user_data points to. From inside a
+/// callback of this handle it returns at once, and that callback is the last. The worker ends after that callback, and the
+/// handle is then freed. From a callback of another handle it also waits, unless a callback of this handle waits for the end
+/// of that other handle: then that callback still runs when this function returns.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop_auto(handle: *mut AutoServerHandle) {
     // SAFETY: by the caller.
     unsafe { close(handle) }
 }
 
-/// The present session: its client, and no client after it. 0: there is none; NULL: 0. Any thread.
+/// Returns the present session's number, which stands for its client and for no later client. Returns 0 if there is no
+/// session, or for NULL. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_session_auto(handle: *const AutoServerHandle) -> u64 {
     // SAFETY: by the caller.
@@ -260,8 +263,8 @@ pub unsafe extern "C" fn shm_server_session_auto(handle: *const AutoServerHandle
     })
 }
 
-/// As shm_server_send_auto, to the client of that session alone: for an answer that takes longer than a callback.
-/// SHM_ERROR_NOT_CONNECTED: the session is over.
+/// Does the same as shm_server_send_auto, but sends only to the client of that session. Use it for an answer that takes
+/// longer than a callback. SHM_ERROR_NOT_CONNECTED: the session is over.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_to_session_auto(
     handle: *mut AutoServerHandle, session: u64, data: *const c_void, size: u32,
@@ -276,18 +279,20 @@ pub unsafe extern "C" fn shm_server_send_to_session_auto(
     })
 }
 
-/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_server_stop_auto. What has arrived is
-/// handed over, and on_disconnect comes last, where there is a connection. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+/// Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_server_stop_auto.
+/// The endpoint delivers the messages that have arrived, and on_disconnect runs last, if there is a connection. Any thread,
+/// also inside a callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process
+/// it does nothing and returns SHM_SUCCESS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::request_stop(handle) }
 }
 
-/// As shm_server_stop_auto, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
-/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
-/// called this that cannot wait for it, as said at shm_server_stop_auto.
+/// Does the same as shm_server_stop_auto, but waits at most `timeout_ms` milliseconds. SHM_SUCCESS: the endpoint has ended,
+/// and the handle is freed. After any other code the caller still owns the handle. SHM_ERROR_TIMEOUT: the endpoint has not
+/// ended yet, and will end later. SHM_ERROR_NOT_READY: the calling callback cannot wait for the end; see
+/// shm_server_stop_auto.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop_timeout_auto(
     handle: *mut AutoServerHandle, timeout_ms: u32,
@@ -296,12 +301,12 @@ pub unsafe extern "C" fn shm_server_stop_timeout_auto(
     unsafe { background::stop_timeout(handle, timeout_ms) }
 }
 
-/// Connects in the background, and again whenever the connection is lost, and hands over what the server sends to
-/// on_message, all on a worker thread of its own. Returns at once: on_connect says when there is a connection. `callbacks`
-/// and `options` may be NULL.
+/// Connects in the background, connects again whenever the connection is lost, and passes the server's messages to
+/// on_message. All of this happens on its own worker thread. Returns at once; on_connect runs when there is a connection.
+/// `callbacks` and `options` may be NULL.
 ///
-/// NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the
-/// caller's, to be given back to shm_client_disconnect_auto. Any thread.
+/// Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The
+/// caller owns the handle, and frees it with shm_client_disconnect_auto. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect_auto(
     config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
@@ -311,7 +316,7 @@ pub unsafe extern "C" fn shm_client_connect_auto(
     unsafe { shm_client_connect_auto_with_options(config, callbacks, options, ptr::null()) }
 }
 
-/// As shm_client_connect_auto, with options of the channel, which may be NULL.
+/// Does the same as shm_client_connect_auto, with options of the channel, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect_auto_with_options(
     config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t,
@@ -327,7 +332,7 @@ pub unsafe extern "C" fn shm_client_connect_auto_with_options(
     })
 }
 
-/// As shm_server_send_auto, for a client.
+/// Does the same as shm_server_send_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_auto(
     handle: *mut AutoClientHandle, data: *const c_void, size: u32,
@@ -336,7 +341,7 @@ pub unsafe extern "C" fn shm_client_send_auto(
     unsafe { background::send(handle, data, size) }
 }
 
-/// As shm_server_try_send_auto, for a client.
+/// Does the same as shm_server_try_send_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send_auto(
     handle: *mut AutoClientHandle, data: *const c_void, size: u32,
@@ -345,7 +350,7 @@ pub unsafe extern "C" fn shm_client_try_send_auto(
     unsafe { background::try_send(handle, data, size) }
 }
 
-/// As shm_server_send_timeout_auto, for a client.
+/// Does the same as shm_server_send_timeout_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_timeout_auto(
     handle: *mut AutoClientHandle, data: *const c_void, size: u32, timeout_ms: u32,
@@ -354,7 +359,7 @@ pub unsafe extern "C" fn shm_client_send_timeout_auto(
     unsafe { background::send_timeout(handle, data, size, timeout_ms) }
 }
 
-/// As shm_server_stats_auto, for a client.
+/// Does the same as shm_server_stats_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_stats_auto(
     handle: *const AutoClientHandle, out: *mut shm_auto_stats_t,
@@ -363,21 +368,21 @@ pub unsafe extern "C" fn shm_client_stats_auto(
     unsafe { put_stats(handle, out) }
 }
 
-/// As shm_server_stop_auto, for a client.
+/// Does the same as shm_server_stop_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect_auto(handle: *mut AutoClientHandle) {
     // SAFETY: by the caller.
     unsafe { close(handle) }
 }
 
-/// As shm_server_request_stop_auto, for a client, whose handle goes to shm_client_disconnect_auto.
+/// Does the same as shm_server_request_stop_auto, for a client. The caller frees the handle with shm_client_disconnect_auto.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_request_disconnect_auto(handle: *mut AutoClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::request_stop(handle) }
 }
 
-/// As shm_server_stop_timeout_auto, for a client.
+/// Does the same as shm_server_stop_timeout_auto, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect_timeout_auto(
     handle: *mut AutoClientHandle, timeout_ms: u32,

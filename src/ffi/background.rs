@@ -1,5 +1,5 @@
-//! What all handles with threads of their own have alike, and the bodies of their functions. Each body takes the caller's word
-//! as the function that calls it does.
+//! The common parts of all handles that have their own threads, and the bodies of their functions. Each body relies on the
+//! same promises of the caller as the function that calls it.
 
 #![allow(clippy::missing_safety_doc)]
 
@@ -8,19 +8,19 @@ use crate::auto::Auto;
 
 /// A handle to an endpoint that works in the background.
 pub(crate) trait BackgroundHandle: Closable {
-    /// Begins to stop, and waits for nothing.
+    /// Begins to stop, and returns without waiting.
     fn request_stop(&self);
 
     fn stop_timeout(&self, timeout: Duration) -> Result<()>;
 }
 
-/// A handle to one with a single worker.
+/// A handle to a background endpoint with a single worker.
 pub(crate) trait AutoHandle: BackgroundHandle {
     fn auto(&self) -> &Auto;
 }
 
-/// Makes a handle of an endpoint and its gate one that can be closed. The callbacks of the endpoint's threads are inside no
-/// call.
+/// Makes a handle that consists of an endpoint and its gate closable. The callbacks of the endpoint's threads are not inside
+/// any call.
 macro_rules! background_handle {
     ($handle:ty, $stop:expr) => {
         impl Closable for $handle {
@@ -52,7 +52,7 @@ macro_rules! background_handle {
 }
 pub(crate) use background_handle;
 
-/// As [`background_handle`], for an endpoint with a field `auto`.
+/// The same as [`background_handle`], for an endpoint with a field `auto`.
 macro_rules! auto_handle {
     ($handle:ty) => {
         background_handle!($handle, |handle| handle.0.auto.stop());

@@ -1,5 +1,5 @@
-//! What the functions of servers and of clients have alike: their bodies. Each takes the caller's word as the function that
-//! calls it does.
+//! The bodies that functions of servers and of clients share. Each body relies on the same promises of the caller as the
+//! function that calls it.
 
 #![allow(clippy::missing_safety_doc)]
 

@@ -17,12 +17,13 @@ use crate::halves::SendHalf;
 pub struct shm_message_t {
     /// Its bytes.
     pub data: *const c_void,
-    /// How many.
+    /// The number of bytes.
     pub size: u32,
 }
 
 /// # Safety
-/// NULL, or `count` messages, each NULL or with as many bytes as it says, that no other code writes for `'a`.
+/// NULL, or `count` messages. Each message is NULL or has the number of bytes that it states, and no other code writes them
+/// for `'a`.
 unsafe fn messages<'a>(messages: *const shm_message_t, count: u32) -> Outcome<Vec<&'a [u8]>> {
     if count == 0 {
         return Ok(Vec::new());
@@ -38,7 +39,7 @@ unsafe fn messages<'a>(messages: *const shm_message_t, count: u32) -> Outcome<Ve
 
 impl Ends {
     /// # Safety
-    /// As for [`messages`]; `sent` is NULL or a place.
+    /// As for [`messages`]; `sent` is NULL or valid for a write.
     pub(super) unsafe fn send_batch(
         &self, batch: *const shm_message_t, count: u32, sent: *mut u32,
         send: impl FnOnce(&mut SendHalf, &[&[u8]]) -> Result<BatchOutcome>,
@@ -58,7 +59,7 @@ impl Ends {
     }
 
     /// # Safety
-    /// `buffer` is NULL or has `size` bytes, `batch` is NULL or has `limit` places.
+    /// `buffer` is NULL or has `size` bytes, `batch` is NULL or has `limit` elements.
     pub(super) unsafe fn receive_batch(
         &self, buffer: *mut c_void, size: u32, batch: *mut shm_message_t, limit: usize,
         timeout: Option<Duration>,
@@ -87,7 +88,7 @@ impl Ends {
     }
 
     /// # Safety
-    /// `data` is NULL or a place.
+    /// `data` is NULL or valid for a write.
     pub(super) unsafe fn reserve(&self, size: u32, data: *mut *mut c_void) -> Outcome {
         // SAFETY: by the caller.
         let data = unsafe { place(data, "the place for the address") }?;
@@ -132,7 +133,7 @@ impl Ends {
     }
 
     /// # Safety
-    /// `data` and `size` are NULL or places.
+    /// `data` and `size` are NULL or valid for a write.
     pub(super) unsafe fn borrow(
         &self, data: *mut *const c_void, size: *mut u32, timeout: Option<Duration>,
     ) -> Outcome {
@@ -179,10 +180,10 @@ impl Ends {
     }
 }
 
-/// How many messages C has places for. Puts 0 there, which stays after any failure.
+/// Returns the number of messages that C has room for, and stores 0 in its place. The 0 remains after any failure.
 ///
 /// # Safety
-/// `count` is NULL or a place.
+/// `count` is NULL or valid for a read and a write.
 pub(super) unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
     // SAFETY: by the caller.
     Ok(std::mem::take(unsafe { place(count, "the number of messages") }?) as usize)

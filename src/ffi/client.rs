@@ -1,4 +1,4 @@
-//! The functions of a client of such a server.
+//! The functions of a client of a server for one client.
 
 // What C may do and not, the text of each function says, and the rules at the top of the header.
 #![allow(clippy::missing_safety_doc)]
@@ -9,11 +9,13 @@ use super::options::*;
 use super::*;
 use crate::handles::ClientHandles;
 
-/// Connects to the server of that name: waits for it to come, for the client before to leave, and for the server to
-/// accept, `timeout_ms` milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they are copied.
+/// Connects to the server that has the name. Waits until the server exists, until the previous client has left, and until
+/// the server accepts: at most `timeout_ms` milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they
+/// are copied.
 ///
-/// NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE, _INVALID_NAME,
-/// _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to shm_client_disconnect. Any thread.
+/// Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_TIMEOUT, _ALREADY_CONNECTED, _REFUSED,
+/// _INCOMPATIBLE, _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The caller owns the handle, and frees it with
+/// shm_client_disconnect. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect(
     config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t, timeout_ms: u32,
@@ -22,7 +24,7 @@ pub unsafe extern "C" fn shm_client_connect(
     unsafe { shm_client_connect_with_options(config, callbacks, ptr::null(), timeout_ms) }
 }
 
-/// As shm_client_connect, with options, which may be NULL.
+/// Does the same as shm_client_connect, with options, which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_connect_with_options(
     config: *const shm_endpoint_config_t, callbacks: *const shm_callbacks_t, options: *const shm_options_t,
@@ -36,8 +38,9 @@ pub unsafe extern "C" fn shm_client_connect_with_options(
     })
 }
 
-/// Connects to a server without a name, whose section this process has a handle to (on Linux a descriptor), which is
-/// duplicated and stays the caller's. Else as shm_client_connect_with_options; whose server it is, is not asked.
+/// Connects to a server without a name by a handle to its section (on Linux a descriptor) in this process. The library
+/// duplicates the handle; the caller keeps its own. It does not check which user owns the server. In all else it is the same
+/// as shm_client_connect_with_options.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_attach(
     section_handle: isize, callbacks: *const shm_callbacks_t, options: *const shm_options_t, timeout_ms: u32,
@@ -50,8 +53,8 @@ pub unsafe extern "C" fn shm_client_attach(
     })
 }
 
-/// Connects to a server by what its shm_server_client_handles gave out, duplicated into this process. The handles are
-/// duplicated once more, and stay the caller's. Else as shm_client_attach.
+/// Connects to a server by the handles from its shm_server_client_handles, duplicated into this process. The library
+/// duplicates the handles once more; the caller keeps its own. In all else it is the same as shm_client_attach.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_attach_handles(
     handles: *const shm_client_handles_t, callbacks: *const shm_callbacks_t, options: *const shm_options_t,
@@ -65,7 +68,7 @@ pub unsafe extern "C" fn shm_client_attach_handles(
     })
 }
 
-/// As shm_server_send, for a client.
+/// Does the same as shm_server_send, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send(
     handle: *mut ClientHandle, data: *const c_void, size: u32,
@@ -74,7 +77,7 @@ pub unsafe extern "C" fn shm_client_send(
     returning_code(|| unsafe { enter(handle)?.0.send(bytes(data, size)?) })
 }
 
-/// As shm_server_try_send, for a client.
+/// Does the same as shm_server_try_send, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send(
     handle: *mut ClientHandle, data: *const c_void, size: u32,
@@ -86,7 +89,7 @@ pub unsafe extern "C" fn shm_client_try_send(
     })
 }
 
-/// As shm_server_send_timeout, for a client.
+/// Does the same as shm_server_send_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_timeout(
     handle: *mut ClientHandle, data: *const c_void, size: u32, timeout_ms: u32,
@@ -95,7 +98,7 @@ pub unsafe extern "C" fn shm_client_send_timeout(
     returning_code(|| unsafe { enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms)) })
 }
 
-/// As shm_server_receive, for a client.
+/// Does the same as shm_server_receive, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive(
     handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32,
@@ -104,7 +107,7 @@ pub unsafe extern "C" fn shm_client_receive(
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.receive_into(to)) })
 }
 
-/// As shm_server_try_receive, for a client.
+/// Does the same as shm_server_try_receive, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_receive(
     handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32,
@@ -113,7 +116,7 @@ pub unsafe extern "C" fn shm_client_try_receive(
     returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
 }
 
-/// As shm_server_receive_timeout, for a client.
+/// Does the same as shm_server_receive_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive_timeout(
     handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32, timeout_ms: u32,
@@ -125,21 +128,21 @@ pub unsafe extern "C" fn shm_client_receive_timeout(
     })
 }
 
-/// As shm_server_poll, for a client.
+/// Does the same as shm_server_poll, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_poll(handle: *mut ClientHandle, timeout_ms: u32) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.poll(timeout_ms) })
 }
 
-/// As shm_server_is_connected, for a client.
+/// Does the same as shm_server_is_connected, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_is_connected(handle: *const ClientHandle) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
 }
 
-/// As shm_server_peer, for a client.
+/// Does the same as shm_server_peer, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_peer(
     handle: *const ClientHandle, process_id: *mut u32, user: *mut c_char, user_size: u32,
@@ -148,28 +151,28 @@ pub unsafe extern "C" fn shm_client_peer(
     unsafe { both::peer(handle, process_id, user, user_size) }
 }
 
-/// As shm_server_stats, for a client.
+/// Does the same as shm_server_stats, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_stats(handle: *const ClientHandle, out: *mut shm_stats_t) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::stats(handle, out) }
 }
 
-/// As shm_server_interrupt, for a client.
+/// Does the same as shm_server_interrupt, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_interrupt(handle: *const ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::interrupt(handle) }
 }
 
-/// As shm_server_resume, for a client.
+/// Does the same as shm_server_resume, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_resume(handle: *const ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { both::resume(handle) }
 }
 
-/// As shm_server_send_batch, for a client.
+/// Does the same as shm_server_send_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_send_batch(
     handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
@@ -178,7 +181,7 @@ pub unsafe extern "C" fn shm_client_send_batch(
     unsafe { both::send_batch(handle, messages, count, sent) }
 }
 
-/// As shm_server_try_send_batch, for a client.
+/// Does the same as shm_server_try_send_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_try_send_batch(
     handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
@@ -187,7 +190,7 @@ pub unsafe extern "C" fn shm_client_try_send_batch(
     unsafe { both::try_send_batch(handle, messages, count, sent) }
 }
 
-/// As shm_server_receive_batch, for a client.
+/// Does the same as shm_server_receive_batch, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_receive_batch(
     handle: *mut ClientHandle, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
@@ -197,7 +200,7 @@ pub unsafe extern "C" fn shm_client_receive_batch(
     unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
 }
 
-/// As shm_server_reserve, for a client.
+/// Does the same as shm_server_reserve, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_reserve(
     handle: *mut ClientHandle, size: u32, data: *mut *mut c_void,
@@ -206,14 +209,14 @@ pub unsafe extern "C" fn shm_client_reserve(
     unsafe { both::reserve(handle, size, data) }
 }
 
-/// As shm_server_commit, for a client.
+/// Does the same as shm_server_commit, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.commit() })
 }
 
-/// As shm_server_borrow, for a client.
+/// Does the same as shm_server_borrow, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_borrow(
     handle: *mut ClientHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
@@ -222,14 +225,15 @@ pub unsafe extern "C" fn shm_client_borrow(
     unsafe { both::borrow(handle, data, size, timeout_ms) }
 }
 
-/// As shm_server_release, for a client.
+/// Does the same as shm_server_release, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { enter(handle)?.0.release() })
 }
 
-/// As shm_server_stop, for a client: leaves the server, which receives what was sent, and frees the handle.
+/// Does the same as shm_server_stop, for a client: leaves the server and frees the handle. The server still receives what
+/// the client sent.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_disconnect(handle: *mut ClientHandle) {
     // SAFETY: by the caller.

@@ -1,14 +1,15 @@
 //! The synchronous endpoints of C: one [`Ends`] serves servers and clients.
 //!
-//! A C handle may send on one thread and receive on another, so its halves stand apart, each behind its own lock;
-//! a server's accepting is behind a third. The functions themselves are in `server.rs` and `client.rs`.
+//! A C handle may send on one thread and receive on another, so its halves are separate, each behind its own lock. A third
+//! lock protects a server's accepting. The functions themselves are in `server.rs` and `client.rs`.
 //!
-//! Other threads may use the halves while one accepts. Until the next session begins they have the last one's: what its client
-//! left can be received. Then both are replaced, each under its lock, so that no call is inside of one. Where the next session
-//! uses the same section, they are taken out before its rings are reset.
+//! Other threads may use the halves while one accepts. Until the next session begins, the halves belong to the last session:
+//! the server can receive what that session's client sent. Then both halves are replaced, each under its lock, so that no
+//! call is inside a half meanwhile. If the next session uses the same section, the halves are removed before its rings are
+//! reset.
 //!
 //! A message that is written or read in place (`reserve`, `borrow`) holds its session's memory, so that its address stays
-//! good, and leads to no later session. Where later sessions use the same section, the address is that of a copy.
+//! valid and never refers to a later session. If later sessions use the same section, the address is that of a copy.
 
 #![allow(non_camel_case_types)] // The names are C's.
 
@@ -29,38 +30,38 @@ use std::sync::atomic::AtomicBool;
 
 type Shared<T> = crate::sync::Arc<T>;
 
-/// What an endpoint calls. Any of them may be NULL.
+/// The callbacks of an endpoint. Any of them may be NULL.
 ///
-/// Of a synchronous endpoint (shm_server_..., shm_client_...) they run inside the call that notices, on its thread:
-/// on_connect in the call that connects; on_disconnect once, in the first call to send, receive, poll or wait for a client that
-/// finds the connection over. These two come one at a time, in the order of the connections: while one thread is in one of
-/// them, it makes the next ones too, and the other threads' calls don't wait for it. Further:
-/// on_data_available in a poll that finds a message; on_space_available in a shm_..._send_timeout that had to wait for
-/// room and got it; on_overflow in the call that evicts messages, or that finds that the peer has; on_error when the
-/// peer broke the protocol. on_message is never called.
+/// Of a synchronous endpoint (shm_server_..., shm_client_...) the callbacks run inside the call that detects the event, on
+/// its thread. on_connect runs in the call that connects. on_disconnect runs once, in the first call to send, receive, poll
+/// or wait for a client that finds the connection over. on_connect and on_disconnect run one at a time, in the order of the
+/// connections: a thread that is in one of them also makes the next such calls, and the calls of other threads don't wait
+/// for it. on_data_available runs in a poll that finds a message. on_space_available runs in a shm_..._send_timeout that had
+/// to wait for room and got it. on_overflow runs in the call that evicts messages, or that finds that the peer has evicted
+/// some. on_error runs when the peer broke the protocol. on_message never runs.
 ///
-/// Of an auto endpoint they run on its worker thread, one at a time; on_data_available comes before each on_message.
+/// The callbacks of an auto endpoint run on its worker thread, one at a time; on_data_available runs before each on_message.
 ///
-/// Any of them may call any function of this library, also with its own handle, and may stop it. The first of them may run
-/// before the function that makes the handle has returned: what user_data points to has no handle then.
+/// A callback may call any function of this library, also with its own handle, and may stop that handle. The first callback
+/// may run before the function that creates the handle has returned: the program has no handle then.
 ///
-/// Get one without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
+/// Get a structure without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct shm_callbacks_t {
     /// A connection began.
     pub on_connect: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-    /// It is over; shm_last_error says how it ended.
+    /// The connection is over; shm_last_error reports how it ended.
     pub on_disconnect: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
     /// A message is there.
     pub on_data_available: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
     /// There is room again.
     pub on_space_available: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-    /// Something failed; shm_last_error_message says what.
+    /// An operation failed; shm_last_error_message describes the failure.
     pub on_error: Option<unsafe extern "C" fn(error: shm_error_t, user_data: *mut c_void)>,
-    /// Handed to each of them. Must be good for their threads.
+    /// Passed to each callback. It must be usable on the threads that the callbacks run on.
     pub user_data: *mut c_void,
-    /// A message; `data` is good until the callback returns.
+    /// A message arrived; `data` is valid until the callback returns.
     pub on_message: Option<
         unsafe extern "C" fn(
             direction: shm_direction_t,
@@ -69,8 +70,9 @@ pub struct shm_callbacks_t {
             user_data: *mut c_void,
         ),
     >,
-    /// `count` messages of that direction were lost: evicted by newer ones; or not received before the next session began
-    /// (of a server, after on_disconnect); or, of an auto endpoint, left when a connection ended or the endpoint was stopped.
+    /// `count` messages of that direction were lost. Newer messages evicted them; or a server did not receive them before
+    /// the next session began (reported after on_disconnect); or, for an auto endpoint, they were left when a connection
+    /// ended or the endpoint was stopped.
     pub on_overflow:
         Option<unsafe extern "C" fn(direction: shm_direction_t, count: u32, user_data: *mut c_void)>,
 }
@@ -100,27 +102,27 @@ impl shm_callbacks_t {
     }
 }
 
-/// What both kinds of handles hold.
+/// The contents of both kinds of handles.
 pub(super) struct Ends {
     side: Side,
     interrupt: Shared<Interrupt>,
     callbacks: shm_callbacks_t,
     gate: Gate,
-    /// A server's: the channel whose handles it gives out.
+    /// Of a server only: the channel whose handles it exports.
     current: Option<Shared<Current>>,
-    /// A server's.
+    /// Of a server only.
     server: Mutex<Option<SharedServer>>,
     sender: Mutex<Option<SendHalf>>,
     /// The message that is being written in place.
     pub(super) reserved: Mutex<Option<Reserved>>,
     receiver: Mutex<Option<Receiver>>,
-    /// What keeps the message that is being read in place where it is.
+    /// Keeps the message that is being read in place at its address.
     pub(super) lent: Mutex<Option<Lent>>,
-    /// Where messages are written, and read, where the section itself may not be.
+    /// Copies in which messages are written and read in place, if the section itself must not be used.
     pub(super) written: MessageCopy,
     pub(super) read: MessageCopy,
     session: Mutex<Option<Shared<Session>>>,
-    /// What on_connect and on_disconnect have yet to be called for.
+    /// The reports for which on_connect and on_disconnect still have to be called.
     reports: Reports,
     /// Whether `reserved` may hold something.
     has_reserved: AtomicBool,
@@ -128,31 +130,31 @@ pub(super) struct Ends {
 
 pub(super) struct Receiver {
     pub(super) half: ReceiveHalf,
-    /// Messages whose loss was reported.
+    /// The number of messages whose loss was reported.
     reported: u64,
     /// The message that is being read in place.
     pub(super) borrowed: Option<Borrowed>,
-    /// Where messages end that are received together.
+    /// The end positions of messages that are received together.
     pub(super) ends: Vec<usize>,
 }
 
 /// A message that C writes before it is sent.
 pub(super) struct Reserved {
-    /// The sender knows whether nothing else was sent since.
+    /// The sender checks by this whether another message was sent since.
     pub(super) place: Place,
     pub(super) session: u32,
     pub(super) memory: Lent,
 }
 
-/// The memory that C has the address of.
+/// The memory whose address C has.
 pub(super) enum Lent {
     /// The session's own section.
     Section(Shared<Session>),
-    /// A copy, in place of a section that the next session uses too.
+    /// A copy, used instead of a section that the next session uses too.
     Copy,
 }
 
-/// Room for the copy of a message. It stays where it is as long as the handle, so that an address of it stays good.
+/// Room for the copy of a message. It does not move while the handle exists, so that its address stays valid.
 pub(super) struct MessageCopy(Mutex<Box<[u64]>>);
 
 impl MessageCopy {
@@ -160,7 +162,7 @@ impl MessageCopy {
         MessageCopy(Mutex::new(Box::new([])))
     }
 
-    /// Its address; there is room for the longest message.
+    /// Returns the address; there is room for the longest message.
     pub(super) fn address(&self) -> *mut u8 {
         let mut words = locked(&self.0);
         if words.is_empty() {
@@ -211,7 +213,7 @@ impl Ends {
         }
     }
 
-    /// Puts a new session in the place of the last one. A server's is locked meanwhile, so that sessions come in their order.
+    /// Replaces the last session by a new one. A server's session is locked meanwhile, so that sessions keep their order.
     fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
         let session = half.session.clone();
         self.drop_halves();
@@ -225,7 +227,7 @@ impl Ends {
         *locked(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, ends: Vec::new() });
     }
 
-    /// Drops the halves of the last session, when no call is inside of them any more.
+    /// Drops the halves of the last session after the last call that is inside them.
     fn drop_halves(&self) {
         *locked(&self.sender) = None;
         let receiver = locked(&self.receiver).take();
@@ -236,7 +238,7 @@ impl Ends {
         self.reports.discarded(receiver.map_or(0, |receiver| receiver.half.not_taken()));
     }
 
-    /// Calls on_connect, on_disconnect and on_overflow for what there is to report.
+    /// Calls on_connect, on_disconnect and on_overflow for each pending report.
     fn report(&self) {
         // What the callbacks find by shm_last_error is not this call's.
         self.reports.make(|report| {
@@ -260,7 +262,7 @@ impl Ends {
         self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
     }
 
-    /// Runs `with` with what holds a message in place that C gets the address of. Meanwhile the program is given no handles
+    /// Runs `with` with the state that keeps a message in place whose address C gets. Meanwhile the program gets no handles
     /// of the channel.
     pub(super) fn lend<R>(&self, session: &Shared<Session>, with: impl FnOnce(Lent) -> R) -> R {
         match &self.current {
@@ -273,8 +275,8 @@ impl Ends {
         }
     }
 
-    /// Gives the program handles of a server's channel, whose section is reused from then on. Not while it has an address in
-    /// there.
+    /// Gives the program handles of a server's channel. From then on the section is reused. Fails while the program has an
+    /// address in the section.
     ///
     /// # Errors
     /// [`ShmError::NotReady`]: a message is reserved, or borrowed.
@@ -294,7 +296,7 @@ impl Ends {
         })
     }
 
-    /// Forgets a place that a message which was sent since has taken away.
+    /// Drops a reservation if a message was sent since, which took its memory.
     fn forget_taken_place(&self, sender: &SendHalf) {
         if !self.has_reserved.load(Ordering::Relaxed) {
             return;
@@ -308,13 +310,13 @@ impl Ends {
         self.has_reserved.store(reserved.is_some(), Ordering::Relaxed);
     }
 
-    /// Notes where a message is being written. The sender is locked.
+    /// Records where a message is being written. The caller has locked the sender.
     pub(super) fn keep_reserved(&self, reserved: Reserved) {
         *locked(&self.reserved) = Some(reserved);
         self.has_reserved.store(true, Ordering::Relaxed);
     }
 
-    /// Calls a callback, if there is one. No lock is held.
+    /// Calls a callback, if there is one. The caller holds no lock.
     fn call<F>(&self, which: impl FnOnce(&shm_callbacks_t) -> Option<F>, call: impl FnOnce(F, *mut c_void)) {
         if let Some(callback) = which(&self.callbacks) {
             self.gate.run(|| call(callback, self.callbacks.user_data));
@@ -379,7 +381,7 @@ impl Ends {
     }
 
     /// # Safety
-    /// `size` is NULL or says how many bytes `buffer` has, unless that is NULL.
+    /// `size` is NULL, or contains the size of `buffer` in bytes, unless `buffer` is NULL.
     pub(super) unsafe fn receive(
         &self, buffer: *mut c_void, size: *mut u32,
         receive: impl FnOnce(&mut ReceiveHalf, &mut [u8]) -> Result<usize>,
@@ -403,7 +405,7 @@ impl Ends {
         done(received).map(drop)
     }
 
-    /// Receives, and reports messages that were lost, and the session's end.
+    /// Receives a message, and reports lost messages and the session's end.
     pub(super) fn receiving<T>(&self, receive: impl FnOnce(&mut Receiver) -> Result<T>) -> Result<T> {
         let mut lost = 0;
         let received = match locked(&self.receiver).as_mut() {
@@ -481,7 +483,7 @@ impl Ends {
     }
 
     /// # Safety
-    /// Each is NULL or good for what it says.
+    /// Each pointer is NULL or valid for its purpose.
     pub(super) unsafe fn peer(&self, process_id: *mut u32, user: *mut c_char, size: u32) -> Outcome {
         let peer = self.session()?.peer.identity();
         // SAFETY: by the caller; both were cleared.

@@ -1,4 +1,4 @@
-//! Options, as C has them.
+//! The options in their C form.
 
 #![allow(non_camel_case_types)] // The names are C's.
 
@@ -15,67 +15,71 @@ use std::time::Duration;
 /// A channel's name and size.
 #[repr(C)]
 pub struct shm_endpoint_config_t {
-    /// 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. "Global\" in front of it makes it the whole
-    /// machine's. Read during the call only.
+    /// 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. The prefix "Global\" makes the name valid for the
+    /// whole machine. The library reads it only during the call.
     pub name: *const c_char,
-    /// Bytes in each direction's ring: a power of two from 4,096 to 2^30. 0: 2 MiB, or what the server has. A client
-    /// with another number refuses a server that differs.
+    /// Bytes in each direction's ring: a power of two from 4,096 to 2^30. 0: a server uses 2 MiB, a client uses the server's
+    /// size. A client with another number refuses a server whose size differs.
     pub buffer_bytes: u32,
 }
 
-/// shm_options_t.access: the server's user, the system and the administrators.
+/// shm_options_t.access: the server's user, the system and the administrators may connect.
 pub const SHM_ACCESS_OWNER: u32 = 0;
-/// shm_options_t.access: every user of the machine.
+/// shm_options_t.access: every user of the machine may connect.
 pub const SHM_ACCESS_EVERYONE: u32 = 1;
-/// shm_options_t.access: those of SHM_ACCESS_OWNER, and `users`.
+/// shm_options_t.access: those of SHM_ACCESS_OWNER, and `users`, may connect.
 pub const SHM_ACCESS_USERS: u32 = 2;
-/// shm_options_t.access: as `security_descriptor` says. Windows only.
+/// shm_options_t.access: those users whom `security_descriptor` permits may connect. Windows only.
 pub const SHM_ACCESS_SECURITY_DESCRIPTOR: u32 = 3;
 
-/// shm_options_t.trust: servers of the client's own user and of the system (root on Linux); on Windows also those whose
-/// section belongs to the group Administrators.
+/// shm_options_t.trust: the client accepts servers of the client's own user and of the system (root on Linux); on Windows
+/// also those whose section belongs to the group Administrators.
 pub const SHM_TRUST_OWNER: u32 = 0;
-/// shm_options_t.trust: servers of `users`.
+/// shm_options_t.trust: the client accepts servers of `users`.
 pub const SHM_TRUST_USERS: u32 = 1;
-/// shm_options_t.trust: any server that has the name.
+/// shm_options_t.trust: the client accepts any server that has the name.
 pub const SHM_TRUST_ANYONE: u32 = 2;
 
 /// A timeout that never passes.
 pub const SHM_FOREVER: u32 = u32::MAX;
-/// shm_options_t.spin_us: as long as the library thinks best.
+/// shm_options_t.spin_us: the library chooses the time.
 pub const SHM_SPIN_DEFAULT: u32 = u32::MAX;
 
-/// What else an endpoint may choose. Get one from shm_options_default, and change it. Read during the call only.
+/// Further options of an endpoint. Get a structure from shm_options_default, and change it. The library reads it only during
+/// the call.
 #[repr(C)]
 pub struct shm_options_t {
-    /// sizeof (shm_options_t), so that a newer library knows which fields there are.
+    /// sizeof (shm_options_t). A newer library determines from it which fields exist.
     pub struct_size: u32,
-    /// Servers: messages that each direction queues at most. 0: 250, or what fits into a smaller ring. Clients: 0, or refuse a server that differs.
+    /// Servers: the largest number of messages that each direction queues. 0: 250, or the number that fits into a smaller
+    /// ring. Clients: 0 accepts any server; with another number the client refuses a server whose number differs.
     pub message_limit: u32,
-    /// How long a call that waits looks again and again before it sleeps, in microseconds. 0: not at all.
-    /// SHM_SPIN_DEFAULT: 50, and 0 on a machine with one processor.
+    /// How long a waiting call polls before it sleeps, in microseconds. 0: it does not poll. SHM_SPIN_DEFAULT: 50, or 0 on a
+    /// machine with one processor.
     pub spin_us: u32,
-    /// How long shm_..._receive waits: SHM_FOREVER unless changed. 0: not at all (SHM_ERROR_EMPTY).
+    /// How long shm_..._receive waits. The default is SHM_FOREVER. 0: it does not wait (SHM_ERROR_EMPTY).
     pub receive_timeout_ms: u32,
-    /// 0: refuse a peer whose process can't be watched. Else accept it, and look this often whether it still runs.
+    /// How to treat a peer whose process cannot be watched. 0: refuse it. Otherwise accept it, and check at this interval
+    /// whether it still runs.
     pub check_interval_ms: u32,
-    /// Servers: not 0 makes both sides' shm_..._send return SHM_ERROR_FULL where they would evict the oldest messages.
+    /// Servers: if not 0, shm_..._send of both sides returns SHM_ERROR_FULL where it would otherwise evict the oldest
+    /// messages.
     pub reject_when_full: u32,
-    /// Servers: who may connect, one of SHM_ACCESS_...
+    /// Servers: which users may connect, one of SHM_ACCESS_...
     pub access: u32,
-    /// Clients: whose servers to talk to, one of SHM_TRUST_...
+    /// Clients: whose servers to connect to, one of SHM_TRUST_...
     pub trust: u32,
     /// For SHM_ACCESS_USERS and SHM_TRUST_USERS: SIDs as text ("S-1-5-32-545"), on Linux user ids ("1000").
     pub users: *const *const c_char,
-    /// How many they are.
+    /// The number of `users`.
     pub user_count: u32,
     /// For SHM_ACCESS_SECURITY_DESCRIPTOR: the size of `security_descriptor` in bytes.
     pub security_descriptor_size: u32,
     /// A security descriptor in self-relative form.
     pub security_descriptor: *const c_void,
-    /// Servers for many clients: how many share a worker thread, from 1 to 30. 0: 30.
+    /// Servers for many clients: the number of clients that share a worker thread, from 1 to 30. 0: 30.
     pub clients_per_worker: u32,
-    /// Servers without a name: not 0 gives them events, which the client gets by shm_server_client_handles.
+    /// Servers without a name: if not 0, the channel has events. The client gets them by shm_server_client_handles.
     pub anonymous_events: u32,
 }
 
@@ -100,7 +104,7 @@ impl Default for shm_options_t {
     }
 }
 
-/// The defaults. Any thread.
+/// Returns the default options. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_options_default() -> shm_options_t {
     shm_options_t::default()
@@ -121,7 +125,7 @@ unsafe fn name<'a>(name: *const c_char) -> Outcome<&'a str> {
     Ok(bytes.to_str().map_err(|_| not_text())?)
 }
 
-/// The name of a configuration, and its rings' size, if it says one.
+/// The name of a configuration, and the size of its rings, if the configuration states one.
 ///
 /// # Safety
 /// NULL, or a configuration whose name is NULL or a string, for `'a`.
@@ -140,7 +144,7 @@ fn impossible(option: &'static str, value: u32, reason: &str) -> Failure {
 
 impl shm_options_t {
     /// # Safety
-    /// NULL, or options whose pointers are good for `'a`.
+    /// NULL, or options whose pointers are valid for `'a`.
     pub(crate) unsafe fn read<'a>(options: *const Self) -> Outcome<Option<&'a Self>> {
         // SAFETY: by the caller.
         let Some(options) = (unsafe { options.as_ref() }) else { return Ok(None) };
@@ -271,8 +275,8 @@ pub(crate) unsafe fn clients_per_worker(options: *const shm_options_t) -> Outcom
     Ok(options.map(|options| options.clients_per_worker).filter(|&clients| clients != 0))
 }
 
-/// The data events of a channel, for native waiters and drivers: handles on Windows, descriptors on Linux. They stay
-/// the library's.
+/// The data events of a channel, for native waiters and drivers: handles on Windows, descriptors on Linux. The library owns
+/// them.
 #[repr(C)]
 pub struct shm_event_handles_t {
     /// Set when the server has sent a message.
@@ -281,30 +285,31 @@ pub struct shm_event_handles_t {
     pub c2s_data: isize,
 }
 
-/// All that the client's end of a channel needs, for a driver or another process: handles on Windows, descriptors on
-/// Linux, where an event to wait for and one to set may be the same descriptor.
+/// All handles that the client's side of a channel needs, for a driver or another process. They are handles on Windows and
+/// descriptors on Linux. On Linux an event to wait for and an event to set may be the same descriptor.
 #[repr(C)]
 pub struct shm_client_handles_t {
     /// The section.
     pub section: isize,
-    /// The server has sent a message: the client waits for it. -1, as all that follow: the channel has no events.
+    /// The server has sent a message: the client waits for this event. -1 here and in all following fields: the channel has
+    /// no events.
     pub s2c_data: isize,
-    /// The client has sent a message: it sets it.
+    /// The client has sent a message: the client sets this event.
     pub c2s_data: isize,
-    /// The client has taken a message: it sets it.
+    /// The client has taken a message: the client sets this event.
     pub s2c_space: isize,
-    /// The server has taken a message: the client waits for it.
+    /// The server has taken a message: the client waits for this event.
     pub c2s_space: isize,
-    /// The client asks to be accepted: it sets it.
+    /// The client requests a connection: the client sets this event.
     pub request: isize,
-    /// The server has answered: the client waits for it.
+    /// The server has answered: the client waits for this event.
     pub acknowledge: isize,
-    /// Either side has left: the client sets it, and may wait for it.
+    /// Either side has left: the client sets this event, and may wait for it.
     pub disconnect: isize,
 }
 
 impl shm_client_handles_t {
-    /// What stands there after a failure.
+    /// The value after a failure.
     pub(crate) const NONE: Self = Self {
         section: -1,
         s2c_data: -1,
@@ -343,34 +348,35 @@ impl From<&shm_client_handles_t> for ClientHandles {
     }
 }
 
-/// A channel's figures, of the current session.
+/// The statistics of a channel's current session.
 #[repr(C)]
 pub struct shm_stats_t {
-    /// Which connection of this channel it is: a number that grows.
+    /// The number of this connection of the channel. It grows with each connection.
     pub generation: u32,
     /// Messages sent that the peer has not taken yet.
     pub send_depth: u32,
-    /// Messages that wait to be received.
+    /// Messages that this side has not received yet.
     pub receive_depth: u32,
-    /// 0.
+    /// Always 0.
     pub reserved: u32,
     /// Messages sent.
     pub sent: u64,
-    /// Of these, messages evicted before the peer took them.
+    /// Those of the sent messages that were evicted before the peer took them.
     pub send_dropped: u64,
     /// Messages received.
     pub received: u64,
-    /// Messages that the peer evicted before we took them, as known from those received since.
+    /// Messages that the peer evicted before this side took them. The number is known from the messages received since.
     pub receive_dropped: u64,
-    /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where a program waits natively.
+    /// Kernel signals sent. There is at most one for each of the peer's sleeps, or one for each message if a program waits
+    /// natively.
     pub signals: u64,
-    /// How often this side announced that it was going to sleep; a last look after that may find a message, and then it
-    /// doesn't. On a channel without events: how often it slept.
+    /// How often this side announced that it was going to sleep. If its last look after that finds a message, it does not
+    /// sleep. On a channel without events: how often it slept.
     pub sleeps: u64,
 }
 
 /// # Safety
-/// NULL, or a place for a `T` that no other code uses.
+/// NULL, or memory for a `T` that no other code uses.
 pub(crate) unsafe fn put<T>(value: T, to: *mut T, what: &'static str) -> Outcome {
     if to.is_null() {
         return Err(Failure::Argument(what));

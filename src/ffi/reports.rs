@@ -1,4 +1,4 @@
-//! Sessions that began and ended, in their order, for callbacks that come one after the other.
+//! Records of sessions that began and ended, in order, for callbacks that run one after the other.
 
 use super::locked;
 use crate::error::{Result, ShmError};
@@ -6,14 +6,14 @@ use crate::session::Session;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-/// What on_connect, on_disconnect and on_overflow have yet to be called for.
+/// The reports for which on_connect, on_disconnect and on_overflow still have to be called.
 #[derive(Default)]
 pub(super) struct Reports(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Report>,
-    /// Whether a thread is calling them. It goes on until there are none left.
+    /// Whether a thread is calling the callbacks. That thread continues until no report is left.
     is_reporting: bool,
 }
 
@@ -21,7 +21,7 @@ pub(super) enum Report {
     Begin,
     End {
         error: ShmError,
-        /// What on_disconnect finds by shm_last_error.
+        /// The error that on_disconnect reads by shm_last_error.
         reason: ShmError,
     },
     /// Messages of the last session that were not received before the next one began.
@@ -39,14 +39,14 @@ impl Reports {
         }
     }
 
-    /// The end of a session, where it is over and was not reported.
+    /// Returns the end of a session, if it is over and was not reported.
     pub(super) fn end_of(&self, session: &Session) {
         if let Err(error) = session.check_process() {
             self.end(session, &error);
         }
     }
 
-    /// What a call's outcome says about the end of the session that it used, where that was not reported.
+    /// Returns the end of the session that a call used, as the call's result shows it, if that end was not reported.
     pub(super) fn end_of_call<T>(&self, session: &Session, outcome: &Result<T>) {
         if let Err(error @ (ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)) =
             outcome
@@ -64,7 +64,8 @@ impl Reports {
         }
     }
 
-    /// Makes each report, in their order, unless another thread is doing that: then it makes these too. No lock is held.
+    /// Makes each report, in order, unless another thread is making reports: then that thread makes these too. The caller
+    /// holds no lock.
     pub(super) fn make(&self, mut each: impl FnMut(Report)) {
         let mut queue = locked(&self.0);
         if std::mem::replace(&mut queue.is_reporting, true) {

@@ -1,4 +1,4 @@
-//! The many-client endpoints of C.
+//! The C interface of the endpoints for many clients.
 
 // What C may do and not, the text of each function says, and the rules at the top of the header.
 #![allow(clippy::missing_safety_doc)]
@@ -17,66 +17,69 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What on_error of shm_multi_callbacks_t gets where no client is meant.
+/// The client id that on_error of shm_multi_callbacks_t gets if the error concerns no client.
 pub const SHM_NO_CLIENT: u32 = u32::MAX;
 
-/// How a server for many clients behaves. Get one from shm_multi_options_default, and change it.
+/// How a server for many clients behaves. Get a structure from shm_multi_options_default, and change it.
 #[repr(C)]
 pub struct shm_multi_options_t {
-    /// Slots: 20.
+    /// The number of slots. The default is 20.
     pub max_clients: u32,
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. 0: none.
+    /// The longest duration of one kernel wait. It limits the delay if a native peer forgets to signal. 0: no limit.
     pub poll_timeout_ms: u32,
-    /// Messages of one client that are handed over before its worker looks at the next: 64. 0 counts as 1.
+    /// The number of messages of one client that its worker delivers before it checks the next client. The default is 64. 0
+    /// counts as 1.
     pub recv_batch: u32,
 }
 
-/// What a server for many clients calls. Any of them may be NULL. Of one client they run on one worker thread, one at a time
-/// (on_client_connect on the thread that accepts); those of clients on other workers at the same time. Any of them may call
-/// any function of this library, and may stop the server.
+/// The callbacks of a server for many clients. Any of them may be NULL. The callbacks for one client run on one worker
+/// thread, one at a time, except on_client_connect, which runs on the thread that accepts. The callbacks for clients of
+/// other workers may run at the same time. A callback may call any function of this library, and may stop the server.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct shm_multi_callbacks_t {
-    /// A client has a slot. Before its first message. The client waits in its call to connect until this returns.
+    /// A client has got a slot. This callback runs before the client's first message. The client waits in its call to
+    /// connect until this callback returns.
     pub on_client_connect: Option<unsafe extern "C" fn(client_id: u32, user_data: *mut c_void)>,
-    /// It is gone; shm_last_error says how it ended. After its last message.
+    /// The client is gone; shm_last_error reports how its connection ended. This callback runs after the client's last
+    /// message.
     pub on_client_disconnect: Option<unsafe extern "C" fn(client_id: u32, user_data: *mut c_void)>,
-    /// A message; `data` is good until the callback returns.
+    /// A message arrived; `data` is valid until the callback returns.
     pub on_message:
         Option<unsafe extern "C" fn(client_id: u32, data: *const c_void, size: u32, user_data: *mut c_void)>,
-    /// Something failed; shm_last_error_message says what. SHM_NO_CLIENT: it concerns no client.
+    /// An operation failed; shm_last_error_message describes the failure. SHM_NO_CLIENT: the failure concerns no client.
     pub on_error: Option<unsafe extern "C" fn(client_id: u32, error: shm_error_t, user_data: *mut c_void)>,
-    /// Handed to each of them. Must be good for their threads.
+    /// Passed to each callback. It must be usable on the threads that the callbacks run on.
     pub user_data: *mut c_void,
 }
 
-/// How a client of a server for many clients behaves. Get one from shm_multi_client_options_default, and change it.
+/// How a client of a server for many clients behaves. Get a structure from shm_multi_client_options_default, and change it.
 #[repr(C)]
 pub struct shm_multi_client_options_t {
-    /// How long connecting waits for the server, and to be accepted: 5000.
+    /// How long the call to connect waits for the server and for the server to accept, in milliseconds. The default is 5000.
     pub lobby_timeout_ms: u32,
-    /// How long it waits then until the server has called on_client_connect: 5000.
+    /// How long the call then waits until the server has called on_client_connect, in milliseconds. The default is 5000.
     pub slot_timeout_ms: u32,
-    /// An upper bound of one kernel wait. 0: none.
+    /// The longest duration of one kernel wait. 0: no limit.
     pub poll_timeout_ms: u32,
-    /// Messages that are handed over before the worker looks after anything else: 64. 0 counts as 1.
+    /// The number of messages that the worker delivers before it does other work. The default is 64. 0 counts as 1.
     pub recv_batch: u32,
 }
 
-/// What a client of a server for many clients calls, on its worker thread, one at a time. Any of them may be NULL, may call
-/// any function of this library, and may end the client.
+/// The callbacks of a client of a server for many clients. They run on the client's worker thread, one at a time. Any of
+/// them may be NULL. A callback may call any function of this library, and may end the client.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct shm_multi_client_callbacks_t {
-    /// Connected, with that slot.
+    /// The client is connected, and has that slot.
     pub on_connect: Option<unsafe extern "C" fn(slot_id: u32, user_data: *mut c_void)>,
-    /// It is over; shm_last_error says how it ended.
+    /// The connection is over; shm_last_error reports how it ended.
     pub on_disconnect: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
-    /// A message; `data` is good until the callback returns.
+    /// A message arrived; `data` is valid until the callback returns.
     pub on_message: Option<unsafe extern "C" fn(data: *const c_void, size: u32, user_data: *mut c_void)>,
-    /// Something failed; shm_last_error_message says what.
+    /// An operation failed; shm_last_error_message describes the failure.
     pub on_error: Option<unsafe extern "C" fn(error: shm_error_t, user_data: *mut c_void)>,
-    /// Handed to each of them. Must be good for their threads.
+    /// Passed to each callback. It must be usable on the threads that the callbacks run on.
     pub user_data: *mut c_void,
 }
 
@@ -103,7 +106,7 @@ fn bound(milliseconds: u32) -> Duration {
     timeout(milliseconds).unwrap_or(Duration::ZERO)
 }
 
-/// What the threads of an endpoint call for C.
+/// The callbacks that the threads of an endpoint call for C.
 struct Adapter<T> {
     callbacks: T,
     gate: Arc<Gate>,
@@ -175,7 +178,7 @@ impl MultiClientHandler for Adapter<shm_multi_client_callbacks_t> {
     }
 }
 
-/// The defaults. Any thread.
+/// Returns the default options. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_multi_options_default() -> shm_multi_options_t {
     let options = MultiOptions::default();
@@ -186,7 +189,7 @@ pub extern "C" fn shm_multi_options_default() -> shm_multi_options_t {
     }
 }
 
-/// No callbacks: all are NULL. Any thread.
+/// Returns a structure without callbacks: all are NULL. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_multi_callbacks_default() -> shm_multi_callbacks_t {
     shm_multi_callbacks_t {
@@ -198,10 +201,10 @@ pub extern "C" fn shm_multi_callbacks_default() -> shm_multi_callbacks_t {
     }
 }
 
-/// Starts a server for many clients under a name. It works on threads of its own. `callbacks` and `options` may be NULL.
+/// Starts a server for many clients under a name. It works on its own threads. `callbacks` and `options` may be NULL.
 ///
-/// NULL on failure; shm_last_error says why, as after shm_server_start. The handle is the caller's, to be given back to
-/// shm_multi_server_stop. Any thread.
+/// Returns NULL on failure; shm_last_error reports the reason, as after shm_server_start. The caller owns the handle, and
+/// frees it with shm_multi_server_stop. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_start(
     name: *const c_char, callbacks: *const shm_multi_callbacks_t, options: *const shm_multi_options_t,
@@ -213,7 +216,8 @@ pub unsafe extern "C" fn shm_multi_server_start(
     }
 }
 
-/// As shm_multi_server_start, with the size of each client's rings, and options of each client's channel, which may be NULL.
+/// Does the same as shm_multi_server_start, with the size of each client's rings, and with options of each client's channel,
+/// which may be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_start_with_options(
     config: *const shm_endpoint_config_t, callbacks: *const shm_multi_callbacks_t,
@@ -241,7 +245,7 @@ pub unsafe extern "C" fn shm_multi_server_start_with_options(
 /// Sends a message to a client. Never waits: a full queue evicts its oldest messages.
 ///
 /// SHM_ERROR_NOT_FOUND: the slot has no client. _NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE,
-/// _PROTOCOL, _FULL where the options reject. Any thread.
+/// _PROTOCOL, _FULL if the options reject. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_send_to(
     handle: *mut MultiServerHandle, client_id: u32, data: *const c_void, size: u32,
@@ -253,7 +257,8 @@ pub unsafe extern "C" fn shm_multi_server_send_to(
     })
 }
 
-/// As shm_multi_server_send_to, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+/// Does the same as shm_multi_server_send_to if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and the
+/// queue is unchanged.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_try_send_to(
     handle: *mut MultiServerHandle, client_id: u32, data: *const c_void, size: u32,
@@ -265,7 +270,7 @@ pub unsafe extern "C" fn shm_multi_server_try_send_to(
     })
 }
 
-/// Tells a slot without a client from a client that is gone.
+/// Distinguishes a slot without a client from a client that is gone.
 fn of_client<T>(server: &MultiServer, client_id: u32, result: crate::error::Result<T>) -> Outcome<T> {
     match result {
         Err(ShmError::NotConnected) if !server.is_client_connected(client_id) => Err(Failure::NoClient),
@@ -273,8 +278,8 @@ fn of_client<T>(server: &MultiServer, client_id: u32, result: crate::error::Resu
     }
 }
 
-/// Sends a message to every client; to how many is stored in `*sent`, which may be NULL. One that fails costs the others
-/// nothing. SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE. Any thread.
+/// Sends a message to every client, and stores the number of clients that got it in `*sent`, which may be NULL. A failure
+/// for one client does not affect the others. SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_broadcast(
     handle: *mut MultiServerHandle, data: *const c_void, size: u32, sent: *mut u32,
@@ -290,16 +295,17 @@ pub unsafe extern "C" fn shm_multi_server_broadcast(
     })
 }
 
-/// The session of the client that has a slot: it, and no client after it. 0: the slot has none; NULL: 0. Inside a callback
-/// for a slot, on_client_disconnect included, it is that client's. Any thread.
+/// Returns the session number of the client that has a slot; it stands for that client and for no later client. Returns 0 if
+/// the slot has no client, or for NULL. Inside a callback for a slot, including on_client_disconnect, it is that client's
+/// session. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_session(handle: *const MultiServerHandle, client_id: u32) -> u64 {
     // SAFETY: by the caller.
     returning(0, || unsafe { Ok(enter(handle)?.0.client(client_id).map_or(0, ClientId::to_bits)) })
 }
 
-/// As shm_multi_server_send_to, to the client of that session alone: for an answer that takes longer than a callback, so that
-/// it reaches no other client. SHM_ERROR_NOT_CONNECTED: the session is over.
+/// Does the same as shm_multi_server_send_to, but sends only to the client of that session. Use it for an answer that takes
+/// longer than a callback, so that the answer reaches no other client. SHM_ERROR_NOT_CONNECTED: the session is over.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_send_to_session(
     handle: *mut MultiServerHandle, session: u64, data: *const c_void, size: u32,
@@ -311,7 +317,8 @@ pub unsafe extern "C" fn shm_multi_server_send_to_session(
     })
 }
 
-/// As shm_multi_server_send_to_session, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+/// Does the same as shm_multi_server_send_to_session if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and
+/// the queue is unchanged.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_try_send_to_session(
     handle: *mut MultiServerHandle, session: u64, data: *const c_void, size: u32,
@@ -323,7 +330,8 @@ pub unsafe extern "C" fn shm_multi_server_try_send_to_session(
     })
 }
 
-/// As shm_multi_server_disconnect_client, of that session alone. SHM_ERROR_NOT_CONNECTED: it is over.
+/// Does the same as shm_multi_server_disconnect_client, but only for that session. SHM_ERROR_NOT_CONNECTED: the session is
+/// over.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_disconnect_session(
     handle: *mut MultiServerHandle, session: u64,
@@ -340,8 +348,8 @@ fn session_of(session: u64) -> Outcome<ClientId> {
     Ok(ClientId::from_bits(session).ok_or(ShmError::NotConnected)?)
 }
 
-/// Ends a client's session. It receives first what it was sent, on_message what it has sent. SHM_ERROR_NOT_FOUND: the slot
-/// has no client. Any thread.
+/// Ends a client's session. The client first receives the messages sent to it, and on_message receives the messages that the
+/// client has sent. SHM_ERROR_NOT_FOUND: the slot has no client. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_disconnect_client(
     handle: *mut MultiServerHandle, client_id: u32,
@@ -353,14 +361,14 @@ pub unsafe extern "C" fn shm_multi_server_disconnect_client(
     })
 }
 
-/// How many clients there are. Any thread.
+/// Returns the number of clients. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_client_count(handle: *const MultiServerHandle) -> u32 {
     // SAFETY: by the caller.
     returning(0, || unsafe { Ok(enter(handle)?.0.client_count()) })
 }
 
-/// Whether a slot has a client. Any thread.
+/// Returns whether a slot has a client. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_is_client_connected(
     handle: *const MultiServerHandle, client_id: u32,
@@ -369,9 +377,9 @@ pub unsafe extern "C" fn shm_multi_server_is_client_connected(
     returning(false, || unsafe { Ok(enter(handle)?.0.is_client_connected(client_id)) })
 }
 
-/// Stores the slots that have a client into `ids`, at most `max` of them, in order, and how many there are into `*actual`,
-/// which may be more. `ids` may be NULL where `max` is 0, `actual` always. SHM_ERROR_BUFFER_TOO_SMALL: there are more than
-/// `max`, of which the first were stored. Any thread.
+/// Stores the slots that have a client in `ids`, in order, at most `max` of them. Stores their total number in `*actual`,
+/// which may be greater than `max`. `ids` may be NULL if `max` is 0; `actual` may always be NULL.
+/// SHM_ERROR_BUFFER_TOO_SMALL: there are more than `max` slots with a client, and the first `max` were stored. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_get_clients(
     handle: *const MultiServerHandle, ids: *mut u32, max: u32, actual: *mut u32,
@@ -396,8 +404,8 @@ pub unsafe extern "C" fn shm_multi_server_get_clients(
     })
 }
 
-/// What to call a slot's channel in a log. Copies at most `size` bytes into `buffer`, a NUL included; returns the length of
-/// the whole text without the NUL, 0 when there is no such slot. `buffer` may be NULL. Any thread.
+/// Copies a name of a slot's channel for use in a log. Copies at most `size` bytes into `buffer`, including the NUL. Returns
+/// the length of the whole text without the NUL, or 0 if there is no such slot. `buffer` may be NULL. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_channel_name(
     handle: *const MultiServerHandle, slot: u32, buffer: *mut c_char, size: u32,
@@ -410,31 +418,33 @@ pub unsafe extern "C" fn shm_multi_server_channel_name(
     })
 }
 
-/// Hands over what has arrived, ends all sessions, waits for the server's threads and frees the handle, which must not be used
-/// afterwards. NULL does nothing.
+/// Stops the server and frees the handle, which must not be used afterwards. It delivers the messages that have arrived,
+/// ends all sessions, and waits for the server's threads. NULL does nothing.
 ///
-/// No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
-/// this handle it waits for the callbacks that other threads of the server are in, and no longer: that callback is the last;
-/// the threads end after it, and the handle is freed then. From a callback of another handle it waits too, unless a
-/// callback of this one waits for the end of that other handle: that callback is still running then.
+/// No callback begins after this function has returned: the program may then free what user_data points to. From inside a
+/// callback of this handle it waits only for the callbacks that other threads of the server are in. That callback is the
+/// last; the threads end after it, and the handle is then freed. From a callback of another handle it also waits, unless a
+/// callback of this handle waits for the end of that other handle: then that callback still runs when this function returns.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
     // SAFETY: by the caller.
     unsafe { close(handle) }
 }
 
-/// Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_server_stop. What has arrived is
-/// handed over, and on_client_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
-/// thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+/// Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_multi_server_stop.
+/// The endpoint delivers the messages that have arrived, and on_client_disconnect runs last. Any thread, also inside a
+/// callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process it does
+/// nothing and returns SHM_SUCCESS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_request_stop(handle: *mut MultiServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::request_stop(handle) }
 }
 
-/// As shm_multi_server_stop, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
-/// the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
-/// called this that cannot wait for it, as said at shm_multi_server_stop.
+/// Does the same as shm_multi_server_stop, but waits at most `timeout_ms` milliseconds. SHM_SUCCESS: the endpoint has ended,
+/// and the handle is freed. After any other code the caller still owns the handle. SHM_ERROR_TIMEOUT: the endpoint has not
+/// ended yet, and will end later. SHM_ERROR_NOT_READY: the calling callback cannot wait for the end; see
+/// shm_multi_server_stop.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_stop_timeout(
     handle: *mut MultiServerHandle, timeout_ms: u32,
@@ -443,7 +453,7 @@ pub unsafe extern "C" fn shm_multi_server_stop_timeout(
     unsafe { background::stop_timeout(handle, timeout_ms) }
 }
 
-/// The defaults. Any thread.
+/// Returns the default options. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_multi_client_options_default() -> shm_multi_client_options_t {
     let options = MultiClientOptions::default();
@@ -455,7 +465,7 @@ pub extern "C" fn shm_multi_client_options_default() -> shm_multi_client_options
     }
 }
 
-/// No callbacks: all are NULL. Any thread.
+/// Returns a structure without callbacks: all are NULL. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_multi_client_callbacks_default() -> shm_multi_client_callbacks_t {
     shm_multi_client_callbacks_t {
@@ -467,11 +477,11 @@ pub extern "C" fn shm_multi_client_callbacks_default() -> shm_multi_client_callb
     }
 }
 
-/// Connects to a server for many clients, and returns when that has given it a slot. From then on it works on its own
-/// thread. It doesn't connect again by itself. `callbacks` and `options` may be NULL.
+/// Connects to a server for many clients, and returns when the server has given the client a slot. From then on the client
+/// works on its own thread. It doesn't reconnect automatically. `callbacks` and `options` may be NULL.
 ///
-/// NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _NO_SLOT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE,
-/// _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to
+/// Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_TIMEOUT, _NO_SLOT, _ALREADY_CONNECTED, _REFUSED,
+/// _INCOMPATIBLE, _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The caller owns the handle, and frees it with
 /// shm_multi_client_disconnect. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_connect(
@@ -485,7 +495,8 @@ pub unsafe extern "C" fn shm_multi_client_connect(
     }
 }
 
-/// As shm_multi_client_connect, with a size of the rings to demand, and options of the channel, which may be NULL.
+/// Does the same as shm_multi_client_connect, with a required size of the rings, and with options of the channel, which may
+/// be NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_connect_with_options(
     config: *const shm_endpoint_config_t, callbacks: *const shm_multi_client_callbacks_t,
@@ -509,7 +520,7 @@ pub unsafe extern "C" fn shm_multi_client_connect_with_options(
 }
 
 /// Sends a message. Never waits: a full queue evicts its oldest messages. SHM_ERROR_NOT_CONNECTED, _MESSAGE_TOO_SMALL,
-/// _MESSAGE_TOO_LARGE, _FULL where the server's options reject. Any thread.
+/// _MESSAGE_TOO_LARGE, _FULL if the server's options reject. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_send(
     handle: *mut MultiClientHandle, data: *const c_void, size: u32,
@@ -518,7 +529,8 @@ pub unsafe extern "C" fn shm_multi_client_send(
     unsafe { background::send(handle, data, size) }
 }
 
-/// As shm_multi_client_send, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+/// Does the same as shm_multi_client_send if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and the queue
+/// is unchanged.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_try_send(
     handle: *mut MultiClientHandle, data: *const c_void, size: u32,
@@ -527,8 +539,9 @@ pub unsafe extern "C" fn shm_multi_client_try_send(
     unsafe { background::try_send(handle, data, size) }
 }
 
-/// As shm_multi_client_try_send, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
-/// inside a callback of this handle it waits too: the server must make the room without an answer to anything meanwhile.
+/// Does the same as shm_multi_client_try_send, but waits for room: at most `timeout_ms` milliseconds, or for ever with
+/// SHM_FOREVER. SHM_ERROR_TIMEOUT. It also waits inside a callback of this handle. The server must then make the room
+/// without an answer from this client meanwhile.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_send_timeout(
     handle: *mut MultiClientHandle, data: *const c_void, size: u32, timeout_ms: u32,
@@ -537,35 +550,36 @@ pub unsafe extern "C" fn shm_multi_client_send_timeout(
     unsafe { background::send_timeout(handle, data, size, timeout_ms) }
 }
 
-/// The client's slot at the server. NULL: SHM_NO_CLIENT. Any thread.
+/// Returns the client's slot at the server, or SHM_NO_CLIENT for NULL. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_slot_id(handle: *const MultiClientHandle) -> u32 {
     // SAFETY: by the caller.
     returning(SHM_NO_CLIENT, || unsafe { Ok(enter(handle)?.0.slot_id()) })
 }
 
-/// Whether the client is connected still. Any thread.
+/// Returns whether the client is still connected. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_is_connected(handle: *const MultiClientHandle) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
 }
 
-/// As shm_multi_server_stop, for a client: leaves the server.
+/// Does the same as shm_multi_server_stop, for a client: leaves the server.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_disconnect(handle: *mut MultiClientHandle) {
     // SAFETY: by the caller.
     unsafe { close(handle) }
 }
 
-/// As shm_multi_server_request_stop, for a client, whose handle goes to shm_multi_client_disconnect.
+/// Does the same as shm_multi_server_request_stop, for a client. The caller frees the handle with
+/// shm_multi_client_disconnect.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_request_disconnect(handle: *mut MultiClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
     unsafe { background::request_stop(handle) }
 }
 
-/// As shm_multi_server_stop_timeout, for a client.
+/// Does the same as shm_multi_server_stop_timeout, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_client_disconnect_timeout(
     handle: *mut MultiClientHandle, timeout_ms: u32,
