@@ -34,38 +34,38 @@
 
 
 /**
- * shm_options_t.access: the server's user, the system and the administrators.
+ * shm_options_t.access: the server's user, the system and the administrators may connect.
  */
 #define SHM_ACCESS_OWNER 0
 
 /**
- * shm_options_t.access: every user of the machine.
+ * shm_options_t.access: every user of the machine may connect.
  */
 #define SHM_ACCESS_EVERYONE 1
 
 /**
- * shm_options_t.access: those of SHM_ACCESS_OWNER, and `users`.
+ * shm_options_t.access: those of SHM_ACCESS_OWNER, and `users`, may connect.
  */
 #define SHM_ACCESS_USERS 2
 
 /**
- * shm_options_t.access: as `security_descriptor` says. Windows only.
+ * shm_options_t.access: those users whom `security_descriptor` permits may connect. Windows only.
  */
 #define SHM_ACCESS_SECURITY_DESCRIPTOR 3
 
 /**
- * shm_options_t.trust: servers of the client's own user and of the system (root on Linux); on Windows also those whose
- * section belongs to the group Administrators.
+ * shm_options_t.trust: the client accepts servers of the client's own user and of the system (root on Linux); on Windows
+ * also those whose section belongs to the group Administrators.
  */
 #define SHM_TRUST_OWNER 0
 
 /**
- * shm_options_t.trust: servers of `users`.
+ * shm_options_t.trust: the client accepts servers of `users`.
  */
 #define SHM_TRUST_USERS 1
 
 /**
- * shm_options_t.trust: any server that has the name.
+ * shm_options_t.trust: the client accepts any server that has the name.
  */
 #define SHM_TRUST_ANYONE 2
 
@@ -75,38 +75,38 @@
 #define SHM_FOREVER UINT32_MAX
 
 /**
- * shm_options_t.spin_us: as long as the library thinks best.
+ * shm_options_t.spin_us: the library chooses the time.
  */
 #define SHM_SPIN_DEFAULT UINT32_MAX
 
 /**
- * What on_error of shm_multi_callbacks_t gets where no client is meant.
+ * The client id that on_error of shm_multi_callbacks_t gets if the error concerns no client.
  */
 #define SHM_NO_CLIENT UINT32_MAX
 
 /**
- * What a function returns, and what shm_last_error says. 0 is success, the rest is negative. New codes are only ever
- * appended.
+ * The result code of a function, and of shm_last_error. 0 is success; all other codes are negative. New versions only
+ * append codes.
  */
 typedef enum shm_error_t {
     /**
-     * Done.
+     * The call succeeded.
      */
     SHM_SUCCESS = 0,
     /**
-     * An argument is NULL that must not be, or an option has a value that it can't have.
+     * An argument is NULL but must not be, or an option has an invalid value.
      */
     SHM_ERROR_INVALID_PARAM = -1,
     /**
-     * The system has no memory for it.
+     * The system has not enough memory.
      */
     SHM_ERROR_MEMORY = -2,
     /**
-     * The time given was up before it happened.
+     * The timeout passed.
      */
     SHM_ERROR_TIMEOUT = -3,
     /**
-     * No message is queued.
+     * There is no message in the queue.
      */
     SHM_ERROR_EMPTY = -4,
     /**
@@ -122,8 +122,9 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_ACCESS = -7,
     /**
-     * Not now: the peer overwrites faster than messages can be taken; or a callback used what its own call uses, or would wait
-     * for itself; or a message is reserved or borrowed in place. Try again when that is over.
+     * The call is not possible now. The peer overwrites messages faster than they can be taken; or a callback used
+     * something that the call around it uses, or would wait for itself; or a message is reserved or borrowed in place. Try
+     * again when that is over.
      */
     SHM_ERROR_NOT_READY = -8,
     /**
@@ -131,7 +132,7 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_PROTOCOL = -9,
     /**
-     * No room for the message. The queue is as it was.
+     * There is no room for the message. The queue is unchanged.
      */
     SHM_ERROR_FULL = -10,
     /**
@@ -139,15 +140,16 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_NO_SLOT = -11,
     /**
-     * A defect of this library; or memory that it was given was not what it should be.
+     * The library has a defect, or the caller passed invalid memory.
      */
     SHM_ERROR_INTERNAL = -12,
     /**
-     * No peer yet, or it has left. From a function that receives: all that it sent was received.
+     * There is no peer yet, or the peer has left. From a function that receives: all messages of the peer were received.
      */
     SHM_ERROR_NOT_CONNECTED = -13,
     /**
-     * The peer's process ended without leaving. From a function that receives: all that it sent was received.
+     * The peer's process ended without disconnecting. From a function that receives: all messages of the peer were
+     * received.
      */
     SHM_ERROR_PEER_DIED = -14,
     /**
@@ -155,7 +157,7 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_ALREADY_CONNECTED = -15,
     /**
-     * The buffer is too small; the size that is needed was stored. The message stays in the queue.
+     * The buffer is too small; the call stored the size that is needed. The message stays in the queue.
      */
     SHM_ERROR_BUFFER_TOO_SMALL = -16,
     /**
@@ -163,11 +165,11 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_MESSAGE_TOO_SMALL = -17,
     /**
-     * A message has at most 65,535 bytes, and half the ring less 8.
+     * A message has at most 65,535 bytes, and at most half the ring's bytes minus 8.
      */
     SHM_ERROR_MESSAGE_TOO_LARGE = -18,
     /**
-     * The call was ended by shm_server_interrupt, shm_client_interrupt, or by stopping the handle.
+     * shm_server_interrupt, shm_client_interrupt or stopping the handle ended the call.
      */
     SHM_ERROR_INTERRUPTED = -19,
     /**
@@ -175,11 +177,11 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_INVALID_NAME = -20,
     /**
-     * One side does not want, or is not allowed, to talk to the other.
+     * One side refuses to connect to the other, or is not allowed to.
      */
     SHM_ERROR_REFUSED = -21,
     /**
-     * The peer is an incompatible version, or has other sizes than were asked for.
+     * The peer has an incompatible version, or has other sizes than the caller requested.
      */
     SHM_ERROR_INCOMPATIBLE = -22,
     /**
@@ -187,7 +189,7 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_SYSTEM = -23,
     /**
-     * The handle belongs to the process that made it, not to a fork of that.
+     * The handle belongs to the process that created it, and this process is a fork of that process.
      */
     SHM_ERROR_FORKED = -24,
 } shm_error_t;
@@ -197,11 +199,11 @@ typedef enum shm_error_t {
  */
 typedef enum shm_direction_t {
     /**
-     * What the server sends.
+     * Messages from the server to the client.
      */
     SHM_DIR_SERVER_TO_CLIENT = 0,
     /**
-     * What the client sends.
+     * Messages from the client to the server.
      */
     SHM_DIR_CLIENT_TO_SERVER = 1,
 } shm_direction_t;
@@ -237,40 +239,44 @@ typedef struct MultiServerHandle MultiServerHandle;
 typedef struct ServerHandle ServerHandle;
 
 /**
- * What else an endpoint may choose. Get one from shm_options_default, and change it. Read during the call only.
+ * Further options of an endpoint. Get a structure from shm_options_default, and change it. The library reads it only during
+ * the call.
  */
 typedef struct shm_options_t {
     /**
-     * sizeof (shm_options_t), so that a newer library knows which fields there are.
+     * sizeof (shm_options_t). A newer library determines from it which fields exist.
      */
     uint32_t struct_size;
     /**
-     * Servers: messages that each direction queues at most. 0: 250, or what fits into a smaller ring. Clients: 0, or refuse a server that differs.
+     * Servers: the largest number of messages that each direction queues. 0: 250, or the number that fits into a smaller
+     * ring. Clients: 0 accepts any server; with another number the client refuses a server whose number differs.
      */
     uint32_t message_limit;
     /**
-     * How long a call that waits looks again and again before it sleeps, in microseconds. 0: not at all.
-     * SHM_SPIN_DEFAULT: 50, and 0 on a machine with one processor.
+     * How long a waiting call polls before it sleeps, in microseconds. 0: it does not poll. SHM_SPIN_DEFAULT: 50, or 0 on a
+     * machine with one processor.
      */
     uint32_t spin_us;
     /**
-     * How long shm_..._receive waits: SHM_FOREVER unless changed. 0: not at all (SHM_ERROR_EMPTY).
+     * How long shm_..._receive waits. The default is SHM_FOREVER. 0: it does not wait (SHM_ERROR_EMPTY).
      */
     uint32_t receive_timeout_ms;
     /**
-     * 0: refuse a peer whose process can't be watched. Else accept it, and look this often whether it still runs.
+     * How to treat a peer whose process cannot be watched. 0: refuse it. Otherwise accept it, and check at this interval
+     * whether it still runs.
      */
     uint32_t check_interval_ms;
     /**
-     * Servers: not 0 makes both sides' shm_..._send return SHM_ERROR_FULL where they would evict the oldest messages.
+     * Servers: if not 0, shm_..._send of both sides returns SHM_ERROR_FULL where it would otherwise evict the oldest
+     * messages.
      */
     uint32_t reject_when_full;
     /**
-     * Servers: who may connect, one of SHM_ACCESS_...
+     * Servers: which users may connect, one of SHM_ACCESS_...
      */
     uint32_t access;
     /**
-     * Clients: whose servers to talk to, one of SHM_TRUST_...
+     * Clients: whose servers to connect to, one of SHM_TRUST_...
      */
     uint32_t trust;
     /**
@@ -278,7 +284,7 @@ typedef struct shm_options_t {
      */
     const char *const *users;
     /**
-     * How many they are.
+     * The number of `users`.
      */
     uint32_t user_count;
     /**
@@ -290,11 +296,11 @@ typedef struct shm_options_t {
      */
     const void *security_descriptor;
     /**
-     * Servers for many clients: how many share a worker thread, from 1 to 30. 0: 30.
+     * Servers for many clients: the number of clients that share a worker thread, from 1 to 30. 0: 30.
      */
     uint32_t clients_per_worker;
     /**
-     * Servers without a name: not 0 gives them events, which the client gets by shm_server_client_handles.
+     * Servers without a name: if not 0, the channel has events. The client gets them by shm_server_client_handles.
      */
     uint32_t anonymous_events;
 } shm_options_t;
@@ -304,34 +310,34 @@ typedef struct shm_options_t {
  */
 typedef struct shm_endpoint_config_t {
     /**
-     * 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. "Global\" in front of it makes it the whole
-     * machine's. Read during the call only.
+     * 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. The prefix "Global\" makes the name valid for the
+     * whole machine. The library reads it only during the call.
      */
     const char *name;
     /**
-     * Bytes in each direction's ring: a power of two from 4,096 to 2^30. 0: 2 MiB, or what the server has. A client
-     * with another number refuses a server that differs.
+     * Bytes in each direction's ring: a power of two from 4,096 to 2^30. 0: a server uses 2 MiB, a client uses the server's
+     * size. A client with another number refuses a server whose size differs.
      */
     uint32_t buffer_bytes;
 } shm_endpoint_config_t;
 
 /**
- * What an endpoint calls. Any of them may be NULL.
+ * The callbacks of an endpoint. Any of them may be NULL.
  *
- * Of a synchronous endpoint (shm_server_..., shm_client_...) they run inside the call that notices, on its thread:
- * on_connect in the call that connects; on_disconnect once, in the first call to send, receive, poll or wait for a client that
- * finds the connection over. These two come one at a time, in the order of the connections: while one thread is in one of
- * them, it makes the next ones too, and the other threads' calls don't wait for it. Further:
- * on_data_available in a poll that finds a message; on_space_available in a shm_..._send_timeout that had to wait for
- * room and got it; on_overflow in the call that evicts messages, or that finds that the peer has; on_error when the
- * peer broke the protocol. on_message is never called.
+ * Of a synchronous endpoint (shm_server_..., shm_client_...) the callbacks run inside the call that detects the event, on
+ * its thread. on_connect runs in the call that connects. on_disconnect runs once, in the first call to send, receive, poll
+ * or wait for a client that finds the connection over. on_connect and on_disconnect run one at a time, in the order of the
+ * connections: a thread that is in one of them also makes the next such calls, and the calls of other threads don't wait
+ * for it. on_data_available runs in a poll that finds a message. on_space_available runs in a shm_..._send_timeout that had
+ * to wait for room and got it. on_overflow runs in the call that evicts messages, or that finds that the peer has evicted
+ * some. on_error runs when the peer broke the protocol. on_message never runs.
  *
- * Of an auto endpoint they run on its worker thread, one at a time; on_data_available comes before each on_message.
+ * The callbacks of an auto endpoint run on its worker thread, one at a time; on_data_available runs before each on_message.
  *
- * Any of them may call any function of this library, also with its own handle, and may stop it. The first of them may run
- * before the function that makes the handle has returned: what user_data points to has no handle then.
+ * A callback may call any function of this library, also with its own handle, and may stop that handle. The first callback
+ * may run before the function that creates the handle has returned: the program has no handle then.
  *
- * Get one without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
+ * Get a structure without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
  */
 typedef struct shm_callbacks_t {
     /**
@@ -339,7 +345,7 @@ typedef struct shm_callbacks_t {
      */
     void (*on_connect)(void *user_data);
     /**
-     * It is over; shm_last_error says how it ended.
+     * The connection is over; shm_last_error reports how it ended.
      */
     void (*on_disconnect)(void *user_data);
     /**
@@ -351,30 +357,31 @@ typedef struct shm_callbacks_t {
      */
     void (*on_space_available)(void *user_data);
     /**
-     * Something failed; shm_last_error_message says what.
+     * An operation failed; shm_last_error_message describes the failure.
      */
     void (*on_error)(enum shm_error_t error, void *user_data);
     /**
-     * Handed to each of them. Must be good for their threads.
+     * Passed to each callback. It must be usable on the threads that the callbacks run on.
      */
     void *user_data;
     /**
-     * A message; `data` is good until the callback returns.
+     * A message arrived; `data` is valid until the callback returns.
      */
     void (*on_message)(enum shm_direction_t direction, const void *data, uint32_t size, void *user_data);
     /**
-     * `count` messages of that direction were lost: evicted by newer ones; or not received before the next session began
-     * (of a server, after on_disconnect); or, of an auto endpoint, left when a connection ended or the endpoint was stopped.
+     * `count` messages of that direction were lost. Newer messages evicted them; or a server did not receive them before
+     * the next session began (reported after on_disconnect); or, for an auto endpoint, they were left when a connection
+     * ended or the endpoint was stopped.
      */
     void (*on_overflow)(enum shm_direction_t direction, uint32_t count, void *user_data);
 } shm_callbacks_t;
 
 /**
- * A channel's figures, of the current session.
+ * The statistics of a channel's current session.
  */
 typedef struct shm_stats_t {
     /**
-     * Which connection of this channel it is: a number that grows.
+     * The number of this connection of the channel. It grows with each connection.
      */
     uint32_t generation;
     /**
@@ -382,11 +389,11 @@ typedef struct shm_stats_t {
      */
     uint32_t send_depth;
     /**
-     * Messages that wait to be received.
+     * Messages that this side has not received yet.
      */
     uint32_t receive_depth;
     /**
-     * 0.
+     * Always 0.
      */
     uint32_t reserved;
     /**
@@ -394,7 +401,7 @@ typedef struct shm_stats_t {
      */
     uint64_t sent;
     /**
-     * Of these, messages evicted before the peer took them.
+     * Those of the sent messages that were evicted before the peer took them.
      */
     uint64_t send_dropped;
     /**
@@ -402,23 +409,24 @@ typedef struct shm_stats_t {
      */
     uint64_t received;
     /**
-     * Messages that the peer evicted before we took them, as known from those received since.
+     * Messages that the peer evicted before this side took them. The number is known from the messages received since.
      */
     uint64_t receive_dropped;
     /**
-     * Kernel signals sent: at most one for each of the peer's sleeps; one for each message where a program waits natively.
+     * Kernel signals sent. There is at most one for each of the peer's sleeps, or one for each message if a program waits
+     * natively.
      */
     uint64_t signals;
     /**
-     * How often this side announced that it was going to sleep; a last look after that may find a message, and then it
-     * doesn't. On a channel without events: how often it slept.
+     * How often this side announced that it was going to sleep. If its last look after that finds a message, it does not
+     * sleep. On a channel without events: how often it slept.
      */
     uint64_t sleeps;
 } shm_stats_t;
 
 /**
- * The data events of a channel, for native waiters and drivers: handles on Windows, descriptors on Linux. They stay
- * the library's.
+ * The data events of a channel, for native waiters and drivers: handles on Windows, descriptors on Linux. The library owns
+ * them.
  */
 typedef struct shm_event_handles_t {
     /**
@@ -432,8 +440,8 @@ typedef struct shm_event_handles_t {
 } shm_event_handles_t;
 
 /**
- * All that the client's end of a channel needs, for a driver or another process: handles on Windows, descriptors on
- * Linux, where an event to wait for and one to set may be the same descriptor.
+ * All handles that the client's side of a channel needs, for a driver or another process. They are handles on Windows and
+ * descriptors on Linux. On Linux an event to wait for and an event to set may be the same descriptor.
  */
 typedef struct shm_client_handles_t {
     /**
@@ -441,31 +449,32 @@ typedef struct shm_client_handles_t {
      */
     intptr_t section;
     /**
-     * The server has sent a message: the client waits for it. -1, as all that follow: the channel has no events.
+     * The server has sent a message: the client waits for this event. -1 here and in all following fields: the channel has
+     * no events.
      */
     intptr_t s2c_data;
     /**
-     * The client has sent a message: it sets it.
+     * The client has sent a message: the client sets this event.
      */
     intptr_t c2s_data;
     /**
-     * The client has taken a message: it sets it.
+     * The client has taken a message: the client sets this event.
      */
     intptr_t s2c_space;
     /**
-     * The server has taken a message: the client waits for it.
+     * The server has taken a message: the client waits for this event.
      */
     intptr_t c2s_space;
     /**
-     * The client asks to be accepted: it sets it.
+     * The client requests a connection: the client sets this event.
      */
     intptr_t request;
     /**
-     * The server has answered: the client waits for it.
+     * The server has answered: the client waits for this event.
      */
     intptr_t acknowledge;
     /**
-     * Either side has left: the client sets it, and may wait for it.
+     * Either side has left: the client sets this event, and may wait for it.
      */
     intptr_t disconnect;
 } shm_client_handles_t;
@@ -479,39 +488,40 @@ typedef struct shm_message_t {
      */
     const void *data;
     /**
-     * How many.
+     * The number of bytes.
      */
     uint32_t size;
 } shm_message_t;
 
 /**
- * How an auto endpoint behaves. Get one from shm_auto_options_default, and change it.
+ * How an auto endpoint behaves. Get a structure from shm_auto_options_default, and change it.
  */
 typedef struct shm_auto_options_t {
     /**
-     * An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. 0: none.
+     * The longest duration of one kernel wait. It limits the delay if a native peer forgets to signal. 0: no limit.
      */
     uint32_t wait_timeout_ms;
     /**
-     * The pause before the next attempt to connect: 100.
+     * The pause before the next attempt to connect, in milliseconds. The default is 100.
      */
     uint32_t reconnect_delay_ms;
     /**
-     * How long a client's attempt to connect lasts: 5000.
+     * The longest duration of a client's attempt to connect, in milliseconds. The default is 5000.
      */
     uint32_t connect_timeout_ms;
     /**
-     * Messages that wait for a connection at most: 256. The oldest are dropped for the newest. 0: none wait.
+     * The largest number of messages that wait for a connection. The default is 256. When the queue is full, the oldest
+     * message is dropped for the newest. 0: no message waits.
      */
     uint32_t max_send_queue;
     /**
-     * Messages that are handed over before the worker looks after anything else: 64. 0 counts as 1.
+     * The number of messages that the worker delivers before it does other work. The default is 64. 0 counts as 1.
      */
     uint32_t recv_batch;
 } shm_auto_options_t;
 
 /**
- * What an auto endpoint has done since it was made, over all its connections.
+ * The statistics of an auto endpoint since its creation, over all its connections.
  */
 typedef struct shm_auto_stats_t {
     /**
@@ -519,7 +529,7 @@ typedef struct shm_auto_stats_t {
      */
     uint64_t sent_messages;
     /**
-     * Messages to send that were lost: dropped from the full queue, evicted, or left in the ring when the peer was gone.
+     * Outgoing messages that were lost: dropped from the full queue, evicted, or left in the ring when the peer was gone.
      */
     uint64_t send_overflows;
     /**
@@ -533,96 +543,99 @@ typedef struct shm_auto_stats_t {
 } shm_auto_stats_t;
 
 /**
- * How a server for many clients behaves. Get one from shm_multi_options_default, and change it.
+ * How a server for many clients behaves. Get a structure from shm_multi_options_default, and change it.
  */
 typedef struct shm_multi_options_t {
     /**
-     * Slots: 20.
+     * The number of slots. The default is 20.
      */
     uint32_t max_clients;
     /**
-     * An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. 0: none.
+     * The longest duration of one kernel wait. It limits the delay if a native peer forgets to signal. 0: no limit.
      */
     uint32_t poll_timeout_ms;
     /**
-     * Messages of one client that are handed over before its worker looks at the next: 64. 0 counts as 1.
+     * The number of messages of one client that its worker delivers before it checks the next client. The default is 64. 0
+     * counts as 1.
      */
     uint32_t recv_batch;
 } shm_multi_options_t;
 
 /**
- * What a server for many clients calls. Any of them may be NULL. Of one client they run on one worker thread, one at a time
- * (on_client_connect on the thread that accepts); those of clients on other workers at the same time. Any of them may call
- * any function of this library, and may stop the server.
+ * The callbacks of a server for many clients. Any of them may be NULL. The callbacks for one client run on one worker
+ * thread, one at a time, except on_client_connect, which runs on the thread that accepts. The callbacks for clients of
+ * other workers may run at the same time. A callback may call any function of this library, and may stop the server.
  */
 typedef struct shm_multi_callbacks_t {
     /**
-     * A client has a slot. Before its first message. The client waits in its call to connect until this returns.
+     * A client has got a slot. This callback runs before the client's first message. The client waits in its call to
+     * connect until this callback returns.
      */
     void (*on_client_connect)(uint32_t client_id, void *user_data);
     /**
-     * It is gone; shm_last_error says how it ended. After its last message.
+     * The client is gone; shm_last_error reports how its connection ended. This callback runs after the client's last
+     * message.
      */
     void (*on_client_disconnect)(uint32_t client_id, void *user_data);
     /**
-     * A message; `data` is good until the callback returns.
+     * A message arrived; `data` is valid until the callback returns.
      */
     void (*on_message)(uint32_t client_id, const void *data, uint32_t size, void *user_data);
     /**
-     * Something failed; shm_last_error_message says what. SHM_NO_CLIENT: it concerns no client.
+     * An operation failed; shm_last_error_message describes the failure. SHM_NO_CLIENT: the failure concerns no client.
      */
     void (*on_error)(uint32_t client_id, enum shm_error_t error, void *user_data);
     /**
-     * Handed to each of them. Must be good for their threads.
+     * Passed to each callback. It must be usable on the threads that the callbacks run on.
      */
     void *user_data;
 } shm_multi_callbacks_t;
 
 /**
- * How a client of a server for many clients behaves. Get one from shm_multi_client_options_default, and change it.
+ * How a client of a server for many clients behaves. Get a structure from shm_multi_client_options_default, and change it.
  */
 typedef struct shm_multi_client_options_t {
     /**
-     * How long connecting waits for the server, and to be accepted: 5000.
+     * How long the call to connect waits for the server and for the server to accept, in milliseconds. The default is 5000.
      */
     uint32_t lobby_timeout_ms;
     /**
-     * How long it waits then until the server has called on_client_connect: 5000.
+     * How long the call then waits until the server has called on_client_connect, in milliseconds. The default is 5000.
      */
     uint32_t slot_timeout_ms;
     /**
-     * An upper bound of one kernel wait. 0: none.
+     * The longest duration of one kernel wait. 0: no limit.
      */
     uint32_t poll_timeout_ms;
     /**
-     * Messages that are handed over before the worker looks after anything else: 64. 0 counts as 1.
+     * The number of messages that the worker delivers before it does other work. The default is 64. 0 counts as 1.
      */
     uint32_t recv_batch;
 } shm_multi_client_options_t;
 
 /**
- * What a client of a server for many clients calls, on its worker thread, one at a time. Any of them may be NULL, may call
- * any function of this library, and may end the client.
+ * The callbacks of a client of a server for many clients. They run on the client's worker thread, one at a time. Any of
+ * them may be NULL. A callback may call any function of this library, and may end the client.
  */
 typedef struct shm_multi_client_callbacks_t {
     /**
-     * Connected, with that slot.
+     * The client is connected, and has that slot.
      */
     void (*on_connect)(uint32_t slot_id, void *user_data);
     /**
-     * It is over; shm_last_error says how it ended.
+     * The connection is over; shm_last_error reports how it ended.
      */
     void (*on_disconnect)(void *user_data);
     /**
-     * A message; `data` is good until the callback returns.
+     * A message arrived; `data` is valid until the callback returns.
      */
     void (*on_message)(const void *data, uint32_t size, void *user_data);
     /**
-     * Something failed; shm_last_error_message says what.
+     * An operation failed; shm_last_error_message describes the failure.
      */
     void (*on_error)(enum shm_error_t error, void *user_data);
     /**
-     * Handed to each of them. Must be good for their threads.
+     * Passed to each callback. It must be usable on the threads that the callbacks run on.
      */
     void *user_data;
 } shm_multi_client_callbacks_t;
@@ -632,59 +645,61 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Why this thread's last call that failed did. SHM_SUCCESS: none has. A call that succeeds doesn't change it. In
- * on_disconnect and on_client_disconnect: how the connection ended: SHM_ERROR_NOT_CONNECTED, the peer left;
- * SHM_ERROR_PEER_DIED; SHM_ERROR_INTERRUPTED, this side ended it; or another error. Any thread.
+ * Returns the code of this thread's last failed call, or SHM_SUCCESS if no call has failed. A call that succeeds doesn't
+ * change it. In on_disconnect and on_client_disconnect it is the reason why the connection ended: SHM_ERROR_NOT_CONNECTED,
+ * the peer left; SHM_ERROR_PEER_DIED, the peer's process ended; SHM_ERROR_INTERRUPTED, this side ended the connection; or
+ * another error. Any thread.
  */
 enum shm_error_t shm_last_error(void);
 
 /**
- * As shm_last_error, in words that say what was wrong with what, in English.
+ * Describes the error of shm_last_error in English, with details.
  *
- * Copies at most `size` bytes into `buffer`, a NUL included; returns the length of the whole text without the NUL, 0
- * when no call has failed. `buffer` may be NULL. Any thread.
+ * Copies at most `size` bytes into `buffer`, including the NUL. Returns the length of the whole text without the NUL, or 0
+ * if no call has failed. `buffer` may be NULL. Any thread.
  */
-uint32_t shm_last_error_message(char *buffer, uint32_t size);
+uint32_t shm_last_error_message(char *buffer,
+                                uint32_t size);
 
 /**
- * What a code means, in English. Never NULL; the text is the library's and lives for ever. Any thread. Takes any
- * number.
+ * Returns the meaning of a code in English. Accepts any number, and never returns NULL. The text belongs to the library and
+ * is valid for ever. Any thread.
  */
 const char *shm_error_string(int32_t code);
 
 /**
- * The library's version, as XSHM_VERSION has it: 65536 * major + 256 * minor + patch. Any thread.
+ * Returns the library's version in the form of XSHM_VERSION: 65536 * major + 256 * minor + patch. Any thread.
  */
 uint32_t xshm_version(void);
 
 /**
- * The defaults. Any thread.
+ * Returns the default options. Any thread.
  */
 struct shm_options_t shm_options_default(void);
 
 /**
  * Starts a server under a name. `callbacks` may be NULL; they are copied.
  *
- * NULL on failure; shm_last_error says why: SHM_ERROR_EXISTS, _INVALID_NAME, _INVALID_PARAM, _ACCESS, _MEMORY, _SYSTEM.
- * The handle is the caller's, to be given back to shm_server_stop. Any thread.
+ * Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_EXISTS, _INVALID_NAME, _INVALID_PARAM, _ACCESS,
+ * _MEMORY, _SYSTEM. The caller owns the handle, and frees it with shm_server_stop. Any thread.
  */
 struct ServerHandle *shm_server_start(const struct shm_endpoint_config_t *config,
                                       const struct shm_callbacks_t *callbacks);
 
 /**
- * As shm_server_start, with options, which may be NULL.
+ * Does the same as shm_server_start, with options, which may be NULL.
  */
 struct ServerHandle *shm_server_start_with_options(const struct shm_endpoint_config_t *config,
                                                    const struct shm_callbacks_t *callbacks,
                                                    const struct shm_options_t *options);
 
 /**
- * Starts a server without a name, whose section the client gets in some other way, duplicated into its process, for
- * shm_client_attach. It has no events, so that a side that waits looks every millisecond, unless shm_options_t.anonymous_events
- * asks for some; then the client gets them too, see shm_server_client_handles. `buffer_bytes` as in shm_endpoint_config_t;
- * `callbacks` and `options` may be NULL.
+ * Starts a server without a name. The client gets the section in some other way: its handle is duplicated into the client's
+ * process, for shm_client_attach. The channel has no events unless shm_options_t.anonymous_events asks for them. Without
+ * events a waiting side polls every millisecond. With events the client gets them too, see shm_server_client_handles.
+ * `buffer_bytes` as in shm_endpoint_config_t; `callbacks` and `options` may be NULL.
  *
- * NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_PARAM, _MEMORY, _SYSTEM. Any thread.
+ * Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_INVALID_PARAM, _MEMORY, _SYSTEM. Any thread.
  */
 struct ServerHandle *shm_server_start_anonymous(uint32_t buffer_bytes,
                                                 const struct shm_callbacks_t *callbacks,
@@ -692,47 +707,47 @@ struct ServerHandle *shm_server_start_anonymous(uint32_t buffer_bytes,
 
 /**
  * Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with
- * empty queues. Until then other threads can receive what the client before left; after that it is discarded, and on_overflow
- * is called with the number of these messages.
+ * empty queues. Until then other threads can receive the remaining messages of the previous client. After that these
+ * messages are discarded, and on_overflow is called with their number.
  *
- * SHM_ERROR_TIMEOUT, _INTERRUPTED, _ALREADY_CONNECTED (the present client lives), _REFUSED, _SYSTEM, _INVALID_PARAM. Any
- * thread; callers wait for each other.
+ * SHM_ERROR_TIMEOUT, _INTERRUPTED, _ALREADY_CONNECTED (the present client still lives), _REFUSED, _SYSTEM, _INVALID_PARAM.
+ * Any thread; callers wait for each other.
  */
 enum shm_error_t shm_server_wait_for_client(struct ServerHandle *handle,
                                             uint32_t timeout_ms);
 
 /**
- * As shm_server_wait_for_client, for a client that doesn't signal its request: looks into the section every
+ * Does the same as shm_server_wait_for_client, for a client that doesn't signal its request: looks into the section every
  * millisecond.
  */
-enum shm_error_t shm_server_wait_for_client_noevent(struct ServerHandle *handle, uint32_t timeout_ms);
+enum shm_error_t shm_server_wait_for_client_noevent(struct ServerHandle *handle,
+                                                    uint32_t timeout_ms);
 
 /**
- * Ends the session with the present client, which receives what was sent before it learns of the end. A server with a name
- * accepts the next client at once, unless handles of its channel were given out; other servers when this client has let go of
- * the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
+ * Ends the session with the present client. That client receives what was sent before it detects the end. A server with a
+ * name can accept the next client at once, unless handles of its channel were exported. Other servers can accept the next
+ * client when this client no longer uses the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
  */
 enum shm_error_t shm_server_disconnect_client(struct ServerHandle *handle);
 
 /**
- * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called with their
- * number.
+ * Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called
+ * with their number.
  *
- * SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL where the
- * server's options reject. Any thread, also while another one receives; senders wait for each other.
+ * SHM_ERROR_NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _PROTOCOL, _INVALID_PARAM; _FULL if the
+ * server's options reject. Any thread, also while another thread receives; senders wait for each other.
  */
-enum shm_error_t shm_server_send(struct ServerHandle *handle,
-                                 const void *data,
-                                 uint32_t size);
+enum shm_error_t shm_server_send(struct ServerHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_send, if there is room; evicts nothing. SHM_ERROR_FULL: there is none, and the queue is as it was.
+ * Does the same as shm_server_send if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and the queue is
+ * unchanged.
  */
 enum shm_error_t shm_server_try_send(struct ServerHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_send, waiting for room: at most `timeout_ms` milliseconds, SHM_FOREVER, or 0, which looks once. Evicts nothing.
- * SHM_ERROR_TIMEOUT, _INTERRUPTED.
+ * Does the same as shm_server_send, but waits for room: at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0
+ * looks once. Evicts nothing. SHM_ERROR_TIMEOUT, _INTERRUPTED.
  */
 enum shm_error_t shm_server_send_timeout(struct ServerHandle *handle,
                                          const void *data,
@@ -740,22 +755,25 @@ enum shm_error_t shm_server_send_timeout(struct ServerHandle *handle,
                                          uint32_t timeout_ms);
 
 /**
- * Waits for a message and copies it into `buffer`. `*size` is the buffer's size before and the message's after.
+ * Waits for a message and copies it into `buffer`. `*size` is the buffer's size before the call, and the message's size
+ * after it.
  *
- * SHM_ERROR_BUFFER_TOO_SMALL: `*size` is what is needed, and the message stays in the queue. _NOT_CONNECTED,
- * _PEER_DIED: the peer is gone, and all that it sent was received. _INTERRUPTED, _PROTOCOL, _INVALID_PARAM; _TIMEOUT or
- * _EMPTY where the options bound the wait. Any thread, also while another one sends; receivers wait for each other.
+ * SHM_ERROR_BUFFER_TOO_SMALL: `*size` is the size needed, and the message stays in the queue. _NOT_CONNECTED, _PEER_DIED:
+ * the peer is gone, and all its messages were received. _INTERRUPTED, _PROTOCOL, _INVALID_PARAM; _TIMEOUT or _EMPTY if the
+ * options limit the wait. Any thread, also while another thread sends; receivers wait for each other.
  */
-enum shm_error_t shm_server_receive(struct ServerHandle *handle, void *buffer, uint32_t *size);
+enum shm_error_t shm_server_receive(struct ServerHandle *handle,
+                                    void *buffer,
+                                    uint32_t *size);
 
 /**
- * As shm_server_receive, without waiting. SHM_ERROR_EMPTY: there is no message.
+ * Does the same as shm_server_receive, without waiting. SHM_ERROR_EMPTY: there is no message.
  */
 enum shm_error_t shm_server_try_receive(struct ServerHandle *handle, void *buffer, uint32_t *size);
 
 /**
- * As shm_server_receive, waiting at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once.
- * SHM_ERROR_TIMEOUT.
+ * Does the same as shm_server_receive, but waits at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks
+ * once. SHM_ERROR_TIMEOUT.
  */
 enum shm_error_t shm_server_receive_timeout(struct ServerHandle *handle,
                                             void *buffer,
@@ -763,23 +781,26 @@ enum shm_error_t shm_server_receive_timeout(struct ServerHandle *handle,
                                             uint32_t timeout_ms);
 
 /**
- * Waits until a message is there, and leaves it there: SHM_SUCCESS. None came in time: SHM_ERROR_TIMEOUT, and
- * SHM_ERROR_EMPTY where the time is 0. SHM_FOREVER waits for ever. Else as shm_server_receive.
+ * Waits until a message is there, and leaves it in the queue. SHM_SUCCESS: a message is there. SHM_ERROR_TIMEOUT: no
+ * message came in time. SHM_ERROR_EMPTY: the time is 0, and there is no message. SHM_FOREVER waits for ever. Otherwise the
+ * codes of shm_server_receive.
  */
-enum shm_error_t shm_server_poll(struct ServerHandle *handle, uint32_t timeout_ms);
+enum shm_error_t shm_server_poll(struct ServerHandle *handle,
+                                 uint32_t timeout_ms);
 
 /**
- * Whether the peer is there: asks the system whether its process still runs. NULL: false. Any thread.
+ * Returns whether the peer is connected; asks the system whether the peer's process still runs. Returns false for NULL. Any
+ * thread.
  */
 bool shm_server_is_connected(const struct ServerHandle *handle);
 
 /**
- * The peer: its process id (what it says itself; on Linux, of a server that has a name, what the kernel says of
- * either side), and its user: a SID as text, on Linux a number. A client's peer is the owner of the section, which is proof
- * of who made it; empty where the system doesn't say.
+ * Stores the peer's process id and user. The process id is the one that the peer states; on Linux, if the server has a
+ * name, both sides get it from the kernel. The user is a SID as text, on Linux a number. For a client the user is the owner
+ * of the section, which proves which user created it. The text is empty if the system does not report the user.
  *
- * `process_id` and `user` may be NULL; the text is cut off at `user_size` bytes, the NUL included, of which 256 are
- * always enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
+ * `process_id` and `user` may be NULL; the text is truncated to `user_size` bytes, including the NUL. 256 bytes are always
+ * enough. SHM_ERROR_NOT_CONNECTED: there was no peer yet. Any thread.
  */
 enum shm_error_t shm_server_peer(const struct ServerHandle *handle,
                                  uint32_t *process_id,
@@ -787,57 +808,59 @@ enum shm_error_t shm_server_peer(const struct ServerHandle *handle,
                                  uint32_t user_size);
 
 /**
- * The session's figures. Waits while another thread waits in a call to send or to receive. SHM_ERROR_NOT_CONNECTED: there
- * was no session yet.
+ * Stores the session's statistics. Waits while another thread waits in a call to send or to receive.
+ * SHM_ERROR_NOT_CONNECTED: there was no session yet.
  */
-enum shm_error_t shm_server_stats(const struct ServerHandle *handle,
-                                  struct shm_stats_t *out);
+enum shm_error_t shm_server_stats(const struct ServerHandle *handle, struct shm_stats_t *out);
 
 /**
- * Makes the calls that wait return SHM_ERROR_INTERRUPTED, and those to come, until shm_server_resume. What doesn't need to
- * wait goes on working. Any thread.
+ * Makes waiting calls return SHM_ERROR_INTERRUPTED, now and later, until shm_server_resume. Calls that don't need to wait
+ * still work. Any thread.
  */
 enum shm_error_t shm_server_interrupt(const struct ServerHandle *handle);
 
 /**
- * Calls may wait again. Any thread.
+ * Ends the effect of shm_server_interrupt: calls may wait again. Any thread.
  */
 enum shm_error_t shm_server_resume(const struct ServerHandle *handle);
 
 /**
- * The channel's data events, for native waiters and drivers. They stay the library's: duplicate them to hand them on. From
- * this call on every message is signalled, and one client after the other uses the same section: each can read what the one
- * before left there. False: `handle` or `out` is NULL, or the server has no name and no events; or, with SHM_ERROR_NOT_READY,
- * a message is reserved or borrowed in place and has to be committed or released first. Any thread.
+ * Stores the channel's data events, for native waiters and drivers. The library owns them: duplicate them to pass them on.
+ * From this call on every message is signalled, and successive clients use the same section: each client can read what the
+ * previous client left there. Returns false if `handle` or `out` is NULL, or if the server has no name and no events. It
+ * also returns false, with SHM_ERROR_NOT_READY, if a message is reserved or borrowed in place; commit or release that
+ * message first. Any thread.
  */
 bool shm_server_get_event_handles(struct ServerHandle *handle,
                                   struct shm_event_handles_t *out);
 
 /**
- * All that the client's end of this channel needs, for a driver or another process that connects without the name
- * (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs, and no others. They stay
- * the library's, and open as long as the server: duplicate them into the other process.
+ * Stores all handles that the client's side of this channel needs. They are for a driver or another process that connects
+ * without the name (shm_client_attach_handles, xshm_driver.h). On Windows the handles have the rights that a client needs,
+ * and no others. The library owns them, and keeps them open as long as the server exists: duplicate them into the other
+ * process.
  *
- * From this call on, one client after the other uses the same section. SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have
- * no more handles), _NOT_READY (a message is reserved or borrowed in place and has to be committed or released first): all of
- * `out` is -1. Any thread.
+ * From this call on, successive clients use the same section. On failure all fields of `out` are -1:
+ * SHM_ERROR_INVALID_PARAM, _SYSTEM (the process can have no more handles), _NOT_READY (a message is reserved or borrowed in
+ * place; commit or release it first). Any thread.
  */
 enum shm_error_t shm_server_client_handles(const struct ServerHandle *handle,
                                            struct shm_client_handles_t *out);
 
 /**
- * The section's handle, on Linux its descriptor, to be duplicated into a client's process or handed to a driver. It stays
- * the library's. From this call on, one client after the other uses the same section. 0: `handle` is NULL; or, with
- * SHM_ERROR_NOT_READY, a message is reserved or borrowed in place and has to be committed or released first. Any thread.
+ * Returns the section's handle, on Linux its descriptor. Duplicate it into a client's process, or pass it to a driver; the
+ * library owns it. From this call on, successive clients use the same section. Returns 0 if `handle` is NULL. It also
+ * returns 0, with SHM_ERROR_NOT_READY, if a message is reserved or borrowed in place; commit or release that message first.
+ * Any thread.
  */
 intptr_t shm_server_section_handle(const struct ServerHandle *handle);
 
 /**
- * Sends `count` messages, in order, each as shm_server_send does. A sleeping peer is woken with the first few. `sent`
- * may be NULL; it gets the number of messages sent, from the first on.
+ * Sends `count` messages, in order, each as shm_server_send does. The first few messages wake a sleeping peer. `sent` may
+ * be NULL; it receives the number of messages sent, counted from the first.
  *
- * SHM_ERROR_FULL, where the server's options reject: not all of them found room. The codes of shm_server_send otherwise; if a
- * size is impossible, none was sent. Any thread, also while another one receives; senders wait for each other.
+ * SHM_ERROR_FULL, if the server's options reject: not all messages had room. Otherwise the codes of shm_server_send. If one
+ * message has an invalid size, none was sent. Any thread, also while another thread receives; senders wait for each other.
  */
 enum shm_error_t shm_server_send_batch(struct ServerHandle *handle,
                                        const struct shm_message_t *messages,
@@ -845,7 +868,8 @@ enum shm_error_t shm_server_send_batch(struct ServerHandle *handle,
                                        uint32_t *sent);
 
 /**
- * As shm_server_send_batch, for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all of them found room.
+ * Does the same as shm_server_send_batch for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all messages had
+ * room.
  */
 enum shm_error_t shm_server_try_send_batch(struct ServerHandle *handle,
                                            const struct shm_message_t *messages,
@@ -853,12 +877,14 @@ enum shm_error_t shm_server_try_send_batch(struct ServerHandle *handle,
                                            uint32_t *sent);
 
 /**
- * Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and takes it and as many more as are there and have
- * room: at most `*count` of them, of `size` bytes together. They stand in `buffer` one behind the other; `messages` says where
- * each of them begins, and `*count` how many there are, 0 on any failure.
+ * Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and takes it together with all further messages
+ * that are there and have room: at most `*count` messages, of at most `size` bytes together. The messages lie in `buffer`
+ * one after the other. `messages` receives the address of each message, and `*count` their number, which is 0 on any
+ * failure.
  *
- * SHM_ERROR_BUFFER_TOO_SMALL: the first alone is longer than the buffer; with 65,535 bytes that can't be. The codes of
- * shm_server_receive_timeout otherwise. Any thread, also while another one sends; receivers wait for each other.
+ * SHM_ERROR_BUFFER_TOO_SMALL: the first message alone is longer than the buffer; this cannot happen with a buffer of 65,535
+ * bytes. Otherwise the codes of shm_server_receive_timeout. Any thread, also while another thread sends; receivers wait for
+ * each other.
  */
 enum shm_error_t shm_server_receive_batch(struct ServerHandle *handle,
                                           void *buffer,
@@ -868,34 +894,36 @@ enum shm_error_t shm_server_receive_batch(struct ServerHandle *handle,
                                           uint32_t timeout_ms);
 
 /**
- * Finds a place for a message of `size` bytes in shared memory, to be written there and then sent by shm_server_commit. Never
- * waits: a full queue evicts its oldest messages. `*data` is the place, aligned to 8, NULL on any failure.
+ * Reserves room for a message of `size` bytes in shared memory. The caller writes the message there, and then sends it by
+ * shm_server_commit. Never waits: a full queue evicts its oldest messages. `*data` is the address, aligned to 8 bytes, or
+ * NULL on any failure.
  *
- * Nothing is sent before the commit, and nothing has to be undone where there is none: the next message sent takes the place
- * away. So one thread sends. The peer has the memory too: what is read back from there is as true as the peer is honest.
- * The address is good until the commit, the next reserve, or the end of the handle. It stays good when the session ends, and
- * leads to no other one. The codes of shm_server_send.
+ * Nothing is sent before the commit. A reservation without a commit need not be undone: the next message that is sent ends
+ * the reservation. So only one thread may send. The peer can write the memory too: don't trust what you read back from
+ * there. The address is valid until the commit, the next reserve, or the end of the handle. It stays valid when the session
+ * ends, and never refers to another session. Returns the codes of shm_server_send.
  */
 enum shm_error_t shm_server_reserve(struct ServerHandle *handle,
                                     uint32_t size,
                                     void **data);
 
 /**
- * Sends the message that was written to the place from shm_server_reserve.
+ * Sends the message that was written to the memory from shm_server_reserve.
  *
- * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session has ended for which it was
- * reserved. The codes of shm_server_send otherwise.
+ * SHM_ERROR_INVALID_PARAM: nothing is reserved, or another message was sent since, or the session of the reservation has
+ * ended. Otherwise the codes of shm_server_send.
  */
 enum shm_error_t shm_server_commit(struct ServerHandle *handle);
 
 /**
- * Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and says where it lies in shared memory: no copy is made.
- * It stays in the queue until shm_server_release, and the sender does not overwrite it. For trusted peers: one that breaks the rules
- * changes it while it is read. Only where the server's options reject when full.
+ * Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and stores its address in shared memory; it makes
+ * no copy. The message stays in the queue until shm_server_release, and the sender does not overwrite it. Use it only with
+ * trusted peers: a peer that breaks the rules can change the message while it is read. It works only if the server's
+ * options reject when full.
  *
- * SHM_ERROR_INVALID_PARAM: the channel evicts. The codes of shm_server_receive_timeout otherwise. `*data` is NULL and `*size`
- * 0 on any failure. One thread receives. The address is good until the release, the next borrow, or the end of the handle. It
- * stays good when the session ends, and leads to no other one.
+ * SHM_ERROR_INVALID_PARAM: the channel evicts. Otherwise the codes of shm_server_receive_timeout. On any failure `*data` is
+ * NULL and `*size` is 0. Only one thread may receive. The address is valid until the release, the next borrow, or the end
+ * of the handle. It stays valid when the session ends, and never refers to another session.
  */
 enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
                                    const void **data,
@@ -903,38 +931,41 @@ enum shm_error_t shm_server_borrow(struct ServerHandle *handle,
                                    uint32_t timeout_ms);
 
 /**
- * Takes the message from shm_server_borrow out of the queue. Its address is not to be used any more.
+ * Takes the message from shm_server_borrow out of the queue. Its address must not be used afterwards.
  *
- * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or it was received since, or its session has ended and another one has begun.
- * SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
+ * SHM_ERROR_INVALID_PARAM: nothing is borrowed, or the message was received since, or its session has ended and another
+ * session has begun. SHM_ERROR_PROTOCOL, _NOT_CONNECTED.
  */
 enum shm_error_t shm_server_release(struct ServerHandle *handle);
 
 /**
  * Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
- * The client receives what was sent, and learns that the server has left. Calls that other threads are inside of return
- * first: SHM_ERROR_INTERRUPTED, or SHM_ERROR_NOT_CONNECTED, which calls on_disconnect there. Their threads cannot see by the
- * code that the handle is gone: have them end before (a flag of the program's own, shm_server_interrupt, and a join). This one
- * calls no callback, and none begins after it has returned: user_data may be freed then. From inside a callback of this handle it waits for the calls of other threads alone; that
- * callback is the last, and the handle is freed when the call that it is in returns. From a callback of another handle it waits
- * too, unless a callback of this one waits for the end of that other handle: that callback is still running then.
+ * The client receives what was sent, and then detects that the server has left. Calls of other threads return first, with
+ * SHM_ERROR_INTERRUPTED, or with SHM_ERROR_NOT_CONNECTED, in which case they call on_disconnect. Those threads cannot tell
+ * from the code that the handle is gone. End them before (by a flag of the program, shm_server_interrupt, and a join). This
+ * function calls no callback, and no callback begins after it has returned: the program may then free user_data. From
+ * inside a callback of this handle it waits only for the calls of other threads. That callback is the last, and the handle
+ * is freed when the call around that callback returns. From a callback of another handle it also waits, unless a callback
+ * of this handle waits for the end of that other handle: then that callback still runs when this function returns.
  */
 void shm_server_stop(struct ServerHandle *handle);
 
 /**
- * Connects to the server of that name: waits for it to come, for the client before to leave, and for the server to
- * accept, `timeout_ms` milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they are copied.
+ * Connects to the server that has the name. Waits until the server exists, until the previous client has left, and until
+ * the server accepts: at most `timeout_ms` milliseconds in all; SHM_FOREVER waits for ever. `callbacks` may be NULL; they
+ * are copied.
  *
- * NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE, _INVALID_NAME,
- * _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to shm_client_disconnect. Any thread.
+ * Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_TIMEOUT, _ALREADY_CONNECTED, _REFUSED,
+ * _INCOMPATIBLE, _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The caller owns the handle, and frees it with
+ * shm_client_disconnect. Any thread.
  */
 struct ClientHandle *shm_client_connect(const struct shm_endpoint_config_t *config,
                                         const struct shm_callbacks_t *callbacks,
                                         uint32_t timeout_ms);
 
 /**
- * As shm_client_connect, with options, which may be NULL.
+ * Does the same as shm_client_connect, with options, which may be NULL.
  */
 struct ClientHandle *shm_client_connect_with_options(const struct shm_endpoint_config_t *config,
                                                      const struct shm_callbacks_t *callbacks,
@@ -942,8 +973,9 @@ struct ClientHandle *shm_client_connect_with_options(const struct shm_endpoint_c
                                                      uint32_t timeout_ms);
 
 /**
- * Connects to a server without a name, whose section this process has a handle to (on Linux a descriptor), which is
- * duplicated and stays the caller's. Else as shm_client_connect_with_options; whose server it is, is not asked.
+ * Connects to a server without a name by a handle to its section (on Linux a descriptor) in this process. The library
+ * duplicates the handle; the caller keeps its own. It does not check which user owns the server. In all else it is the same
+ * as shm_client_connect_with_options.
  */
 struct ClientHandle *shm_client_attach(intptr_t section_handle,
                                        const struct shm_callbacks_t *callbacks,
@@ -951,8 +983,8 @@ struct ClientHandle *shm_client_attach(intptr_t section_handle,
                                        uint32_t timeout_ms);
 
 /**
- * Connects to a server by what its shm_server_client_handles gave out, duplicated into this process. The handles are
- * duplicated once more, and stay the caller's. Else as shm_client_attach.
+ * Connects to a server by the handles from its shm_server_client_handles, duplicated into this process. The library
+ * duplicates the handles once more; the caller keeps its own. In all else it is the same as shm_client_attach.
  */
 struct ClientHandle *shm_client_attach_handles(const struct shm_client_handles_t *handles,
                                                const struct shm_callbacks_t *callbacks,
@@ -960,17 +992,17 @@ struct ClientHandle *shm_client_attach_handles(const struct shm_client_handles_t
                                                uint32_t timeout_ms);
 
 /**
- * As shm_server_send, for a client.
+ * Does the same as shm_server_send, for a client.
  */
 enum shm_error_t shm_client_send(struct ClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_try_send, for a client.
+ * Does the same as shm_server_try_send, for a client.
  */
 enum shm_error_t shm_client_try_send(struct ClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_send_timeout, for a client.
+ * Does the same as shm_server_send_timeout, for a client.
  */
 enum shm_error_t shm_client_send_timeout(struct ClientHandle *handle,
                                          const void *data,
@@ -978,17 +1010,17 @@ enum shm_error_t shm_client_send_timeout(struct ClientHandle *handle,
                                          uint32_t timeout_ms);
 
 /**
- * As shm_server_receive, for a client.
+ * Does the same as shm_server_receive, for a client.
  */
 enum shm_error_t shm_client_receive(struct ClientHandle *handle, void *buffer, uint32_t *size);
 
 /**
- * As shm_server_try_receive, for a client.
+ * Does the same as shm_server_try_receive, for a client.
  */
 enum shm_error_t shm_client_try_receive(struct ClientHandle *handle, void *buffer, uint32_t *size);
 
 /**
- * As shm_server_receive_timeout, for a client.
+ * Does the same as shm_server_receive_timeout, for a client.
  */
 enum shm_error_t shm_client_receive_timeout(struct ClientHandle *handle,
                                             void *buffer,
@@ -996,17 +1028,17 @@ enum shm_error_t shm_client_receive_timeout(struct ClientHandle *handle,
                                             uint32_t timeout_ms);
 
 /**
- * As shm_server_poll, for a client.
+ * Does the same as shm_server_poll, for a client.
  */
 enum shm_error_t shm_client_poll(struct ClientHandle *handle, uint32_t timeout_ms);
 
 /**
- * As shm_server_is_connected, for a client.
+ * Does the same as shm_server_is_connected, for a client.
  */
 bool shm_client_is_connected(const struct ClientHandle *handle);
 
 /**
- * As shm_server_peer, for a client.
+ * Does the same as shm_server_peer, for a client.
  */
 enum shm_error_t shm_client_peer(const struct ClientHandle *handle,
                                  uint32_t *process_id,
@@ -1014,22 +1046,22 @@ enum shm_error_t shm_client_peer(const struct ClientHandle *handle,
                                  uint32_t user_size);
 
 /**
- * As shm_server_stats, for a client.
+ * Does the same as shm_server_stats, for a client.
  */
 enum shm_error_t shm_client_stats(const struct ClientHandle *handle, struct shm_stats_t *out);
 
 /**
- * As shm_server_interrupt, for a client.
+ * Does the same as shm_server_interrupt, for a client.
  */
 enum shm_error_t shm_client_interrupt(const struct ClientHandle *handle);
 
 /**
- * As shm_server_resume, for a client.
+ * Does the same as shm_server_resume, for a client.
  */
 enum shm_error_t shm_client_resume(const struct ClientHandle *handle);
 
 /**
- * As shm_server_send_batch, for a client.
+ * Does the same as shm_server_send_batch, for a client.
  */
 enum shm_error_t shm_client_send_batch(struct ClientHandle *handle,
                                        const struct shm_message_t *messages,
@@ -1037,7 +1069,7 @@ enum shm_error_t shm_client_send_batch(struct ClientHandle *handle,
                                        uint32_t *sent);
 
 /**
- * As shm_server_try_send_batch, for a client.
+ * Does the same as shm_server_try_send_batch, for a client.
  */
 enum shm_error_t shm_client_try_send_batch(struct ClientHandle *handle,
                                            const struct shm_message_t *messages,
@@ -1045,7 +1077,7 @@ enum shm_error_t shm_client_try_send_batch(struct ClientHandle *handle,
                                            uint32_t *sent);
 
 /**
- * As shm_server_receive_batch, for a client.
+ * Does the same as shm_server_receive_batch, for a client.
  */
 enum shm_error_t shm_client_receive_batch(struct ClientHandle *handle,
                                           void *buffer,
@@ -1055,48 +1087,49 @@ enum shm_error_t shm_client_receive_batch(struct ClientHandle *handle,
                                           uint32_t timeout_ms);
 
 /**
- * As shm_server_reserve, for a client.
+ * Does the same as shm_server_reserve, for a client.
  */
 enum shm_error_t shm_client_reserve(struct ClientHandle *handle, uint32_t size, void **data);
 
 /**
- * As shm_server_commit, for a client.
+ * Does the same as shm_server_commit, for a client.
  */
 enum shm_error_t shm_client_commit(struct ClientHandle *handle);
 
 /**
- * As shm_server_borrow, for a client.
+ * Does the same as shm_server_borrow, for a client.
  */
 enum shm_error_t shm_client_borrow(struct ClientHandle *handle, const void **data, uint32_t *size, uint32_t timeout_ms);
 
 /**
- * As shm_server_release, for a client.
+ * Does the same as shm_server_release, for a client.
  */
 enum shm_error_t shm_client_release(struct ClientHandle *handle);
 
 /**
- * As shm_server_stop, for a client: leaves the server, which receives what was sent, and frees the handle.
+ * Does the same as shm_server_stop, for a client: leaves the server and frees the handle. The server still receives what
+ * the client sent.
  */
 void shm_client_disconnect(struct ClientHandle *handle);
 
 /**
- * The defaults. Any thread.
+ * Returns the default options. Any thread.
  */
 struct shm_auto_options_t shm_auto_options_default(void);
 
 /**
- * Starts a server that works in the background: it takes clients, one after the other, and hands over what they send to
- * on_message, all on a worker thread of its own. Returns at once. `callbacks` and `options` may be NULL.
+ * Starts a server that works in the background: it accepts clients, one after the other, and passes their messages to
+ * on_message. All of this happens on its own worker thread. Returns at once. `callbacks` and `options` may be NULL.
  *
- * NULL on failure; shm_last_error says why, as after shm_server_start. The handle is the caller's, to be given back to
- * shm_server_stop_auto. Any thread.
+ * Returns NULL on failure; shm_last_error reports the reason, as after shm_server_start. The caller owns the handle, and
+ * frees it with shm_server_stop_auto. Any thread.
  */
 struct AutoServerHandle *shm_server_start_auto(const struct shm_endpoint_config_t *config,
                                                const struct shm_callbacks_t *callbacks,
                                                const struct shm_auto_options_t *options);
 
 /**
- * As shm_server_start_auto, with options of the channel, which may be NULL.
+ * Does the same as shm_server_start_auto, with options of the channel, which may be NULL.
  */
 struct AutoServerHandle *shm_server_start_auto_with_options(const struct shm_endpoint_config_t *config,
                                                             const struct shm_callbacks_t *callbacks,
@@ -1104,28 +1137,27 @@ struct AutoServerHandle *shm_server_start_auto_with_options(const struct shm_end
                                                             const struct shm_options_t *channel_options);
 
 /**
- * Sends a message. With a connection it goes into the ring at once, and evicts the oldest where there is no room; without
- * one it waits in the send queue. Messages that are lost are reported to on_overflow. Never waits.
+ * Sends a message. With a connection the message goes into the ring at once, and evicts the oldest messages if there is no
+ * room. Without a connection it waits in the send queue. on_overflow reports lost messages. The call never waits.
  *
  * SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE, _NOT_CONNECTED (stopped, or without a connection and without a queue),
- * _FULL where the server's options reject, _INVALID_PARAM. Any thread.
+ * _FULL if the server's options reject, _INVALID_PARAM. Any thread.
  */
 enum shm_error_t shm_server_send_auto(struct AutoServerHandle *handle,
                                       const void *data,
                                       uint32_t size);
 
 /**
- * As shm_server_send_auto, if there is room: nothing is evicted or dropped for it. SHM_ERROR_FULL: there is none; when there
- * is again, on_space_available is called.
+ * Does the same as shm_server_send_auto if there is room; evicts and drops nothing. SHM_ERROR_FULL: there is no room.
+ * on_space_available runs when there is room again.
  */
-enum shm_error_t shm_server_try_send_auto(struct AutoServerHandle *handle,
-                                          const void *data,
-                                          uint32_t size);
+enum shm_error_t shm_server_try_send_auto(struct AutoServerHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_try_send_auto, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
- * inside a callback of this handle it waits too: the peer must make the room without an answer to anything meanwhile. Without
- * a connection it fails at once there, with SHM_ERROR_FULL where the queue has no room.
+ * Does the same as shm_server_try_send_auto, but waits for room: at most `timeout_ms` milliseconds, or for ever with
+ * SHM_FOREVER. SHM_ERROR_TIMEOUT. It also waits inside a callback of this handle. The peer must then make the room without
+ * an answer from this endpoint meanwhile. Inside a callback and without a connection it fails at once, with SHM_ERROR_FULL
+ * if the queue has no room.
  */
 enum shm_error_t shm_server_send_timeout_auto(struct AutoServerHandle *handle,
                                               const void *data,
@@ -1133,29 +1165,30 @@ enum shm_error_t shm_server_send_timeout_auto(struct AutoServerHandle *handle,
                                               uint32_t timeout_ms);
 
 /**
- * The endpoint's figures. False: `handle` or `out` is NULL. Any thread.
+ * Stores the endpoint's statistics. Returns false if `handle` or `out` is NULL. Any thread.
  */
 bool shm_server_stats_auto(const struct AutoServerHandle *handle, struct shm_auto_stats_t *out);
 
 /**
- * Hands over what has arrived, sends what is queued as far as it fits, ends the connection, waits for the worker's end and
- * frees the handle, which must not be used afterwards. NULL does nothing.
+ * Stops the endpoint and frees the handle, which must not be used afterwards. It delivers the messages that have arrived,
+ * sends queued messages as far as they fit, ends the connection, and waits for the worker's end. NULL does nothing.
  *
- * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
- * this handle it returns at once, and that callback is the last; the worker ends after it, and the handle is freed then. From
- * a callback of another handle it waits too, unless a callback of this one waits for the end of that other handle:
- * that callback is still running then.
+ * No callback begins after this function has returned: the program may then free what user_data points to. From inside a
+ * callback of this handle it returns at once, and that callback is the last. The worker ends after that callback, and the
+ * handle is then freed. From a callback of another handle it also waits, unless a callback of this handle waits for the end
+ * of that other handle: then that callback still runs when this function returns.
  */
 void shm_server_stop_auto(struct AutoServerHandle *handle);
 
 /**
- * The present session: its client, and no client after it. 0: there is none; NULL: 0. Any thread.
+ * Returns the present session's number, which stands for its client and for no later client. Returns 0 if there is no
+ * session, or for NULL. Any thread.
  */
 uint64_t shm_server_session_auto(const struct AutoServerHandle *handle);
 
 /**
- * As shm_server_send_auto, to the client of that session alone: for an answer that takes longer than a callback.
- * SHM_ERROR_NOT_CONNECTED: the session is over.
+ * Does the same as shm_server_send_auto, but sends only to the client of that session. Use it for an answer that takes
+ * longer than a callback. SHM_ERROR_NOT_CONNECTED: the session is over.
  */
 enum shm_error_t shm_server_send_to_session_auto(struct AutoServerHandle *handle,
                                                  uint64_t session,
@@ -1163,34 +1196,36 @@ enum shm_error_t shm_server_send_to_session_auto(struct AutoServerHandle *handle
                                                  uint32_t size);
 
 /**
- * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_server_stop_auto. What has arrived is
- * handed over, and on_disconnect comes last, where there is a connection. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+ * Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_server_stop_auto.
+ * The endpoint delivers the messages that have arrived, and on_disconnect runs last, if there is a connection. Any thread,
+ * also inside a callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process
+ * it does nothing and returns SHM_SUCCESS.
  */
 enum shm_error_t shm_server_request_stop_auto(struct AutoServerHandle *handle);
 
 /**
- * As shm_server_stop_auto, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
- * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
- * called this that cannot wait for it, as said at shm_server_stop_auto.
+ * Does the same as shm_server_stop_auto, but waits at most `timeout_ms` milliseconds. SHM_SUCCESS: the endpoint has ended,
+ * and the handle is freed. After any other code the caller still owns the handle. SHM_ERROR_TIMEOUT: the endpoint has not
+ * ended yet, and will end later. SHM_ERROR_NOT_READY: the calling callback cannot wait for the end; see
+ * shm_server_stop_auto.
  */
 enum shm_error_t shm_server_stop_timeout_auto(struct AutoServerHandle *handle,
                                               uint32_t timeout_ms);
 
 /**
- * Connects in the background, and again whenever the connection is lost, and hands over what the server sends to
- * on_message, all on a worker thread of its own. Returns at once: on_connect says when there is a connection. `callbacks`
- * and `options` may be NULL.
+ * Connects in the background, connects again whenever the connection is lost, and passes the server's messages to
+ * on_message. All of this happens on its own worker thread. Returns at once; on_connect runs when there is a connection.
+ * `callbacks` and `options` may be NULL.
  *
- * NULL on failure; shm_last_error says why: SHM_ERROR_INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the
- * caller's, to be given back to shm_client_disconnect_auto. Any thread.
+ * Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The
+ * caller owns the handle, and frees it with shm_client_disconnect_auto. Any thread.
  */
 struct AutoClientHandle *shm_client_connect_auto(const struct shm_endpoint_config_t *config,
                                                  const struct shm_callbacks_t *callbacks,
                                                  const struct shm_auto_options_t *options);
 
 /**
- * As shm_client_connect_auto, with options of the channel, which may be NULL.
+ * Does the same as shm_client_connect_auto, with options of the channel, which may be NULL.
  */
 struct AutoClientHandle *shm_client_connect_auto_with_options(const struct shm_endpoint_config_t *config,
                                                               const struct shm_callbacks_t *callbacks,
@@ -1198,17 +1233,17 @@ struct AutoClientHandle *shm_client_connect_auto_with_options(const struct shm_e
                                                               const struct shm_options_t *channel_options);
 
 /**
- * As shm_server_send_auto, for a client.
+ * Does the same as shm_server_send_auto, for a client.
  */
 enum shm_error_t shm_client_send_auto(struct AutoClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_try_send_auto, for a client.
+ * Does the same as shm_server_try_send_auto, for a client.
  */
 enum shm_error_t shm_client_try_send_auto(struct AutoClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_server_send_timeout_auto, for a client.
+ * Does the same as shm_server_send_timeout_auto, for a client.
  */
 enum shm_error_t shm_client_send_timeout_auto(struct AutoClientHandle *handle,
                                               const void *data,
@@ -1216,47 +1251,48 @@ enum shm_error_t shm_client_send_timeout_auto(struct AutoClientHandle *handle,
                                               uint32_t timeout_ms);
 
 /**
- * As shm_server_stats_auto, for a client.
+ * Does the same as shm_server_stats_auto, for a client.
  */
 bool shm_client_stats_auto(const struct AutoClientHandle *handle, struct shm_auto_stats_t *out);
 
 /**
- * As shm_server_stop_auto, for a client.
+ * Does the same as shm_server_stop_auto, for a client.
  */
 void shm_client_disconnect_auto(struct AutoClientHandle *handle);
 
 /**
- * As shm_server_request_stop_auto, for a client, whose handle goes to shm_client_disconnect_auto.
+ * Does the same as shm_server_request_stop_auto, for a client. The caller frees the handle with shm_client_disconnect_auto.
  */
 enum shm_error_t shm_client_request_disconnect_auto(struct AutoClientHandle *handle);
 
 /**
- * As shm_server_stop_timeout_auto, for a client.
+ * Does the same as shm_server_stop_timeout_auto, for a client.
  */
 enum shm_error_t shm_client_disconnect_timeout_auto(struct AutoClientHandle *handle, uint32_t timeout_ms);
 
 /**
- * The defaults. Any thread.
+ * Returns the default options. Any thread.
  */
 struct shm_multi_options_t shm_multi_options_default(void);
 
 /**
- * No callbacks: all are NULL. Any thread.
+ * Returns a structure without callbacks: all are NULL. Any thread.
  */
 struct shm_multi_callbacks_t shm_multi_callbacks_default(void);
 
 /**
- * Starts a server for many clients under a name. It works on threads of its own. `callbacks` and `options` may be NULL.
+ * Starts a server for many clients under a name. It works on its own threads. `callbacks` and `options` may be NULL.
  *
- * NULL on failure; shm_last_error says why, as after shm_server_start. The handle is the caller's, to be given back to
- * shm_multi_server_stop. Any thread.
+ * Returns NULL on failure; shm_last_error reports the reason, as after shm_server_start. The caller owns the handle, and
+ * frees it with shm_multi_server_stop. Any thread.
  */
 struct MultiServerHandle *shm_multi_server_start(const char *name,
                                                  const struct shm_multi_callbacks_t *callbacks,
                                                  const struct shm_multi_options_t *options);
 
 /**
- * As shm_multi_server_start, with the size of each client's rings, and options of each client's channel, which may be NULL.
+ * Does the same as shm_multi_server_start, with the size of each client's rings, and with options of each client's channel,
+ * which may be NULL.
  */
 struct MultiServerHandle *shm_multi_server_start_with_options(const struct shm_endpoint_config_t *config,
                                                               const struct shm_multi_callbacks_t *callbacks,
@@ -1267,7 +1303,7 @@ struct MultiServerHandle *shm_multi_server_start_with_options(const struct shm_e
  * Sends a message to a client. Never waits: a full queue evicts its oldest messages.
  *
  * SHM_ERROR_NOT_FOUND: the slot has no client. _NOT_CONNECTED, _PEER_DIED, _MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE,
- * _PROTOCOL, _FULL where the options reject. Any thread.
+ * _PROTOCOL, _FULL if the options reject. Any thread.
  */
 enum shm_error_t shm_multi_server_send_to(struct MultiServerHandle *handle,
                                           uint32_t client_id,
@@ -1275,7 +1311,8 @@ enum shm_error_t shm_multi_server_send_to(struct MultiServerHandle *handle,
                                           uint32_t size);
 
 /**
- * As shm_multi_server_send_to, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+ * Does the same as shm_multi_server_send_to if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and the
+ * queue is unchanged.
  */
 enum shm_error_t shm_multi_server_try_send_to(struct MultiServerHandle *handle,
                                               uint32_t client_id,
@@ -1283,8 +1320,8 @@ enum shm_error_t shm_multi_server_try_send_to(struct MultiServerHandle *handle,
                                               uint32_t size);
 
 /**
- * Sends a message to every client; to how many is stored in `*sent`, which may be NULL. One that fails costs the others
- * nothing. SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE. Any thread.
+ * Sends a message to every client, and stores the number of clients that got it in `*sent`, which may be NULL. A failure
+ * for one client does not affect the others. SHM_ERROR_MESSAGE_TOO_SMALL, _MESSAGE_TOO_LARGE. Any thread.
  */
 enum shm_error_t shm_multi_server_broadcast(struct MultiServerHandle *handle,
                                             const void *data,
@@ -1292,15 +1329,16 @@ enum shm_error_t shm_multi_server_broadcast(struct MultiServerHandle *handle,
                                             uint32_t *sent);
 
 /**
- * The session of the client that has a slot: it, and no client after it. 0: the slot has none; NULL: 0. Inside a callback
- * for a slot, on_client_disconnect included, it is that client's. Any thread.
+ * Returns the session number of the client that has a slot; it stands for that client and for no later client. Returns 0 if
+ * the slot has no client, or for NULL. Inside a callback for a slot, including on_client_disconnect, it is that client's
+ * session. Any thread.
  */
 uint64_t shm_multi_server_session(const struct MultiServerHandle *handle,
                                   uint32_t client_id);
 
 /**
- * As shm_multi_server_send_to, to the client of that session alone: for an answer that takes longer than a callback, so that
- * it reaches no other client. SHM_ERROR_NOT_CONNECTED: the session is over.
+ * Does the same as shm_multi_server_send_to, but sends only to the client of that session. Use it for an answer that takes
+ * longer than a callback, so that the answer reaches no other client. SHM_ERROR_NOT_CONNECTED: the session is over.
  */
 enum shm_error_t shm_multi_server_send_to_session(struct MultiServerHandle *handle,
                                                   uint64_t session,
@@ -1308,7 +1346,8 @@ enum shm_error_t shm_multi_server_send_to_session(struct MultiServerHandle *hand
                                                   uint32_t size);
 
 /**
- * As shm_multi_server_send_to_session, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+ * Does the same as shm_multi_server_send_to_session if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and
+ * the queue is unchanged.
  */
 enum shm_error_t shm_multi_server_try_send_to_session(struct MultiServerHandle *handle,
                                                       uint64_t session,
@@ -1316,31 +1355,33 @@ enum shm_error_t shm_multi_server_try_send_to_session(struct MultiServerHandle *
                                                       uint32_t size);
 
 /**
- * As shm_multi_server_disconnect_client, of that session alone. SHM_ERROR_NOT_CONNECTED: it is over.
+ * Does the same as shm_multi_server_disconnect_client, but only for that session. SHM_ERROR_NOT_CONNECTED: the session is
+ * over.
  */
-enum shm_error_t shm_multi_server_disconnect_session(struct MultiServerHandle *handle, uint64_t session);
+enum shm_error_t shm_multi_server_disconnect_session(struct MultiServerHandle *handle,
+                                                     uint64_t session);
 
 /**
- * Ends a client's session. It receives first what it was sent, on_message what it has sent. SHM_ERROR_NOT_FOUND: the slot
- * has no client. Any thread.
+ * Ends a client's session. The client first receives the messages sent to it, and on_message receives the messages that the
+ * client has sent. SHM_ERROR_NOT_FOUND: the slot has no client. Any thread.
  */
 enum shm_error_t shm_multi_server_disconnect_client(struct MultiServerHandle *handle,
                                                     uint32_t client_id);
 
 /**
- * How many clients there are. Any thread.
+ * Returns the number of clients. Any thread.
  */
 uint32_t shm_multi_server_client_count(const struct MultiServerHandle *handle);
 
 /**
- * Whether a slot has a client. Any thread.
+ * Returns whether a slot has a client. Any thread.
  */
 bool shm_multi_server_is_client_connected(const struct MultiServerHandle *handle, uint32_t client_id);
 
 /**
- * Stores the slots that have a client into `ids`, at most `max` of them, in order, and how many there are into `*actual`,
- * which may be more. `ids` may be NULL where `max` is 0, `actual` always. SHM_ERROR_BUFFER_TOO_SMALL: there are more than
- * `max`, of which the first were stored. Any thread.
+ * Stores the slots that have a client in `ids`, in order, at most `max` of them. Stores their total number in `*actual`,
+ * which may be greater than `max`. `ids` may be NULL if `max` is 0; `actual` may always be NULL.
+ * SHM_ERROR_BUFFER_TOO_SMALL: there are more than `max` slots with a client, and the first `max` were stored. Any thread.
  */
 enum shm_error_t shm_multi_server_get_clients(const struct MultiServerHandle *handle,
                                               uint32_t *ids,
@@ -1348,8 +1389,8 @@ enum shm_error_t shm_multi_server_get_clients(const struct MultiServerHandle *ha
                                               uint32_t *actual);
 
 /**
- * What to call a slot's channel in a log. Copies at most `size` bytes into `buffer`, a NUL included; returns the length of
- * the whole text without the NUL, 0 when there is no such slot. `buffer` may be NULL. Any thread.
+ * Copies a name of a slot's channel for use in a log. Copies at most `size` bytes into `buffer`, including the NUL. Returns
+ * the length of the whole text without the NUL, or 0 if there is no such slot. `buffer` may be NULL. Any thread.
  */
 uint32_t shm_multi_server_channel_name(const struct MultiServerHandle *handle,
                                        uint32_t slot,
@@ -1357,47 +1398,49 @@ uint32_t shm_multi_server_channel_name(const struct MultiServerHandle *handle,
                                        uint32_t size);
 
 /**
- * Hands over what has arrived, ends all sessions, waits for the server's threads and frees the handle, which must not be used
- * afterwards. NULL does nothing.
+ * Stops the server and frees the handle, which must not be used afterwards. It delivers the messages that have arrived,
+ * ends all sessions, and waits for the server's threads. NULL does nothing.
  *
- * No callback begins after this has returned, so that what user_data points to may be freed then. From inside a callback of
- * this handle it waits for the callbacks that other threads of the server are in, and no longer: that callback is the last;
- * the threads end after it, and the handle is freed then. From a callback of another handle it waits too, unless a
- * callback of this one waits for the end of that other handle: that callback is still running then.
+ * No callback begins after this function has returned: the program may then free what user_data points to. From inside a
+ * callback of this handle it waits only for the callbacks that other threads of the server are in. That callback is the
+ * last; the threads end after it, and the handle is then freed. From a callback of another handle it also waits, unless a
+ * callback of this handle waits for the end of that other handle: then that callback still runs when this function returns.
  */
 void shm_multi_server_stop(struct MultiServerHandle *handle);
 
 /**
- * Begins to stop, and waits for nothing; the handle stays the caller's, to be given back to shm_multi_server_stop. What has arrived is
- * handed over, and on_client_disconnect comes last. Any thread, a callback too: so a callback can end its own handle and have another
- * thread free it. In a fork it does nothing and returns SHM_SUCCESS.
+ * Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_multi_server_stop.
+ * The endpoint delivers the messages that have arrived, and on_client_disconnect runs last. Any thread, also inside a
+ * callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process it does
+ * nothing and returns SHM_SUCCESS.
  */
 enum shm_error_t shm_multi_server_request_stop(struct MultiServerHandle *handle);
 
 /**
- * As shm_multi_server_stop, waiting at most `timeout_ms` milliseconds. SHM_SUCCESS: it has ended, and the handle is freed. After any other code
- * the handle is still the caller's: SHM_ERROR_TIMEOUT, it has not ended yet, and will; SHM_ERROR_NOT_READY, a callback
- * called this that cannot wait for it, as said at shm_multi_server_stop.
+ * Does the same as shm_multi_server_stop, but waits at most `timeout_ms` milliseconds. SHM_SUCCESS: the endpoint has ended,
+ * and the handle is freed. After any other code the caller still owns the handle. SHM_ERROR_TIMEOUT: the endpoint has not
+ * ended yet, and will end later. SHM_ERROR_NOT_READY: the calling callback cannot wait for the end; see
+ * shm_multi_server_stop.
  */
 enum shm_error_t shm_multi_server_stop_timeout(struct MultiServerHandle *handle,
                                                uint32_t timeout_ms);
 
 /**
- * The defaults. Any thread.
+ * Returns the default options. Any thread.
  */
 struct shm_multi_client_options_t shm_multi_client_options_default(void);
 
 /**
- * No callbacks: all are NULL. Any thread.
+ * Returns a structure without callbacks: all are NULL. Any thread.
  */
 struct shm_multi_client_callbacks_t shm_multi_client_callbacks_default(void);
 
 /**
- * Connects to a server for many clients, and returns when that has given it a slot. From then on it works on its own
- * thread. It doesn't connect again by itself. `callbacks` and `options` may be NULL.
+ * Connects to a server for many clients, and returns when the server has given the client a slot. From then on the client
+ * works on its own thread. It doesn't reconnect automatically. `callbacks` and `options` may be NULL.
  *
- * NULL on failure; shm_last_error says why: SHM_ERROR_TIMEOUT, _NO_SLOT, _ALREADY_CONNECTED, _REFUSED, _INCOMPATIBLE,
- * _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The handle is the caller's, to be given back to
+ * Returns NULL on failure; shm_last_error reports the reason: SHM_ERROR_TIMEOUT, _NO_SLOT, _ALREADY_CONNECTED, _REFUSED,
+ * _INCOMPATIBLE, _INVALID_NAME, _INVALID_PARAM, _MEMORY, _SYSTEM. The caller owns the handle, and frees it with
  * shm_multi_client_disconnect. Any thread.
  */
 struct MultiClientHandle *shm_multi_client_connect(const char *name,
@@ -1405,7 +1448,8 @@ struct MultiClientHandle *shm_multi_client_connect(const char *name,
                                                    const struct shm_multi_client_options_t *options);
 
 /**
- * As shm_multi_client_connect, with a size of the rings to demand, and options of the channel, which may be NULL.
+ * Does the same as shm_multi_client_connect, with a required size of the rings, and with options of the channel, which may
+ * be NULL.
  */
 struct MultiClientHandle *shm_multi_client_connect_with_options(const struct shm_endpoint_config_t *config,
                                                                 const struct shm_multi_client_callbacks_t *callbacks,
@@ -1414,18 +1458,22 @@ struct MultiClientHandle *shm_multi_client_connect_with_options(const struct shm
 
 /**
  * Sends a message. Never waits: a full queue evicts its oldest messages. SHM_ERROR_NOT_CONNECTED, _MESSAGE_TOO_SMALL,
- * _MESSAGE_TOO_LARGE, _FULL where the server's options reject. Any thread.
+ * _MESSAGE_TOO_LARGE, _FULL if the server's options reject. Any thread.
  */
 enum shm_error_t shm_multi_client_send(struct MultiClientHandle *handle, const void *data, uint32_t size);
 
 /**
- * As shm_multi_client_send, if there is room. SHM_ERROR_FULL: there is none, and the queue is as it was.
+ * Does the same as shm_multi_client_send if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and the queue
+ * is unchanged.
  */
-enum shm_error_t shm_multi_client_try_send(struct MultiClientHandle *handle, const void *data, uint32_t size);
+enum shm_error_t shm_multi_client_try_send(struct MultiClientHandle *handle,
+                                           const void *data,
+                                           uint32_t size);
 
 /**
- * As shm_multi_client_try_send, waiting for room: at most `timeout_ms` milliseconds, or SHM_FOREVER. SHM_ERROR_TIMEOUT. From
- * inside a callback of this handle it waits too: the server must make the room without an answer to anything meanwhile.
+ * Does the same as shm_multi_client_try_send, but waits for room: at most `timeout_ms` milliseconds, or for ever with
+ * SHM_FOREVER. SHM_ERROR_TIMEOUT. It also waits inside a callback of this handle. The server must then make the room
+ * without an answer from this client meanwhile.
  */
 enum shm_error_t shm_multi_client_send_timeout(struct MultiClientHandle *handle,
                                                const void *data,
@@ -1433,27 +1481,28 @@ enum shm_error_t shm_multi_client_send_timeout(struct MultiClientHandle *handle,
                                                uint32_t timeout_ms);
 
 /**
- * The client's slot at the server. NULL: SHM_NO_CLIENT. Any thread.
+ * Returns the client's slot at the server, or SHM_NO_CLIENT for NULL. Any thread.
  */
 uint32_t shm_multi_client_slot_id(const struct MultiClientHandle *handle);
 
 /**
- * Whether the client is connected still. Any thread.
+ * Returns whether the client is still connected. Any thread.
  */
 bool shm_multi_client_is_connected(const struct MultiClientHandle *handle);
 
 /**
- * As shm_multi_server_stop, for a client: leaves the server.
+ * Does the same as shm_multi_server_stop, for a client: leaves the server.
  */
 void shm_multi_client_disconnect(struct MultiClientHandle *handle);
 
 /**
- * As shm_multi_server_request_stop, for a client, whose handle goes to shm_multi_client_disconnect.
+ * Does the same as shm_multi_server_request_stop, for a client. The caller frees the handle with
+ * shm_multi_client_disconnect.
  */
 enum shm_error_t shm_multi_client_request_disconnect(struct MultiClientHandle *handle);
 
 /**
- * As shm_multi_server_stop_timeout, for a client.
+ * Does the same as shm_multi_server_stop_timeout, for a client.
  */
 enum shm_error_t shm_multi_client_disconnect_timeout(struct MultiClientHandle *handle, uint32_t timeout_ms);
 

@@ -401,7 +401,7 @@ static __inline int xshm_driver_open(xshm_driver_t *channel, void *base, xshm_dr
         return xshm_driver_fail(channel, XSHM_DRIVER_INCOMPATIBLE, "the flags are not those of a channel for one client");
     }
     if ((channel->flags & XSHM_DRIVER_FLAG_EVENTS) != 0 && !signal) {
-        return xshm_driver_fail(channel, XSHM_DRIVER_INVALID, "the channel has events, and the channel has none");
+        return xshm_driver_fail(channel, XSHM_DRIVER_INVALID, "the channel has events: pass a signal function that sets them");
     }
     channel->capacity = xshm_driver_load32(at + 40);
     channel->message_limit = xshm_driver_load32(at + 44);
@@ -746,7 +746,7 @@ static __inline int xshm_driver_peek(xshm_driver_t *channel, xshm_driver_u32 *le
  * there; no call of xshm_driver_awake is needed then. XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED.
  *
  * The server sets event 0 also when a session ends. It cannot do so when its process is killed: a driver detects that by the
- * cleanup or the close of its file object.
+ * cleanup or a close of the file object.
  */
 static __inline int xshm_driver_sleep_for_data(xshm_driver_t *channel)
 {

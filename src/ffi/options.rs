@@ -125,7 +125,7 @@ unsafe fn name<'a>(name: *const c_char) -> Outcome<&'a str> {
     Ok(bytes.to_str().map_err(|_| not_text())?)
 }
 
-/// The name of a configuration, and the size of its rings, if the configuration states one.
+/// The name of a configuration, and its rings' size, if the configuration states one.
 ///
 /// # Safety
 /// NULL, or a configuration whose name is NULL or a string, for `'a`.
