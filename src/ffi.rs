@@ -25,6 +25,7 @@ mod server;
 use crate::auto::{ChannelKind, DisconnectReason};
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
+pub(crate) use crate::sync::lock as locked;
 use crate::threads::Waits;
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void, CStr};
@@ -32,7 +33,7 @@ use std::ops::Deref;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::sync::atomic::{fence, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -255,10 +256,6 @@ static CLOSING: AtomicUsize = AtomicUsize::new(0);
 
 /// What a call of [`close`] waits for.
 static LEFT: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A call's hold on its handle.
 pub(crate) struct Inside<T> {

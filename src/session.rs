@@ -2,7 +2,7 @@
 
 mod wait;
 
-pub(crate) use wait::{Interest, WaitCondition};
+pub(crate) use wait::{Interest, WaitCondition, SPINS, SPIN_YIELD_AFTER};
 
 use crate::channel::handshake::{self, ClientWord};
 use crate::channel::{Channel, Peer, Side};

@@ -5,18 +5,13 @@ use super::inbox::{Inbox, Member};
 use crate::auto::{worker::bound, DisconnectReason};
 use crate::channel::wait_set::WaitSet;
 use crate::error::{Result, ShmError};
+use crate::session::{SPINS, SPIN_YIELD_AFTER};
 use crate::sync::spin_loop;
 use crate::waiting::Deadline;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::thread::yield_now;
 use std::time::{Duration, Instant};
-
-/// As in `session/wait.rs`: a thread that has spun for this long without success lets others run in between.
-const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
-
-/// Rounds of looks between two at the clock.
-const SPINS: u32 = 64;
 
 /// A worker that doesn't come to sleep looks this often after clients that seem quiet.
 const LOOK_AFTER: Duration = Duration::from_millis(100);

@@ -17,10 +17,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 const FIRST_SPINS: u32 = 256;
 
 /// Looks between two at the clock.
-const SPINS: u32 = 64;
+pub(crate) const SPINS: u32 = 64;
 
 /// A side that has spun this long without success lets others run in between: the peer may wait for this very processor.
-const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
+pub(crate) const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// A side that spins for long looks this often whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
