@@ -28,7 +28,7 @@ mutant() {
     FROM="$from" TO="$to" perl -0pi -e '
         $found += s/\Q$ENV{FROM}\E/$ENV{TO}/g;
         END { die "ci/mutants.sh: found $found times, not once: $ENV{FROM}\n" unless $found == 1; }
-    ' "$copy"/src/*.rs "$copy"/src/ring/*.rs "$copy"/src/channel/*.rs "$copy"/src/auto/*.rs "$copy"/src/session/*.rs
+    ' "$copy"/src/*.rs "$copy"/src/ring/*.rs "$copy"/src/channel/*.rs "$copy"/src/background/*.rs "$copy"/src/session/*.rs
     # What does not compile would fail for the wrong reason.
     if ! (cd "$copy" && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/mutants" \
         cargo test --quiet --locked --release --lib --no-run) >"$copy/log" 2>&1; then

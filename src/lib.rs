@@ -87,6 +87,7 @@ mod verify;
 
 mod access;
 mod auto;
+mod background;
 mod batch;
 mod bytes;
 mod channel;

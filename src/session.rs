@@ -2,7 +2,7 @@
 
 mod wait;
 
-pub(crate) use wait::{Interest, WaitCondition, SPINS, SPIN_YIELD_AFTER};
+pub(crate) use wait::{Interest, Spin, WaitCondition, FIRST_SPINS, SPINS};
 
 use crate::channel::handshake::{self, ClientWord};
 use crate::channel::{Channel, Peer, Side};

@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
         &["batch", "endpoint", "figures", "halves", "in_place", "readiness", "receiving", "sending"],
     ),
     ("server and client", &["client", "server"]),
-    ("background", &["auto", "multi"]),
+    ("background", &["auto", "background", "multi"]),
     ("C", &["auto/ffi", "ffi", "multi/ffi"]),
     ("crate", &["lib"]),
 ];
@@ -259,14 +259,14 @@ fn planted_faults_are_found() {
     // Upwards, in each way to say it.
     assert!(plant("ring", "use crate::session::Session;\n") > 0);
     assert!(plant("ring/producer", "use crate::{error::Result, server::SharedServer};\n") > 0);
-    assert!(plant("layout", "fn f() { crate::auto::worker::run(); }\n") > 0);
+    assert!(plant("layout", "fn f() { crate::background::worker::run(); }\n") > 0);
     assert!(plant("linux/wait", "use super::super::channel::Channel;\n") > 0);
     // Between files of one layer.
     assert!(plant("waiting", "use crate::options::Tuning;\n") > 0);
     assert!(plant("linux/system", "use super::event::Event;\n") > 0);
     assert!(
         plant(
-            "auto/core",
+            "background/core",
             "use super::worker::run;
 "
         ) > 0

@@ -160,7 +160,7 @@ unsafe fn put_stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t)
     // SAFETY: by the caller.
     returning(false, || unsafe {
         clear(out);
-        put(enter(handle)?.auto().shared.stats().into(), out, "the place for the figures")?;
+        put(enter(handle)?.auto().stats().into(), out, "the place for the figures")?;
         Ok(true)
     })
 }

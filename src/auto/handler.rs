@@ -1,54 +1,9 @@
 //! What an auto endpoint calls, and how it behaves.
 
-use crate::error::{Result, ShmError};
-use crate::layout::Direction;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
+use crate::error::ShmError;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// One of a channel's two directions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ChannelKind {
-    /// What the server sends.
-    ServerToClient,
-    /// What the client sends.
-    ClientToServer,
-}
-
-impl From<Direction> for ChannelKind {
-    fn from(direction: Direction) -> Self {
-        match direction {
-            Direction::ServerToClient => ChannelKind::ServerToClient,
-            Direction::ClientToServer => ChannelKind::ClientToServer,
-        }
-    }
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DisconnectReason {
-    /// The peer left, or ended the session.
-    PeerLeft,
-    /// The peer's process ended without leaving.
-    PeerDied,
-    /// This endpoint was stopped.
-    Stopped,
-    /// A multi-client server ended this client's session ([`disconnect_client`](crate::MultiServer::disconnect_client)).
-    Kicked,
-    /// Something else: [`ShmError::Corrupted`], for instance.
-    Failed(ShmError),
-}
-
-impl DisconnectReason {
-    pub(crate) fn of(error: ShmError) -> Self {
-        match error {
-            ShmError::NotConnected => DisconnectReason::PeerLeft,
-            ShmError::PeerDied { .. } => DisconnectReason::PeerDied,
-            error => DisconnectReason::Failed(error),
-        }
-    }
-}
 
 /// What an auto endpoint reports. All of it is called on the endpoint's worker, one call at a time, and no lock is held
 /// meanwhile: a handler may send, and stop or drop the endpoint. What takes long delays the messages behind it.
@@ -90,27 +45,27 @@ pub trait AutoHandler: Send + Sync + 'static {
     }
 }
 
-impl<H: AutoHandler + ?Sized> AutoHandler for Arc<H> {
-    fn on_connect(&self) {
-        (**self).on_connect();
+/// An auto endpoint's handler as its worker calls it.
+pub(super) struct Adapter<H: ?Sized>(pub(super) Arc<H>);
+
+impl<H: AutoHandler + ?Sized> Callbacks for Adapter<H> {
+    fn connected(&self, _: u32) {
+        self.0.on_connect();
     }
-    fn on_disconnect(&self) {
-        (**self).on_disconnect();
+    fn disconnected(&self, _: u32, reason: &DisconnectReason) {
+        self.0.on_disconnect_because(reason);
     }
-    fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        (**self).on_disconnect_because(reason);
+    fn message(&self, _: u32, direction: ChannelKind, payload: &[u8]) {
+        self.0.on_message(direction, payload);
     }
-    fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        (**self).on_message(direction, payload);
+    fn overflow(&self, _: u32, direction: ChannelKind, count: u32) {
+        self.0.on_overflow(direction, count);
     }
-    fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        (**self).on_overflow(direction, count);
+    fn space_available(&self, _: u32, direction: ChannelKind) {
+        self.0.on_space_available(direction);
     }
-    fn on_space_available(&self, direction: ChannelKind) {
-        (**self).on_space_available(direction);
-    }
-    fn on_error(&self, error: ShmError) {
-        (**self).on_error(error);
+    fn error(&self, _: Option<u32>, error: ShmError) {
+        self.0.on_error(error);
     }
 }
 
@@ -161,20 +116,3 @@ pub struct AutoStatsSnapshot {
 /// One session of an [`AutoServer`](crate::AutoServer) with a client, see [`AutoServer::session`](crate::AutoServer::session).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionId(pub(crate) u32);
-
-/// Calls what belongs to the user.
-///
-/// # Errors
-/// [`ShmError::HandlerPanicked`].
-pub(crate) fn catch_panic(call: impl FnOnce()) -> Result<()> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let message = text.unwrap_or("no message").to_owned();
-        // What was thrown may throw when it is dropped. What that throws is let be.
-        if let Err(another) = catch_unwind(AssertUnwindSafe(move || drop(panic))) {
-            std::mem::forget(another);
-        }
-        ShmError::HandlerPanicked { message }
-    })
-}

@@ -1,82 +1,91 @@
 //! Endpoints that look after themselves: a worker thread connects, receives, reconnects, and calls a handler.
 //!
-//! ```text
-//!  any thread                       the worker
-//!  send ──► ring, if connected      connector: wait for a client / connect
-//!       └─► queue, if not           on_connect, then the queue goes into the ring
-//!                                   on_message, on_message, ...   (asleep in the kernel when there's none)
-//!                                   on_disconnect, and again
-//! ```
-//!
-//! One loop serves both sides; they differ in how they connector (`worker::Connector`). A send is made by the calling thread,
-//! straight into the ring, under a lock that no callback runs under. The worker waits for messages, for room where a
-//! sender lacks it, for the peer's end and for the endpoint's own stop, all in one kernel wait, and polls nothing.
+//! The two sides differ in how they get their next connection ([`connect::Connector`]); the rest is [`crate::background`].
 
-pub(crate) mod core;
+pub(crate) mod connect;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
-pub(crate) mod handler;
-pub(crate) mod link;
-pub(crate) mod sending;
-pub(crate) mod worker;
+mod handler;
 
-use self::core::Shared;
-use crate::error::{Result, ShmError};
+use crate::background::callbacks::Callbacks;
+pub use crate::background::callbacks::{ChannelKind, DisconnectReason};
+use crate::background::core::{Core, Settings};
+use crate::background::outbox::{Outbox, WaitsFor};
+use crate::background::sending::ONLY;
+use crate::background::worker;
+use crate::channel::Side;
+use crate::error::Result;
+#[cfg(doc)]
+use crate::error::ShmError;
 use crate::options::{ClientOptions, ServerOptions};
 use crate::threads::Waited;
-use crate::waiting::{Deadline, Interrupter};
-pub use handler::{AutoHandler, AutoOptions, AutoStatsSnapshot, ChannelKind, DisconnectReason, SessionId};
+use crate::waiting::Interrupter;
+use connect::{ClientConnector, Connections, Connector, ServerConnector};
+use handler::Adapter;
+pub use handler::{AutoHandler, AutoOptions, AutoStatsSnapshot, SessionId};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
-use worker::{ClientConnector, Connector, ServerConnector};
 
 /// An endpoint with its worker.
 pub(crate) struct Auto {
-    pub(crate) shared: Arc<Shared>,
+    core: Arc<Core>,
 }
 
 impl Auto {
     pub(crate) fn start(
-        handler: Box<dyn AutoHandler>, options: AutoOptions, interrupter: Interrupter,
+        handler: Box<dyn Callbacks>, options: &AutoOptions, interrupter: Interrupter,
         connector: impl Connector,
     ) -> Result<Self> {
-        let shared = Arc::new(Shared::new(handler, options, interrupter, connector.side())?);
-        let worker = shared.clone();
-        shared.threads.spawn("xshm-auto", move || worker::run(&worker, connector))?;
-        Ok(Auto { shared })
+        let side = connector.side();
+        let settings = Settings {
+            recv_batch: options.recv_batch,
+            wait_timeout: options.wait_timeout,
+            waits_for: match side {
+                Side::Client => WaitsFor::AnyConnection,
+                Side::Server => WaitsFor::OneSession,
+            },
+            queue_limit: options.max_send_queue,
+        };
+        let outboxes = vec![Outbox::new(interrupter.clone())];
+        let core = Arc::new(Core::new(side, handler, settings, outboxes, vec![interrupter])?);
+        let source = Connections::new(core.clone(), connector, options.reconnect_delay);
+        core.threads.spawn("xshm-auto", move || worker::run(source))?;
+        Ok(Auto { core })
     }
 
-    pub(crate) fn stop(&self) -> Waited {
-        if self.shared.on_worker() {
-            self.shared.stopped_by_handler.store(true, Ordering::Release);
+    pub(crate) fn send(&self, message: &[u8]) -> Result<()> {
+        self.core.send(ONLY, message).map(drop)
+    }
+
+    pub(crate) fn try_send(&self, message: &[u8]) -> Result<()> {
+        self.core.try_send(ONLY, message)
+    }
+
+    pub(crate) fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        self.core.send_timeout(ONLY, message, timeout)
+    }
+
+    pub(crate) fn stats(&self) -> AutoStatsSnapshot {
+        let outbox = self.core.outbox(0);
+        AutoStatsSnapshot {
+            sent_messages: outbox.sent.load(Ordering::Relaxed),
+            send_overflows: outbox.send_overflows.load(Ordering::Relaxed),
+            received_messages: outbox.received.load(Ordering::Relaxed),
+            receive_overflows: outbox.receive_overflows.load(Ordering::Relaxed),
         }
-        self.stop_within(None)
     }
 
     pub(crate) fn request_stop(&self) {
-        let shared = &*self.shared;
-        if shared.created_in.is_current() {
-            shared.close();
-            shared.stopping.store(true, Ordering::Release);
-            shared.attention.interrupt();
-        }
+        self.core.request_stop();
+    }
+
+    pub(crate) fn stop(&self) -> Waited {
+        self.core.stop()
     }
 
     pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-        if !self.shared.created_in.is_current() {
-            return Err(ShmError::Forked);
-        }
-        self.stop_within(Some(timeout)).into_result()
-    }
-
-    fn stop_within(&self, timeout: Option<Duration>) -> Waited {
-        // A fork has no worker.
-        if !self.shared.created_in.is_current() {
-            return Waited::NotFromHere;
-        }
-        self.request_stop();
-        self.shared.threads.wait(Deadline::after(timeout))
+        self.core.stop_timeout(timeout)
     }
 }
 
@@ -103,7 +112,7 @@ macro_rules! auto_methods {
         ///   `max_send_queue` is zero; or it is a server's whose client has left, until `on_disconnect` has returned.
         /// - [`ShmError::Forked`].
         pub fn send(&self, message: &[u8]) -> Result<()> {
-            self.auto.shared.send(message)
+            self.auto.send(message)
         }
 
         /// As [`send`](Self::send), where nothing is lost for it. When there is room again,
@@ -112,7 +121,7 @@ macro_rules! auto_methods {
         /// # Errors
         /// As `send`, and [`ShmError::QueueFull`]: neither ring nor queue has room.
         pub fn try_send(&self, message: &[u8]) -> Result<()> {
-            self.auto.shared.try_send(message)
+            self.auto.try_send(message)
         }
 
         /// As [`try_send`](Self::try_send), waiting for room. `None` waits for ever.
@@ -124,7 +133,7 @@ macro_rules! auto_methods {
         /// # Errors
         /// As `send`, and [`ShmError::Timeout`].
         pub fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-            self.auto.shared.send_timeout(message, timeout)
+            self.auto.send_timeout(message, timeout)
         }
 
         /// Hands over what has arrived, flushes what was sent as far as the ring takes it, leaves, and waits for the
@@ -156,7 +165,7 @@ macro_rules! auto_methods {
 
         /// What was sent, received and lost so far.
         pub fn stats(&self) -> AutoStatsSnapshot {
-            self.auto.shared.stats()
+            self.auto.stats()
         }
     };
 }
@@ -203,7 +212,7 @@ impl AutoServer {
     /// Inside a handler's call it is that connection's, `on_disconnect` included: the session is over then, and a message to
     /// it is an error.
     pub fn session(&self) -> Option<SessionId> {
-        self.auto.shared.session()
+        self.auto.core.session(0).map(SessionId)
     }
 
     /// As [`send`](Self::send), to the client of this session alone: for an answer that takes longer than a handler's call.
@@ -211,7 +220,7 @@ impl AutoServer {
     /// # Errors
     /// As `send`, and [`ShmError::NotConnected`]: the session is over.
     pub fn send_to_session(&self, session: SessionId, message: &[u8]) -> Result<()> {
-        self.auto.shared.send_to_session(session, message)
+        self.auto.core.send((0, Some(session.0)), message).map(drop)
     }
 
     auto_methods!("client");
@@ -248,8 +257,8 @@ impl ServerOptions {
     ) -> Result<AutoServer> {
         let interrupter = Interrupter::new()?;
         let server = self.interrupter(interrupter.clone()).start(name)?;
-        let connector = ServerConnector::new(server, options.wait_timeout);
-        Ok(AutoServer { auto: Auto::start(Box::new(handler), options, interrupter, connector)? })
+        let connector = ServerConnector { server, wait_timeout: options.wait_timeout };
+        Ok(AutoServer { auto: Auto::start(Box::new(Adapter(handler)), &options, interrupter, connector)? })
     }
 }
 
@@ -265,6 +274,6 @@ impl ClientOptions {
         let interrupter = Interrupter::new()?;
         let client = self.interrupter(interrupter.clone());
         let connector = ClientConnector::new(name, client, options.connect_timeout)?;
-        Ok(AutoClient { auto: Auto::start(Box::new(handler), options, interrupter, connector)? })
+        Ok(AutoClient { auto: Auto::start(Box::new(Adapter(handler)), &options, interrupter, connector)? })
     }
 }

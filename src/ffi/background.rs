@@ -68,14 +68,14 @@ pub(crate) use auto_handle;
 
 pub(crate) unsafe fn send<H: AutoHandle>(handle: *const H, data: *const c_void, size: u32) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.auto().shared.send(bytes(data, size)?)) })
+    returning_code(|| unsafe { done(enter(handle)?.auto().send(bytes(data, size)?)) })
 }
 
 pub(crate) unsafe fn try_send<H: AutoHandle>(
     handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.auto().shared.try_send(bytes(data, size)?)) })
+    returning_code(|| unsafe { done(enter(handle)?.auto().try_send(bytes(data, size)?)) })
 }
 
 pub(crate) unsafe fn send_timeout<H: AutoHandle>(
@@ -84,7 +84,7 @@ pub(crate) unsafe fn send_timeout<H: AutoHandle>(
     // SAFETY: by the caller.
     returning_code(|| unsafe {
         let inside = enter(handle)?;
-        done(inside.auto().shared.send_timeout(bytes(data, size)?, timeout(timeout_ms)))
+        done(inside.auto().send_timeout(bytes(data, size)?, timeout(timeout_ms)))
     })
 }
 

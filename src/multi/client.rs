@@ -1,7 +1,8 @@
 //! A client of a multi-client server: one session, with a worker.
 
-use crate::auto::worker::Connector;
-use crate::auto::{Auto, AutoHandler, AutoOptions, ChannelKind, DisconnectReason};
+use crate::auto::connect::Connector;
+use crate::auto::{Auto, AutoOptions};
+use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
@@ -48,30 +49,6 @@ pub trait MultiClientHandler: Send + Sync + 'static {
     /// Something went wrong that no call returned.
     fn on_error(&self, error: ShmError) {
         let _ = error;
-    }
-}
-
-impl<H: MultiClientHandler + ?Sized> MultiClientHandler for Arc<H> {
-    fn on_connect(&self, slot_id: u32) {
-        (**self).on_connect(slot_id);
-    }
-    fn on_disconnect(&self) {
-        (**self).on_disconnect();
-    }
-    fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        (**self).on_disconnect_because(reason);
-    }
-    fn on_message(&self, data: &[u8]) {
-        (**self).on_message(data);
-    }
-    fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        (**self).on_overflow(direction, count);
-    }
-    fn on_space_available(&self) {
-        (**self).on_space_available();
-    }
-    fn on_error(&self, error: ShmError) {
-        (**self).on_error(error);
     }
 }
 
@@ -131,7 +108,7 @@ impl MultiClient {
     /// - [`ShmError::QueueFull`]: on channels made with
     ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
     pub fn send(&self, message: &[u8]) -> Result<()> {
-        self.auto.shared.send(message)
+        self.auto.send(message)
     }
 
     /// As [`send`](Self::send), if there's room. When there is again,
@@ -140,7 +117,7 @@ impl MultiClient {
     /// # Errors
     /// As there, and [`ShmError::QueueFull`].
     pub fn try_send(&self, message: &[u8]) -> Result<()> {
-        self.auto.shared.try_send(message)
+        self.auto.try_send(message)
     }
 
     /// As [`try_send`](Self::try_send), waiting for room. `None` waits for ever.
@@ -148,7 +125,7 @@ impl MultiClient {
     /// # Errors
     /// As `send`, and [`ShmError::Timeout`].
     pub fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-        self.auto.shared.send_timeout(message, timeout)
+        self.auto.send_timeout(message, timeout)
     }
 
     /// The slot that the server has given this client.
@@ -218,7 +195,7 @@ impl ClientOptions {
         let (greeted, greeting) = mpsc::channel();
         let adapter =
             Adapter { handler, slot, connected: connected.clone(), greeted: Mutex::new(Some(greeted)) };
-        let auto = Auto::start(Box::new(adapter), auto_options, interrupter, Once(Some(halves)))?;
+        let auto = Auto::start(Box::new(adapter), &auto_options, interrupter, Once(Some(halves)))?;
         // Ends when the handler's `on_connect` has returned, in whichever way.
         let _ = greeting.recv();
         Ok(MultiClient { auto, slot, connected })
@@ -283,51 +260,40 @@ impl Connector for Once {
         self.0.take().ok_or(ShmError::NotConnected)
     }
 
-    // Dropping the halves is leaving.
-    fn disconnect(&mut self, _half: &ReceiveHalf) {}
-
-    fn expects_an_answer(&self) -> bool {
-        true
-    }
-
     fn is_done(&self) -> bool {
         self.0.is_none()
     }
 }
 
-struct Adapter<H> {
-    handler: H,
+/// The client's handler as its worker calls it.
+struct Adapter<H: ?Sized> {
     slot: u32,
     connected: Arc<AtomicBool>,
     /// Dropped when `on_connect` has returned.
     greeted: Mutex<Option<mpsc::Sender<()>>>,
+    handler: Arc<H>,
 }
 
-impl<H: MultiClientHandler> AutoHandler for Adapter<H> {
-    fn on_connect(&self) {
+impl<H: MultiClientHandler + ?Sized> Callbacks for Adapter<H> {
+    fn connected(&self, _: u32) {
         let greeted = self.greeted.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.handler.on_connect(self.slot);
         drop(greeted);
     }
-
-    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+    fn disconnected(&self, _: u32, reason: &DisconnectReason) {
         self.connected.store(false, Ordering::Release);
         self.handler.on_disconnect_because(reason);
     }
-
-    fn on_message(&self, _: ChannelKind, payload: &[u8]) {
+    fn message(&self, _: u32, _: ChannelKind, payload: &[u8]) {
         self.handler.on_message(payload);
     }
-
-    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+    fn overflow(&self, _: u32, direction: ChannelKind, count: u32) {
         self.handler.on_overflow(direction, count);
     }
-
-    fn on_space_available(&self, _: ChannelKind) {
+    fn space_available(&self, _: u32, _: ChannelKind) {
         self.handler.on_space_available();
     }
-
-    fn on_error(&self, error: ShmError) {
+    fn error(&self, _: Option<u32>, error: ShmError) {
         self.handler.on_error(error);
     }
 }

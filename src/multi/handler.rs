@@ -1,6 +1,6 @@
 //! What a multi-client server calls, and how it behaves.
 
-use crate::auto::DisconnectReason;
+use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
 use crate::error::ShmError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,24 +45,28 @@ pub trait MultiHandler: Send + Sync + 'static {
     }
 }
 
-impl<H: MultiHandler + ?Sized> MultiHandler for Arc<H> {
-    fn on_client_connect(&self, client_id: u32) {
-        (**self).on_client_connect(client_id);
+/// A multi-client server's handler as its threads call it.
+pub(super) struct Adapter<H: ?Sized>(pub(super) Arc<H>);
+
+impl<H: MultiHandler + ?Sized> Callbacks for Adapter<H> {
+    fn connected(&self, slot: u32) {
+        self.0.on_client_connect(slot);
     }
-    fn on_client_disconnect(&self, client_id: u32) {
-        (**self).on_client_disconnect(client_id);
+    fn disconnected(&self, slot: u32, reason: &DisconnectReason) {
+        self.0.on_client_disconnect_because(slot, reason);
     }
-    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
-        (**self).on_client_disconnect_because(client_id, reason);
+    fn message(&self, slot: u32, _: ChannelKind, payload: &[u8]) {
+        self.0.on_message(slot, payload);
     }
-    fn on_message(&self, client_id: u32, data: &[u8]) {
-        (**self).on_message(client_id, data);
+    fn overflow(&self, slot: u32, direction: ChannelKind, count: u32) {
+        // What the server itself evicts, `send_to` returns.
+        if direction == ChannelKind::ClientToServer {
+            self.0.on_overflow(slot, count);
+        }
     }
-    fn on_overflow(&self, client_id: u32, count: u32) {
-        (**self).on_overflow(client_id, count);
-    }
-    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
-        (**self).on_error(client_id, error);
+    fn space_available(&self, _: u32, _: ChannelKind) {}
+    fn error(&self, slot: Option<u32>, error: ShmError) {
+        self.0.on_error(slot, error);
     }
 }
 

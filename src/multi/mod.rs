@@ -14,15 +14,13 @@
 //! One thread accepts. The clients' messages are handed over by workers, one for each `clients_per_worker` slots, each
 //! asleep in one kernel wait for all of its clients.
 
+mod accept;
 mod client;
-mod core;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
 mod handler;
-mod inbox;
 mod server;
 mod slots;
-mod worker;
 
 pub use client::{MultiClient, MultiClientHandler, MultiClientOptions};
 pub use handler::{MultiHandler, MultiOptions};

@@ -14,13 +14,13 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Looks before the first one at the clock.
-const FIRST_SPINS: u32 = 256;
+pub(crate) const FIRST_SPINS: u32 = 256;
 
 /// Looks between two at the clock.
 pub(crate) const SPINS: u32 = 64;
 
 /// A side that has spun this long without success lets others run in between: the peer may wait for this very processor.
-pub(crate) const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
+const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// A side that spins for long looks this often whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -30,8 +30,31 @@ const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) enum Interest {
     Data,
     Space,
-    /// One thread that receives, and looks after the sending of others.
-    Either,
+}
+
+/// A time of spinning.
+pub(crate) struct Spin {
+    end: Deadline,
+    /// From then on other threads run in between.
+    polite: Deadline,
+}
+
+impl Spin {
+    /// `None`: without end.
+    pub(crate) fn begin(budget: Option<Duration>) -> Self {
+        Spin { end: Deadline::after(budget), polite: Deadline::after(Some(SPIN_YIELD_AFTER)) }
+    }
+
+    /// Whether the time is not over. Asked once for every [`SPINS`] looks.
+    pub(crate) fn goes_on(&self) -> bool {
+        if self.end.has_passed() {
+            return false;
+        }
+        if self.polite.has_passed() {
+            yield_now();
+        }
+        true
+    }
 }
 
 impl Session {
@@ -115,13 +138,9 @@ impl Session {
         if budget.is_zero() {
             return Ok(Polled::Nothing);
         }
-        let end = Deadline::after(deadline.remaining(Some(budget)));
-        let polite = Deadline::after(Some(SPIN_YIELD_AFTER));
+        let spin = Spin::begin(deadline.remaining(Some(budget)));
         let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
-        while !end.has_passed() {
-            if polite.has_passed() {
-                yield_now();
-            }
+        while spin.goes_on() {
             for _ in 0..SPINS {
                 spin_loop();
                 if condition.ready() {
@@ -161,7 +180,6 @@ impl Session {
         let (bit, events) = match interest {
             Interest::Data => (DATA, &both[..1]),
             Interest::Space => (SPACE, &both[1..]),
-            Interest::Either => (DATA | SPACE, &both[..]),
         };
         self.announce_sleep(bit, events)?;
         fail_point!("sleep.announced");

@@ -1,44 +1,63 @@
 //! What the models need of an auto endpoint: its queue, and its worker's way to wait for room.
 
-use crate::auto::core::Shared;
-use crate::auto::link::RingAtEnd;
-use crate::auto::sending::Room;
-use crate::auto::{AutoHandler, AutoOptions};
+use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
+use crate::background::core::{Core, Settings};
+use crate::background::outbox::{Outbox, RingAtEnd, WaitsFor};
+use crate::background::sending::{Room, ONLY};
 use crate::channel::Side;
+use crate::error::ShmError;
 use crate::halves::SendHalf;
 use crate::session::Interest;
 use crate::waiting::Interrupter;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 struct Quiet;
 
-impl AutoHandler for Quiet {}
+impl Callbacks for Quiet {
+    fn connected(&self, _: u32) {}
+    fn disconnected(&self, _: u32, _: &DisconnectReason) {}
+    fn message(&self, _: u32, _: ChannelKind, _: &[u8]) {}
+    fn overflow(&self, _: u32, _: ChannelKind, _: u32) {}
+    fn space_available(&self, _: u32, _: ChannelKind) {}
+    fn error(&self, _: Option<u32>, _: ShmError) {}
+}
+
+const QUEUE_LIMIT: usize = 256;
 
 /// The queue of a client that is not connected yet.
-pub(crate) struct Queue(Shared);
+pub(crate) struct Queue(Core);
 
 impl Queue {
     pub(crate) fn new() -> Self {
         let attention = Interrupter::new().unwrap();
-        Queue(Shared::new(Box::new(Quiet), AutoOptions::default(), attention, Side::Client).unwrap())
+        let settings = Settings {
+            recv_batch: 1,
+            wait_timeout: Duration::ZERO,
+            waits_for: WaitsFor::AnyConnection,
+            queue_limit: QUEUE_LIMIT,
+        };
+        let outboxes = vec![Outbox::new(attention.clone())];
+        Queue(Core::new(Side::Client, Box::new(Quiet), settings, outboxes, vec![attention]).unwrap())
     }
 
     pub(crate) fn send(&self, message: &[u8]) {
-        self.0.send(message).unwrap();
+        self.0.send(ONLY, message).unwrap();
     }
 
     /// Sends all as the worker does: what fits, and then it waits; for room only where something wants some.
     pub(crate) fn send_all(&self, sender: SendHalf, count: u64) {
         let session = sender.session.clone();
-        self.0.attach(sender);
+        let outbox = self.0.outbox(0);
+        outbox.attach(sender, session.generation);
         loop {
-            self.0.flush_and_report();
-            if self.0.sent.load(Ordering::Relaxed) == count {
+            outbox.flush_and_report(QUEUE_LIMIT);
+            if outbox.sent.load(Ordering::Relaxed) == count {
                 break;
             }
-            assert!(self.0.wants_room(), "it waits for a message, and nothing wakes it for what is queued");
-            session.wait_for(Interest::Space, None, Room(&self.0)).unwrap();
+            assert!(self.0.wants_room(0), "it waits for a message, and nothing wakes it for what is queued");
+            session.wait_for(Interest::Space, None, Room(&self.0, 0)).unwrap();
         }
-        self.0.detach(RingAtEnd::Receivable);
+        self.0.detach(0, RingAtEnd::Receivable);
     }
 }

@@ -1,0 +1,136 @@
+//! What the threads of a background endpoint share, and how it stops.
+
+use super::callbacks::{catch_panic, Callbacks, ChannelKind};
+use super::outbox::{Outbox, WaitsFor};
+use crate::channel::Side;
+use crate::error::{Result, ShmError};
+use crate::sys::OwningProcess;
+use crate::threads::{Threads, Waited};
+use crate::waiting::{Deadline, Interrupter};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a background endpoint works.
+pub(crate) struct Settings {
+    /// Messages of one connection that a worker hands over before it looks after anything else.
+    pub(crate) recv_batch: usize,
+    /// An upper bound of one kernel wait. Zero stands for none.
+    pub(crate) wait_timeout: Duration,
+    pub(crate) waits_for: WaitsFor,
+    /// The most messages that wait for a connection.
+    pub(crate) queue_limit: usize,
+}
+
+impl Settings {
+    pub(crate) fn wait_bound(&self) -> Option<Duration> {
+        bound(self.wait_timeout)
+    }
+}
+
+/// What the threads of a background endpoint share.
+pub(crate) struct Core {
+    handler: Box<dyn Callbacks>,
+    pub(crate) settings: Settings,
+    /// The direction in which this side sends.
+    pub(crate) sends: ChannelKind,
+    pub(crate) receives: ChannelKind,
+    /// What is sent to each slot, by the slot's number.
+    pub(super) outboxes: Vec<Outbox>,
+    /// Ends the wait of a thread, which resets it and then looks at what was changed before.
+    pub(crate) attentions: Vec<Interrupter>,
+    stopping: AtomicBool,
+    /// A handler stopped its endpoint: nothing more is handed over.
+    stopped_by_handler: AtomicBool,
+    pub(crate) threads: Arc<Threads>,
+    created_in: OwningProcess,
+}
+
+impl Core {
+    /// `outboxes` is one for each slot; `attentions` one for each thread of the endpoint.
+    pub(crate) fn new(
+        side: Side, handler: Box<dyn Callbacks>, settings: Settings, outboxes: Vec<Outbox>,
+        attentions: Vec<Interrupter>,
+    ) -> Result<Self> {
+        Ok(Core {
+            handler,
+            settings,
+            sends: side.sends().into(),
+            receives: side.receives().into(),
+            outboxes,
+            attentions,
+            stopping: AtomicBool::new(false),
+            stopped_by_handler: AtomicBool::new(false),
+            threads: Arc::default(),
+            created_in: OwningProcess::current()?,
+        })
+    }
+
+    /// Calls the handler, and reports its panic to it. A panic in that second call is ignored.
+    pub(crate) fn call(&self, slot: Option<u32>, call: impl FnOnce(&dyn Callbacks)) {
+        let handler = &*self.handler;
+        if let Err(error) = catch_panic(|| call(handler)) {
+            let _ = catch_panic(|| handler.error(slot, error));
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_stopped_by_handler(&self) -> bool {
+        self.stopped_by_handler.load(Ordering::Acquire)
+    }
+
+    /// Whether the calling thread is one of this endpoint's, so that it may be inside the handler.
+    pub(crate) fn is_on_worker(&self) -> bool {
+        self.threads.is_own()
+    }
+
+    /// # Errors
+    /// [`ShmError::Forked`]: this process is a fork of the endpoint's.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        if self.created_in.is_current() {
+            Ok(())
+        } else {
+            Err(ShmError::Forked)
+        }
+    }
+
+    /// Begins to stop, and waits for nothing. In a fork, which has no such threads, it does nothing.
+    pub(crate) fn request_stop(&self) {
+        if self.check_process().is_ok() {
+            self.stopping.store(true, Ordering::Release);
+            self.wake_callers();
+            self.attentions.iter().for_each(Interrupter::interrupt);
+        }
+    }
+
+    /// Stops, and waits for the threads. From the handler, nothing more is handed over to it.
+    pub(crate) fn stop(&self) -> Waited {
+        if self.is_on_worker() {
+            self.stopped_by_handler.store(true, Ordering::Release);
+        }
+        self.stop_within(None)
+    }
+
+    /// # Errors
+    /// [`ShmError::Timeout`], [`ShmError::NotReady`] where the calling thread must not wait, [`ShmError::Forked`].
+    pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
+        self.check_process()?;
+        self.stop_within(Some(timeout)).into_result()
+    }
+
+    fn stop_within(&self, timeout: Option<Duration>) -> Waited {
+        if self.check_process().is_err() {
+            return Waited::NotFromHere;
+        }
+        self.request_stop();
+        self.threads.wait(Deadline::after(timeout))
+    }
+}
+
+/// Zero stands for no bound.
+pub(crate) fn bound(timeout: Duration) -> Option<Duration> {
+    (!timeout.is_zero()).then_some(timeout)
+}

@@ -1,0 +1,392 @@
+//! How messages are sent: into the ring if there is one, into the queue otherwise, under one lock.
+//!
+//! Accepted messages are sent in the order in which they were accepted: while a message is queued, later ones queue behind it.
+
+use super::core::Core;
+use super::outbox::{Link, Outbox, RingAtEnd, WaitsFor};
+use crate::constants::MAX_MESSAGE_SIZE;
+use crate::error::{Result, ShmError};
+use crate::halves::{SendHalf, WriteOutcome};
+use crate::layout::check_message;
+use crate::session::{Interest, WaitCondition};
+use crate::sync::MutexGuard;
+use crate::waiting::Deadline;
+use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// A connection to send to: a slot, and the session that has it. Without a session, the one that has the slot at the time.
+pub(crate) type To = (u32, Option<u32>);
+
+/// The slot of an endpoint that has one connection at a time.
+pub(crate) const ONLY: To = (0, None);
+
+impl Core {
+    pub(crate) fn outbox(&self, slot: u32) -> &Outbox {
+        &self.outboxes[slot as usize]
+    }
+
+    pub(crate) fn slot_count(&self) -> u32 {
+        self.outboxes.len() as u32
+    }
+
+    /// The session that has a slot, or that has ended and whose end is being reported.
+    pub(crate) fn session(&self, slot: u32) -> Option<u32> {
+        self.check_process().ok()?;
+        self.outboxes.get(slot as usize)?.link().session
+    }
+
+    /// Whether a connection is there, as far as the endpoint knows: it asks no process.
+    pub(crate) fn is_connected(&self, (slot, session): To) -> bool {
+        let outbox = self.outboxes.get(slot as usize);
+        self.check_process().is_ok()
+            && outbox.is_some_and(|outbox| outbox.link().sender_to(session).is_some())
+    }
+
+    /// Ends a session. The peer receives what it was sent, and the handler what the peer has sent.
+    pub(crate) fn disconnect(&self, (slot, session): To) -> Result<()> {
+        self.check_process()?;
+        let outbox = self.outboxes.get(slot as usize).ok_or(ShmError::NotConnected)?;
+        let mut link = outbox.link();
+        let session = link.sender_to(session).ok_or(ShmError::NotConnected)?.session.clone();
+        link.is_kicked = true;
+        drop(link);
+        session.disconnect();
+        outbox.attention.interrupt();
+        Ok(())
+    }
+
+    /// Sends a message and never waits: a full ring evicts its oldest messages.
+    pub(crate) fn send(&self, to: To, message: &[u8]) -> Result<WriteOutcome> {
+        let (outbox, mut link) = self.open(to, message)?;
+        if let Some(sender) = link.free_sender() {
+            match sender.send(message) {
+                Ok(outcome) => {
+                    outbox.sent.fetch_add(1, Ordering::Relaxed);
+                    outbox.count_lost(&mut link, outcome.overwritten);
+                    return Ok(outcome);
+                }
+                Err(error) if is_over(&error) => self.leave_to_worker(outbox, error)?,
+                Err(error) => return Err(self.refuse(outbox, &mut link, message.len(), error)),
+            }
+        }
+        link.check_queue(self.settings.waits_for)?;
+        let limit = self.settings.queue_limit;
+        if limit == 0 {
+            return Err(ShmError::NotConnected);
+        }
+        let was_empty = link.queue.is_empty();
+        if link.queue.len() >= limit {
+            link.queue.pop_front();
+            outbox.count_lost(&mut link, 1);
+        }
+        outbox.queue(&mut link, message);
+        Ok(WriteOutcome { overwritten: 0, was_empty })
+    }
+
+    /// Sends a message if there is room, and has the handler called when there is room again.
+    pub(crate) fn try_send(&self, to: To, message: &[u8]) -> Result<()> {
+        let (outbox, mut link) = self.open(to, message)?;
+        match self.put(outbox, &mut link, message) {
+            Err(ShmError::QueueFull) => {
+                link.refused = self.settings.waits_for != WaitsFor::Nothing;
+                Err(self.refuse(outbox, &mut link, message.len(), ShmError::QueueFull))
+            }
+            outcome => outcome,
+        }
+    }
+
+    pub(crate) fn send_timeout(&self, to: To, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            let (outbox, mut link) = self.open(to, message)?;
+            match self.put(outbox, &mut link, message) {
+                Err(ShmError::QueueFull) => {}
+                outcome => return outcome,
+            }
+            if deadline.has_passed() {
+                return Err(ShmError::Timeout);
+            }
+            if self.is_stopping() {
+                // The handler answers while the endpoint stops. The end does not wait for room.
+                return Err(ShmError::NotConnected);
+            }
+            self.refuse(outbox, &mut link, message.len(), ShmError::QueueFull);
+            if self.is_on_worker() {
+                // No other thread would do what the worker is to do.
+                let session = link.sender.as_ref().ok_or(ShmError::QueueFull)?.session.clone();
+                drop(link);
+                // Nor is there another connection before the handler returns.
+                session.check()?;
+                match session.wait_for(Interest::Space, deadline.remaining(None), Room(self, to.0)) {
+                    Ok(()) | Err(ShmError::Timeout) => outbox.flush(&mut outbox.link()),
+                    // What there is to report waits for the handler's return.
+                    Err(ShmError::Interrupted) => outbox.attention.reset(),
+                    Err(error) => return Err(error),
+                }
+                continue;
+            }
+            // Woken by the worker, which waits in the kernel.
+            match deadline.remaining(None) {
+                Some(left) => {
+                    drop(outbox.room.wait_timeout(link, left).unwrap_or_else(PoisonError::into_inner))
+                }
+                None => drop(outbox.room.wait(link).unwrap_or_else(PoisonError::into_inner)),
+            }
+        }
+    }
+
+    /// Puts a message where there is room for it.
+    fn put(&self, outbox: &Outbox, link: &mut Link, message: &[u8]) -> Result<()> {
+        if let Some(sender) = link.free_sender() {
+            match sender.try_send(message) {
+                Ok(()) => {
+                    outbox.sent.fetch_add(1, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Err(error) if is_over(&error) => self.leave_to_worker(outbox, error)?,
+                Err(error) => return Err(error),
+            }
+        } else if link.sender.as_ref().is_some_and(|sender| sender.session.check().is_ok()) {
+            return Err(ShmError::QueueFull);
+        }
+        link.check_queue(self.settings.waits_for)?;
+        match self.settings.queue_limit {
+            0 => Err(ShmError::NotConnected),
+            limit if link.queue.len() >= limit => Err(ShmError::QueueFull),
+            _ => {
+                outbox.queue(link, message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Checks what can be checked without a ring, and that the endpoint was not stopped. While it stops, its handler may
+    /// still answer the messages that it is handed.
+    fn open(&self, (slot, session): To, message: &[u8]) -> Result<(&Outbox, MutexGuard<'_, Link>)> {
+        self.check_process()?;
+        check_message(message.len(), MAX_MESSAGE_SIZE)?;
+        let outbox = self.outboxes.get(slot as usize).ok_or(ShmError::NotConnected)?;
+        let link = outbox.link();
+        if session.is_some() {
+            // One that is over is so for the caller too, although the worker has not found it.
+            let sender = link.sender_to(session).ok_or(ShmError::NotConnected)?;
+            sender.session.check().map_err(|_| ShmError::NotConnected)?;
+        }
+        // Asked under the lock: the worker takes it once more after it has seen the stop, and so finds what was accepted.
+        let may_answer = || link.sender.is_some() && self.is_on_worker() && !self.is_stopped_by_handler();
+        if self.is_stopping() && self.settings.waits_for != WaitsFor::Nothing && !may_answer() {
+            return Err(ShmError::NotConnected);
+        }
+        Ok((outbox, link))
+    }
+
+    /// A sender found its session over. The worker finds it too, and may sleep. The message may be for the next connection.
+    fn leave_to_worker(&self, outbox: &Outbox, error: ShmError) -> Result<()> {
+        outbox.attention.interrupt();
+        match self.settings.waits_for {
+            WaitsFor::Nothing => Err(error),
+            WaitsFor::AnyConnection | WaitsFor::OneSession => Ok(()),
+        }
+    }
+
+    /// Makes the worker wait for room, if that is what was missing, and returns the error.
+    fn refuse(&self, outbox: &Outbox, link: &mut Link, len: usize, error: ShmError) -> ShmError {
+        let mut is_news = false;
+        if error == ShmError::QueueFull
+            && link.sender.is_some()
+            && self.settings.waits_for != WaitsFor::Nothing
+        {
+            let shortest = link.refused_len.map_or(len, |other| other.min(len));
+            is_news = link.refused_len.replace(shortest) != Some(shortest);
+        }
+        outbox.note_work(link);
+        if is_news {
+            outbox.attention.interrupt();
+        }
+        error
+    }
+
+    /// Callers that wait for room look whether the endpoint is stopping.
+    pub(super) fn wake_callers(&self) {
+        for outbox in &self.outboxes {
+            drop(outbox.link());
+            outbox.room.notify_all();
+        }
+    }
+
+    /// A connection ended. What its peer has not taken is lost, unless the peer may still take it; and so is what a server
+    /// has queued for it. Returns whether the program ended it.
+    pub(crate) fn detach(&self, slot: u32, ring: RingAtEnd) -> bool {
+        let outbox = self.outbox(slot);
+        let mut link = outbox.link();
+        let is_kicked = link.is_kicked;
+        let sender = link.sender.take();
+        // A client that the program disconnected may still take them too.
+        if let (Some(mut sender), RingAtEnd::Lost, false) = (sender, ring, is_kicked) {
+            // What a peer made up is no figure.
+            let left = sender.stats().map_or(0, |stats| stats.send_depth as u32);
+            outbox.count_lost(&mut link, left);
+        }
+        if self.settings.waits_for == WaitsFor::OneSession {
+            outbox.lose_queue(&mut link);
+        }
+        link.refused_len = None;
+        drop(link);
+        // There may be room in the queue now.
+        outbox.room.notify_all();
+        is_kicked
+    }
+
+    /// Does what senders left to the worker, and reports to the handler what they lost.
+    pub(crate) fn look_after_senders(&self, slot: u32) {
+        let outbox = self.outbox(slot);
+        if !outbox.has_work.load(Ordering::Acquire) {
+            return;
+        }
+        let report = outbox.flush_and_report(self.settings.queue_limit);
+        for error in report.errors {
+            self.call(Some(slot), |handler| handler.error(Some(slot), error));
+        }
+        if report.lost > 0 {
+            self.call(Some(slot), |handler| handler.overflow(slot, self.sends, report.lost));
+        }
+        if report.space {
+            self.call(Some(slot), |handler| handler.space_available(slot, self.sends));
+        }
+    }
+
+    /// Whether something waits for room in the ring.
+    pub(crate) fn wants_room(&self, slot: u32) -> bool {
+        let outbox = self.outbox(slot);
+        outbox.has_work.load(Ordering::Acquire) && outbox.link().wants_room()
+    }
+
+    /// Whether there is room for what wants some.
+    pub(crate) fn has_room(&self, slot: u32) -> bool {
+        self.outbox(slot).link().has_room(self.settings.queue_limit)
+    }
+}
+
+impl Outbox {
+    /// A connection began.
+    pub(crate) fn attach(&self, sender: SendHalf, session: u32) {
+        let mut link = self.link();
+        (link.sender, link.session, link.is_kicked) = (Some(sender), Some(session), false);
+    }
+
+    /// The handler knows that the connection ended: what is sent from now on is for the next one. `then` is called before
+    /// any other thread sees this.
+    pub(crate) fn end(&self, then: impl FnOnce()) {
+        let mut link = self.link();
+        link.session = None;
+        then();
+    }
+
+    /// Whether the peer has left, or is about to be found to have left, and the handler does not know.
+    pub(crate) fn is_ending(&self) -> bool {
+        let link = self.link();
+        let is_live = |sender: &SendHalf| !link.is_kicked && sender.session.check_process().is_ok();
+        link.session.is_some() && !link.sender.as_ref().is_some_and(is_live)
+    }
+
+    /// The endpoint ends: no connection will take what is queued.
+    pub(crate) fn abandon_queue(&self) {
+        self.lose_queue(&mut self.link());
+    }
+
+    fn lose_queue(&self, link: &mut Link) {
+        let queued = link.queue.len() as u32;
+        link.queue.clear();
+        self.count_lost(link, queued);
+    }
+
+    fn queue(&self, link: &mut Link, message: &[u8]) {
+        link.queue.push_back(message.to_vec());
+        self.note_work(link);
+    }
+
+    fn note_work(&self, link: &Link) {
+        self.has_work.store(link.has_work(), Ordering::Release);
+    }
+
+    fn count_lost(&self, link: &mut Link, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
+        link.lost = link.lost.saturating_add(count);
+        self.note_work(link);
+        if link.sender.is_some() || !self.defers_wake_ups.load(Ordering::Relaxed) {
+            self.attention.interrupt();
+        }
+    }
+
+    /// Sends what is queued, looks whether there is room for callers that found none, and returns what there is to report.
+    pub(crate) fn flush_and_report(&self, queue_limit: usize) -> SendReport {
+        let mut link = self.link();
+        self.flush(&mut link);
+        let mut space = false;
+        // What is queued goes first: callers find no room while there is any.
+        let is_free = link.queue.is_empty() || link.sender.is_none();
+        if (link.refused || link.refused_len.is_some()) && is_free && link.has_room(queue_limit) {
+            link.refused_len = None;
+            space = std::mem::take(&mut link.refused);
+            self.room.notify_all();
+        }
+        let (lost, errors) = (std::mem::take(&mut link.lost), std::mem::take(&mut link.errors));
+        self.note_work(&link);
+        SendReport { lost, space, errors }
+    }
+
+    /// Sends what is queued, as far as it fits.
+    fn flush(&self, link: &mut Link) {
+        let Some(sender) = &mut link.sender else { return };
+        let before = link.queue.len();
+        while let Some(message) = link.queue.front() {
+            match sender.try_send(message) {
+                Ok(()) => drop(self.sent.fetch_add(1, Ordering::Relaxed)),
+                // While a message is queued, the worker waits for room.
+                Err(ShmError::QueueFull) => break,
+                Err(error) if is_over(&error) => break,
+                // It will never fit.
+                Err(error) => {
+                    link.errors.push(error);
+                    self.send_overflows.fetch_add(1, Ordering::Relaxed);
+                    link.lost = link.lost.saturating_add(1);
+                }
+            }
+            link.queue.pop_front();
+        }
+        if link.queue.len() < before {
+            self.room.notify_all();
+        }
+    }
+}
+
+/// What the worker reports to the handler of the sending side.
+pub(crate) struct SendReport {
+    lost: u32,
+    space: bool,
+    errors: Vec<ShmError>,
+}
+
+/// A handler that waits for room in the ring of a slot's connection, on the worker.
+pub(crate) struct Room<'a>(pub(crate) &'a Core, pub(crate) u32);
+
+impl WaitCondition for Room<'_> {
+    type Found = ();
+
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn attempt(&mut self) -> Result<Option<()>> {
+        Ok(self.0.has_room(self.1).then_some(()))
+    }
+}
+
+/// Whether an error says that the session is over.
+fn is_over(error: &ShmError) -> bool {
+    matches!(error, ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)
+}

@@ -1,0 +1,256 @@
+//! The thread that accepts a server's clients, and how they get their slots and their workers.
+
+use super::handler::MultiOptions;
+use super::slots::{ClientId, Slots};
+use crate::background::callbacks::{Callbacks, DisconnectReason};
+use crate::background::connection::Connection;
+use crate::background::core::{Core, Settings};
+use crate::background::outbox::{Outbox, WaitsFor};
+use crate::background::worker::{self, Gathered, Source};
+use crate::channel::Side;
+use crate::error::{Result, ShmError};
+use crate::halves::{ReceiveHalf, SendHalf};
+use crate::layout::{FIRST_SLOT, NO_SLOT};
+use crate::naming::ChannelName;
+use crate::server::SharedServer;
+use crate::session::Session;
+use crate::sync::{lock, Mutex};
+use crate::waiting::{Deadline, Interrupter};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Clients that wait for a slot at most. Others are refused.
+const MOST_WAITING: usize = 32;
+
+/// How often the acceptor looks at clients that wait for a slot: they may have given up.
+const WAITING_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the threads of a server share.
+pub(super) struct Shared {
+    pub(super) core: Arc<Core>,
+    pub(super) name: ChannelName,
+    slots: Slots,
+    slots_per_worker: u32,
+    inboxes: Vec<Inbox>,
+    acceptor: Interrupter,
+}
+
+/// The clients that a worker is to serve and does not have yet.
+#[derive(Default)]
+struct Inbox {
+    connections: Mutex<Vec<Connection>>,
+    /// Whether the worker's thread was started.
+    is_started: AtomicBool,
+}
+
+impl Inbox {
+    fn take(&self) -> Vec<Connection> {
+        std::mem::take(&mut lock(&self.connections))
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        name: ChannelName, handler: Box<dyn Callbacks>, options: &MultiOptions,
+    ) -> Result<Self> {
+        let (slots, slots_per_worker) = (options.max_clients, options.slots_per_worker());
+        let settings = Settings {
+            recv_batch: options.recv_batch,
+            wait_timeout: options.poll_timeout,
+            waits_for: WaitsFor::Nothing,
+            queue_limit: 0,
+        };
+        let workers = slots.div_ceil(slots_per_worker);
+        let mut attentions = (0..workers).map(|_| Interrupter::new()).collect::<Result<Vec<_>>>()?;
+        let outbox = |slot: u32| Outbox::new(attentions[(slot / slots_per_worker) as usize].clone());
+        let outboxes = (0..slots).map(outbox).collect();
+        let acceptor = Interrupter::new()?;
+        attentions.push(acceptor.clone());
+        let core = Arc::new(Core::new(Side::Server, handler, settings, outboxes, attentions)?);
+        let inboxes = (0..workers).map(|_| Inbox::default()).collect();
+        Ok(Shared { core, name, slots: Slots::new(slots), slots_per_worker, inboxes, acceptor })
+    }
+
+    pub(super) fn slot_count(&self) -> u32 {
+        self.core.slot_count()
+    }
+
+    /// The session that has a slot.
+    pub(super) fn session(&self, slot: u32) -> Option<ClientId> {
+        let session = self.core.session(slot)?;
+        Some(ClientId { slot, session })
+    }
+
+    /// Whether some client has left, so that its slot is about to come free.
+    fn is_one_vacating(&self) -> bool {
+        (0..self.slot_count()).any(|slot| self.core.outbox(slot).is_ending())
+    }
+}
+
+/// A worker's clients.
+struct Clients {
+    shared: Arc<Shared>,
+    /// The worker's number.
+    worker: usize,
+}
+
+impl Source for Clients {
+    fn core(&self) -> &Core {
+        &self.shared.core
+    }
+
+    fn attention(&self) -> &Interrupter {
+        &self.shared.core.attentions[self.worker]
+    }
+
+    fn gather(&mut self, connections: &mut Vec<Connection>) -> Gathered {
+        connections.extend(self.shared.inboxes[self.worker].take());
+        Gathered::Serve
+    }
+
+    fn ended(&self, slot: u32) {
+        // In one step, so that a slot without a client is either vacating or free.
+        self.shared.core.outbox(slot).end(|| self.shared.slots.free(slot));
+        // A client may wait for it.
+        self.shared.acceptor.interrupt();
+    }
+}
+
+/// A client that was accepted and has no slot yet.
+type Accepted = (SendHalf, ReceiveHalf);
+
+/// The thread that accepts.
+pub(super) struct Acceptor {
+    shared: Arc<Shared>,
+    server: SharedServer,
+    waiting: VecDeque<Accepted>,
+}
+
+impl Acceptor {
+    pub(super) fn new(shared: Arc<Shared>, server: SharedServer) -> Self {
+        Acceptor { shared, server, waiting: VecDeque::new() }
+    }
+
+    pub(super) fn run(mut self) {
+        let shared = self.shared.clone();
+        loop {
+            shared.acceptor.reset();
+            if shared.core.is_stopping() {
+                return;
+            }
+            self.seat();
+            match self.server.accept_now(&mut || {}) {
+                Ok(true) => {
+                    let accepted = self.server.take();
+                    // First the next channel, so that other clients needn't wait for this one. Where that fails, the next
+                    // attempt to accept makes it, or reports the error.
+                    let _ = self.server.prepare_next();
+                    self.waiting.extend(accepted);
+                    continue;
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    self.report(error);
+                    continue;
+                }
+            }
+            let mut set = self.server.wait_set();
+            set.event(shared.acceptor.0.event());
+            set.at_most(shared.core.settings.wait_bound());
+            set.at_most((!self.waiting.is_empty()).then_some(WAITING_INTERVAL));
+            let waited = set.wait(Deadline::NEVER);
+            drop(set);
+            if let Err(error) = waited {
+                self.report(error);
+            }
+        }
+    }
+
+    /// Reports an error that may be there again at once, and pauses.
+    fn report(&self, error: ShmError) {
+        self.shared.core.call(None, |handler| handler.error(None, error));
+        worker::pause(&self.shared.acceptor);
+    }
+
+    /// Gives clients their slots, in the order in which they came. A client for which there is none waits where another has
+    /// left and its slot is about to come free, and is refused otherwise.
+    fn seat(&mut self) {
+        let shared = self.shared.clone();
+        self.waiting.retain(|(_, half)| half.session.check_process().is_ok());
+        while !self.waiting.is_empty() {
+            let (mut slot, mut is_one_vacating) = (shared.slots.take(), false);
+            if slot.is_none() {
+                is_one_vacating = shared.is_one_vacating();
+                // It may have come free meanwhile.
+                slot = shared.slots.take();
+            }
+            if let Some(slot) = slot {
+                if let Some(client) = self.waiting.pop_front() {
+                    self.accept(client, slot);
+                }
+            } else if is_one_vacating {
+                for (_, half) in &self.waiting {
+                    half.session.channel.view.slot_awaited().store(1, Ordering::Release);
+                }
+                while self.waiting.len() > MOST_WAITING {
+                    self.waiting.pop_back().iter().for_each(refuse);
+                }
+                return;
+            } else {
+                self.waiting.drain(..).for_each(|client| refuse(&client));
+            }
+        }
+    }
+
+    /// Gives a client its slot, and hands it to the slot's worker.
+    fn accept(&self, (sender, half): Accepted, slot: u32) {
+        let shared = &self.shared;
+        let core = &shared.core;
+        let session = half.session.clone();
+        core.outbox(slot).attach(sender, shared.slots.next_session());
+        core.call(Some(slot), |handler| handler.connected(slot));
+        report_slot(&session, FIRST_SLOT + u64::from(slot));
+        drop(session);
+        let clients = Clients { shared: shared.clone(), worker: (slot / shared.slots_per_worker) as usize };
+        let inbox = &shared.inboxes[clients.worker];
+        lock(&inbox.connections).push(Connection::new(slot, half));
+        clients.attention().interrupt();
+        if let Err(error) = self.start_worker(inbox, clients.worker) {
+            core.call(Some(slot), |handler| handler.error(Some(slot), error.clone()));
+            for connection in inbox.take() {
+                worker::retire(&clients, connection, &DisconnectReason::Failed(error.clone()));
+            }
+        }
+        // The worker may have ended before it saw the client.
+        if core.is_stopping() {
+            for connection in inbox.take() {
+                worker::finish(&clients, connection);
+            }
+        }
+    }
+
+    /// Starts the thread of a worker, unless it runs. Only the thread that accepts does this.
+    fn start_worker(&self, inbox: &Inbox, worker: usize) -> Result<()> {
+        if !inbox.is_started.load(Ordering::Relaxed) {
+            let clients = Clients { shared: self.shared.clone(), worker };
+            self.shared.core.threads.spawn("xshm-multi", move || worker::run(clients))?;
+            inbox.is_started.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// Lets a client know that there is no slot for it.
+fn refuse((_, half): &Accepted) {
+    report_slot(&half.session, NO_SLOT);
+    half.session.disconnect();
+}
+
+fn report_slot(session: &Session, word: u64) {
+    session.channel.view.slot().store(word, Ordering::Release);
+    if let Some(events) = &session.channel.events {
+        events.acknowledge().set();
+    }
+}
