@@ -66,7 +66,7 @@ impl MultiServer {
     /// [`client`](Self::client).
     ///
     /// # Errors
-    /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. Else those of [`SendHalf::send`].
+    /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. Else those of [`SendHalf::send`](crate::SendHalf::send).
     pub fn send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<WriteOutcome> {
         self.shared.core.send(client.into().to(), message)
     }
