@@ -104,13 +104,13 @@ impl<C: Connector> Connections<C> {
     fn pause(&self) {
         let deadline = Deadline::after(Some(self.reconnect_delay.max(SHORTEST_PAUSE)));
         while !deadline.has_passed() {
-            self.attention().reset();
+            self.wake_up().reset();
             if self.core.is_stopping() {
                 return;
             }
-            self.core.look_after_senders(0);
+            self.core.flush_senders(0);
             let mut set = WaitSet::new();
-            set.event(self.attention().0.event());
+            set.event(self.wake_up().0.event());
             if let Err(error) = set.wait(deadline) {
                 self.core.call(None, |handler| handler.error(None, error));
                 return;
@@ -124,8 +124,8 @@ impl<C: Connector> Source for Connections<C> {
         &self.core
     }
 
-    fn attention(&self) -> &Interrupter {
-        &self.core.attentions[0]
+    fn wake_up(&self) -> &Interrupter {
+        &self.core.wake_ups[0]
     }
 
     fn gather(&mut self, connections: &mut Vec<Connection>) -> Gathered {
@@ -135,7 +135,7 @@ impl<C: Connector> Source for Connections<C> {
         if self.core.is_stopping() {
             // No connection will take what is queued.
             self.core.outbox(0).abandon_queue();
-            self.core.look_after_senders(0);
+            self.core.flush_senders(0);
             return Gathered::Done;
         }
         if std::mem::take(&mut self.is_serving) {
@@ -148,7 +148,7 @@ impl<C: Connector> Source for Connections<C> {
                 return Gathered::Again;
             }
         }
-        self.core.look_after_senders(0);
+        self.core.flush_senders(0);
         match self.connect() {
             Ok(connection) => {
                 self.core.call(Some(0), |handler| handler.connected(0));

@@ -12,13 +12,12 @@ pub use crate::background::callbacks::{ChannelKind, DisconnectReason};
 use crate::background::core::{Core, Settings};
 use crate::background::outbox::{Outbox, WaitsFor};
 use crate::background::sending::ONLY;
-use crate::background::worker;
+use crate::background::{stop_methods, worker};
 use crate::channel::Side;
 use crate::error::Result;
 #[cfg(doc)]
 use crate::error::ShmError;
 use crate::options::{ClientOptions, ServerOptions};
-use crate::threads::Waited;
 use crate::waiting::Interrupter;
 use connect::{ClientConnector, Connections, Connector, ServerConnector};
 use handler::Adapter;
@@ -29,7 +28,7 @@ use std::time::Duration;
 
 /// An endpoint with its worker.
 pub(crate) struct Auto {
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 impl Auto {
@@ -75,23 +74,11 @@ impl Auto {
             receive_overflows: outbox.receive_overflows.load(Ordering::Relaxed),
         }
     }
-
-    pub(crate) fn request_stop(&self) {
-        self.core.request_stop();
-    }
-
-    pub(crate) fn stop(&self) -> Waited {
-        self.core.stop()
-    }
-
-    pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-        self.core.stop_timeout(timeout)
-    }
 }
 
 impl Drop for Auto {
     fn drop(&mut self) {
-        self.stop();
+        self.core.stop();
     }
 }
 
@@ -134,33 +121,6 @@ macro_rules! auto_methods {
         /// As `send`, and [`ShmError::Timeout`].
         pub fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
             self.auto.send_timeout(message, timeout)
-        }
-
-        /// Hands over what has arrived, flushes what was sent as far as the ring takes it, leaves, and waits for the
-        /// worker's end. The handler is not called after this has returned. Messages that the ring did not take, or that
-        /// waited for a connection, are lost, and counted.
-        ///
-        /// Two kinds of calls do not wait, and return while the worker is still to end: one from the endpoint's own
-        /// handler, to which nothing more is handed over except `on_disconnect`; and one from another endpoint's handler
-        /// whose end this endpoint's handler waits for, since each would wait for the other.
-        pub fn stop(&self) {
-            self.auto.stop();
-        }
-
-        /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has
-        /// arrived is handed over, and `on_disconnect` comes last, where there is a connection.
-        pub fn request_stop(&self) {
-            self.auto.request_stop();
-        }
-
-        /// As [`stop`](Self::stop), waiting at most this long.
-        ///
-        /// # Errors
-        /// - [`ShmError::Timeout`]: the worker has not ended yet. It will.
-        /// - [`ShmError::NotReady`]: this call must not wait for it, as said at `stop`.
-        /// - [`ShmError::Forked`].
-        pub fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-            self.auto.stop_timeout(timeout)
         }
 
         /// What was sent, received and lost so far.
@@ -224,6 +184,7 @@ impl AutoServer {
     }
 
     auto_methods!("client");
+    stop_methods!(self => self.auto.core);
 }
 
 /// A client that connects, and connects again, in the background. Dropping it [stops](Self::stop) it. For an example
@@ -244,6 +205,7 @@ impl AutoClient {
     }
 
     auto_methods!("server");
+    stop_methods!(self => self.auto.core);
 }
 
 impl ServerOptions {

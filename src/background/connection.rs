@@ -22,7 +22,7 @@ pub(crate) struct Connection {
     pub(super) half: ReceiveHalf,
     /// What the peer was asked to signal: bits of the wake word. 0: nothing.
     armed: u32,
-    /// There is something to do, which only an attempt to receive shows: the peer has signalled, for instance.
+    /// The peer has signalled, or a look has found something. An attempt to receive shows what it is.
     signalled: bool,
     /// A sender of this side waits for room.
     wants_room: bool,
@@ -59,8 +59,8 @@ impl Connection {
     }
 
     /// Sends what senders left to the worker, reports what they lost, and finds out whether they wait for room.
-    pub(super) fn look_after_senders(&mut self, core: &Core) {
-        core.look_after_senders(self.slot);
+    pub(super) fn flush_senders(&mut self, core: &Core) {
+        core.flush_senders(self.slot);
         self.wants_room = core.wants_room(self.slot);
     }
 
@@ -76,7 +76,7 @@ impl Connection {
 
     /// Whether there is something to do for this connection. What is found is done in the next round.
     pub(super) fn look(&mut self, core: &Core) -> bool {
-        // An error comes again when messages are handed over.
+        // An error comes again when messages are delivered.
         self.signalled = self.is_ready(core) || self.half.peek() != Ok(None);
         self.signalled
     }
@@ -86,11 +86,11 @@ impl Connection {
         self.armed != 0
     }
 
-    /// Hands over up to `limit` messages. Returns whether there may be more.
+    /// Delivers up to `limit` messages to the handler. Returns whether there may be more.
     ///
     /// # Errors
     /// How the session ended, after its last message.
-    pub(super) fn hand_over(&mut self, core: &Core, buffer: &mut Vec<u8>, limit: usize) -> Result<bool> {
+    pub(super) fn deliver(&mut self, core: &Core, buffer: &mut Vec<u8>, limit: usize) -> Result<bool> {
         let was_signalled = std::mem::take(&mut self.signalled);
         self.disarm()?;
         for taken in 0..limit {
@@ -138,8 +138,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Has the kernel asked whether the peer runs, and has the next round look what else it may have done.
-    pub(super) fn look_after(&mut self) {
+    /// Asks the kernel whether the peer runs, and has the next round find out what else the peer has done.
+    pub(super) fn check_peer(&mut self) {
         self.half.session.record_peer_death();
         self.signalled = true;
     }
@@ -190,7 +190,7 @@ impl Connection {
         [Some(set.wake(data)), awaits_room.then(|| set.wake(space))]
     }
 
-    pub(super) fn note_signal(&mut self) {
+    pub(super) fn record_signal(&mut self) {
         self.signalled = true;
     }
 }

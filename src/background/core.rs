@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// How a background endpoint works.
 pub(crate) struct Settings {
-    /// Messages of one connection that a worker hands over before it looks after anything else.
+    /// Messages of one connection that a worker delivers before it does anything else.
     pub(crate) recv_batch: usize,
     /// An upper bound of one kernel wait. Zero stands for none.
     pub(crate) wait_timeout: Duration,
@@ -37,20 +37,20 @@ pub(crate) struct Core {
     pub(crate) receives: ChannelKind,
     /// What is sent to each slot, by the slot's number.
     pub(super) outboxes: Vec<Outbox>,
-    /// Ends the wait of a thread, which resets it and then looks at what was changed before.
-    pub(crate) attentions: Vec<Interrupter>,
+    /// One for each thread: ends its wait. The thread resets it, and then looks at what was changed before.
+    pub(crate) wake_ups: Vec<Interrupter>,
     stopping: AtomicBool,
-    /// A handler stopped its endpoint: nothing more is handed over.
+    /// The handler stopped its own endpoint: it gets no more messages.
     stopped_by_handler: AtomicBool,
     pub(crate) threads: Arc<Threads>,
     created_in: OwningProcess,
 }
 
 impl Core {
-    /// `outboxes` is one for each slot; `attentions` one for each thread of the endpoint.
+    /// There is one of `outboxes` for each slot, and one of `wake_ups` for each thread.
     pub(crate) fn new(
         side: Side, handler: Box<dyn Callbacks>, settings: Settings, outboxes: Vec<Outbox>,
-        attentions: Vec<Interrupter>,
+        wake_ups: Vec<Interrupter>,
     ) -> Result<Self> {
         Ok(Core {
             handler,
@@ -58,7 +58,7 @@ impl Core {
             sends: side.sends().into(),
             receives: side.receives().into(),
             outboxes,
-            attentions,
+            wake_ups,
             stopping: AtomicBool::new(false),
             stopped_by_handler: AtomicBool::new(false),
             threads: Arc::default(),
@@ -102,11 +102,11 @@ impl Core {
         if self.check_process().is_ok() {
             self.stopping.store(true, Ordering::Release);
             self.wake_callers();
-            self.attentions.iter().for_each(Interrupter::interrupt);
+            self.wake_ups.iter().for_each(Interrupter::interrupt);
         }
     }
 
-    /// Stops, and waits for the threads. From the handler, nothing more is handed over to it.
+    /// Stops, and waits for the threads. A handler that calls this gets no more messages.
     pub(crate) fn stop(&self) -> Waited {
         if self.is_on_worker() {
             self.stopped_by_handler.store(true, Ordering::Release);

@@ -19,3 +19,39 @@ pub(crate) mod core;
 pub(crate) mod outbox;
 pub(crate) mod sending;
 pub(crate) mod worker;
+
+/// The public methods that stop an endpoint, given how it gets at its [`core::Core`].
+macro_rules! stop_methods {
+    ($self:ident => $core:expr) => {
+        /// Stops the endpoint, and waits until its threads have ended.
+        ///
+        /// The handler gets the messages that have arrived, and then the end of each connection. It is not called after
+        /// this has returned. What was sent is flushed as far as the ring takes it. Messages that the ring did not take, or
+        /// that waited for a connection, are lost, and counted.
+        ///
+        /// Two kinds of calls do not wait, and return while the threads are still to end: a call from the endpoint's own
+        /// handler, which gets nothing more then except the ends of connections; and a call from another endpoint's handler
+        /// whose end this endpoint's handler waits for, since each would wait for the other.
+        pub fn stop(&$self) {
+            $core.stop();
+        }
+
+        /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, and the handler may: it gets the
+        /// messages that have arrived, and the end of each connection comes last.
+        pub fn request_stop(&$self) {
+            $core.request_stop();
+        }
+
+        /// As [`stop`](Self::stop), waiting at most this long.
+        ///
+        /// # Errors
+        /// - [`ShmError::Timeout`](crate::ShmError::Timeout): the threads have not ended yet. They will.
+        /// - [`ShmError::NotReady`](crate::ShmError::NotReady): this call must not wait for them, as said at `stop`.
+        /// - [`ShmError::Forked`](crate::ShmError::Forked).
+        pub fn stop_timeout(&$self, timeout: Duration) -> Result<()> {
+            $core.stop_timeout(timeout)
+        }
+    };
+}
+
+pub(crate) use stop_methods;

@@ -24,7 +24,7 @@ pub(crate) struct Outbox {
     /// Notified when a message that found no room may find some, or never will.
     pub(super) room: Condvar,
     /// Ends the wait of the worker that serves the connection.
-    pub(super) attention: Interrupter,
+    pub(super) wake_up: Interrupter,
     /// Whether the worker has something to do here, as [`Link::has_work`] says. Changed under the lock.
     pub(super) has_work: AtomicBool,
     /// The worker's attempt to connect must not be cut short for a report.
@@ -36,11 +36,11 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(attention: Interrupter) -> Self {
+    pub(crate) fn new(wake_up: Interrupter) -> Self {
         Outbox {
             link: Mutex::new(Link::default()),
             room: Condvar::new(),
-            attention,
+            wake_up,
             has_work: AtomicBool::new(false),
             defers_wake_ups: AtomicBool::new(false),
             sent: AtomicU64::new(0),

@@ -52,7 +52,7 @@ impl Core {
         link.is_kicked = true;
         drop(link);
         session.disconnect();
-        outbox.attention.interrupt();
+        outbox.wake_up.interrupt();
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl Core {
                 match session.wait_for(Interest::Space, deadline.remaining(None), Room(self, to.0)) {
                     Ok(()) | Err(ShmError::Timeout) => outbox.flush(&mut outbox.link()),
                     // What there is to report waits for the handler's return.
-                    Err(ShmError::Interrupted) => outbox.attention.reset(),
+                    Err(ShmError::Interrupted) => outbox.wake_up.reset(),
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -183,7 +183,7 @@ impl Core {
 
     /// A sender found its session over. The worker finds it too, and may sleep. The message may be for the next connection.
     fn leave_to_worker(&self, outbox: &Outbox, error: ShmError) -> Result<()> {
-        outbox.attention.interrupt();
+        outbox.wake_up.interrupt();
         match self.settings.waits_for {
             WaitsFor::Nothing => Err(error),
             WaitsFor::AnyConnection | WaitsFor::OneSession => Ok(()),
@@ -200,9 +200,9 @@ impl Core {
             let shortest = link.refused_len.map_or(len, |other| other.min(len));
             is_news = link.refused_len.replace(shortest) != Some(shortest);
         }
-        outbox.note_work(link);
+        outbox.record_work(link);
         if is_news {
-            outbox.attention.interrupt();
+            outbox.wake_up.interrupt();
         }
         error
     }
@@ -239,7 +239,7 @@ impl Core {
     }
 
     /// Does what senders left to the worker, and reports to the handler what they lost.
-    pub(crate) fn look_after_senders(&self, slot: u32) {
+    pub(crate) fn flush_senders(&self, slot: u32) {
         let outbox = self.outbox(slot);
         if !outbox.has_work.load(Ordering::Acquire) {
             return;
@@ -303,10 +303,10 @@ impl Outbox {
 
     fn queue(&self, link: &mut Link, message: &[u8]) {
         link.queue.push_back(message.to_vec());
-        self.note_work(link);
+        self.record_work(link);
     }
 
-    fn note_work(&self, link: &Link) {
+    fn record_work(&self, link: &Link) {
         self.has_work.store(link.has_work(), Ordering::Release);
     }
 
@@ -316,9 +316,9 @@ impl Outbox {
         }
         self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
         link.lost = link.lost.saturating_add(count);
-        self.note_work(link);
+        self.record_work(link);
         if link.sender.is_some() || !self.defers_wake_ups.load(Ordering::Relaxed) {
-            self.attention.interrupt();
+            self.wake_up.interrupt();
         }
     }
 
@@ -335,7 +335,7 @@ impl Outbox {
             self.room.notify_all();
         }
         let (lost, errors) = (std::mem::take(&mut link.lost), std::mem::take(&mut link.errors));
-        self.note_work(&link);
+        self.record_work(&link);
         SendReport { lost, space, errors }
     }
 

@@ -1,4 +1,4 @@
-//! A worker: hands over the messages of up to 30 connections, asleep in one kernel wait for all of them.
+//! A worker: delivers the messages of up to 30 connections, and sleeps in one kernel wait for all of them.
 
 use super::callbacks::DisconnectReason;
 use super::connection::Connection;
@@ -13,8 +13,8 @@ use crate::sys;
 use crate::waiting::{Deadline, Interrupter};
 use std::time::Duration;
 
-/// A worker that does not come to sleep looks this often, in milliseconds, after connections that seem quiet.
-const LOOK_AFTER: u32 = 100;
+/// A worker that finds no time to sleep checks this often, in milliseconds, whether the peers still run.
+const CHECK_INTERVAL: u32 = 100;
 
 /// The pause after a wait that failed, since the next one may fail too.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ pub(crate) trait Source: Send + 'static {
     fn core(&self) -> &Core;
 
     /// Ends the worker's waits.
-    fn attention(&self) -> &Interrupter;
+    fn wake_up(&self) -> &Interrupter;
 
     /// Adds new connections. A source that has one connection at a time waits for it here.
     fn gather(&mut self, connections: &mut Vec<Connection>) -> Gathered;
@@ -46,9 +46,9 @@ pub(crate) enum Gathered {
 /// Serves what a source gives, until the endpoint stops or no connection will come any more.
 pub(crate) fn run(mut source: impl Source) {
     let mut connections = Vec::new();
-    let mut round = Round { buffer: Vec::new(), first: 0, looked_after: sys::coarse_millis() };
+    let mut round = Round { buffer: Vec::new(), first: 0, checked: sys::coarse_millis() };
     loop {
-        source.attention().reset();
+        source.wake_up().reset();
         match source.gather(&mut connections) {
             Gathered::Again => continue,
             Gathered::Done => break,
@@ -56,7 +56,7 @@ pub(crate) fn run(mut source: impl Source) {
             Gathered::Serve => round.serve(&source, &mut connections),
         }
     }
-    // Those that came meanwhile. From now on the thread that accepts sees that it must finish them itself.
+    // Those that came meanwhile. The thread that accepts finishes those that come later: it sees that the endpoint stops.
     source.gather(&mut connections);
     for connection in connections {
         finish(&source, connection);
@@ -68,26 +68,26 @@ struct Round {
     buffer: Vec<u8>,
     /// Whose event is waited for first: another one's each time, so that none hides the others'.
     first: usize,
-    /// When the worker looked last after connections that seem quiet.
-    looked_after: u32,
+    /// When the worker checked the peers last.
+    checked: u32,
 }
 
 impl Round {
     /// Does what there is to do for each connection, and sleeps if that is nothing.
     fn serve(&mut self, source: &impl Source, connections: &mut Vec<Connection>) {
         let core = source.core();
-        // While some connection gives the worker no time to sleep, the wait reports no other one's end.
-        if self.is_time_to_look() {
-            connections.iter_mut().for_each(Connection::look_after);
-            self.looked_after = sys::coarse_millis();
+        // A connection that keeps the worker busy must not hide another one's end, which only a wait reports.
+        if self.is_time_to_check() {
+            connections.iter_mut().for_each(Connection::check_peer);
+            self.checked = sys::coarse_millis();
         }
         let mut is_busy = false;
         let mut at = 0;
         while at < connections.len() && !core.is_stopping() {
             let connection = &mut connections[at];
-            connection.look_after_senders(core);
+            connection.flush_senders(core);
             if connection.is_ready(core) {
-                match connection.hand_over(core, &mut self.buffer, core.settings.recv_batch.max(1)) {
+                match connection.deliver(core, &mut self.buffer, core.settings.recv_batch.max(1)) {
                     Ok(more) => is_busy |= more,
                     Err(error) => {
                         retire(source, connections.swap_remove(at), &DisconnectReason::of(error));
@@ -105,16 +105,16 @@ impl Round {
         self.first += 1;
         if let Err(error) = self.sleep(source, connections) {
             core.call(None, |handler| handler.error(None, error));
-            pause(source.attention());
+            pause(source.wake_up());
         }
     }
 
-    fn is_time_to_look(&self) -> bool {
-        sys::coarse_millis().wrapping_sub(self.looked_after) >= LOOK_AFTER
+    fn is_time_to_check(&self) -> bool {
+        sys::coarse_millis().wrapping_sub(self.checked) >= CHECK_INTERVAL
     }
 
-    /// Looks again and again for a while, and not beyond the time when the peers' processes are to be looked after. Returns
-    /// whether there is something to do.
+    /// Looks again and again for a while, and not beyond the time when the peers are to be checked. Returns whether there is
+    /// something to do.
     fn spin(&self, source: &impl Source, connections: &mut [Connection]) -> bool {
         let core = source.core();
         // The channels of one endpoint have one and the same budget.
@@ -133,8 +133,8 @@ impl Round {
         }
         let spin = Spin::begin(Some(budget));
         while spin.goes_on() {
-            if source.attention().is_interrupted()
-                || self.is_time_to_look()
+            if source.wake_up().is_interrupted()
+                || self.is_time_to_check()
                 || (0..SPINS).any(|_| looks_ready(connections))
                 // A peer that evicts moves on from the entry that is looked at, and one that has left sends nothing new.
                 || connections.iter_mut().any(|connection| connection.look(core))
@@ -145,7 +145,7 @@ impl Round {
         false
     }
 
-    /// Sleeps until a peer has signalled something, is gone, or another thread asks for attention.
+    /// Sleeps until a peer has signalled something or is gone, or another thread wakes the worker.
     fn sleep(&self, source: &impl Source, connections: &mut [Connection]) -> Result<()> {
         let count = connections.len();
         let mut set = WaitSet::new();
@@ -153,7 +153,7 @@ impl Round {
         // Ends first: where several objects are signalled, the wait reports the first, and a busy peer must not hide another's
         // end.
         let ends: Vec<_> = connections.iter().map(|connection| connection.wait_for_end(&mut set)).collect();
-        set.event(source.attention().0.event());
+        set.event(source.wake_up().0.event());
         let mut signals = vec![[None; 2]; count];
         for at in (0..count).map(|at| (at + self.first) % count) {
             signals[at] = connections[at].wait_for_signals(&mut set);
@@ -161,9 +161,9 @@ impl Round {
         let woken_by = set.wait(Deadline::NEVER)?;
         for (at, connection) in connections.iter_mut().enumerate() {
             if woken_by.is_none() || woken_by == ends[at] {
-                connection.look_after();
+                connection.check_peer();
             } else if signals[at].contains(&woken_by) {
-                connection.note_signal();
+                connection.record_signal();
             }
         }
         Ok(())
@@ -179,29 +179,29 @@ fn arm(core: &Core, connections: &mut [Connection]) -> bool {
     is_ready
 }
 
-/// Lets some time pass after an error, unless another thread asks for attention.
-pub(crate) fn pause(attention: &Interrupter) {
+/// Lets some time pass after an error, unless another thread ends the wait.
+pub(crate) fn pause(wake_up: &Interrupter) {
     let mut set = WaitSet::new();
-    set.event(attention.0.event());
+    set.event(wake_up.0.event());
     set.at_most(Some(ERROR_PAUSE));
     // Where this wait fails too, the error is reported once more.
     let _ = set.wait(Deadline::NEVER);
 }
 
-/// The end of a connection when the endpoint stops: what has arrived is handed over, what is queued is sent as far as it fits.
+/// Ends a connection because the endpoint stops: delivers what has arrived, and sends what is queued as far as it fits.
 pub(crate) fn finish(source: &impl Source, mut connection: Connection) {
     let core = source.core();
     if !core.is_stopped_by_handler() {
-        // What comes from now on comes too late.
+        // What the peer sends from now on comes too late.
         let arrived = connection.half.stats().receive_depth;
-        // That the peer is gone meanwhile changes nothing.
-        let _ = connection.hand_over(core, &mut Vec::new(), arrived);
+        // The peer may leave meanwhile, which changes nothing.
+        let _ = connection.deliver(core, &mut Vec::new(), arrived);
     }
-    core.look_after_senders(connection.slot);
+    core.flush_senders(connection.slot);
     retire(source, connection, &DisconnectReason::Stopped);
 }
 
-/// A connection is over: the handler is called for its end, and then another one may have its slot.
+/// Calls the handler for the end of a connection. Another connection may have its slot then.
 pub(crate) fn retire(source: &impl Source, connection: Connection, reason: &DisconnectReason) {
     let core = source.core();
     let Connection { slot, half, .. } = connection;
@@ -213,7 +213,7 @@ pub(crate) fn retire(source: &impl Source, connection: Connection, reason: &Disc
     if is_stopped {
         core.outbox(slot).abandon_queue();
     }
-    core.look_after_senders(slot);
+    core.flush_senders(slot);
     // The word in the section is given back: a client's when the half is dropped, a server's by this.
     if half.session.channel.side == Side::Server {
         half.session.disconnect();

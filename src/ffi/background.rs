@@ -55,7 +55,7 @@ pub(crate) use background_handle;
 /// The same as [`background_handle`], for an endpoint with a field `auto`.
 macro_rules! auto_handle {
     ($handle:ty) => {
-        background_handle!($handle, |handle| handle.0.auto.stop());
+        background_handle!($handle, |handle| handle.0.auto.core.stop());
 
         impl AutoHandle for $handle {
             fn auto(&self) -> &Auto {

@@ -1,7 +1,7 @@
 //! The thread that accepts a server's clients, and how they get their slots and their workers.
 
 use super::handler::MultiOptions;
-use super::slots::{ClientId, Slots};
+use super::slots::Slots;
 use crate::background::callbacks::{Callbacks, DisconnectReason};
 use crate::background::connection::Connection;
 use crate::background::core::{Core, Settings};
@@ -11,7 +11,6 @@ use crate::channel::Side;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::layout::{FIRST_SLOT, NO_SLOT};
-use crate::naming::ChannelName;
 use crate::server::SharedServer;
 use crate::session::Session;
 use crate::sync::{lock, Mutex};
@@ -28,9 +27,8 @@ const MOST_WAITING: usize = 32;
 const WAITING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the threads of a server share.
-pub(super) struct Shared {
-    pub(super) core: Arc<Core>,
-    pub(super) name: ChannelName,
+struct Shared {
+    core: Arc<Core>,
     slots: Slots,
     slots_per_worker: u32,
     inboxes: Vec<Inbox>,
@@ -51,41 +49,36 @@ impl Inbox {
     }
 }
 
+/// Starts the thread that accepts the clients of a server.
+pub(super) fn start(
+    server: SharedServer, handler: Box<dyn Callbacks>, options: &MultiOptions,
+) -> Result<Arc<Core>> {
+    let (slots, slots_per_worker) = (options.max_clients, options.slots_per_worker());
+    let settings = Settings {
+        recv_batch: options.recv_batch,
+        wait_timeout: options.poll_timeout,
+        waits_for: WaitsFor::Nothing,
+        queue_limit: 0,
+    };
+    let workers = slots.div_ceil(slots_per_worker);
+    let mut wake_ups = (0..workers).map(|_| Interrupter::new()).collect::<Result<Vec<_>>>()?;
+    let outbox = |slot: u32| Outbox::new(wake_ups[(slot / slots_per_worker) as usize].clone());
+    let outboxes = (0..slots).map(outbox).collect();
+    let acceptor = Interrupter::new()?;
+    wake_ups.push(acceptor.clone());
+    let core = Arc::new(Core::new(Side::Server, handler, settings, outboxes, wake_ups)?);
+    let inboxes = (0..workers).map(|_| Inbox::default()).collect();
+    let slots = Slots::new(slots);
+    let shared = Arc::new(Shared { core: core.clone(), slots, slots_per_worker, inboxes, acceptor });
+    let acceptor = Acceptor { shared, server, waiting: VecDeque::new() };
+    core.threads.spawn("xshm-accept", move || acceptor.run())?;
+    Ok(core)
+}
+
 impl Shared {
-    pub(super) fn new(
-        name: ChannelName, handler: Box<dyn Callbacks>, options: &MultiOptions,
-    ) -> Result<Self> {
-        let (slots, slots_per_worker) = (options.max_clients, options.slots_per_worker());
-        let settings = Settings {
-            recv_batch: options.recv_batch,
-            wait_timeout: options.poll_timeout,
-            waits_for: WaitsFor::Nothing,
-            queue_limit: 0,
-        };
-        let workers = slots.div_ceil(slots_per_worker);
-        let mut attentions = (0..workers).map(|_| Interrupter::new()).collect::<Result<Vec<_>>>()?;
-        let outbox = |slot: u32| Outbox::new(attentions[(slot / slots_per_worker) as usize].clone());
-        let outboxes = (0..slots).map(outbox).collect();
-        let acceptor = Interrupter::new()?;
-        attentions.push(acceptor.clone());
-        let core = Arc::new(Core::new(Side::Server, handler, settings, outboxes, attentions)?);
-        let inboxes = (0..workers).map(|_| Inbox::default()).collect();
-        Ok(Shared { core, name, slots: Slots::new(slots), slots_per_worker, inboxes, acceptor })
-    }
-
-    pub(super) fn slot_count(&self) -> u32 {
-        self.core.slot_count()
-    }
-
-    /// The session that has a slot.
-    pub(super) fn session(&self, slot: u32) -> Option<ClientId> {
-        let session = self.core.session(slot)?;
-        Some(ClientId { slot, session })
-    }
-
     /// Whether some client has left, so that its slot is about to come free.
     fn is_one_vacating(&self) -> bool {
-        (0..self.slot_count()).any(|slot| self.core.outbox(slot).is_ending())
+        (0..self.core.slot_count()).any(|slot| self.core.outbox(slot).is_ending())
     }
 }
 
@@ -101,8 +94,8 @@ impl Source for Clients {
         &self.shared.core
     }
 
-    fn attention(&self) -> &Interrupter {
-        &self.shared.core.attentions[self.worker]
+    fn wake_up(&self) -> &Interrupter {
+        &self.shared.core.wake_ups[self.worker]
     }
 
     fn gather(&mut self, connections: &mut Vec<Connection>) -> Gathered {
@@ -122,25 +115,21 @@ impl Source for Clients {
 type Accepted = (SendHalf, ReceiveHalf);
 
 /// The thread that accepts.
-pub(super) struct Acceptor {
+struct Acceptor {
     shared: Arc<Shared>,
     server: SharedServer,
     waiting: VecDeque<Accepted>,
 }
 
 impl Acceptor {
-    pub(super) fn new(shared: Arc<Shared>, server: SharedServer) -> Self {
-        Acceptor { shared, server, waiting: VecDeque::new() }
-    }
-
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         let shared = self.shared.clone();
         loop {
             shared.acceptor.reset();
             if shared.core.is_stopping() {
                 return;
             }
-            self.seat();
+            self.assign_slots();
             match self.server.accept_now(&mut || {}) {
                 Ok(true) => {
                     let accepted = self.server.take();
@@ -176,7 +165,7 @@ impl Acceptor {
 
     /// Gives clients their slots, in the order in which they came. A client for which there is none waits where another has
     /// left and its slot is about to come free, and is refused otherwise.
-    fn seat(&mut self) {
+    fn assign_slots(&mut self) {
         let shared = self.shared.clone();
         self.waiting.retain(|(_, half)| half.session.check_process().is_ok());
         while !self.waiting.is_empty() {
@@ -216,7 +205,7 @@ impl Acceptor {
         let clients = Clients { shared: shared.clone(), worker: (slot / shared.slots_per_worker) as usize };
         let inbox = &shared.inboxes[clients.worker];
         lock(&inbox.connections).push(Connection::new(slot, half));
-        clients.attention().interrupt();
+        clients.wake_up().interrupt();
         if let Err(error) = self.start_worker(inbox, clients.worker) {
             core.call(Some(slot), |handler| handler.error(Some(slot), error.clone()));
             for connection in inbox.take() {

@@ -3,6 +3,7 @@
 use crate::auto::connect::Connector;
 use crate::auto::{Auto, AutoOptions};
 use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
+use crate::background::stop_methods;
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
@@ -138,30 +139,7 @@ impl MultiClient {
         self.connected.load(Ordering::Acquire)
     }
 
-    /// Hands over what has arrived, leaves, and waits for the worker's end. The handler is not called after this has
-    /// returned.
-    ///
-    /// Two kinds of calls do not wait: one from the client's own handler, to which nothing more is handed over except
-    /// `on_disconnect`; and one from another endpoint's handler whose end this client's handler waits for.
-    pub fn stop(&self) {
-        self.auto.stop();
-    }
-
-    /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has arrived is
-    /// handed over, and `on_disconnect` comes last, where there is a connection.
-    pub fn request_stop(&self) {
-        self.auto.request_stop();
-    }
-
-    /// As [`stop`](Self::stop), waiting at most this long.
-    ///
-    /// # Errors
-    /// - [`ShmError::Timeout`]: the worker has not ended yet. It will.
-    /// - [`ShmError::NotReady`]: this call must not wait for it, as said at `stop`.
-    /// - [`ShmError::Forked`].
-    pub fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-        self.auto.stop_timeout(timeout)
-    }
+    stop_methods!(self => self.auto.core);
 }
 
 impl ClientOptions {

@@ -98,7 +98,7 @@ pub struct MultiServerHandle(MultiServer, Arc<Gate>);
 /// A client of a server for many clients.
 pub struct MultiClientHandle(MultiClient, Arc<Gate>);
 
-background_handle!(MultiServerHandle, |handle| handle.0.stop_and_wait());
+background_handle!(MultiServerHandle, |handle| handle.0.core.stop());
 auto_handle!(MultiClientHandle);
 
 fn bound(milliseconds: u32) -> Duration {

@@ -1,8 +1,10 @@
 //! The public server for many clients.
 
-use super::accept::{Acceptor, Shared};
+use super::accept;
 use super::handler::{Adapter, MultiHandler, MultiOptions};
 use super::slots::ClientId;
+use crate::background::core::Core;
+use crate::background::stop_methods;
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
 use crate::halves::WriteOutcome;
@@ -10,7 +12,6 @@ use crate::layout::check_message;
 use crate::naming::ChannelName;
 use crate::options::ServerOptions;
 use crate::server::SharedServer;
-use crate::threads::Waited;
 use crate::waiting::Interrupter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,8 @@ use std::time::Duration;
 /// # Ok::<(), xshm::ShmError>(())
 /// ```
 pub struct MultiServer {
-    shared: Arc<Shared>,
+    pub(crate) core: Arc<Core>,
+    name: ChannelName,
 }
 
 impl MultiServer {
@@ -68,7 +70,7 @@ impl MultiServer {
     /// # Errors
     /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. Else those of [`SendHalf::send`](crate::SendHalf::send).
     pub fn send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<WriteOutcome> {
-        self.shared.core.send(client.into().to(), message)
+        self.core.send(client.into().to(), message)
     }
 
     /// As [`send_to`](Self::send_to), if there's room.
@@ -76,7 +78,7 @@ impl MultiServer {
     /// # Errors
     /// As there, and [`ShmError::QueueFull`].
     pub fn try_send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<()> {
-        self.shared.core.try_send(client.into().to(), message)
+        self.core.try_send(client.into().to(), message)
     }
 
     /// Sends a message to every client, and returns to how many. One that fails costs the others nothing.
@@ -84,10 +86,10 @@ impl MultiServer {
     /// # Errors
     /// [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`], [`ShmError::Forked`].
     pub fn broadcast(&self, message: &[u8]) -> Result<u32> {
-        self.shared.core.check_process()?;
+        self.core.check_process()?;
         check_message(message.len(), MAX_MESSAGE_SIZE)?;
         let sent = |slot: &u32| self.send_to(*slot, message).is_ok();
-        Ok((0..self.shared.slot_count()).filter(sent).count() as u32)
+        Ok((0..self.core.slot_count()).filter(sent).count() as u32)
     }
 
     /// The session of the client that has a slot, to address it and no client after it. `None`: the slot has no client.
@@ -140,7 +142,8 @@ impl MultiServer {
     /// # Ok::<(), xshm::ShmError>(())
     /// ```
     pub fn client(&self, slot: u32) -> Option<ClientId> {
-        self.shared.session(slot)
+        let session = self.core.session(slot)?;
+        Some(ClientId { slot, session })
     }
 
     /// Ends a client's session. The client receives what it was sent, and the handler what the client has sent; then the
@@ -149,12 +152,12 @@ impl MultiServer {
     /// # Errors
     /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. [`ShmError::Forked`].
     pub fn disconnect_client(&self, client: impl Into<ClientId>) -> Result<()> {
-        self.shared.core.disconnect(client.into().to())
+        self.core.disconnect(client.into().to())
     }
 
     /// The slots that have a client, in order.
     pub fn connected_clients(&self) -> Vec<u32> {
-        (0..self.shared.slot_count()).filter(|&slot| self.is_client_connected(slot)).collect()
+        (0..self.core.slot_count()).filter(|&slot| self.is_client_connected(slot)).collect()
     }
 
     /// How many clients there are.
@@ -164,49 +167,21 @@ impl MultiServer {
 
     /// Whether a slot has a client, or whether a session lives, as far as the server knows: it asks no process.
     pub fn is_client_connected(&self, client: impl Into<ClientId>) -> bool {
-        self.shared.core.is_connected(client.into().to())
+        self.core.is_connected(client.into().to())
     }
 
     /// The name, as it was given.
     pub fn base_name(&self) -> &str {
-        self.shared.name.given()
+        self.name.given()
     }
 
     /// What to call a slot's channel in a log: the name with the slot's number behind it. `None`: there's no such slot.
     /// It isn't a name to connect to: all clients connect to [`base_name`](Self::base_name).
     pub fn channel_name(&self, client_id: u32) -> Option<String> {
-        (client_id < self.shared.slot_count()).then(|| format!("{}.{client_id}", self.base_name()))
+        (client_id < self.core.slot_count()).then(|| format!("{}.{client_id}", self.base_name()))
     }
 
-    /// Hands over what has arrived, ends all sessions, and waits for the server's threads. The handler is not called after
-    /// this has returned.
-    ///
-    /// Two kinds of calls do not wait, and return while the threads are still to end: one from the server's own handler,
-    /// to which nothing more is handed over except the ends of the sessions; and one from another endpoint's handler whose
-    /// end this server's handler waits for, since each would wait for the other.
-    pub fn stop(&self) {
-        self.stop_and_wait();
-    }
-
-    pub(crate) fn stop_and_wait(&self) -> Waited {
-        self.shared.core.stop()
-    }
-
-    /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, a handler's too: what has arrived is
-    /// handed over, and all sessions end.
-    pub fn request_stop(&self) {
-        self.shared.core.request_stop();
-    }
-
-    /// As [`stop`](Self::stop), waiting at most this long.
-    ///
-    /// # Errors
-    /// - [`ShmError::Timeout`]: the threads have not ended yet. They will.
-    /// - [`ShmError::NotReady`]: this call must not wait for them, as said at `stop`.
-    /// - [`ShmError::Forked`].
-    pub fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-        self.shared.core.stop_timeout(timeout)
-    }
+    stop_methods!(self => self.core);
 }
 
 impl ServerOptions {
@@ -226,10 +201,8 @@ impl ServerOptions {
         // The channels' own calls never wait, so that one flag that is never set serves them all.
         let channel_options = self.interrupter(Interrupter::new()?);
         let server = SharedServer::start_many(&name, channel_options)?;
-        let shared = Arc::new(Shared::new(name, Box::new(Adapter(handler)), &options)?);
-        let acceptor = Acceptor::new(shared.clone(), server);
-        shared.core.threads.spawn("xshm-accept", move || acceptor.run())?;
-        Ok(MultiServer { shared })
+        let core = accept::start(server, Box::new(Adapter(handler)), &options)?;
+        Ok(MultiServer { core, name })
     }
 }
 

@@ -30,15 +30,15 @@ pub(crate) struct Queue(Core);
 
 impl Queue {
     pub(crate) fn new() -> Self {
-        let attention = Interrupter::new().unwrap();
+        let wake_up = Interrupter::new().unwrap();
         let settings = Settings {
             recv_batch: 1,
             wait_timeout: Duration::ZERO,
             waits_for: WaitsFor::AnyConnection,
             queue_limit: QUEUE_LIMIT,
         };
-        let outboxes = vec![Outbox::new(attention.clone())];
-        Queue(Core::new(Side::Client, Box::new(Quiet), settings, outboxes, vec![attention]).unwrap())
+        let outboxes = vec![Outbox::new(wake_up.clone())];
+        Queue(Core::new(Side::Client, Box::new(Quiet), settings, outboxes, vec![wake_up]).unwrap())
     }
 
     pub(crate) fn send(&self, message: &[u8]) {
