@@ -1,28 +1,29 @@
-//! What an auto endpoint calls, and how it behaves.
+//! The handler and the options of an auto endpoint.
 
 use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
 use crate::error::ShmError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an auto endpoint reports. All of it is called on the endpoint's worker, one call at a time, and no lock is held
-/// meanwhile: a handler may send, and stop or drop the endpoint. What takes long delays the messages behind it.
+/// The handler of an auto endpoint. The endpoint's worker thread calls it, one call at a time. A long call delays the messages
+/// behind it.
 ///
-/// A call that panics is caught and reported to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
+/// The worker holds no lock during a call: a handler may send, and may stop or drop the endpoint. The worker catches a panic, and
+/// reports it to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
 pub trait AutoHandler: Send + Sync + 'static {
-    /// A connection began. Comes before its first message.
+    /// A connection began. Called before its first message.
     fn on_connect(&self) {}
 
-    /// A connection ended. Comes once, after its last message.
+    /// A connection ended. Called once, after its last message.
     fn on_disconnect(&self) {}
 
-    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls that one unless it is written.
+    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls `on_disconnect` unless the handler implements it.
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
         let _ = reason;
         self.on_disconnect();
     }
 
-    /// A message came. The slice is lent for the call.
+    /// A message arrived. The slice is borrowed for the call.
     fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
         let _ = (direction, payload);
     }
@@ -33,13 +34,13 @@ pub trait AutoHandler: Send + Sync + 'static {
         let _ = (direction, count);
     }
 
-    /// There is room again for a message that [`try_send`](crate::AutoServer::try_send) refused.
+    /// There is room again, after [`try_send`](crate::AutoServer::try_send) found none for a message.
     fn on_space_available(&self, direction: ChannelKind) {
         let _ = direction;
     }
 
-    /// Something went wrong that no call returned: an attempt to connect failed (another follows), a handler
-    /// panicked, a queued message was longer than the peer's ring takes.
+    /// An error that no call returned: an attempt to connect failed (another follows), a handler panicked, or a queued message
+    /// was too long for the peer's ring.
     fn on_error(&self, error: ShmError) {
         let _ = error;
     }
@@ -69,21 +70,21 @@ impl<H: AutoHandler + ?Sized> Callbacks for Adapter<H> {
     }
 }
 
-/// How an auto endpoint behaves.
+/// The options of an auto endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoOptions {
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the
-    /// default, means no bound: nothing polls then.
+    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the default:
+    /// no bound, and no polling.
     pub wait_timeout: Duration,
     /// The pause before the next attempt to connect, after one that failed, or after a client's connection that ended:
     /// 100 ms, and at least 1 ms. A server takes the next client at once.
     pub reconnect_delay: Duration,
     /// How long a client's attempt to connect lasts: 5 s. An attempt without an answer is reported to `on_error`.
     pub connect_timeout: Duration,
-    /// Messages that wait for a connection at most: 256. The oldest are dropped for the newest. Zero: none wait, and
-    /// `send` fails without a connection.
+    /// The most messages that wait for a connection: 256. A full queue drops its oldest message for a new one. Zero: no message
+    /// waits, and `send` fails without a connection.
     pub max_send_queue: usize,
-    /// Messages that are handed over before the worker looks after anything else: 64. Zero counts as 1.
+    /// The most messages that the worker delivers before it does anything else: 64. Zero counts as 1.
     pub recv_batch: usize,
 }
 
@@ -99,7 +100,7 @@ impl Default for AutoOptions {
     }
 }
 
-/// What an auto endpoint has done since it was made, over all its connections.
+/// The counts of an auto endpoint since it was created, over all its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AutoStatsSnapshot {
     /// Messages that were put into a ring.

@@ -1,4 +1,4 @@
-//! Endpoints that look after themselves: a worker thread connects, receives, reconnects, and calls a handler.
+//! Endpoints that work in the background: a worker thread connects, receives, reconnects, and calls a handler.
 //!
 //! The two sides differ in how they get their next connection ([`connect::Connector`]); the rest is [`crate::background`].
 
@@ -86,36 +86,37 @@ macro_rules! auto_methods {
     ($peer:literal) => {
         #[doc = concat!("Sends a message to the ", $peer, ", from any thread. Never waits.")]
         ///
-        /// Connected, it goes straight into the ring, where it may evict the oldest unread ones (`on_overflow`). Without
-        /// a connection it waits in the send queue for the next one; a full queue drops its oldest. A client's queue
-        /// outlives its connections. A server's belongs to one: when that ends, what is left in it is lost, and counted.
+        /// With a connection, the message goes straight into the ring, where it may evict the oldest unread messages
+        /// (`on_overflow`). Without a connection, it waits in the send queue for the next one; a full queue drops its oldest
+        /// message. A client's queue outlives its connections. A server's queue belongs to one connection: at its end, the
+        /// messages that are left in the queue are lost, and counted.
         ///
         /// # Errors
         /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
         /// - [`ShmError::QueueFull`]: on a channel made with
         ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
-        /// - [`ShmError::NotConnected`]: the endpoint was stopped (its handler can still answer the messages that it is
-        ///   handed meanwhile, unless the handler called [`stop`](Self::stop) itself); or there is no connection, and
-        ///   `max_send_queue` is zero; or it is a server's whose client has left, until `on_disconnect` has returned.
+        /// - [`ShmError::NotConnected`], for one of three reasons. The endpoint was stopped (its handler can still answer the
+        ///   messages that it gets meanwhile, unless the handler itself called [`stop`](Self::stop)). Or there is no
+        ///   connection, and `max_send_queue` is zero. Or a server's client has left, and `on_disconnect` has not returned.
         /// - [`ShmError::Forked`].
         pub fn send(&self, message: &[u8]) -> Result<()> {
             self.auto.send(message)
         }
 
-        /// As [`send`](Self::send), where nothing is lost for it. When there is room again,
-        /// [`on_space_available`](AutoHandler::on_space_available) is called.
+        /// As [`send`](Self::send), but only if there is room: no other message is lost. After a failure for lack of room, the
+        /// worker calls [`on_space_available`](AutoHandler::on_space_available) as soon as there is room again.
         ///
         /// # Errors
-        /// As `send`, and [`ShmError::QueueFull`]: neither ring nor queue has room.
+        /// As `send`, and [`ShmError::QueueFull`]: neither the ring nor the queue has room.
         pub fn try_send(&self, message: &[u8]) -> Result<()> {
             self.auto.try_send(message)
         }
 
-        /// As [`try_send`](Self::try_send), waiting for room. `None` waits for ever.
+        /// As [`try_send`](Self::try_send), but waits for room. `None` waits without a limit.
         ///
-        /// From a handler it waits too: the peer must make the room without an answer to anything meanwhile. Without
-        /// a connection it fails at once there, with `QueueFull` where the queue has no room. While the endpoint stops it does
-        /// not wait, and fails with `NotConnected` where there is no room.
+        /// It also waits inside a handler's call: the peer must then make the room without an answer from this endpoint. Without
+        /// a connection, a handler's call fails at once with `QueueFull` where the queue has no room. While the endpoint stops,
+        /// no call waits: where there is no room, it fails with `NotConnected`.
         ///
         /// # Errors
         /// As `send`, and [`ShmError::Timeout`].
@@ -123,14 +124,14 @@ macro_rules! auto_methods {
             self.auto.send_timeout(message, timeout)
         }
 
-        /// What was sent, received and lost so far.
+        /// Returns the counts of messages that were sent, received and lost so far.
         pub fn stats(&self) -> AutoStatsSnapshot {
             self.auto.stats()
         }
     };
 }
 
-/// A server that takes one client after the other, in the background. Dropping it [stops](Self::stop) it.
+/// A server that accepts one client after the other, in the background. Dropping it [stops](Self::stop) it.
 ///
 /// ```
 /// use std::sync::{mpsc, Arc, Mutex};
@@ -167,15 +168,15 @@ impl AutoServer {
         ServerOptions::default().start_auto(name, handler, options)
     }
 
-    /// The present session, to address its client and no client after it. `None`: there is none.
+    /// Returns the present session: an address of the present client and of no later one. `None`: there is no session.
     ///
-    /// Inside a handler's call it is that connection's, `on_disconnect` included: the session is over then, and a message to
-    /// it is an error.
+    /// Inside a handler's call, `on_disconnect` included, it is the session of that call. In `on_disconnect` the session is over,
+    /// and sending to it is an error.
     pub fn session(&self) -> Option<SessionId> {
         self.auto.core.session(0).map(SessionId)
     }
 
-    /// As [`send`](Self::send), to the client of this session alone: for an answer that takes longer than a handler's call.
+    /// As [`send`](Self::send), but only to the client of this session: for an answer that takes longer than a handler's call.
     ///
     /// # Errors
     /// As `send`, and [`ShmError::NotConnected`]: the session is over.
@@ -187,8 +188,8 @@ impl AutoServer {
     stop_methods!(self => self.auto.core);
 }
 
-/// A client that connects, and connects again, in the background. Dropping it [stops](Self::stop) it. For an example
-/// see [`AutoServer`].
+/// A client that connects, and reconnects, in the background. Dropping it [stops](Self::stop) it. [`AutoServer`] has an
+/// example.
 pub struct AutoClient {
     pub(crate) auto: Auto,
 }
@@ -197,7 +198,8 @@ impl AutoClient {
     /// Begins to connect to the server of a name, and returns at once, whether there is a server or not.
     ///
     /// # Errors
-    /// [`ShmError::InvalidName`], and what the system refuses.
+    /// [`ShmError::InvalidName`]; [`ShmError::SystemError`] or [`ShmError::WindowsError`], where the system has no event or
+    /// thread to give.
     pub fn connect<H: AutoHandler + ?Sized>(
         name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<Self> {
@@ -209,8 +211,8 @@ impl AutoClient {
 }
 
 impl ServerOptions {
-    /// Starts a server that works in the background, see [`AutoServer::start`]. An
-    /// [`interrupter`](Self::interrupter) of these options is not used: the server has one of its own.
+    /// Starts a server that works in the background, as [`AutoServer::start`] does. The server has its own interrupter, and does
+    /// not use an [`interrupter`](Self::interrupter) of these options.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -225,11 +227,11 @@ impl ServerOptions {
 }
 
 impl ClientOptions {
-    /// Connects in the background, see [`AutoClient::connect`]. An [`interrupter`](Self::interrupter) of these options
-    /// is not used: the client has one of its own.
+    /// Connects in the background, as [`AutoClient::connect`] does. The client has its own interrupter, and does not use an
+    /// [`interrupter`](Self::interrupter) of these options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`AutoClient::connect`].
     pub fn connect_auto<H: AutoHandler + ?Sized>(
         self, name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<AutoClient> {

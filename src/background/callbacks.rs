@@ -48,7 +48,7 @@ impl DisconnectReason {
     }
 }
 
-/// The handler of a background endpoint, whichever its mode. A multi-client server's connections are told apart by their
+/// The handler of a background endpoint in any mode. A multi-client server distinguishes its connections by their
 /// slots; the slot of others is 0.
 pub(crate) trait Callbacks: Send + Sync + 'static {
     fn connected(&self, slot: u32);

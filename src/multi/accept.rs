@@ -20,10 +20,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Clients that wait for a slot at most. Others are refused.
+/// The most clients that wait for a slot. The server refuses others.
 const MOST_WAITING: usize = 32;
 
-/// How often the acceptor looks at clients that wait for a slot: they may have given up.
+/// How often the acceptor checks the clients that wait for a slot: they may have given up.
 const WAITING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the threads of a server share.
@@ -76,7 +76,7 @@ pub(super) fn start(
 }
 
 impl Shared {
-    /// Whether some client has left, so that its slot is about to come free.
+    /// Whether a client has left, so that its slot is about to come free.
     fn is_one_vacating(&self) -> bool {
         (0..self.core.slot_count()).any(|slot| self.core.outbox(slot).is_ending())
     }
@@ -133,8 +133,8 @@ impl Acceptor {
             match self.server.accept_now(&mut || {}) {
                 Ok(true) => {
                     let accepted = self.server.take();
-                    // First the next channel, so that other clients needn't wait for this one. Where that fails, the next
-                    // attempt to accept makes it, or reports the error.
+                    // The next channel comes first, so that other clients do not wait for this one. Where that fails, the next
+                    // attempt to accept creates it, or reports the error.
                     let _ = self.server.prepare_next();
                     self.waiting.extend(accepted);
                     continue;
@@ -157,14 +157,14 @@ impl Acceptor {
         }
     }
 
-    /// Reports an error that may be there again at once, and pauses.
+    /// Reports an error, and pauses, since it may come again at once.
     fn report(&self, error: ShmError) {
         self.shared.core.call(None, |handler| handler.error(None, error));
         worker::pause(&self.shared.acceptor);
     }
 
-    /// Gives clients their slots, in the order in which they came. A client for which there is none waits where another has
-    /// left and its slot is about to come free, and is refused otherwise.
+    /// Gives clients their slots, in the order in which they connected. Where no slot is free, a client waits if another client
+    /// has left, so that its slot is about to come free. Otherwise the server refuses it.
     fn assign_slots(&mut self) {
         let shared = self.shared.clone();
         self.waiting.retain(|(_, half)| half.session.check_process().is_ok());
@@ -193,7 +193,7 @@ impl Acceptor {
         }
     }
 
-    /// Gives a client its slot, and hands it to the slot's worker.
+    /// Gives a client its slot, and gives the client to the slot's worker.
     fn accept(&self, (sender, half): Accepted, slot: u32) {
         let shared = &self.shared;
         let core = &shared.core;
@@ -231,7 +231,7 @@ impl Acceptor {
     }
 }
 
-/// Lets a client know that there is no slot for it.
+/// Reports to a client that there is no slot for it.
 fn refuse((_, half): &Accepted) {
     report_slot(&half.session, NO_SLOT);
     half.session.disconnect();

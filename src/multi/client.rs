@@ -16,54 +16,54 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What a client of a multi-client server reports. All of it is called on the client's worker, one call at a time, and
-/// no lock is held meanwhile: a handler may send, and stop the client. A call that panics is caught and reported to
-/// [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
+/// The handler of a [`MultiClient`]. The client's worker thread calls it, one call at a time.
+///
+/// The worker holds no lock during a call: a handler may send, and may stop the client. The worker catches a panic, and reports
+/// it to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
 pub trait MultiClientHandler: Send + Sync + 'static {
-    /// The server has given this client a slot. Comes before [`MultiClient::connect`] returns.
+    /// The server has given this client a slot. Called before [`MultiClient::connect`] returns.
     fn on_connect(&self, slot_id: u32) {
         let _ = slot_id;
     }
 
-    /// The session is over. Comes once, after the last message.
+    /// The session is over. Called once, after the last message.
     fn on_disconnect(&self) {}
 
-    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls that one unless it is written.
+    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls `on_disconnect` unless the handler implements it.
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
         let _ = reason;
         self.on_disconnect();
     }
 
-    /// A message came. The slice is lent for the call.
+    /// A message arrived. The slice is borrowed for the call.
     fn on_message(&self, data: &[u8]) {
         let _ = data;
     }
 
-    /// So many messages of a direction were lost: evicted from a full ring, or left there at the end.
+    /// `count` messages of a direction were lost: evicted from a full ring, or left in the ring at the session's end.
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
         let _ = (direction, count);
     }
 
-    /// There is room again for a message that [`try_send`](MultiClient::try_send) refused.
+    /// There is room again, after [`try_send`](MultiClient::try_send) found none for a message.
     fn on_space_available(&self) {}
 
-    /// Something went wrong that no call returned.
+    /// An error that no call returned.
     fn on_error(&self, error: ShmError) {
         let _ = error;
     }
 }
 
-/// How a client of a multi-client server behaves.
+/// The options of a [`MultiClient`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultiClientOptions {
     /// How long `connect` waits for the server, to be accepted, and for a slot whose last client has left: 5 s.
     pub lobby_timeout: Duration,
-    /// How long it waits then until the server's handler has been called for the client: 5 s.
+    /// How long `connect` waits after that, until the server's handler has been called for the client: 5 s.
     pub slot_timeout: Duration,
-    /// As [`MultiOptions::poll_timeout`](crate::MultiOptions::poll_timeout): zero, the default, means that nothing
-    /// polls.
+    /// As [`MultiOptions::poll_timeout`](crate::MultiOptions::poll_timeout). Zero, the default: the worker never polls.
     pub poll_timeout: Duration,
-    /// Messages that are handed over before the worker looks after anything else: 64. Zero counts as 1.
+    /// The most messages that the worker delivers before it does anything else: 64. Zero counts as 1.
     pub recv_batch: usize,
 }
 
@@ -78,8 +78,8 @@ impl Default for MultiClientOptions {
     }
 }
 
-/// A client of a [`MultiServer`](crate::MultiServer), in the background. Dropping it [stops](Self::stop) it. For an
-/// example see there. It doesn't connect again by itself: make another one.
+/// A client of a [`MultiServer`](crate::MultiServer), which has an example. It works in the background. Dropping it
+/// [stops](Self::stop) it. It does not reconnect: after the session's end, create another client.
 pub struct MultiClient {
     pub(crate) auto: Auto,
     slot: u32,
@@ -87,13 +87,13 @@ pub struct MultiClient {
 }
 
 impl MultiClient {
-    /// Connects to the server of a name. When this returns, the server's handler knows the client, and so does this
-    /// one's.
+    /// Connects to the server of a name. Returns after the server's handler and the client's own handler have been called for
+    /// the connection.
     ///
     /// # Errors
-    /// - [`ShmError::NoFreeSlot`]: each slot has a client that is there; or none came free within `lobby_timeout`, of those
-    ///   whose client has left.
-    /// - [`ShmError::Interrupted`]: by the [`interrupter`](ClientOptions::interrupter) of the options.
+    /// - [`ShmError::NoFreeSlot`]: each slot has a connected client; or a slot whose client has left did not come free within
+    ///   `lobby_timeout`.
+    /// - [`ShmError::Interrupted`]: the [`interrupter`](ClientOptions::interrupter) of the options ended the attempt.
     /// - Else those of [`SharedClient::connect`](crate::SharedClient::connect).
     pub fn connect<H: MultiClientHandler + ?Sized>(
         name: &str, handler: Arc<H>, options: MultiClientOptions,
@@ -112,16 +112,16 @@ impl MultiClient {
         self.auto.send(message)
     }
 
-    /// As [`send`](Self::send), if there's room. When there is again,
-    /// [`on_space_available`](MultiClientHandler::on_space_available) is called.
+    /// Sends a message if there is room, and evicts none. After a failure for lack of room, the worker calls
+    /// [`on_space_available`](MultiClientHandler::on_space_available) as soon as there is room again.
     ///
     /// # Errors
-    /// As there, and [`ShmError::QueueFull`].
+    /// As [`send`](Self::send), and [`ShmError::QueueFull`].
     pub fn try_send(&self, message: &[u8]) -> Result<()> {
         self.auto.try_send(message)
     }
 
-    /// As [`try_send`](Self::try_send), waiting for room. `None` waits for ever.
+    /// Sends a message, and waits for room where there is none. `None` waits without a limit.
     ///
     /// # Errors
     /// As `send`, and [`ShmError::Timeout`].
@@ -129,12 +129,12 @@ impl MultiClient {
         self.auto.send_timeout(message, timeout)
     }
 
-    /// The slot that the server has given this client.
+    /// Returns the slot that the server has given this client.
     pub fn slot_id(&self) -> u32 {
         self.slot
     }
 
-    /// Whether the session lives, as far as the worker has noticed.
+    /// Returns whether the session lives, as far as the worker knows.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Acquire)
     }
@@ -143,15 +143,15 @@ impl MultiClient {
 }
 
 impl ClientOptions {
-    /// Connects to a server for many clients, see [`MultiClient::connect`]. An [`interrupter`](Self::interrupter) of
-    /// these options ends the attempt to connect; the client itself has one of its own.
+    /// Connects to a server for many clients, as [`MultiClient::connect`] does. An [`interrupter`](Self::interrupter) of these
+    /// options ends the attempt to connect; the client itself has one of its own.
     ///
     /// # Errors
-    /// As there.
+    /// As [`MultiClient::connect`].
     pub fn connect_multi<H: MultiClientHandler + ?Sized>(
         self, name: &str, handler: Arc<H>, options: MultiClientOptions,
     ) -> Result<MultiClient> {
-        // The worker's own; the caller's, if there is one, ends the attempt to connect.
+        // The worker has its own interrupter. The caller's, if there is one, ends the attempt to connect.
         let interrupter = Interrupter::new()?;
         let mut client = self.into_own_interrupter(interrupter.clone());
         client.multi = true;
@@ -165,23 +165,27 @@ impl ClientOptions {
         let auto_options = AutoOptions {
             wait_timeout: options.poll_timeout,
             recv_batch: options.recv_batch,
-            // Nothing waits for another session: there's none.
+            // There is no other session to wait for.
             max_send_queue: 0,
             ..AutoOptions::default()
         };
         let connected = Arc::new(AtomicBool::new(true));
-        let (greeted, greeting) = mpsc::channel();
-        let adapter =
-            Adapter { handler, slot, connected: connected.clone(), greeted: Mutex::new(Some(greeted)) };
+        let (connect_reported, connect_reports) = mpsc::channel();
+        let adapter = Adapter {
+            handler,
+            slot,
+            connected: connected.clone(),
+            connect_reported: Mutex::new(Some(connect_reported)),
+        };
         let auto = Auto::start(Box::new(adapter), &auto_options, interrupter, Once(Some(halves)))?;
-        // Ends when the handler's `on_connect` has returned, in whichever way.
-        let _ = greeting.recv();
+        // Ends when the handler's `on_connect` has returned or panicked.
+        let _ = connect_reports.recv();
         Ok(MultiClient { auto, slot, connected })
     }
 }
 
-/// Waits until the server has assigned the slot. While the server waits for one to come free, that counts as waiting for the
-/// server; the slot's own time begins after it.
+/// Waits until the server has assigned the slot. While the server itself waits for a slot to come free, the time counts for the
+/// lobby; `slot_timeout` begins after that.
 fn await_slot(
     session: &Session, lobby: Deadline, slot_timeout: Duration, interrupter: &Interrupter,
 ) -> Result<u32> {
@@ -199,7 +203,7 @@ fn await_slot(
             return Ok(slot);
         }
         if let Err(over) = session.check_process() {
-            // What the server assigned last counts.
+            // The server may have assigned the slot before its end.
             return assigned()?.ok_or(over);
         }
         let awaits_slot = channel.view.slot_awaited().load(Ordering::Acquire) != 0;
@@ -226,7 +230,7 @@ fn await_slot(
     }
 }
 
-/// The one connection there is.
+/// Gives the worker the one connection of a client.
 struct Once(Option<(SendHalf, ReceiveHalf)>);
 
 impl Connector for Once {
@@ -248,15 +252,15 @@ struct Adapter<H: ?Sized> {
     slot: u32,
     connected: Arc<AtomicBool>,
     /// Dropped when `on_connect` has returned.
-    greeted: Mutex<Option<mpsc::Sender<()>>>,
+    connect_reported: Mutex<Option<mpsc::Sender<()>>>,
     handler: Arc<H>,
 }
 
 impl<H: MultiClientHandler + ?Sized> Callbacks for Adapter<H> {
     fn connected(&self, _: u32) {
-        let greeted = self.greeted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let connect_reported = self.connect_reported.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.handler.on_connect(self.slot);
-        drop(greeted);
+        drop(connect_reported);
     }
     fn disconnected(&self, _: u32, reason: &DisconnectReason) {
         self.connected.store(false, Ordering::Release);

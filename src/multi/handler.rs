@@ -1,35 +1,38 @@
-//! What a multi-client server calls, and how it behaves.
+//! The handler and the options of a multi-client server.
 
 use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
 use crate::error::ShmError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a multi-client server reports. No lock is held meanwhile: a handler may send, kick, and stop the server. A call
-/// that panics is caught and reported to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
+/// The handler of a [`MultiServer`](crate::MultiServer). The server's threads call it.
 ///
-/// The calls for one client come one after the other; those for several come from several threads.
-/// `on_client_connect` is called by the thread that accepts: what takes long there delays others' connecting. The rest
-/// is called by the worker of the client's slot: what takes long there delays the messages, and the leaving, of those
-/// that share it (see [`MultiOptions::clients_per_worker`]).
+/// The calls for one client come one after the other. Calls for different clients may come from different threads at the same
+/// time. The accepting thread calls `on_client_connect`: a long call delays other clients that connect. The worker of the
+/// client's slot makes all other calls: a long call delays the messages, and the disconnecting, of the clients that share the
+/// worker (see [`MultiOptions::clients_per_worker`]).
+///
+/// The threads hold no lock during a call: a handler may send, may disconnect clients, and may stop the server. They catch a
+/// panic, and report it to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
 pub trait MultiHandler: Send + Sync + 'static {
-    /// A client has come, and has this slot. Comes before its first message; messages to it can be sent from now on.
+    /// A client has connected and has this slot. Called before its first message. Messages can be sent to it from now on.
     fn on_client_connect(&self, client_id: u32) {
         let _ = client_id;
     }
 
-    /// A client has gone. Comes once, after its last message; when it returns, its slot is free for another.
+    /// A client's session is over. Called once, after its last message. Its slot is free for another client after this call.
     fn on_client_disconnect(&self, client_id: u32) {
         let _ = client_id;
     }
 
-    /// As [`on_client_disconnect`](Self::on_client_disconnect), with the reason. Calls that one unless it is written.
+    /// As [`on_client_disconnect`](Self::on_client_disconnect), with the reason. Calls `on_client_disconnect` unless the handler
+    /// implements it.
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
         let _ = reason;
         self.on_client_disconnect(client_id);
     }
 
-    /// A message came. The slice is lent for the call.
+    /// A message arrived. The slice is borrowed for the call.
     fn on_message(&self, client_id: u32, data: &[u8]) {
         let _ = (client_id, data);
     }
@@ -39,7 +42,7 @@ pub trait MultiHandler: Send + Sync + 'static {
         let _ = (client_id, count);
     }
 
-    /// Something went wrong that no call returned, with one client or with none.
+    /// An error that no call returned. `None`: it concerns no single client.
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
         let _ = (client_id, error);
     }
@@ -59,7 +62,7 @@ impl<H: MultiHandler + ?Sized> Callbacks for Adapter<H> {
         self.0.on_message(slot, payload);
     }
     fn overflow(&self, slot: u32, direction: ChannelKind, count: u32) {
-        // What the server itself evicts, `send_to` returns.
+        // `send_to` returns what the server itself evicts.
         if direction == ChannelKind::ClientToServer {
             self.0.on_overflow(slot, count);
         }
@@ -70,22 +73,22 @@ impl<H: MultiHandler + ?Sized> Callbacks for Adapter<H> {
     }
 }
 
-/// Clients of one worker at most: with two handles for each, and the worker's own, they fit into one kernel wait, which
-/// Windows limits to 64.
+/// The most clients of one worker. With two handles for each client, and the worker's own handle, they fit into one kernel wait,
+/// which Windows limits to 64 handles.
 pub(super) const MOST_CLIENTS_PER_WORKER: u32 = 30;
 
-/// How a multi-client server behaves.
+/// The options of a [`MultiServer`](crate::MultiServer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultiOptions {
-    /// Slots: 20 unless changed. Each client's channel is made when it comes; one more stands ready.
+    /// The number of slots: 20. The server creates a client's channel when the client connects, and keeps one more ready.
     pub max_clients: u32,
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the
-    /// default, means no bound: nothing polls then.
+    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the default:
+    /// no bound, and no polling.
     pub poll_timeout: Duration,
-    /// Messages of one client that are handed over before its worker looks at the next: 64. Zero counts as 1.
+    /// The most messages of one client that a worker delivers before it goes on to the next client: 64. Zero counts as 1.
     pub recv_batch: usize,
-    /// Slots that share a worker thread: 30, which is the most; 1 gives each client its own. Slot `n` belongs to
-    /// worker `n / clients_per_worker`, which is started with its first client. Zero counts as 1.
+    /// The number of slots that share a worker thread: 30, which is also the maximum. 1 gives each client its own thread. Slot
+    /// `n` belongs to worker `n / clients_per_worker`, which starts with its first client. Zero counts as 1.
     pub clients_per_worker: u32,
 }
 

@@ -6,13 +6,13 @@
 //!  client 2 connects to that, gets slot 1;  the name ──► a fresh channel ...
 //! ```
 //!
-//! No client can block the name: it always leads to a channel that no client has, the
-//! ordinary handshake is made there, and the moment it is made a fresh channel stands behind the name. A client that
-//! freezes, dies or misbehaves has taken its own channel, and nothing else. Once the server's handler knows the client,
-//! its slot is written into the channel (`layout.rs`), where `connect` waits for it.
+//! No client can block the name. The name always leads to a channel that no client has; the ordinary handshake happens there,
+//! and right after it the server offers a fresh channel under the name. A client that freezes, dies or misbehaves affects its
+//! own channel alone. After the server's handler has been called for the client, the server writes the client's slot into the
+//! channel (`layout.rs`), where `connect` waits for it.
 //!
-//! One thread accepts. The clients' messages are handed over by workers, one for each `clients_per_worker` slots, each
-//! asleep in one kernel wait for all of its clients.
+//! One thread accepts. One worker for each `clients_per_worker` slots delivers the clients' messages, and sleeps in one kernel
+//! wait for all of them.
 
 mod accept;
 mod client;

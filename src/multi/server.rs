@@ -73,15 +73,16 @@ impl MultiServer {
         self.core.send(client.into().to(), message)
     }
 
-    /// As [`send_to`](Self::send_to), if there's room.
+    /// Sends a message to a client if there is room, and evicts none.
     ///
     /// # Errors
-    /// As there, and [`ShmError::QueueFull`].
+    /// As [`send_to`](Self::send_to), and [`ShmError::QueueFull`].
     pub fn try_send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<()> {
         self.core.try_send(client.into().to(), message)
     }
 
-    /// Sends a message to every client, and returns to how many. One that fails costs the others nothing.
+    /// Sends a message to every client, and returns the number of clients that got it. A failure for one client does not affect
+    /// the others.
     ///
     /// # Errors
     /// [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`], [`ShmError::Forked`].
@@ -92,18 +93,19 @@ impl MultiServer {
         Ok((0..self.core.slot_count()).filter(sent).count() as u32)
     }
 
-    /// The session of the client that has a slot, to address it and no client after it. `None`: the slot has no client.
+    /// Returns the session of the client that has a slot: an address of this client and of no later one. `None`: the slot has no
+    /// client.
     ///
-    /// Inside a handler's call for a slot, `on_client_disconnect` included, it is that client's.
+    /// Inside a handler's call for a slot, `on_client_disconnect` included, it is the session of that call's client.
     ///
     /// ```
     /// use std::sync::{mpsc, Arc, Mutex, Weak};
     /// use xshm::{ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer};
     /// use xshm::ShmError;
     ///
-    /// /// Remembers the session that asked, for an answer that takes a while.
+    /// /// Passes on the session of each question, for an answer that takes a while.
     /// struct Questions {
-    ///     /// Not an `Arc`: the server owns its handler, and would keep itself alive. Locked until the server is there.
+    ///     /// Not an `Arc`, since the server owns its handler. Locked until the server has started.
     ///     server: Mutex<Weak<MultiServer>>,
     ///     sessions: Mutex<mpsc::Sender<ClientId>>,
     /// }
@@ -146,8 +148,8 @@ impl MultiServer {
         Some(ClientId { slot, session })
     }
 
-    /// Ends a client's session. The client receives what it was sent, and the handler what the client has sent; then the
-    /// slot comes free, whether the client lets go of its channel or not.
+    /// Ends a client's session. The client can still receive what the server has sent, and the handler gets what the client has
+    /// sent. Then the slot comes free, whether the client lets go of its channel or not.
     ///
     /// # Errors
     /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. [`ShmError::Forked`].
@@ -155,28 +157,29 @@ impl MultiServer {
         self.core.disconnect(client.into().to())
     }
 
-    /// The slots that have a client, in order.
+    /// Returns the slots that have a client, in order.
     pub fn connected_clients(&self) -> Vec<u32> {
         (0..self.core.slot_count()).filter(|&slot| self.is_client_connected(slot)).collect()
     }
 
-    /// How many clients there are.
+    /// Returns the number of clients.
     pub fn client_count(&self) -> u32 {
         self.connected_clients().len() as u32
     }
 
-    /// Whether a slot has a client, or whether a session lives, as far as the server knows: it asks no process.
+    /// Returns whether a slot has a client, or whether a session lives, as far as the server knows. It does not ask the system
+    /// whether the client's process runs.
     pub fn is_client_connected(&self, client: impl Into<ClientId>) -> bool {
         self.core.is_connected(client.into().to())
     }
 
-    /// The name, as it was given.
+    /// Returns the name as the caller gave it.
     pub fn base_name(&self) -> &str {
         self.name.given()
     }
 
-    /// What to call a slot's channel in a log: the name with the slot's number behind it. `None`: there's no such slot.
-    /// It isn't a name to connect to: all clients connect to [`base_name`](Self::base_name).
+    /// Returns a name for a slot's channel in a log: the server's name and the slot's number. `None`: there is no such slot.
+    /// Clients cannot connect to it; they all connect to [`base_name`](Self::base_name).
     pub fn channel_name(&self, client_id: u32) -> Option<String> {
         (client_id < self.core.slot_count()).then(|| format!("{}.{client_id}", self.base_name()))
     }
@@ -185,8 +188,8 @@ impl MultiServer {
 }
 
 impl ServerOptions {
-    /// Starts a server for many clients, see [`MultiServer::start`]; these are the options of each client's channel. An
-    /// [`interrupter`](Self::interrupter) is not used.
+    /// Starts a server for many clients, as [`MultiServer::start`] does, with these options for each client's channel. The server
+    /// does not use an [`interrupter`](Self::interrupter) of these options.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -198,7 +201,7 @@ impl ServerOptions {
             let reason = "a server has at least one slot".to_owned();
             return Err(ShmError::InvalidOption { option: "max_clients", value: 0, reason });
         }
-        // The channels' own calls never wait, so that one flag that is never set serves them all.
+        // The channels' own calls never wait. One interrupter that nothing sets serves them all.
         let channel_options = self.interrupter(Interrupter::new()?);
         let server = SharedServer::start_many(&name, channel_options)?;
         let core = accept::start(server, Box::new(Adapter(handler)), &options)?;

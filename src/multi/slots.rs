@@ -6,33 +6,33 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a slot stays free if another one can be had: a program that still answers the client before, by the slot's number,
-/// reaches no client then.
+/// A slot is not used again for this time, where another slot is free: a program that answers a slot's last client late, by the
+/// slot's number, then reaches no other client.
 const REST: Duration = Duration::from_secs(10);
 
-/// A client of a [`MultiServer`](crate::MultiServer): one session, or whichever client has a slot.
+/// The address of a client of a [`MultiServer`](crate::MultiServer): one session, or whichever client has a slot.
 ///
-/// A slot's number converts into one that means the client that has the slot when it is used. One that
-/// [`MultiServer::client`](crate::MultiServer::client) returned means that session and no later one.
+/// A slot's number converts into an address of the client that has the slot at the time of the call.
+/// [`MultiServer::client`](crate::MultiServer::client) returns an address of one session, and of no later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientId {
     pub(super) slot: u32,
-    /// 0: whichever there is.
+    /// 0: whichever has the slot.
     pub(super) session: u32,
 }
 
 impl ClientId {
-    /// The slot that the client has, or had.
+    /// Returns the slot that the client has, or had.
     pub fn slot(self) -> u32 {
         self.slot
     }
 
-    /// Whom to send to: the slot, and the session if it means one.
+    /// The slot, and the session if this is the address of one.
     pub(super) fn to(self) -> To {
         (self.slot, (self.session != 0).then_some(self.session))
     }
 
-    /// For C: never 0 where it means a session.
+    /// As C has it: never 0 for a session.
     #[cfg(feature = "c-api")]
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.session) << 32 | u64::from(self.slot)
@@ -64,7 +64,7 @@ impl Slots {
         Slots { free, sessions: AtomicU32::new(0) }
     }
 
-    /// Takes the lowest slot that has been free for a while, or else the lowest that is free.
+    /// Takes the lowest slot that has been free for [`REST`], or else the lowest free slot.
     pub(super) fn take(&self) -> Option<u32> {
         let mut free = lock(&self.free);
         let rested = |since: &Option<Instant>| since.map_or(true, |since| since.elapsed() >= REST);
