@@ -33,12 +33,12 @@ impl ClientId {
     }
 
     /// As C has it: never 0 for a session.
-    #[cfg(feature = "c-api")]
+    #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.session) << 32 | u64::from(self.slot)
     }
 
-    #[cfg(feature = "c-api")]
+    #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn from_bits(bits: u64) -> Option<Self> {
         let client = ClientId { slot: bits as u32, session: (bits >> 32) as u32 };
         (client.session != 0).then_some(client)
