@@ -7,7 +7,7 @@ use crate::error::{Result, ShmError};
 use crate::sys::OwningProcess;
 use crate::threads::{Threads, Waited};
 use crate::waiting::{Deadline, Interrupter};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,15 @@ impl Settings {
     }
 }
 
+/// Whether an endpoint goes on. A later variant is further on the way to the end.
+#[derive(Clone, Copy)]
+enum Run {
+    Running,
+    Stopping,
+    /// The handler stopped its own endpoint: it gets no more messages.
+    StoppedByHandler,
+}
+
 /// What the threads of a background endpoint share.
 pub(crate) struct Core {
     handler: Box<dyn Callbacks>,
@@ -39,9 +48,8 @@ pub(crate) struct Core {
     pub(super) outboxes: Vec<Outbox>,
     /// One for each thread: ends its wait. The thread resets it, and then looks at what was changed before.
     pub(crate) wake_ups: Vec<Interrupter>,
-    stopping: AtomicBool,
-    /// The handler stopped its own endpoint: it gets no more messages.
-    stopped_by_handler: AtomicBool,
+    /// A [`Run`].
+    run: AtomicU8,
     pub(crate) threads: Arc<Threads>,
     created_in: OwningProcess,
 }
@@ -59,8 +67,7 @@ impl Core {
             receives: side.receives().into(),
             outboxes,
             wake_ups,
-            stopping: AtomicBool::new(false),
-            stopped_by_handler: AtomicBool::new(false),
+            run: AtomicU8::new(Run::Running as u8),
             threads: Arc::default(),
             created_in: OwningProcess::current()?,
         })
@@ -75,11 +82,11 @@ impl Core {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.run.load(Ordering::Acquire) != Run::Running as u8
     }
 
     pub(crate) fn is_stopped_by_handler(&self) -> bool {
-        self.stopped_by_handler.load(Ordering::Acquire)
+        self.run.load(Ordering::Acquire) == Run::StoppedByHandler as u8
     }
 
     /// Whether the calling thread is one of this endpoint's, so that it may be inside the handler.
@@ -99,8 +106,12 @@ impl Core {
 
     /// Begins to stop, and waits for nothing. In a fork, which has no such threads, it does nothing.
     pub(crate) fn request_stop(&self) {
+        self.end_by(Run::Stopping);
+    }
+
+    fn end_by(&self, run: Run) {
         if self.check_process().is_ok() {
-            self.stopping.store(true, Ordering::Release);
+            self.run.fetch_max(run as u8, Ordering::AcqRel);
             self.wake_callers();
             self.wake_ups.iter().for_each(Interrupter::interrupt);
         }
@@ -108,24 +119,22 @@ impl Core {
 
     /// Stops, and waits for the threads. A handler that calls this gets no more messages.
     pub(crate) fn stop(&self) -> Waited {
-        if self.is_on_worker() {
-            self.stopped_by_handler.store(true, Ordering::Release);
-        }
-        self.stop_within(None)
+        let by_handler = self.is_on_worker();
+        self.stop_within(None, if by_handler { Run::StoppedByHandler } else { Run::Stopping })
     }
 
     /// # Errors
     /// [`ShmError::Timeout`], [`ShmError::NotReady`] where the calling thread must not wait, [`ShmError::Forked`].
     pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
         self.check_process()?;
-        self.stop_within(Some(timeout)).into_result()
+        self.stop_within(Some(timeout), Run::Stopping).into_result()
     }
 
-    fn stop_within(&self, timeout: Option<Duration>) -> Waited {
+    fn stop_within(&self, timeout: Option<Duration>, run: Run) -> Waited {
         if self.check_process().is_err() {
             return Waited::NotFromHere;
         }
-        self.request_stop();
+        self.end_by(run);
         self.threads.wait(Deadline::after(timeout))
     }
 }
