@@ -5,7 +5,8 @@ use std::env;
 use std::path::PathBuf;
 
 /// The files that the C interface is made of.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
+    "src/ffi/codes.rs",
     "src/ffi.rs",
     "src/ffi/options.rs",
     "src/ffi/ends.rs",

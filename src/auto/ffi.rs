@@ -126,7 +126,7 @@ impl AutoHandler for Adapter {
     }
 
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        note_reason(reason);
+        record_reason(reason);
         // SAFETY: as above.
         self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
     }
@@ -150,7 +150,7 @@ impl AutoHandler for Adapter {
     }
 
     fn on_error(&self, error: ShmError) {
-        let code = note(error.into());
+        let code = record(error.into());
         // SAFETY: as above.
         self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
     }

@@ -71,7 +71,7 @@ pub(super) unsafe fn peer<H: EndpointHandle>(
     // SAFETY: by the caller.
     returning_code(|| unsafe {
         clear(process_id);
-        put_text("", user, user_size);
+        copy_text("", user, user_size);
         enter(handle)?.ends().peer(process_id, user, user_size)
     })
 }

@@ -91,7 +91,7 @@ impl Ends {
     /// `data` is NULL or valid for a write.
     pub(super) unsafe fn reserve(&self, size: u32, data: *mut *mut c_void) -> Outcome {
         // SAFETY: by the caller.
-        let data = unsafe { place(data, "the place for the address") }?;
+        let data = unsafe { required(data, "the place for the address") }?;
         let mut overwritten = 0;
         let address = self.sending(|sender| {
             let session = sender.session.clone();
@@ -114,7 +114,7 @@ impl Ends {
 
     pub(super) fn commit(&self) -> Outcome {
         let nothing = Failure::Argument("the reserved message");
-        let Some(reserved) = locked(&self.reserved).take() else { return Err(nothing) };
+        let Some(reserved) = lock(&self.reserved).take() else { return Err(nothing) };
         let committed = self.sending(|sender| {
             if sender.session.generation != reserved.session {
                 return Ok(false);
@@ -138,8 +138,9 @@ impl Ends {
         &self, data: *mut *const c_void, size: *mut u32, timeout: Option<Duration>,
     ) -> Outcome {
         // SAFETY: by the caller.
-        let (data, size) =
-            unsafe { (place(data, "the place for the address")?, place(size, "the place for the size")?) };
+        let (data, size) = unsafe {
+            (required(data, "the place for the address")?, required(size, "the place for the size")?)
+        };
         let (address, len) = self.receiving(|receiver| {
             let borrowed = receiver.half.borrow(timeout)?;
             let (session, len) = (receiver.half.session.clone(), borrowed.len());
@@ -156,7 +157,7 @@ impl Ends {
                         copy.cast_const()
                     }
                 };
-                *locked(&self.lent) = Some(memory);
+                *lock(&self.lent) = Some(memory);
                 address
             });
             receiver.borrowed = Some(borrowed);
@@ -167,7 +168,7 @@ impl Ends {
     }
 
     pub(super) fn release(&self) -> Outcome {
-        *locked(&self.lent) = None;
+        *lock(&self.lent) = None;
         let released = self.receiving(|receiver| match receiver.borrowed.take() {
             Some(borrowed) => receiver.half.release(&borrowed),
             None => Ok(false),
@@ -186,5 +187,5 @@ impl Ends {
 /// `count` is NULL or valid for a read and a write.
 pub(super) unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
     // SAFETY: by the caller.
-    Ok(std::mem::take(unsafe { place(count, "the number of messages") }?) as usize)
+    Ok(std::mem::take(unsafe { required(count, "the number of messages") }?) as usize)
 }

@@ -26,7 +26,8 @@ use crate::session::Session;
 use crate::waiting::{Interrupt, Interrupter};
 use options::*;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
 
 type Shared<T> = crate::sync::Arc<T>;
 
@@ -164,7 +165,7 @@ impl MessageCopy {
 
     /// Returns the address; there is room for the longest message.
     pub(super) fn address(&self) -> *mut u8 {
-        let mut words = locked(&self.0);
+        let mut words = lock(&self.0);
         if words.is_empty() {
             *words = vec![0; MAX_MESSAGE_SIZE.div_ceil(8)].into();
         }
@@ -218,20 +219,20 @@ impl Ends {
         let session = half.session.clone();
         self.drop_halves();
         self.reports.begin();
-        *locked(&self.session) = Some(session.clone());
+        *lock(&self.session) = Some(session.clone());
         // A thread that asked for the events meanwhile has found no session, and has exported them before.
         if session.channel.signals_every_message() {
             session.channel.export(|| session.have_every_message_signalled());
         }
-        *locked(&self.sender) = Some(sender);
-        *locked(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, ends: Vec::new() });
+        *lock(&self.sender) = Some(sender);
+        *lock(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, ends: Vec::new() });
     }
 
     /// Drops the halves of the last session after the last call that is inside them.
     fn drop_halves(&self) {
-        *locked(&self.sender) = None;
-        let receiver = locked(&self.receiver).take();
-        let session = locked(&self.session).take();
+        *lock(&self.sender) = None;
+        let receiver = lock(&self.receiver).take();
+        let session = lock(&self.session).take();
         if let Some(session) = session {
             self.reports.end_of(&session);
         }
@@ -242,7 +243,7 @@ impl Ends {
     fn report(&self) {
         // What the callbacks find by shm_last_error is not this call's.
         self.reports.make(|report| {
-            keeping_last_error(|| match report {
+            restoring_last_error(|| match report {
                 // SAFETY: C says that its callbacks may be called.
                 Report::Begin => self.call(|all| all.on_connect, |call, user| unsafe { call(user) }),
                 Report::End { error, reason } => self.report_end(error, reason),
@@ -253,11 +254,11 @@ impl Ends {
 
     fn report_end(&self, error: ShmError, reason: ShmError) {
         if error == ShmError::Corrupted {
-            let code = note(error.into());
+            let code = record(error.into());
             // SAFETY: C says that its callbacks may be called.
             self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
         }
-        note(reason.into());
+        record(reason.into());
         // SAFETY: as above.
         self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
     }
@@ -287,8 +288,8 @@ impl Ends {
                 Some(Lent::Section(session)) => std::ptr::eq(&*session.channel, channel),
                 Some(Lent::Copy) | None => false,
             };
-            let is_lent = is_of_channel(locked(&self.reserved).as_ref().map(|reserved| &reserved.memory))
-                || is_of_channel(locked(&self.lent).as_ref());
+            let is_lent = is_of_channel(lock(&self.reserved).as_ref().map(|reserved| &reserved.memory))
+                || is_of_channel(lock(&self.lent).as_ref());
             if is_lent && !channel.lasts() {
                 return Err(ShmError::NotReady.into());
             }
@@ -301,7 +302,7 @@ impl Ends {
         if !self.has_reserved.load(Ordering::Relaxed) {
             return;
         }
-        let mut reserved = locked(&self.reserved);
+        let mut reserved = lock(&self.reserved);
         let is_taken =
             |it: &Reserved| it.session == sender.session.generation && !sender.producer.has_place(it.place);
         if reserved.as_ref().is_some_and(is_taken) {
@@ -312,7 +313,7 @@ impl Ends {
 
     /// Records where a message is being written. The caller has locked the sender.
     pub(super) fn keep_reserved(&self, reserved: Reserved) {
-        *locked(&self.reserved) = Some(reserved);
+        *lock(&self.reserved) = Some(reserved);
         self.has_reserved.store(true, Ordering::Relaxed);
     }
 
@@ -324,7 +325,7 @@ impl Ends {
     }
 
     pub(super) fn session(&self) -> Outcome<Shared<Session>> {
-        Ok(locked(&self.session).clone().ok_or(ShmError::NotConnected)?)
+        Ok(lock(&self.session).clone().ok_or(ShmError::NotConnected)?)
     }
 
     pub(super) fn interrupter(&self) -> Interrupter {
@@ -341,7 +342,7 @@ impl Ends {
     }
 
     pub(super) fn sending<T>(&self, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Outcome<T> {
-        let sent = match locked(&self.sender).as_mut() {
+        let sent = match lock(&self.sender).as_mut() {
             Some(sender) => {
                 let sent = send(sender);
                 self.forget_taken_place(sender);
@@ -387,7 +388,7 @@ impl Ends {
         receive: impl FnOnce(&mut ReceiveHalf, &mut [u8]) -> Result<usize>,
     ) -> Outcome {
         // SAFETY: by the caller.
-        let size = unsafe { place(size, "the buffer's size") }?;
+        let size = unsafe { required(size, "the buffer's size") }?;
         let buffer: &mut [u8] = match (buffer.is_null(), *size) {
             (_, 0) => &mut [],
             (true, _) => return Err(Failure::Argument("the buffer")),
@@ -408,7 +409,7 @@ impl Ends {
     /// Receives a message, and reports lost messages and the session's end.
     pub(super) fn receiving<T>(&self, receive: impl FnOnce(&mut Receiver) -> Result<T>) -> Result<T> {
         let mut lost = 0;
-        let received = match locked(&self.receiver).as_mut() {
+        let received = match lock(&self.receiver).as_mut() {
             Some(receiver) => {
                 let received = receive(receiver);
                 let known = receiver.half.consumer.lost();
@@ -442,7 +443,7 @@ impl Ends {
     }
 
     fn accept_quietly(&self, timeout: Option<Duration>, requests_by: RequestsBy) -> Outcome {
-        let mut server = locked(&self.server);
+        let mut server = lock(&self.server);
         let server = server.as_mut().ok_or(ShmError::NotConnected)?;
         server.accept(timeout, requests_by, &mut || self.drop_halves())?;
         let (sender, receiver) = server.take().ok_or(ShmError::NotConnected)?;
@@ -463,10 +464,10 @@ impl Ends {
     }
 
     pub(super) fn stats(&self) -> Outcome<shm_stats_t> {
-        let mut sender = locked(&self.sender);
+        let mut sender = lock(&self.sender);
         let sending = sender.as_mut().ok_or(ShmError::NotConnected)?.stats()?;
         drop(sender);
-        let receiver = locked(&self.receiver);
+        let receiver = lock(&self.receiver);
         let receiving = receiver.as_ref().ok_or(ShmError::NotConnected)?.half.stats();
         Ok(shm_stats_t {
             generation: receiving.generation,
@@ -491,7 +492,7 @@ impl Ends {
             if !process_id.is_null() {
                 process_id.write(peer.process_id);
             }
-            put_text(&peer.user.map_or(String::new(), |user| user.to_string()), user, size);
+            copy_text(&peer.user.map_or(String::new(), |user| user.to_string()), user, size);
         }
         Ok(())
     }

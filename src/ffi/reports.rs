@@ -1,6 +1,6 @@
 //! Records of sessions that began and ended, in order, for callbacks that run one after the other.
 
-use super::locked;
+use super::lock;
 use crate::error::{Result, ShmError};
 use crate::session::Session;
 use std::collections::VecDeque;
@@ -30,12 +30,12 @@ pub(super) enum Report {
 
 impl Reports {
     pub(super) fn begin(&self) {
-        locked(&self.0).waiting.push_back(Report::Begin);
+        lock(&self.0).waiting.push_back(Report::Begin);
     }
 
     pub(super) fn discarded(&self, count: u64) {
         if count > 0 {
-            locked(&self.0).waiting.push_back(Report::Discarded(count));
+            lock(&self.0).waiting.push_back(Report::Discarded(count));
         }
     }
 
@@ -57,7 +57,7 @@ impl Reports {
 
     fn end(&self, session: &Session, error: &ShmError) {
         // Claimed and put into the queue under one lock: no other report comes between.
-        let mut queue = locked(&self.0);
+        let mut queue = lock(&self.0);
         if session.claim_report() {
             let reason = if session.was_ended_here() { ShmError::Interrupted } else { error.clone() };
             queue.waiting.push_back(Report::End { error: error.clone(), reason });
@@ -67,14 +67,14 @@ impl Reports {
     /// Makes each report, in order, unless another thread is making reports: then that thread makes these too. The caller
     /// holds no lock.
     pub(super) fn make(&self, mut each: impl FnMut(Report)) {
-        let mut queue = locked(&self.0);
+        let mut queue = lock(&self.0);
         if std::mem::replace(&mut queue.is_reporting, true) {
             return;
         }
         while let Some(report) = queue.waiting.pop_front() {
             drop(queue);
             each(report);
-            queue = locked(&self.0);
+            queue = lock(&self.0);
         }
         queue.is_reporting = false;
     }

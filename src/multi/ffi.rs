@@ -133,7 +133,7 @@ impl MultiHandler for Adapter<shm_multi_callbacks_t> {
     }
 
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
-        note_reason(reason);
+        record_reason(reason);
         // SAFETY: as above.
         self.call(|all| all.on_client_disconnect, |call, all| unsafe { call(client_id, all.user_data) });
     }
@@ -145,7 +145,7 @@ impl MultiHandler for Adapter<shm_multi_callbacks_t> {
     }
 
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
-        let code = note(error.into());
+        let code = record(error.into());
         let client_id = client_id.unwrap_or(SHM_NO_CLIENT);
         // SAFETY: as above.
         self.call(|all| all.on_error, |call, all| unsafe { call(client_id, code, all.user_data) });
@@ -160,7 +160,7 @@ impl MultiClientHandler for Adapter<shm_multi_client_callbacks_t> {
     }
 
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        note_reason(reason);
+        record_reason(reason);
         // SAFETY: as above.
         self.call(|all| all.on_disconnect, |call, all| unsafe { call(all.user_data) });
     }
@@ -172,7 +172,7 @@ impl MultiClientHandler for Adapter<shm_multi_client_callbacks_t> {
     }
 
     fn on_error(&self, error: ShmError) {
-        let code = note(error.into());
+        let code = record(error.into());
         // SAFETY: as above.
         self.call(|all| all.on_error, |call, all| unsafe { call(code, all.user_data) });
     }
@@ -412,9 +412,9 @@ pub unsafe extern "C" fn shm_multi_server_channel_name(
 ) -> u32 {
     // SAFETY: by the caller.
     returning(0, || unsafe {
-        put_text("", buffer, size);
+        copy_text("", buffer, size);
         let name = enter(handle)?.0.channel_name(slot).ok_or(Failure::NoClient)?;
-        Ok(put_text(&name, buffer, size))
+        Ok(copy_text(&name, buffer, size))
     })
 }
 

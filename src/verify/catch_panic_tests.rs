@@ -126,6 +126,7 @@ fn line_30_every_function_is_guarded() {
     const FIXED: [&str; 4] = ["shm_last_error", "shm_last_error_message", "shm_error_string", "xshm_version"];
     let sources = [
         include_str!("../ffi.rs"),
+        include_str!("../ffi/codes.rs"),
         include_str!("../ffi/bulk.rs"),
         include_str!("../ffi/client.rs"),
         include_str!("../ffi/options.rs"),
