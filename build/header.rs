@@ -5,11 +5,12 @@ use std::env;
 use std::path::PathBuf;
 
 /// The files that the C interface is made of.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "src/ffi/codes.rs",
     "src/ffi.rs",
     "src/ffi/options.rs",
-    "src/ffi/ends.rs",
+    "src/ffi/callbacks.rs",
+    "src/ffi/endpoint.rs",
     "src/ffi/server.rs",
     "src/ffi/client.rs",
     "src/ffi/bulk.rs",

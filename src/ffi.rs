@@ -14,10 +14,12 @@
 pub(crate) mod background;
 mod both;
 mod bulk;
+pub(crate) mod callbacks;
 mod client;
 mod codes;
-pub(crate) mod ends;
+mod endpoint;
 mod handle;
+mod in_place;
 pub(crate) mod options;
 mod reports;
 mod server;
@@ -158,9 +160,4 @@ pub extern "C" fn xshm_version() -> u32 {
     let part = |text: &str| text.parse::<u32>().unwrap_or(0);
     let (major, minor) = (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")));
     major << 16 | minor << 8 | part(env!("CARGO_PKG_VERSION_PATCH"))
-}
-
-/// The same for a `Result` of the library.
-pub(crate) fn done<T>(result: Result<T>) -> Outcome<T> {
-    result.map_err(Failure::from)
 }

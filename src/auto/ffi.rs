@@ -4,14 +4,10 @@
 #![allow(clippy::missing_safety_doc)]
 #![allow(non_camel_case_types)] // The names are C's.
 
-use super::{
-    AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
-    SessionId,
-};
-use crate::auto::Auto;
-use crate::error::ShmError;
-use crate::ffi::background::{self, auto_handle, background_handle, AutoHandle, BackgroundHandle};
-use crate::ffi::ends::shm_callbacks_t;
+use super::{AutoClient, AutoOptions, AutoServer, AutoStatsSnapshot, SessionId};
+use crate::error::{Result, ShmError};
+use crate::ffi::background::{self, background_handle, AutoHandle, BackgroundHandle};
+use crate::ffi::callbacks::{shm_callbacks_t, Callbacks};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
 use std::ffi::c_void;
@@ -91,76 +87,19 @@ impl From<AutoStatsSnapshot> for shm_auto_stats_t {
 }
 
 /// A server for one client that works in the background.
-pub struct AutoServerHandle(AutoServer, Arc<Gate>);
+pub struct AutoServerHandle(AutoServer, Arc<Callbacks<shm_callbacks_t>>);
 
 /// A client of a server for one client that works in the background.
-pub struct AutoClientHandle(AutoClient, Arc<Gate>);
+pub struct AutoClientHandle(AutoClient, Arc<Callbacks<shm_callbacks_t>>);
 
-auto_handle!(AutoServerHandle);
-auto_handle!(AutoClientHandle);
-
-/// The callbacks that a worker calls for C.
-struct Adapter {
-    callbacks: shm_callbacks_t,
-    gate: Arc<Gate>,
-}
-
-impl Adapter {
-    fn new(callbacks: shm_callbacks_t) -> (Arc<Self>, Arc<Gate>) {
-        let gate = Arc::new(Gate::default());
-        (Arc::new(Adapter { callbacks, gate: gate.clone() }), gate)
-    }
-
-    fn call<F>(&self, which: impl FnOnce(&shm_callbacks_t) -> Option<F>, call: impl FnOnce(F, *mut c_void)) {
-        if let Some(callback) = which(&self.callbacks) {
-            self.gate.run(|| call(callback, self.callbacks.user_data));
-        }
-    }
-}
-
-// SAFETY of the calls below: C says that its callbacks may be called on the worker.
-impl AutoHandler for Adapter {
-    fn on_connect(&self) {
-        // SAFETY: as above.
-        self.call(|all| all.on_connect, |call, user| unsafe { call(user) });
-    }
-
-    fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        record_reason(reason);
-        // SAFETY: as above.
-        self.call(|all| all.on_disconnect, |call, user| unsafe { call(user) });
-    }
-
-    fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        // SAFETY: as above.
-        self.call(|all| all.on_data_available, |call, user| unsafe { call(user) });
-        let (data, size) = (payload.as_ptr().cast(), payload.len() as u32);
-        // SAFETY: as above.
-        self.call(|all| all.on_message, |call, user| unsafe { call(direction.into(), data, size, user) });
-    }
-
-    fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        // SAFETY: as above.
-        self.call(|all| all.on_overflow, |call, user| unsafe { call(direction.into(), count, user) });
-    }
-
-    fn on_space_available(&self, _: ChannelKind) {
-        // SAFETY: as above.
-        self.call(|all| all.on_space_available, |call, user| unsafe { call(user) });
-    }
-
-    fn on_error(&self, error: ShmError) {
-        let code = record(error.into());
-        // SAFETY: as above.
-        self.call(|all| all.on_error, |call, user| unsafe { call(code, user) });
-    }
-}
+background_handle!(AutoServerHandle);
+background_handle!(AutoClientHandle);
 
 unsafe fn put_stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe {
         clear(out);
-        put(enter(handle)?.auto().stats().into(), out, "the place for the figures")?;
+        *required(out, "the pointer to the statistics")? = enter(handle)?.auto().stats().into();
         Ok(true)
     })
 }
@@ -188,10 +127,10 @@ pub unsafe extern "C" fn shm_server_start_auto_with_options(
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
-        let (handler, gate) = Adapter::new(shm_callbacks_t::read(callbacks));
+        let callbacks = Arc::new(Callbacks::read(callbacks));
         let channel = server_options(ring_size, channel_options)?;
-        let server = channel.start_auto(name, handler, shm_auto_options_t::read(options))?;
-        Ok(AutoServerHandle(server, gate))
+        let server = channel.start_auto(name, callbacks.clone(), shm_auto_options_t::read(options))?;
+        Ok(AutoServerHandle(server, callbacks))
     })
 }
 
@@ -275,7 +214,7 @@ pub unsafe extern "C" fn shm_server_send_to_session_auto(
         let message = bytes(data, size)?;
         // 0 is none.
         let id = (session != 0).then_some(SessionId(session as u32)).ok_or(ShmError::NotConnected)?;
-        done(inside.0.send_to_session(id, message))
+        Ok(inside.0.send_to_session(id, message)?)
     })
 }
 
@@ -325,10 +264,10 @@ pub unsafe extern "C" fn shm_client_connect_auto_with_options(
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
-        let (handler, gate) = Adapter::new(shm_callbacks_t::read(callbacks));
+        let callbacks = Arc::new(Callbacks::read(callbacks));
         let channel = client_options(ring_size, channel_options)?;
-        let client = channel.connect_auto(name, handler, shm_auto_options_t::read(options))?;
-        Ok(AutoClientHandle(client, gate))
+        let client = channel.connect_auto(name, callbacks.clone(), shm_auto_options_t::read(options))?;
+        Ok(AutoClientHandle(client, callbacks))
     })
 }
 

@@ -1,8 +1,6 @@
 //! The common parts of all handles that have their own threads, and the bodies of their functions. Each body relies on the
 //! same promises of the caller as the function that calls it.
 
-#![allow(clippy::missing_safety_doc)]
-
 use super::*;
 use crate::auto::Auto;
 
@@ -19,23 +17,28 @@ pub(crate) trait AutoHandle: BackgroundHandle {
     fn auto(&self) -> &Auto;
 }
 
-/// Makes a handle that consists of an endpoint and its gate closable. The callbacks of the endpoint's threads are not inside
-/// any call.
+/// Implements the traits of a handle that consists of an endpoint and its callbacks. The first form is for an endpoint with a
+/// field `auto`, the second one for other endpoints.
 macro_rules! background_handle {
+    ($handle:ty) => {
+        background_handle!($handle, |handle| handle.0.auto.core.stop());
+
+        impl AutoHandle for $handle {
+            fn auto(&self) -> &crate::auto::Auto {
+                &self.0.auto
+            }
+        }
+    };
     ($handle:ty, $stop:expr) => {
         impl Closable for $handle {
             fn gate(&self) -> &Gate {
-                &self.1
+                &self.1.gate
             }
 
             fn end(&self) -> bool {
                 let stop: fn(&Self) -> crate::threads::Waited = $stop;
                 // From one of its own callbacks a handle waits for those of its other threads.
-                stop(self) != crate::threads::Waited::NotFromHere || self.1.depth() > 0
-            }
-
-            fn own_calls(&self) -> usize {
-                0
+                stop(self) != crate::threads::Waited::NotFromHere || self.1.gate.depth() > 0
             }
         }
 
@@ -44,7 +47,7 @@ macro_rules! background_handle {
                 self.0.request_stop();
             }
 
-            fn stop_timeout(&self, timeout: Duration) -> crate::Result<()> {
+            fn stop_timeout(&self, timeout: Duration) -> Result<()> {
                 self.0.stop_timeout(timeout)
             }
         }
@@ -52,30 +55,16 @@ macro_rules! background_handle {
 }
 pub(crate) use background_handle;
 
-/// The same as [`background_handle`], for an endpoint with a field `auto`.
-macro_rules! auto_handle {
-    ($handle:ty) => {
-        background_handle!($handle, |handle| handle.0.auto.core.stop());
-
-        impl AutoHandle for $handle {
-            fn auto(&self) -> &Auto {
-                &self.0.auto
-            }
-        }
-    };
-}
-pub(crate) use auto_handle;
-
 pub(crate) unsafe fn send<H: AutoHandle>(handle: *const H, data: *const c_void, size: u32) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.auto().send(bytes(data, size)?)) })
+    returning_code(|| unsafe { Ok(enter(handle)?.auto().send(bytes(data, size)?)?) })
 }
 
 pub(crate) unsafe fn try_send<H: AutoHandle>(
     handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { done(enter(handle)?.auto().try_send(bytes(data, size)?)) })
+    returning_code(|| unsafe { Ok(enter(handle)?.auto().try_send(bytes(data, size)?)?) })
 }
 
 pub(crate) unsafe fn send_timeout<H: AutoHandle>(
@@ -83,8 +72,7 @@ pub(crate) unsafe fn send_timeout<H: AutoHandle>(
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        let inside = enter(handle)?;
-        done(inside.auto().send_timeout(bytes(data, size)?, timeout(timeout_ms)))
+        Ok(enter(handle)?.auto().send_timeout(bytes(data, size)?, timeout(timeout_ms))?)
     })
 }
 

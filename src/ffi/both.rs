@@ -1,67 +1,104 @@
 //! The bodies that functions of servers and of clients share. Each body relies on the same promises of the caller as the
 //! function that calls it.
 
-#![allow(clippy::missing_safety_doc)]
-
-use super::bulk::{shm_message_t, take_limit};
-use super::ends::EndpointHandle;
-use super::options::{put, shm_stats_t};
+use super::endpoint::EndpointHandle;
+use super::options::shm_stats_t;
 use super::*;
-use crate::batch::BatchOutcome;
+use crate::auto::AutoHandler;
+use crate::halves::ReceiveHalf;
 
-pub(super) unsafe fn send_batch<H: EndpointHandle>(
-    handle: *const H, messages: *const shm_message_t, count: u32, sent: *mut u32,
+pub(super) unsafe fn send<H: EndpointHandle>(
+    handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        clear(sent);
-        enter(handle)?.ends().send_batch(messages, count, sent, |sender, batch| sender.send_batch(batch))
-    })
-}
-
-pub(super) unsafe fn try_send_batch<H: EndpointHandle>(
-    handle: *const H, messages: *const shm_message_t, count: u32, sent: *mut u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        clear(sent);
-        enter(handle)?.ends().send_batch(messages, count, sent, |sender, batch| {
-            Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
-        })
-    })
-}
-
-pub(super) unsafe fn receive_batch<H: EndpointHandle>(
-    handle: *const H, buffer: *mut c_void, size: u32, messages: *mut shm_message_t, count: *mut u32,
-    timeout_ms: u32,
-) -> shm_error_t {
-    // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        let limit = take_limit(count)?;
-        let time = timeout(timeout_ms);
-        count.write(enter(handle)?.ends().receive_batch(buffer, size, messages, limit, time)?);
+        let inside = enter(handle)?;
+        let endpoint = inside.endpoint();
+        let message = bytes(data, size)?;
+        let outcome = endpoint.sending(|sender| sender.send(message))?;
+        endpoint.report_lost(endpoint.side.sends(), outcome.overwritten.into());
         Ok(())
     })
 }
 
-pub(super) unsafe fn reserve<H: EndpointHandle>(
-    handle: *const H, size: u32, data: *mut *mut c_void,
+pub(super) unsafe fn try_send<H: EndpointHandle>(
+    handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        clear(data);
-        enter(handle)?.ends().reserve(size, data)
+        let message = bytes(data, size)?;
+        Ok(enter(handle)?.endpoint().sending(|sender| sender.try_send(message))?)
     })
 }
 
-pub(super) unsafe fn borrow<H: EndpointHandle>(
-    handle: *const H, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
+pub(super) unsafe fn send_timeout<H: EndpointHandle>(
+    handle: *const H, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        clear(data);
-        clear(size);
-        enter(handle)?.ends().borrow(data, size, timeout(timeout_ms))
+        let inside = enter(handle)?;
+        let endpoint = inside.endpoint();
+        let message = bytes(data, size)?;
+        let mut waited = false;
+        endpoint.sending(|sender| match sender.try_send(message) {
+            Err(ShmError::QueueFull) => {
+                waited = true;
+                sender.send_timeout(message, timeout(timeout_ms))
+            }
+            other => other,
+        })?;
+        if waited {
+            endpoint.callbacks.on_space_available(endpoint.side.sends().into());
+        }
+        Ok(())
+    })
+}
+
+pub(super) unsafe fn receive<H: EndpointHandle>(
+    handle: *const H, buffer: *mut c_void, size: *mut u32,
+    receive: impl FnOnce(&mut ReceiveHalf, &mut [u8]) -> Result<usize>,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        let size = required(size, "the pointer to the buffer's size")?;
+        let buffer: &mut [u8] = match (buffer.is_null(), *size) {
+            (_, 0) => &mut [],
+            (true, _) => return Err(Failure::Argument("the buffer")),
+            // The bytes may be uninitialised; they are only written.
+            (false, size) => {
+                std::slice::from_raw_parts_mut(buffer.cast(), (size as usize).min(MAX_MESSAGE_SIZE))
+            }
+        };
+        let received = inside.endpoint().receiving(|receiver| receive(&mut receiver.half, buffer));
+        match &received {
+            Ok(length) => *size = *length as u32,
+            Err(ShmError::BufferTooSmall { needed }) => *size = *needed as u32,
+            Err(_) => {}
+        }
+        received?;
+        Ok(())
+    })
+}
+
+pub(super) unsafe fn poll<H: EndpointHandle>(handle: *const H, timeout_ms: u32) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        let endpoint = inside.endpoint();
+        if !endpoint.receiving(|receiver| receiver.half.poll(timeout(timeout_ms)))? {
+            return Err(if timeout_ms == 0 { ShmError::QueueEmpty } else { ShmError::Timeout }.into());
+        }
+        endpoint.callbacks.on_data_available();
+        Ok(())
+    })
+}
+
+pub(super) unsafe fn is_connected<H: EndpointHandle>(handle: *const H) -> bool {
+    // SAFETY: by the caller.
+    returning(false, || unsafe {
+        let session = enter(handle)?.endpoint().session();
+        Ok(session.is_ok_and(|session| session.check_process().is_ok()))
     })
 }
 
@@ -72,7 +109,12 @@ pub(super) unsafe fn peer<H: EndpointHandle>(
     returning_code(|| unsafe {
         clear(process_id);
         copy_text("", user, user_size);
-        enter(handle)?.ends().peer(process_id, user, user_size)
+        let peer = enter(handle)?.endpoint().session()?.peer.identity();
+        if !process_id.is_null() {
+            process_id.write(peer.process_id);
+        }
+        copy_text(&peer.user.map_or(String::new(), |user| user.to_string()), user, user_size);
+        Ok(())
     })
 }
 
@@ -80,14 +122,30 @@ pub(super) unsafe fn stats<H: EndpointHandle>(handle: *const H, out: *mut shm_st
     // SAFETY: by the caller.
     returning_code(|| unsafe {
         clear(out);
-        put(enter(handle)?.ends().stats()?, out, "the place for the figures")
+        let inside = enter(handle)?;
+        let endpoint = inside.endpoint();
+        let sending = lock(&endpoint.sender).as_mut().ok_or(ShmError::NotConnected)?.stats()?;
+        let receiving = lock(&endpoint.receiver).as_ref().ok_or(ShmError::NotConnected)?.half.stats();
+        *required(out, "the pointer to the statistics")? = shm_stats_t {
+            generation: receiving.generation,
+            send_depth: sending.send_depth as u32,
+            receive_depth: receiving.receive_depth as u32,
+            reserved: 0,
+            sent: sending.sent,
+            send_dropped: sending.send_dropped,
+            received: receiving.received,
+            receive_dropped: receiving.receive_dropped,
+            signals: receiving.signals,
+            sleeps: receiving.sleeps,
+        };
+        Ok(())
     })
 }
 
 pub(super) unsafe fn interrupt<H: EndpointHandle>(handle: *const H) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        enter(handle)?.ends().interrupter().interrupt();
+        enter(handle)?.endpoint().interrupter().interrupt();
         Ok(())
     })
 }
@@ -95,7 +153,7 @@ pub(super) unsafe fn interrupt<H: EndpointHandle>(handle: *const H) -> shm_error
 pub(super) unsafe fn resume<H: EndpointHandle>(handle: *const H) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        enter(handle)?.ends().interrupter().reset();
+        enter(handle)?.endpoint().interrupter().reset();
         Ok(())
     })
 }

@@ -1,11 +1,8 @@
-//! Several messages in one call, and messages that are written and read in place, for C.
+//! Several messages in one call, and messages that are written and read in place: the bodies that functions of servers and
+//! of clients share. Each body relies on the same promises of the caller as the function that calls it.
 
-#![allow(non_camel_case_types)]
-// The names are C's.
-// What C may do and not, the text of each function says, and the rules at the top of the header.
-#![allow(clippy::missing_safety_doc)]
-
-use super::ends::*;
+use super::endpoint::{EndpointHandle, Receiver};
+use super::in_place::{Lent, Reserved};
 use super::*;
 use crate::batch::BatchOutcome;
 use crate::bytes::Several;
@@ -37,155 +34,159 @@ unsafe fn messages<'a>(messages: *const shm_message_t, count: u32) -> Outcome<Ve
     messages.iter().map(|message| unsafe { bytes(message.data, message.size) }).collect()
 }
 
-impl Ends {
-    /// # Safety
-    /// As for [`messages`]; `sent` is NULL or valid for a write.
-    pub(super) unsafe fn send_batch(
-        &self, batch: *const shm_message_t, count: u32, sent: *mut u32,
-        send: impl FnOnce(&mut SendHalf, &[&[u8]]) -> Result<BatchOutcome>,
-    ) -> Outcome {
-        // SAFETY: by the caller.
-        let batch = unsafe { messages(batch, count) }?;
-        let outcome = self.sending(|sender| send(sender, &batch))?;
+pub(super) unsafe fn send_batch<H: EndpointHandle>(
+    handle: *const H, batch: *const shm_message_t, count: u32, sent: *mut u32,
+    send: impl FnOnce(&mut SendHalf, &[&[u8]]) -> Result<BatchOutcome>,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        clear(sent);
+        let inside = enter(handle)?;
+        let endpoint = inside.endpoint();
+        let batch = messages(batch, count)?;
+        let outcome = endpoint.sending(|sender| send(sender, &batch))?;
         if !sent.is_null() {
-            // SAFETY: as above.
-            unsafe { sent.write(outcome.sent as u32) };
+            sent.write(outcome.sent as u32);
         }
-        self.evicted(outcome.overwritten);
+        endpoint.report_lost(endpoint.side.sends(), outcome.overwritten.into());
         if outcome.sent < batch.len() {
             return Err(ShmError::QueueFull.into());
         }
         Ok(())
-    }
+    })
+}
 
-    /// # Safety
-    /// `buffer` is NULL or has `size` bytes, `batch` is NULL or has `limit` elements.
-    pub(super) unsafe fn receive_batch(
-        &self, buffer: *mut c_void, size: u32, batch: *mut shm_message_t, limit: usize,
-        timeout: Option<Duration>,
-    ) -> Outcome<u32> {
+pub(super) fn try_send(sender: &mut SendHalf, batch: &[&[u8]]) -> Result<BatchOutcome> {
+    Ok(BatchOutcome { sent: sender.try_send_batch(batch)?, overwritten: 0 })
+}
+
+pub(super) unsafe fn receive_batch<H: EndpointHandle>(
+    handle: *const H, buffer: *mut c_void, size: u32, batch: *mut shm_message_t, count: *mut u32,
+    timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        // The 0 remains after any failure.
+        let limit = std::mem::take(required(count, "the pointer to the number of messages")?) as usize;
+        let inside = enter(handle)?;
         if batch.is_null() || limit == 0 {
-            return Err(Failure::Argument("the places for messages"));
+            return Err(Failure::Argument("the array for the messages"));
         }
         if buffer.is_null() || size == 0 {
             return Err(Failure::Argument("the buffer"));
         }
-        // SAFETY: by the caller. The bytes may be uninitialised; they are only written.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size as usize) };
-        let received = self.receiving(|Receiver { half, ends, .. }| {
-            half.receive_within(&mut Several { bytes, ends, limit }, timeout)?;
+        // The bytes may be uninitialised; they are only written.
+        let bytes = std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size as usize);
+        let received = inside.endpoint().receiving(|Receiver { half, entry_ends, .. }| {
+            half.receive_within(&mut Several { bytes, ends: entry_ends, limit }, timeout(timeout_ms))?;
             let mut start = 0;
-            for (at, &end) in ends.iter().enumerate() {
-                let message =
-                    shm_message_t { data: bytes[start..].as_ptr().cast(), size: (end - start) as u32 };
-                // SAFETY: by the caller; there are at most `limit` of them.
-                unsafe { batch.add(at).write(message) };
+            // At most `limit` messages.
+            for (at, &end) in entry_ends.iter().enumerate() {
+                let data = bytes[start..].as_ptr().cast();
+                batch.add(at).write(shm_message_t { data, size: (end - start) as u32 });
                 start = end;
             }
-            Ok(ends.len() as u32)
+            Ok(entry_ends.len() as u32)
         });
-        done(received)
-    }
+        count.write(received?);
+        Ok(())
+    })
+}
 
-    /// # Safety
-    /// `data` is NULL or valid for a write.
-    pub(super) unsafe fn reserve(&self, size: u32, data: *mut *mut c_void) -> Outcome {
-        // SAFETY: by the caller.
-        let data = unsafe { required(data, "the place for the address") }?;
+pub(super) unsafe fn reserve<H: EndpointHandle>(
+    handle: *const H, size: u32, data: *mut *mut c_void,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        clear(data);
+        let inside = enter(handle)?;
+        let (endpoint, in_place) = (inside.endpoint(), &inside.endpoint().in_place);
+        let data = required(data, "the pointer to the address")?;
         let mut overwritten = 0;
-        let address = self.sending(|sender| {
+        let address = endpoint.sending(|sender| {
             let session = sender.session.clone();
             let mut reservation = sender.reserve(size as usize)?;
             overwritten = reservation.outcome().overwritten;
             let place = reservation.place();
-            Ok(self.lend(&session, |memory| {
+            Ok(in_place.lend(&session, |memory| {
                 let address = match memory {
                     Lent::Section(_) => reservation.as_mut_ptr(),
-                    Lent::Copy => self.written.address(),
+                    Lent::Copy => in_place.written.address(),
                 };
-                self.keep_reserved(Reserved { place, session: session.generation, memory });
+                in_place.keep_reserved(Reserved { place, session: session.generation, memory });
                 address
             }))
         })?;
         *data = address.cast();
-        self.evicted(overwritten);
+        endpoint.report_lost(endpoint.side.sends(), overwritten.into());
         Ok(())
-    }
+    })
+}
 
-    pub(super) fn commit(&self) -> Outcome {
+pub(super) unsafe fn commit<H: EndpointHandle>(handle: *const H) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        let in_place = &inside.endpoint().in_place;
         let nothing = Failure::Argument("the reserved message");
-        let Some(reserved) = lock(&self.reserved).take() else { return Err(nothing) };
-        let committed = self.sending(|sender| {
+        let Some(reserved) = lock(&in_place.reserved).take() else { return Err(nothing) };
+        let committed = inside.endpoint().sending(|sender| {
             if sender.session.generation != reserved.session {
                 return Ok(false);
             }
-            let copy = matches!(reserved.memory, Lent::Copy).then(|| {
-                // SAFETY: there is room for the longest message; C has written it, and writes no more of it.
-                unsafe { std::slice::from_raw_parts(self.written.address(), reserved.place.len()) }
-            });
+            // There is room for the longest message; C has written it, and writes no more of it.
+            let copy = || std::slice::from_raw_parts(in_place.written.address(), reserved.place.len());
+            let copy = matches!(reserved.memory, Lent::Copy).then(copy);
             sender.commit_place(reserved.place, copy)
         })?;
-        if committed {
-            Ok(())
-        } else {
-            Err(nothing)
-        }
-    }
+        committed.then_some(()).ok_or(nothing)
+    })
+}
 
-    /// # Safety
-    /// `data` and `size` are NULL or valid for a write.
-    pub(super) unsafe fn borrow(
-        &self, data: *mut *const c_void, size: *mut u32, timeout: Option<Duration>,
-    ) -> Outcome {
-        // SAFETY: by the caller.
-        let (data, size) = unsafe {
-            (required(data, "the place for the address")?, required(size, "the place for the size")?)
-        };
-        let (address, len) = self.receiving(|receiver| {
-            let borrowed = receiver.half.borrow(timeout)?;
-            let (session, len) = (receiver.half.session.clone(), borrowed.len());
-            let address = self.lend(&session, |memory| {
+pub(super) unsafe fn borrow<H: EndpointHandle>(
+    handle: *const H, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe {
+        clear(data);
+        clear(size);
+        let inside = enter(handle)?;
+        let in_place = &inside.endpoint().in_place;
+        let data = required(data, "the pointer to the address")?;
+        let size = required(size, "the pointer to the size")?;
+        let (address, len) = inside.endpoint().receiving(|Receiver { half, borrowed, .. }| {
+            let message = half.borrow(timeout(timeout_ms))?;
+            let (session, len) = (half.session.clone(), message.len());
+            let address = in_place.lend(&session, |memory| {
                 let address = match memory {
-                    Lent::Section(_) => receiver.half.consumer.locate(&borrowed),
+                    Lent::Section(_) => half.consumer.locate(&message),
                     Lent::Copy => {
-                        let copy = self.read.address();
-                        // SAFETY: there is room for the longest message, and no other thread is in `receiving`.
-                        receiver
-                            .half
-                            .consumer
-                            .copy_out(&borrowed, unsafe { std::slice::from_raw_parts_mut(copy, len) });
+                        let copy = in_place.read.address();
+                        // There is room for the longest message, and no other thread is in `receiving`.
+                        half.consumer.copy_out(&message, std::slice::from_raw_parts_mut(copy, len));
                         copy.cast_const()
                     }
                 };
-                *lock(&self.lent) = Some(memory);
+                *lock(&in_place.lent) = Some(memory);
                 address
             });
-            receiver.borrowed = Some(borrowed);
+            *borrowed = Some(message);
             Ok((address, len))
         })?;
         (*data, *size) = (address.cast(), len as u32);
         Ok(())
-    }
-
-    pub(super) fn release(&self) -> Outcome {
-        *lock(&self.lent) = None;
-        let released = self.receiving(|receiver| match receiver.borrowed.take() {
-            Some(borrowed) => receiver.half.release(&borrowed),
-            None => Ok(false),
-        });
-        if released? {
-            Ok(())
-        } else {
-            Err(Failure::Argument("the borrowed message"))
-        }
-    }
+    })
 }
 
-/// Returns the number of messages that C has room for, and stores 0 in its place. The 0 remains after any failure.
-///
-/// # Safety
-/// `count` is NULL or valid for a read and a write.
-pub(super) unsafe fn take_limit(count: *mut u32) -> Outcome<usize> {
+pub(super) unsafe fn release<H: EndpointHandle>(handle: *const H) -> shm_error_t {
     // SAFETY: by the caller.
-    Ok(std::mem::take(unsafe { required(count, "the number of messages") }?) as usize)
+    returning_code(|| unsafe {
+        let inside = enter(handle)?;
+        *lock(&inside.endpoint().in_place.lent) = None;
+        let released = inside.endpoint().receiving(|receiver| match receiver.borrowed.take() {
+            Some(borrowed) => receiver.half.release(&borrowed),
+            None => Ok(false),
+        })?;
+        released.then_some(()).ok_or(Failure::Argument("the borrowed message"))
+    })
 }

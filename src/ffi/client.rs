@@ -1,10 +1,8 @@
 //! The functions of a client of a server for one client.
 
-// What C may do and not, the text of each function says, and the rules at the top of the header.
-#![allow(clippy::missing_safety_doc)]
-
 use super::bulk::shm_message_t;
-use super::ends::*;
+use super::callbacks::{shm_callbacks_t, Callbacks};
+use super::endpoint::{ClientHandle, Endpoint};
 use super::options::*;
 use super::*;
 use crate::handles::ClientHandles;
@@ -34,7 +32,7 @@ pub unsafe extern "C" fn shm_client_connect_with_options(
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
         let client = client_options(ring_size, options)?.connect(name, duration(timeout_ms))?;
-        Ok(ClientHandle(Ends::client(client, shm_callbacks_t::read(callbacks))?))
+        Ok(ClientHandle(Endpoint::client(client, Callbacks::read(callbacks))?))
     })
 }
 
@@ -49,7 +47,7 @@ pub unsafe extern "C" fn shm_client_attach(
     returning_handle(|| unsafe {
         let handles = ClientHandles { section: section_handle, events: None };
         let client = client_options(None, options)?.attach_handles(&handles, duration(timeout_ms))?;
-        Ok(ClientHandle(Ends::client(client, shm_callbacks_t::read(callbacks))?))
+        Ok(ClientHandle(Endpoint::client(client, Callbacks::read(callbacks))?))
     })
 }
 
@@ -64,7 +62,7 @@ pub unsafe extern "C" fn shm_client_attach_handles(
     returning_handle(|| unsafe {
         let handles = handles.as_ref().ok_or(Failure::Argument("the handles"))?.into();
         let client = client_options(None, options)?.attach_handles(&handles, duration(timeout_ms))?;
-        Ok(ClientHandle(Ends::client(client, shm_callbacks_t::read(callbacks))?))
+        Ok(ClientHandle(Endpoint::client(client, Callbacks::read(callbacks))?))
     })
 }
 
@@ -74,7 +72,7 @@ pub unsafe extern "C" fn shm_client_send(
     handle: *mut ClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.send(bytes(data, size)?) })
+    unsafe { both::send(handle, data, size) }
 }
 
 /// Does the same as shm_server_try_send, for a client.
@@ -83,10 +81,7 @@ pub unsafe extern "C" fn shm_client_try_send(
     handle: *mut ClientHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        let message = bytes(data, size)?;
-        enter(handle)?.0.sending(|sender| sender.try_send(message))
-    })
+    unsafe { both::try_send(handle, data, size) }
 }
 
 /// Does the same as shm_server_send_timeout, for a client.
@@ -95,7 +90,7 @@ pub unsafe extern "C" fn shm_client_send_timeout(
     handle: *mut ClientHandle, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms)) })
+    unsafe { both::send_timeout(handle, data, size, timeout_ms) }
 }
 
 /// Does the same as shm_server_receive, for a client.
@@ -104,7 +99,7 @@ pub unsafe extern "C" fn shm_client_receive(
     handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.receive_into(to)) })
+    unsafe { both::receive(handle, buffer, size, |half, to| half.receive_into(to)) }
 }
 
 /// Does the same as shm_server_try_receive, for a client.
@@ -113,7 +108,7 @@ pub unsafe extern "C" fn shm_client_try_receive(
     handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
+    unsafe { both::receive(handle, buffer, size, |half, to| half.try_receive_into(to)) }
 }
 
 /// Does the same as shm_server_receive_timeout, for a client.
@@ -121,25 +116,24 @@ pub unsafe extern "C" fn shm_client_try_receive(
 pub unsafe extern "C" fn shm_client_receive_timeout(
     handle: *mut ClientHandle, buffer: *mut c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
-    let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.receive(buffer, size, |half, to| half.receive_timeout_into(to, time))
-    })
+    unsafe {
+        both::receive(handle, buffer, size, |half, to| half.receive_timeout_into(to, timeout(timeout_ms)))
+    }
 }
 
 /// Does the same as shm_server_poll, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_poll(handle: *mut ClientHandle, timeout_ms: u32) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.poll(timeout_ms) })
+    unsafe { both::poll(handle, timeout_ms) }
 }
 
 /// Does the same as shm_server_is_connected, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_is_connected(handle: *const ClientHandle) -> bool {
     // SAFETY: by the caller.
-    returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
+    unsafe { both::is_connected(handle) }
 }
 
 /// Does the same as shm_server_peer, for a client.
@@ -178,7 +172,7 @@ pub unsafe extern "C" fn shm_client_send_batch(
     handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::send_batch(handle, messages, count, sent) }
+    unsafe { bulk::send_batch(handle, messages, count, sent, |sender, batch| sender.send_batch(batch)) }
 }
 
 /// Does the same as shm_server_try_send_batch, for a client.
@@ -187,7 +181,7 @@ pub unsafe extern "C" fn shm_client_try_send_batch(
     handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::try_send_batch(handle, messages, count, sent) }
+    unsafe { bulk::send_batch(handle, messages, count, sent, bulk::try_send) }
 }
 
 /// Does the same as shm_server_receive_batch, for a client.
@@ -197,7 +191,7 @@ pub unsafe extern "C" fn shm_client_receive_batch(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
+    unsafe { bulk::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
 }
 
 /// Does the same as shm_server_reserve, for a client.
@@ -206,14 +200,14 @@ pub unsafe extern "C" fn shm_client_reserve(
     handle: *mut ClientHandle, size: u32, data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::reserve(handle, size, data) }
+    unsafe { bulk::reserve(handle, size, data) }
 }
 
 /// Does the same as shm_server_commit, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.commit() })
+    unsafe { bulk::commit(handle) }
 }
 
 /// Does the same as shm_server_borrow, for a client.
@@ -222,14 +216,14 @@ pub unsafe extern "C" fn shm_client_borrow(
     handle: *mut ClientHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::borrow(handle, data, size, timeout_ms) }
+    unsafe { bulk::borrow(handle, data, size, timeout_ms) }
 }
 
 /// Does the same as shm_server_release, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.release() })
+    unsafe { bulk::release(handle) }
 }
 
 /// Does the same as shm_server_stop, for a client: leaves the server and frees the handle. The server still receives what

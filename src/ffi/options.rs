@@ -374,14 +374,3 @@ pub struct shm_stats_t {
     /// sleep. On a channel without events: how often it slept.
     pub sleeps: u64,
 }
-
-/// # Safety
-/// NULL, or memory for a `T` that no other code uses.
-pub(crate) unsafe fn put<T>(value: T, to: *mut T, what: &'static str) -> Outcome {
-    if to.is_null() {
-        return Err(Failure::Argument(what));
-    }
-    // SAFETY: by the caller. What was there needs no drop: C put it there.
-    unsafe { to.write(value) };
-    Ok(())
-}

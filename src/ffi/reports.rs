@@ -29,33 +29,33 @@ pub(super) enum Report {
 }
 
 impl Reports {
-    pub(super) fn begin(&self) {
+    pub(super) fn record_begin(&self) {
         lock(&self.0).waiting.push_back(Report::Begin);
     }
 
-    pub(super) fn discarded(&self, count: u64) {
+    pub(super) fn record_discarded(&self, count: u64) {
         if count > 0 {
             lock(&self.0).waiting.push_back(Report::Discarded(count));
         }
     }
 
-    /// Returns the end of a session, if it is over and was not reported.
-    pub(super) fn end_of(&self, session: &Session) {
+    /// Records the end of a session, if it is over and that was not recorded.
+    pub(super) fn record_end(&self, session: &Session) {
         if let Err(error) = session.check_process() {
-            self.end(session, &error);
+            self.push_end(session, &error);
         }
     }
 
-    /// Returns the end of the session that a call used, as the call's result shows it, if that end was not reported.
-    pub(super) fn end_of_call<T>(&self, session: &Session, outcome: &Result<T>) {
+    /// Records the end of the session that a call used, if the call's result shows it and it was not recorded.
+    pub(super) fn record_end_from<T>(&self, session: &Session, outcome: &Result<T>) {
         if let Err(error @ (ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)) =
             outcome
         {
-            self.end(session, error);
+            self.push_end(session, error);
         }
     }
 
-    fn end(&self, session: &Session, error: &ShmError) {
+    fn push_end(&self, session: &Session, error: &ShmError) {
         // Claimed and put into the queue under one lock: no other report comes between.
         let mut queue = lock(&self.0);
         if session.claim_report() {
@@ -64,9 +64,9 @@ impl Reports {
         }
     }
 
-    /// Makes each report, in order, unless another thread is making reports: then that thread makes these too. The caller
-    /// holds no lock.
-    pub(super) fn make(&self, mut each: impl FnMut(Report)) {
+    /// Takes the reports in order, and calls `each` with each of them, unless another thread does so: then that thread takes
+    /// these too. The caller holds no lock.
+    pub(super) fn take_each(&self, mut each: impl FnMut(Report)) {
         let mut queue = lock(&self.0);
         if std::mem::replace(&mut queue.is_reporting, true) {
             return;

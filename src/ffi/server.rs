@@ -1,10 +1,8 @@
 //! The functions of a server for one client.
 
-// What C may do and not, the text of each function says, and the rules at the top of the header.
-#![allow(clippy::missing_safety_doc)]
-
 use super::bulk::shm_message_t;
-use super::ends::*;
+use super::callbacks::{shm_callbacks_t, Callbacks};
+use super::endpoint::{Endpoint, ServerHandle};
 use super::options::*;
 use super::*;
 use crate::channel::lifecycle::RequestsBy;
@@ -31,7 +29,7 @@ pub unsafe extern "C" fn shm_server_start_with_options(
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
         let server = server_options(ring_size, options)?.start(name)?;
-        Ok(ServerHandle(Ends::server(server, shm_callbacks_t::read(callbacks))))
+        Ok(ServerHandle(Endpoint::server(server, Callbacks::read(callbacks))))
     })
 }
 
@@ -49,7 +47,7 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
     returning_handle(|| unsafe {
         let ring_size = (buffer_bytes != 0).then_some(buffer_bytes as usize);
         let server = server_options(ring_size, options)?.start_anonymous()?;
-        Ok(ServerHandle(Ends::server(server, shm_callbacks_t::read(callbacks))))
+        Ok(ServerHandle(Endpoint::server(server, Callbacks::read(callbacks))))
     })
 }
 
@@ -63,9 +61,8 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
 pub unsafe extern "C" fn shm_server_wait_for_client(
     handle: *mut ServerHandle, timeout_ms: u32,
 ) -> shm_error_t {
-    let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.accept(time, RequestsBy::Event) })
+    returning_code(|| unsafe { enter(handle)?.0.accept(timeout(timeout_ms), RequestsBy::Event) })
 }
 
 /// Does the same as shm_server_wait_for_client, for a client that doesn't signal its request: looks into the section every
@@ -74,9 +71,8 @@ pub unsafe extern "C" fn shm_server_wait_for_client(
 pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
     handle: *mut ServerHandle, timeout_ms: u32,
 ) -> shm_error_t {
-    let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.accept(time, RequestsBy::Looking) })
+    returning_code(|| unsafe { enter(handle)?.0.accept(timeout(timeout_ms), RequestsBy::Looking) })
 }
 
 /// Ends the session with the present client. That client receives what was sent before it detects the end. A server with a
@@ -101,7 +97,7 @@ pub unsafe extern "C" fn shm_server_send(
     handle: *mut ServerHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.send(bytes(data, size)?) })
+    unsafe { both::send(handle, data, size) }
 }
 
 /// Does the same as shm_server_send if there is room; evicts nothing. SHM_ERROR_FULL: there is no room, and the queue is
@@ -111,10 +107,7 @@ pub unsafe extern "C" fn shm_server_try_send(
     handle: *mut ServerHandle, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        let message = bytes(data, size)?;
-        enter(handle)?.0.sending(|sender| sender.try_send(message))
-    })
+    unsafe { both::try_send(handle, data, size) }
 }
 
 /// Does the same as shm_server_send, but waits for room: at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0
@@ -124,7 +117,7 @@ pub unsafe extern "C" fn shm_server_send_timeout(
     handle: *mut ServerHandle, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.send_timeout(bytes(data, size)?, timeout(timeout_ms)) })
+    unsafe { both::send_timeout(handle, data, size, timeout_ms) }
 }
 
 /// Waits for a message and copies it into `buffer`. `*size` is the buffer's size before the call, and the message's size
@@ -138,7 +131,7 @@ pub unsafe extern "C" fn shm_server_receive(
     handle: *mut ServerHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.receive_into(to)) })
+    unsafe { both::receive(handle, buffer, size, |half, to| half.receive_into(to)) }
 }
 
 /// Does the same as shm_server_receive, without waiting. SHM_ERROR_EMPTY: there is no message.
@@ -147,7 +140,7 @@ pub unsafe extern "C" fn shm_server_try_receive(
     handle: *mut ServerHandle, buffer: *mut c_void, size: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.receive(buffer, size, |half, to| half.try_receive_into(to)) })
+    unsafe { both::receive(handle, buffer, size, |half, to| half.try_receive_into(to)) }
 }
 
 /// Does the same as shm_server_receive, but waits at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks
@@ -156,11 +149,10 @@ pub unsafe extern "C" fn shm_server_try_receive(
 pub unsafe extern "C" fn shm_server_receive_timeout(
     handle: *mut ServerHandle, buffer: *mut c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
-    let time = timeout(timeout_ms);
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.receive(buffer, size, |half, to| half.receive_timeout_into(to, time))
-    })
+    unsafe {
+        both::receive(handle, buffer, size, |half, to| half.receive_timeout_into(to, timeout(timeout_ms)))
+    }
 }
 
 /// Waits until a message is there, and leaves it in the queue. SHM_SUCCESS: a message is there. SHM_ERROR_TIMEOUT: no
@@ -169,7 +161,7 @@ pub unsafe extern "C" fn shm_server_receive_timeout(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_poll(handle: *mut ServerHandle, timeout_ms: u32) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.poll(timeout_ms) })
+    unsafe { both::poll(handle, timeout_ms) }
 }
 
 /// Returns whether the peer is connected; asks the system whether the peer's process still runs. Returns false for NULL. Any
@@ -177,7 +169,7 @@ pub unsafe extern "C" fn shm_server_poll(handle: *mut ServerHandle, timeout_ms: 
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_is_connected(handle: *const ServerHandle) -> bool {
     // SAFETY: by the caller.
-    returning(false, || unsafe { Ok(enter(handle)?.0.is_connected()) })
+    unsafe { both::is_connected(handle) }
 }
 
 /// Stores the peer's process id and user. The process id is the one that the peer states; on Linux, if the server has a
@@ -233,9 +225,11 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
         // Looked up when the events are exported: a session that begins after that has every message signalled by itself.
         let announce =
             || inside.0.session().into_iter().for_each(|session| session.have_every_message_signalled());
-        let Some(handles) = inside.0.give(|channel| channel.export(announce))? else { return Ok(false) };
+        let Some(handles) = inside.0.in_place.export(|channel| channel.export(announce))? else {
+            return Ok(false);
+        };
         let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
-        put(handles, out, "the place for the handles")?;
+        *required(out, "the pointer to the handles")? = handles;
         Ok(true)
     })
 }
@@ -257,8 +251,9 @@ pub unsafe extern "C" fn shm_server_client_handles(
         if !out.is_null() {
             out.write(shm_client_handles_t::NONE);
         }
-        let handles = enter(handle)?.0.give(Channel::client_handles)??;
-        put(handles.into(), out, "the place for the handles")
+        let handles = enter(handle)?.0.in_place.export(Channel::client_handles)??;
+        *required(out, "the pointer to the handles")? = handles.into();
+        Ok(())
     })
 }
 
@@ -269,7 +264,7 @@ pub unsafe extern "C" fn shm_server_client_handles(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_section_handle(handle: *const ServerHandle) -> isize {
     // SAFETY: by the caller.
-    returning(0, || unsafe { enter(handle)?.0.give(Channel::section_handle) })
+    returning(0, || unsafe { enter(handle)?.0.in_place.export(Channel::section_handle) })
 }
 
 /// Sends `count` messages, in order, each as shm_server_send does. The first few messages wake a sleeping peer. `sent` may
@@ -282,7 +277,7 @@ pub unsafe extern "C" fn shm_server_send_batch(
     handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::send_batch(handle, messages, count, sent) }
+    unsafe { bulk::send_batch(handle, messages, count, sent, |sender, batch| sender.send_batch(batch)) }
 }
 
 /// Does the same as shm_server_send_batch for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all messages had
@@ -292,7 +287,7 @@ pub unsafe extern "C" fn shm_server_try_send_batch(
     handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::try_send_batch(handle, messages, count, sent) }
+    unsafe { bulk::send_batch(handle, messages, count, sent, bulk::try_send) }
 }
 
 /// Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and takes it together with all further messages
@@ -309,7 +304,7 @@ pub unsafe extern "C" fn shm_server_receive_batch(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
+    unsafe { bulk::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
 }
 
 /// Reserves room for a message of `size` bytes in shared memory. The caller writes the message there, and then sends it by
@@ -325,7 +320,7 @@ pub unsafe extern "C" fn shm_server_reserve(
     handle: *mut ServerHandle, size: u32, data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::reserve(handle, size, data) }
+    unsafe { bulk::reserve(handle, size, data) }
 }
 
 /// Sends the message that was written to the memory from shm_server_reserve.
@@ -335,7 +330,7 @@ pub unsafe extern "C" fn shm_server_reserve(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.commit() })
+    unsafe { bulk::commit(handle) }
 }
 
 /// Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and stores its address in shared memory; it makes
@@ -351,7 +346,7 @@ pub unsafe extern "C" fn shm_server_borrow(
     handle: *mut ServerHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { both::borrow(handle, data, size, timeout_ms) }
+    unsafe { bulk::borrow(handle, data, size, timeout_ms) }
 }
 
 /// Takes the message from shm_server_borrow out of the queue. Its address must not be used afterwards.
@@ -361,7 +356,7 @@ pub unsafe extern "C" fn shm_server_borrow(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_release(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { enter(handle)?.0.release() })
+    unsafe { bulk::release(handle) }
 }
 
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.

@@ -7,9 +7,10 @@
 use super::{
     ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
 };
-use crate::auto::{Auto, DisconnectReason};
-use crate::error::ShmError;
-use crate::ffi::background::{self, auto_handle, background_handle, AutoHandle, BackgroundHandle};
+use crate::auto::DisconnectReason;
+use crate::error::{Result, ShmError};
+use crate::ffi::background::{self, background_handle, AutoHandle, BackgroundHandle};
+use crate::ffi::callbacks::Callbacks;
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
 use std::ffi::{c_char, c_void};
@@ -83,50 +84,22 @@ pub struct shm_multi_client_callbacks_t {
     pub user_data: *mut c_void,
 }
 
-// SAFETY: The header says on which threads its callbacks run, and that user_data must be good for them.
-unsafe impl Send for shm_multi_callbacks_t {}
-// SAFETY: as above.
-unsafe impl Sync for shm_multi_callbacks_t {}
-// SAFETY: as above.
-unsafe impl Send for shm_multi_client_callbacks_t {}
-// SAFETY: as above.
-unsafe impl Sync for shm_multi_client_callbacks_t {}
-
 /// A server for many clients.
-pub struct MultiServerHandle(MultiServer, Arc<Gate>);
+pub struct MultiServerHandle(MultiServer, Arc<Callbacks<shm_multi_callbacks_t>>);
 
 /// A client of a server for many clients.
-pub struct MultiClientHandle(MultiClient, Arc<Gate>);
+pub struct MultiClientHandle(MultiClient, Arc<Callbacks<shm_multi_client_callbacks_t>>);
 
 background_handle!(MultiServerHandle, |handle| handle.0.core.stop());
-auto_handle!(MultiClientHandle);
+background_handle!(MultiClientHandle);
 
 fn bound(milliseconds: u32) -> Duration {
     // Zero has no bound there, as "for ever" has none.
     timeout(milliseconds).unwrap_or(Duration::ZERO)
 }
 
-/// The callbacks that the threads of an endpoint call for C.
-struct Adapter<T> {
-    callbacks: T,
-    gate: Arc<Gate>,
-}
-
-impl<T> Adapter<T> {
-    fn new(callbacks: T) -> (Arc<Self>, Arc<Gate>) {
-        let gate = Arc::new(Gate::default());
-        (Arc::new(Adapter { callbacks, gate: gate.clone() }), gate)
-    }
-
-    fn call<F>(&self, which: impl FnOnce(&T) -> Option<F>, call: impl FnOnce(F, &T)) {
-        if let Some(callback) = which(&self.callbacks) {
-            self.gate.run(|| call(callback, &self.callbacks));
-        }
-    }
-}
-
 // SAFETY of the calls below: C says that its callbacks may be called on the server's threads.
-impl MultiHandler for Adapter<shm_multi_callbacks_t> {
+impl MultiHandler for Callbacks<shm_multi_callbacks_t> {
     fn on_client_connect(&self, client_id: u32) {
         // SAFETY: as above.
         self.call(|all| all.on_client_connect, |call, all| unsafe { call(client_id, all.user_data) });
@@ -153,7 +126,7 @@ impl MultiHandler for Adapter<shm_multi_callbacks_t> {
 }
 
 // SAFETY of the calls below: C says that its callbacks may be called on the worker.
-impl MultiClientHandler for Adapter<shm_multi_client_callbacks_t> {
+impl MultiClientHandler for Callbacks<shm_multi_client_callbacks_t> {
     fn on_connect(&self, slot_id: u32) {
         // SAFETY: as above.
         self.call(|all| all.on_connect, |call, all| unsafe { call(slot_id, all.user_data) });
@@ -226,7 +199,7 @@ pub unsafe extern "C" fn shm_multi_server_start_with_options(
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
-        let callbacks = callbacks.as_ref().copied().unwrap_or(shm_multi_callbacks_default());
+        let callbacks = Arc::new(Callbacks::read(callbacks));
         let mut chosen = MultiOptions::default();
         if let Some(options) = options.as_ref() {
             chosen.max_clients = options.max_clients;
@@ -237,8 +210,7 @@ pub unsafe extern "C" fn shm_multi_server_start_with_options(
             chosen.clients_per_worker = clients;
         }
         let channel = server_options(ring_size, channel_options)?;
-        let (handler, gate) = Adapter::new(callbacks);
-        Ok(MultiServerHandle(channel.start_multi(name, handler, chosen)?, gate))
+        Ok(MultiServerHandle(channel.start_multi(name, callbacks.clone(), chosen)?, callbacks))
     })
 }
 
@@ -271,10 +243,10 @@ pub unsafe extern "C" fn shm_multi_server_try_send_to(
 }
 
 /// Distinguishes a slot without a client from a client that is gone.
-fn of_client<T>(server: &MultiServer, client_id: u32, result: crate::error::Result<T>) -> Outcome<T> {
+fn of_client<T>(server: &MultiServer, client_id: u32, result: Result<T>) -> Outcome<T> {
     match result {
         Err(ShmError::NotConnected) if !server.is_client_connected(client_id) => Err(Failure::NoClient),
-        result => done(result),
+        result => Ok(result?),
     }
 }
 
@@ -313,7 +285,7 @@ pub unsafe extern "C" fn shm_multi_server_send_to_session(
     // SAFETY: by the caller.
     returning_code(|| unsafe {
         let inside = enter(handle)?;
-        done(inside.0.send_to(session_of(session)?, bytes(data, size)?).map(drop))
+        Ok(inside.0.send_to(session_of(session)?, bytes(data, size)?).map(drop)?)
     })
 }
 
@@ -326,7 +298,7 @@ pub unsafe extern "C" fn shm_multi_server_try_send_to_session(
     // SAFETY: by the caller.
     returning_code(|| unsafe {
         let inside = enter(handle)?;
-        done(inside.0.try_send_to(session_of(session)?, bytes(data, size)?))
+        Ok(inside.0.try_send_to(session_of(session)?, bytes(data, size)?)?)
     })
 }
 
@@ -339,7 +311,7 @@ pub unsafe extern "C" fn shm_multi_server_disconnect_session(
     // SAFETY: by the caller.
     returning_code(|| unsafe {
         let inside = enter(handle)?;
-        done(inside.0.disconnect_client(session_of(session)?))
+        Ok(inside.0.disconnect_client(session_of(session)?)?)
     })
 }
 
@@ -505,7 +477,7 @@ pub unsafe extern "C" fn shm_multi_client_connect_with_options(
     // SAFETY: by the caller.
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
-        let callbacks = callbacks.as_ref().copied().unwrap_or(shm_multi_client_callbacks_default());
+        let callbacks = Arc::new(Callbacks::read(callbacks));
         let mut chosen = MultiClientOptions::default();
         if let Some(options) = options.as_ref() {
             chosen.lobby_timeout = duration(options.lobby_timeout_ms);
@@ -514,8 +486,7 @@ pub unsafe extern "C" fn shm_multi_client_connect_with_options(
             chosen.recv_batch = options.recv_batch as usize;
         }
         let channel = client_options(ring_size, channel_options)?;
-        let (handler, gate) = Adapter::new(callbacks);
-        Ok(MultiClientHandle(channel.connect_multi(name, handler, chosen)?, gate))
+        Ok(MultiClientHandle(channel.connect_multi(name, callbacks.clone(), chosen)?, callbacks))
     })
 }
 

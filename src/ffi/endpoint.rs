@@ -1,0 +1,244 @@
+//! The handles of synchronous endpoints: one [`Endpoint`] serves servers and clients.
+//!
+//! C may send with a handle on one thread and receive on another, so the handle's halves are separate, each behind its own
+//! lock. A third lock protects a server's accepting. The functions of C are in `server.rs` and `client.rs`.
+//!
+//! Other threads may use the halves while one accepts. Until the next session begins, the halves belong to the last session:
+//! the server can receive what that session's client sent. Then both halves are replaced, each under its lock, so that no
+//! call is inside a half meanwhile. If the next session uses the same section, the halves are removed before its rings are
+//! reset.
+
+use super::callbacks::{shm_callbacks_t, Callbacks};
+use super::in_place::InPlace;
+use super::reports::{Report, Reports};
+use super::*;
+use crate::auto::AutoHandler;
+use crate::channel::lifecycle::RequestsBy;
+use crate::channel::Side;
+use crate::client::SharedClient;
+use crate::halves::{ReceiveHalf, SendHalf};
+use crate::layout::Direction;
+use crate::ring::Borrowed;
+use crate::server::SharedServer;
+use crate::session::Session;
+use crate::waiting::{Interrupt, Interrupter};
+use std::sync::Mutex;
+
+type Shared<T> = crate::sync::Arc<T>;
+
+/// The contents of the handles of servers and clients.
+pub(super) struct Endpoint {
+    pub(super) side: Side,
+    interrupt: Shared<Interrupt>,
+    pub(super) callbacks: Callbacks<shm_callbacks_t>,
+    /// Of a server only.
+    server: Mutex<Option<SharedServer>>,
+    pub(super) sender: Mutex<Option<SendHalf>>,
+    pub(super) receiver: Mutex<Option<Receiver>>,
+    pub(super) in_place: InPlace,
+    session: Mutex<Option<Shared<Session>>>,
+    /// The reports for which on_connect and on_disconnect still have to be called.
+    reports: Reports,
+}
+
+pub(super) struct Receiver {
+    pub(super) half: ReceiveHalf,
+    /// The number of messages whose loss was reported.
+    reported: u64,
+    /// The message that is being read in place.
+    pub(super) borrowed: Option<Borrowed>,
+    /// The end positions of messages that are received together.
+    pub(super) entry_ends: Vec<usize>,
+}
+
+/// A server for one client.
+pub struct ServerHandle(pub(super) Endpoint);
+
+/// A client of a server for one client.
+pub struct ClientHandle(pub(super) Endpoint);
+
+impl Endpoint {
+    pub(super) fn server(server: SharedServer, callbacks: Callbacks<shm_callbacks_t>) -> Self {
+        let mut endpoint = Endpoint::new(Side::Server, server.interrupter().0, callbacks);
+        endpoint.in_place.current = Some(server.current());
+        endpoint.server = Mutex::new(Some(server));
+        endpoint
+    }
+
+    pub(super) fn client(client: SharedClient, callbacks: Callbacks<shm_callbacks_t>) -> Outcome<Self> {
+        let (sender, receiver) = client.take().ok_or(ShmError::NotConnected)?;
+        let endpoint = Endpoint::new(Side::Client, sender.interrupter().0, callbacks);
+        endpoint.begin(sender, receiver);
+        endpoint.report();
+        Ok(endpoint)
+    }
+
+    fn new(side: Side, interrupt: Shared<Interrupt>, callbacks: Callbacks<shm_callbacks_t>) -> Self {
+        Endpoint {
+            side,
+            interrupt,
+            callbacks,
+            server: Mutex::new(None),
+            sender: Mutex::new(None),
+            receiver: Mutex::new(None),
+            in_place: InPlace::default(),
+            session: Mutex::new(None),
+            reports: Reports::default(),
+        }
+    }
+
+    /// Replaces the last session by a new one. A server's session is locked meanwhile, so that sessions keep their order.
+    fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
+        let session = half.session.clone();
+        self.drop_halves();
+        self.reports.record_begin();
+        *lock(&self.session) = Some(session.clone());
+        // A thread that asked for the events meanwhile has found no session, and has exported them before.
+        if session.channel.signals_every_message() {
+            session.channel.export(|| session.have_every_message_signalled());
+        }
+        *lock(&self.sender) = Some(sender);
+        *lock(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, entry_ends: Vec::new() });
+    }
+
+    /// Drops the halves of the last session after the last call that is inside them.
+    fn drop_halves(&self) {
+        *lock(&self.sender) = None;
+        let receiver = lock(&self.receiver).take();
+        let session = lock(&self.session).take();
+        if let Some(session) = session {
+            self.reports.record_end(&session);
+        }
+        self.reports.record_discarded(receiver.map_or(0, |receiver| receiver.half.not_taken()));
+    }
+
+    /// Calls on_connect, on_disconnect and on_overflow for each pending report.
+    fn report(&self) {
+        // These callbacks change what shm_last_error returns to them, but not what it returns after the call.
+        self.reports.take_each(|report| {
+            restoring_last_error(|| match report {
+                Report::Begin => self.callbacks.on_connect(),
+                Report::End { error, reason } => {
+                    if error == ShmError::Corrupted {
+                        self.callbacks.on_error(error);
+                    }
+                    record(reason.into());
+                    self.callbacks.on_disconnect();
+                }
+                Report::Discarded(count) => self.report_lost(self.side.receives(), count),
+            });
+        });
+    }
+
+    /// Calls on_overflow, if messages were lost. The caller holds no lock.
+    pub(super) fn report_lost(&self, direction: Direction, count: u64) {
+        if count > 0 {
+            self.callbacks.on_overflow(direction.into(), u32::try_from(count).unwrap_or(u32::MAX));
+        }
+    }
+
+    pub(super) fn session(&self) -> Outcome<Shared<Session>> {
+        Ok(lock(&self.session).clone().ok_or(ShmError::NotConnected)?)
+    }
+
+    pub(super) fn interrupter(&self) -> Interrupter {
+        Interrupter(self.interrupt.clone())
+    }
+
+    /// Runs a call that sends, and reports the session's end.
+    pub(super) fn sending<T>(&self, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Result<T> {
+        let sent = match lock(&self.sender).as_mut() {
+            Some(sender) => {
+                let sent = send(sender);
+                self.in_place.drop_taken_reservation(sender);
+                self.reports.record_end_from(&sender.session, &sent);
+                sent
+            }
+            None => Err(ShmError::NotConnected),
+        };
+        self.report();
+        sent
+    }
+
+    /// Runs a call that receives, and reports lost messages and the session's end.
+    pub(super) fn receiving<T>(&self, receive: impl FnOnce(&mut Receiver) -> Result<T>) -> Result<T> {
+        let mut lost = 0;
+        let received = match lock(&self.receiver).as_mut() {
+            Some(receiver) => {
+                let received = receive(receiver);
+                let known = receiver.half.consumer.lost();
+                lost = known - std::mem::replace(&mut receiver.reported, known);
+                self.reports.record_end_from(&receiver.half.session, &received);
+                received
+            }
+            None => Err(ShmError::NotConnected),
+        };
+        self.report_lost(self.side.receives(), lost);
+        self.report();
+        received
+    }
+
+    pub(super) fn accept(&self, timeout: Option<Duration>, requests_by: RequestsBy) -> Outcome {
+        // Perhaps no call has detected yet that the last session ended.
+        self.record_end_of_last();
+        self.report();
+        let accepted = self.accept_quietly(timeout, requests_by);
+        self.report();
+        accepted
+    }
+
+    /// Accepts a client, and calls no callback.
+    fn accept_quietly(&self, timeout: Option<Duration>, requests_by: RequestsBy) -> Outcome {
+        let mut server = lock(&self.server);
+        let server = server.as_mut().ok_or(ShmError::NotConnected)?;
+        server.accept(timeout, requests_by, &mut || self.drop_halves())?;
+        let (sender, receiver) = server.take().ok_or(ShmError::NotConnected)?;
+        // The last session may have ended since.
+        self.record_end_of_last();
+        self.begin(sender, receiver);
+        Ok(())
+    }
+
+    fn record_end_of_last(&self) {
+        if let Ok(session) = self.session() {
+            self.reports.record_end(&session);
+        }
+    }
+}
+
+/// A handle of a synchronous endpoint.
+pub(super) trait EndpointHandle {
+    fn endpoint(&self) -> &Endpoint;
+}
+
+impl EndpointHandle for ServerHandle {
+    fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+}
+
+impl EndpointHandle for ClientHandle {
+    fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+}
+
+impl<H: EndpointHandle> Closable for H {
+    fn gate(&self) -> &Gate {
+        &self.endpoint().callbacks.gate
+    }
+
+    fn end(&self) -> bool {
+        let endpoint = self.endpoint();
+        endpoint.interrupt.stop();
+        if let (Side::Server, Ok(session)) = (endpoint.side, endpoint.session()) {
+            session.disconnect();
+        }
+        true
+    }
+
+    fn own_calls(&self) -> usize {
+        // Each callback runs inside a call.
+        self.endpoint().callbacks.gate.depth()
+    }
+}
