@@ -1,13 +1,11 @@
 //! The options in their C form.
 
-#![allow(non_camel_case_types)] // The names are C's.
-
 use super::{duration, text, timeout, Failure, Outcome};
 use crate::access::{Access, UserId};
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::ShmError;
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
-use crate::options::{ClientOptions, ServerOptions, Trust};
+use crate::options::{ClientOptions, ServerOptions, Trust, Tuning};
 use std::ffi::{c_char, c_void, CStr};
 use std::mem::size_of;
 use std::time::Duration;
@@ -83,49 +81,28 @@ pub struct shm_options_t {
     pub anonymous_events: u32,
 }
 
-impl Default for shm_options_t {
-    fn default() -> Self {
-        shm_options_t {
-            struct_size: size_of::<shm_options_t>() as u32,
-            message_limit: 0,
-            spin_us: SHM_SPIN_DEFAULT,
-            receive_timeout_ms: SHM_FOREVER,
-            check_interval_ms: 0,
-            reject_when_full: 0,
-            access: SHM_ACCESS_OWNER,
-            trust: SHM_TRUST_OWNER,
-            users: std::ptr::null(),
-            user_count: 0,
-            security_descriptor_size: 0,
-            security_descriptor: std::ptr::null(),
-            clients_per_worker: 0,
-            anonymous_events: 0,
-        }
-    }
-}
-
 /// Returns the default options. Any thread.
 #[no_mangle]
 pub extern "C" fn shm_options_default() -> shm_options_t {
-    shm_options_t::default()
-}
-
-/// A channel's name.
-///
-/// # Safety
-/// NULL, or a string that ends with a NUL and lives for `'a`.
-unsafe fn name<'a>(name: *const c_char) -> Outcome<&'a str> {
-    if name.is_null() {
-        return Err(Failure::Argument("the name"));
+    shm_options_t {
+        struct_size: size_of::<shm_options_t>() as u32,
+        message_limit: 0,
+        spin_us: SHM_SPIN_DEFAULT,
+        receive_timeout_ms: SHM_FOREVER,
+        check_interval_ms: 0,
+        reject_when_full: 0,
+        access: SHM_ACCESS_OWNER,
+        trust: SHM_TRUST_OWNER,
+        users: std::ptr::null(),
+        user_count: 0,
+        security_descriptor_size: 0,
+        security_descriptor: std::ptr::null(),
+        clients_per_worker: 0,
+        anonymous_events: 0,
     }
-    // SAFETY: by the caller.
-    let bytes = unsafe { CStr::from_ptr(name) };
-    let not_text =
-        || ShmError::InvalidName { name: bytes.to_string_lossy().into_owned(), reason: "it is not UTF-8" };
-    Ok(bytes.to_str().map_err(|_| not_text())?)
 }
 
-/// The name of a configuration, and its rings' size, if the configuration states one.
+/// Reads the name of a configuration, and its rings' size, if the configuration states one.
 ///
 /// # Safety
 /// NULL, or a configuration whose name is NULL or a string, for `'a`.
@@ -133,12 +110,19 @@ pub(crate) unsafe fn config<'a>(config: *const shm_endpoint_config_t) -> Outcome
     // SAFETY: by the caller.
     unsafe {
         let config = config.as_ref().ok_or(Failure::Argument("the configuration"))?;
-        let size = (config.buffer_bytes != 0).then_some(config.buffer_bytes as usize);
-        Ok((name(config.name)?, size))
+        if config.name.is_null() {
+            return Err(Failure::Argument("the name"));
+        }
+        let bytes = CStr::from_ptr(config.name);
+        let name = bytes.to_str().map_err(|_| {
+            let name = bytes.to_string_lossy().into_owned();
+            ShmError::InvalidName { name, reason: "it is not UTF-8" }
+        })?;
+        Ok((name, (config.buffer_bytes != 0).then_some(config.buffer_bytes as usize)))
     }
 }
 
-fn impossible(option: &'static str, value: u32, reason: &str) -> Failure {
+fn invalid(option: &'static str, value: u32, reason: &str) -> Failure {
     ShmError::InvalidOption { option, value: value.into(), reason: reason.to_owned() }.into()
 }
 
@@ -151,7 +135,7 @@ impl shm_options_t {
         // Fields that a newer header has are behind ours.
         if (options.struct_size as usize) < size_of::<Self>() {
             let reason = "it is the size of shm_options_t; begin with shm_options_default()";
-            return Err(impossible("struct_size", options.struct_size, reason));
+            return Err(invalid("struct_size", options.struct_size, reason));
         }
         Ok(Some(options))
     }
@@ -179,22 +163,25 @@ impl shm_options_t {
             SHM_ACCESS_SECURITY_DESCRIPTOR => {
                 if self.security_descriptor_size > u16::MAX.into() {
                     let size = self.security_descriptor_size;
-                    return Err(impossible("security_descriptor_size", size, "at most 65535"));
+                    return Err(invalid("security_descriptor_size", size, "at most 65535"));
                 }
                 // SAFETY: by the caller.
                 let bytes = unsafe { super::bytes(self.security_descriptor, self.security_descriptor_size) }?;
                 Access::SecurityDescriptor(bytes.to_vec())
             }
-            other => return Err(impossible("access", other, "it is one of SHM_ACCESS_...")),
+            other => return Err(invalid("access", other, "it is one of SHM_ACCESS_...")),
         })
     }
 
-    fn spin(&self) -> Option<Duration> {
-        (self.spin_us != SHM_SPIN_DEFAULT).then(|| Duration::from_micros(self.spin_us.into()))
-    }
-
-    fn check_interval(&self) -> Option<Duration> {
-        (self.check_interval_ms != 0).then(|| duration(self.check_interval_ms))
+    /// Changes the options that servers and clients have in common.
+    fn tune(&self, tuning: &mut Tuning) {
+        tuning.receive_timeout = timeout(self.receive_timeout_ms);
+        if self.spin_us != SHM_SPIN_DEFAULT {
+            tuning.spin = Duration::from_micros(self.spin_us.into());
+        }
+        if self.check_interval_ms != 0 {
+            tuning.check_interval = Some(duration(self.check_interval_ms));
+        }
     }
 }
 
@@ -204,7 +191,7 @@ pub(crate) unsafe fn server_options(
     ring_size: Option<usize>, options: *const shm_options_t,
 ) -> Outcome<ServerOptions> {
     let ring_size = ring_size.unwrap_or(RING_CAPACITY);
-    // A small ring that says nothing else queues what fits.
+    // Without a limit, a small ring queues as many messages as fit.
     let most = (ring_size / 64).saturating_sub(1).max(1);
     let mut chosen = ServerOptions::new().ring_size(ring_size).message_limit(MAX_MESSAGES.min(most));
     // SAFETY: by the caller.
@@ -218,15 +205,7 @@ pub(crate) unsafe fn server_options(
         if options.anonymous_events != 0 {
             chosen = chosen.anonymous_events();
         }
-        if let Some(bound) = timeout(options.receive_timeout_ms) {
-            chosen = chosen.receive_timeout(bound);
-        }
-        if let Some(budget) = options.spin() {
-            chosen = chosen.spin(budget);
-        }
-        if let Some(interval) = options.check_interval() {
-            chosen = chosen.check_interval(interval);
-        }
+        options.tune(&mut chosen.tuning);
         // SAFETY: by the caller.
         chosen = chosen.access(unsafe { options.access() }?);
     }
@@ -247,21 +226,13 @@ pub(crate) unsafe fn client_options(
         if options.message_limit != 0 {
             chosen = chosen.message_limit(options.message_limit as usize);
         }
-        if let Some(bound) = timeout(options.receive_timeout_ms) {
-            chosen = chosen.receive_timeout(bound);
-        }
-        if let Some(budget) = options.spin() {
-            chosen = chosen.spin(budget);
-        }
-        if let Some(interval) = options.check_interval() {
-            chosen = chosen.check_interval(interval);
-        }
+        options.tune(&mut chosen.tuning);
         chosen = chosen.trust(match options.trust {
             SHM_TRUST_OWNER => Trust::Owner,
             // SAFETY: by the caller.
             SHM_TRUST_USERS => Trust::Users(unsafe { options.users() }?),
             SHM_TRUST_ANYONE => Trust::Anyone,
-            other => return Err(impossible("trust", other, "it is one of SHM_TRUST_...")),
+            other => return Err(invalid("trust", other, "it is one of SHM_TRUST_...")),
         });
     }
     Ok(chosen)
@@ -308,20 +279,6 @@ pub struct shm_client_handles_t {
     pub disconnect: isize,
 }
 
-impl shm_client_handles_t {
-    /// The value after a failure.
-    pub(crate) const NONE: Self = Self {
-        section: -1,
-        s2c_data: -1,
-        c2s_data: -1,
-        s2c_space: -1,
-        c2s_space: -1,
-        request: -1,
-        acknowledge: -1,
-        disconnect: -1,
-    };
-}
-
 impl From<ClientHandles> for shm_client_handles_t {
     fn from(handles: ClientHandles) -> Self {
         let list = handles.events.as_ref().map_or([-1; EVENTS], ClientEvents::list);
@@ -333,18 +290,16 @@ impl From<ClientHandles> for shm_client_handles_t {
 
 impl From<&shm_client_handles_t> for ClientHandles {
     fn from(handles: &shm_client_handles_t) -> Self {
-        let shm_client_handles_t {
-            section,
-            s2c_data,
-            c2s_data,
-            s2c_space,
-            c2s_space,
-            request,
-            acknowledge,
-            disconnect,
-        } = *handles;
-        let list = [s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect];
-        ClientHandles { section, events: (s2c_data != -1).then(|| ClientEvents::from_list(list)) }
+        let events = ClientEvents {
+            s2c_data: handles.s2c_data,
+            c2s_data: handles.c2s_data,
+            s2c_space: handles.s2c_space,
+            c2s_space: handles.c2s_space,
+            request: handles.request,
+            acknowledge: handles.acknowledge,
+            disconnect: handles.disconnect,
+        };
+        ClientHandles { section: handles.section, events: (events.s2c_data != -1).then_some(events) }
     }
 }
 

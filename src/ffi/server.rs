@@ -7,6 +7,7 @@ use super::options::*;
 use super::*;
 use crate::channel::lifecycle::RequestsBy;
 use crate::channel::Channel;
+use crate::handles::ClientHandles;
 
 /// Starts a server under a name. `callbacks` may be NULL; they are copied.
 ///
@@ -249,7 +250,7 @@ pub unsafe extern "C" fn shm_server_client_handles(
     // SAFETY: by the caller.
     returning_code(|| unsafe {
         if !out.is_null() {
-            out.write(shm_client_handles_t::NONE);
+            out.write(ClientHandles { section: -1, events: None }.into());
         }
         let handles = enter(handle)?.0.in_place.export(Channel::client_handles)??;
         *required(out, "the pointer to the handles")? = handles.into();
