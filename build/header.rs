@@ -5,7 +5,7 @@ use std::env;
 use std::path::PathBuf;
 
 /// The files that the C interface is made of.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 12] = [
     "src/ffi/codes.rs",
     "src/ffi.rs",
     "src/ffi/options.rs",
@@ -16,6 +16,8 @@ const SOURCES: [&str; 10] = [
     "src/ffi/bulk.rs",
     "src/auto/ffi.rs",
     "src/multi/ffi.rs",
+    "src/multi/ffi/server.rs",
+    "src/multi/ffi/client.rs",
 ];
 
 pub fn generate() {

@@ -1,5 +1,5 @@
 //! The shared parts of the C interface. `include/xshm.h` is generated from the functions and types of this module, of
-//! `ffi/`, `auto/ffi.rs` and `multi/ffi.rs`.
+//! `ffi/`, `auto/ffi.rs` and `multi/ffi/`.
 //!
 //! A handle is an [`Arc`] that C holds as a pointer. Each call borrows the handle for as long as the call runs ([`Inside`]).
 //! [`close`] waits until no other thread's call holds the handle. A thread may therefore stop a handle while other threads
@@ -86,6 +86,11 @@ pub(crate) fn timeout(milliseconds: u32) -> Option<Duration> {
 /// Converts milliseconds. SHM_FOREVER becomes the longest duration.
 pub(crate) fn duration(milliseconds: u32) -> Duration {
     timeout(milliseconds).unwrap_or(Duration::MAX)
+}
+
+/// Converts the limit of a kernel wait. SHM_FOREVER becomes 0, which stands for no limit.
+pub(crate) fn wait_limit(milliseconds: u32) -> Duration {
+    timeout(milliseconds).unwrap_or(Duration::ZERO)
 }
 
 /// Reads a text argument.

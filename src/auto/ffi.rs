@@ -1,10 +1,9 @@
 //! The C interface of the auto endpoints.
 
-// What C may do and not, the text of each function says, and the rules at the top of the header.
-#![allow(clippy::missing_safety_doc)]
-#![allow(non_camel_case_types)] // The names are C's.
+// As in the module `ffi`.
+#![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
-use super::{AutoClient, AutoOptions, AutoServer, AutoStatsSnapshot, SessionId};
+use super::{AutoClient, AutoOptions, AutoServer, SessionId};
 use crate::error::{Result, ShmError};
 use crate::ffi::background::{self, background_handle, AutoHandle, BackgroundHandle};
 use crate::ffi::callbacks::{shm_callbacks_t, Callbacks};
@@ -38,8 +37,7 @@ impl shm_auto_options_t {
         // SAFETY: by the caller.
         let Some(options) = (unsafe { options.as_ref() }) else { return AutoOptions::default() };
         AutoOptions {
-            // Zero has no bound there, as "for ever" has none.
-            wait_timeout: timeout(options.wait_timeout_ms).unwrap_or(Duration::ZERO),
+            wait_timeout: wait_limit(options.wait_timeout_ms),
             reconnect_delay: duration(options.reconnect_delay_ms),
             connect_timeout: duration(options.connect_timeout_ms),
             max_send_queue: options.max_send_queue as usize,
@@ -52,11 +50,10 @@ impl shm_auto_options_t {
 #[no_mangle]
 pub extern "C" fn shm_auto_options_default() -> shm_auto_options_t {
     let options = AutoOptions::default();
-    let milliseconds = |time: Duration| time.as_millis() as u32;
     shm_auto_options_t {
-        wait_timeout_ms: milliseconds(options.wait_timeout),
-        reconnect_delay_ms: milliseconds(options.reconnect_delay),
-        connect_timeout_ms: milliseconds(options.connect_timeout),
+        wait_timeout_ms: options.wait_timeout.as_millis() as u32,
+        reconnect_delay_ms: options.reconnect_delay.as_millis() as u32,
+        connect_timeout_ms: options.connect_timeout.as_millis() as u32,
         max_send_queue: options.max_send_queue as u32,
         recv_batch: options.recv_batch as u32,
     }
@@ -75,17 +72,6 @@ pub struct shm_auto_stats_t {
     pub receive_overflows: u64,
 }
 
-impl From<AutoStatsSnapshot> for shm_auto_stats_t {
-    fn from(stats: AutoStatsSnapshot) -> Self {
-        shm_auto_stats_t {
-            sent_messages: stats.sent_messages,
-            send_overflows: stats.send_overflows,
-            received_messages: stats.received_messages,
-            receive_overflows: stats.receive_overflows,
-        }
-    }
-}
-
 /// A server for one client that works in the background.
 pub struct AutoServerHandle(AutoServer, Arc<Callbacks<shm_callbacks_t>>);
 
@@ -95,11 +81,17 @@ pub struct AutoClientHandle(AutoClient, Arc<Callbacks<shm_callbacks_t>>);
 background_handle!(AutoServerHandle);
 background_handle!(AutoClientHandle);
 
-unsafe fn put_stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t) -> bool {
+unsafe fn stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe {
         clear(out);
-        *required(out, "the pointer to the statistics")? = enter(handle)?.auto().stats().into();
+        let stats = enter(handle)?.auto().stats();
+        *required(out, "the pointer to the statistics")? = shm_auto_stats_t {
+            sent_messages: stats.sent_messages,
+            send_overflows: stats.send_overflows,
+            received_messages: stats.received_messages,
+            receive_overflows: stats.receive_overflows,
+        };
         Ok(true)
     })
 }
@@ -175,7 +167,7 @@ pub unsafe extern "C" fn shm_server_stats_auto(
     handle: *const AutoServerHandle, out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
-    unsafe { put_stats(handle, out) }
+    unsafe { stats(handle, out) }
 }
 
 /// Stops the endpoint and frees the handle, which must not be used afterwards. It delivers the messages that have arrived,
@@ -304,7 +296,7 @@ pub unsafe extern "C" fn shm_client_stats_auto(
     handle: *const AutoClientHandle, out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
-    unsafe { put_stats(handle, out) }
+    unsafe { stats(handle, out) }
 }
 
 /// Does the same as shm_server_stop_auto, for a client.
