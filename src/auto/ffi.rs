@@ -3,16 +3,15 @@
 // As in the module `ffi`.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
-use super::{AutoClient, AutoOptions, AutoServer, SessionId};
-use crate::error::{Result, ShmError};
-use crate::ffi::background::{self, background_handle, AutoHandle, BackgroundHandle};
+use super::{AutoClient, AutoOptions, AutoServer, AutoStatsSnapshot, SessionId};
+use crate::error::ShmError;
+use crate::ffi::background::{self, background_handle, BackgroundHandle};
 use crate::ffi::callbacks::{shm_callbacks_t, Callbacks};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How an auto endpoint behaves. Get a structure from shm_auto_options_default, and change it.
 #[repr(C)]
@@ -78,14 +77,16 @@ pub struct AutoServerHandle(AutoServer, Arc<Callbacks<shm_callbacks_t>>);
 /// A client of a server for one client that works in the background.
 pub struct AutoClientHandle(AutoClient, Arc<Callbacks<shm_callbacks_t>>);
 
-background_handle!(AutoServerHandle);
-background_handle!(AutoClientHandle);
+background_handle!(AutoServerHandle, 0.auto.core);
+background_handle!(AutoClientHandle, 0.auto.core);
 
-unsafe fn stats<H: AutoHandle>(handle: *const H, out: *mut shm_auto_stats_t) -> bool {
+unsafe fn stats<H>(
+    handle: *const H, stats: impl FnOnce(&H) -> AutoStatsSnapshot, out: *mut shm_auto_stats_t,
+) -> bool {
     // SAFETY: by the caller.
     returning(false, || unsafe {
         clear(out);
-        let stats = enter(handle)?.auto().stats();
+        let stats = stats(&*enter(handle)?);
         *required(out, "the pointer to the statistics")? = shm_auto_stats_t {
             sent_messages: stats.sent_messages,
             send_overflows: stats.send_overflows,
@@ -167,7 +168,7 @@ pub unsafe extern "C" fn shm_server_stats_auto(
     handle: *const AutoServerHandle, out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
-    unsafe { stats(handle, out) }
+    unsafe { stats(handle, |handle| handle.0.stats(), out) }
 }
 
 /// Stops the endpoint and frees the handle, which must not be used afterwards. It delivers the messages that have arrived,
@@ -296,7 +297,7 @@ pub unsafe extern "C" fn shm_client_stats_auto(
     handle: *const AutoClientHandle, out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.
-    unsafe { stats(handle, out) }
+    unsafe { stats(handle, |handle| handle.0.stats(), out) }
 }
 
 /// Does the same as shm_server_stop_auto, for a client.

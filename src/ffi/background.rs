@@ -2,84 +2,65 @@
 //! same promises of the caller as the function that calls it.
 
 use super::*;
-use crate::auto::Auto;
+use crate::background::core::Core;
+use crate::background::sending::ONLY;
 
-/// A handle to an endpoint that works in the background.
+/// A handle of an endpoint that works in the background.
 pub(crate) trait BackgroundHandle: Closable {
-    /// Begins to stop, and returns without waiting.
-    fn request_stop(&self);
-
-    fn stop_timeout(&self, timeout: Duration) -> Result<()>;
+    fn core(&self) -> &Core;
 }
 
-/// A handle to a background endpoint with a single worker.
-pub(crate) trait AutoHandle: BackgroundHandle {
-    fn auto(&self) -> &Auto;
-}
-
-/// Implements the traits of a handle that consists of an endpoint and its callbacks. The first form is for an endpoint with a
-/// field `auto`, the second one for other endpoints.
+/// Implements the traits of a handle that consists of an endpoint and its callbacks. `$core` is the path to the endpoint's
+/// core.
 macro_rules! background_handle {
-    ($handle:ty) => {
-        background_handle!($handle, |handle| handle.0.auto.core.stop());
-
-        impl AutoHandle for $handle {
-            fn auto(&self) -> &crate::auto::Auto {
-                &self.0.auto
+    ($handle:ty, $($core:tt)+) => {
+        impl BackgroundHandle for $handle {
+            fn core(&self) -> &crate::background::core::Core {
+                &self.$($core)+
             }
         }
-    };
-    ($handle:ty, $stop:expr) => {
+
         impl Closable for $handle {
             fn gate(&self) -> &Gate {
                 &self.1.gate
             }
 
             fn end(&self) -> bool {
-                let stop: fn(&Self) -> crate::threads::Waited = $stop;
                 // From one of its own callbacks a handle waits for those of its other threads.
-                stop(self) != crate::threads::Waited::NotFromHere || self.1.gate.depth() > 0
-            }
-        }
-
-        impl BackgroundHandle for $handle {
-            fn request_stop(&self) {
-                self.0.request_stop();
-            }
-
-            fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-                self.0.stop_timeout(timeout)
+                self.core().stop() != crate::threads::Waited::NotFromHere || self.gate().depth() > 0
             }
         }
     };
 }
 pub(crate) use background_handle;
 
-pub(crate) unsafe fn send<H: AutoHandle>(handle: *const H, data: *const c_void, size: u32) -> shm_error_t {
-    // SAFETY: by the caller.
-    returning_code(|| unsafe { Ok(enter(handle)?.auto().send(bytes(data, size)?)?) })
-}
-
-pub(crate) unsafe fn try_send<H: AutoHandle>(
+pub(crate) unsafe fn send<H: BackgroundHandle>(
     handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { Ok(enter(handle)?.auto().try_send(bytes(data, size)?)?) })
+    returning_code(|| unsafe { Ok(enter(handle)?.core().send(ONLY, bytes(data, size)?).map(drop)?) })
 }
 
-pub(crate) unsafe fn send_timeout<H: AutoHandle>(
+pub(crate) unsafe fn try_send<H: BackgroundHandle>(
+    handle: *const H, data: *const c_void, size: u32,
+) -> shm_error_t {
+    // SAFETY: by the caller.
+    returning_code(|| unsafe { Ok(enter(handle)?.core().try_send(ONLY, bytes(data, size)?)?) })
+}
+
+pub(crate) unsafe fn send_timeout<H: BackgroundHandle>(
     handle: *const H, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        Ok(enter(handle)?.auto().send_timeout(bytes(data, size)?, timeout(timeout_ms))?)
+        Ok(enter(handle)?.core().send_timeout(ONLY, bytes(data, size)?, timeout(timeout_ms))?)
     })
 }
 
 pub(crate) unsafe fn request_stop<H: BackgroundHandle>(handle: *const H) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        enter(handle)?.request_stop();
+        enter(handle)?.core().request_stop();
         Ok(())
     })
 }
@@ -87,7 +68,7 @@ pub(crate) unsafe fn request_stop<H: BackgroundHandle>(handle: *const H) -> shm_
 pub(crate) unsafe fn stop_timeout<H: BackgroundHandle>(handle: *mut H, timeout_ms: u32) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
-        enter(handle.cast_const())?.stop_timeout(duration(timeout_ms))?;
+        enter(handle.cast_const())?.core().stop_timeout(duration(timeout_ms))?;
         close(handle);
         Ok(())
     })

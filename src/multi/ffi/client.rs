@@ -1,7 +1,6 @@
 //! The C interface of a client of a server for many clients.
 
 use super::*;
-use crate::ffi::background::AutoHandle;
 use crate::multi::{MultiClient, MultiClientHandler, MultiClientOptions};
 
 /// How a client of a server for many clients behaves. Get a structure from shm_multi_client_options_default, and change it.
@@ -37,7 +36,7 @@ pub struct shm_multi_client_callbacks_t {
 /// A client of a server for many clients.
 pub struct MultiClientHandle(MultiClient, Arc<Callbacks<shm_multi_client_callbacks_t>>);
 
-background_handle!(MultiClientHandle);
+background_handle!(MultiClientHandle, 0.auto.core);
 
 // SAFETY of the calls below: C says that its callbacks may be called on the worker.
 impl MultiClientHandler for Callbacks<shm_multi_client_callbacks_t> {

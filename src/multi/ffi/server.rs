@@ -39,7 +39,7 @@ pub struct shm_multi_callbacks_t {
 /// A server for many clients.
 pub struct MultiServerHandle(MultiServer, Arc<Callbacks<shm_multi_callbacks_t>>);
 
-background_handle!(MultiServerHandle, |handle| handle.0.core.stop());
+background_handle!(MultiServerHandle, 0.core);
 
 // SAFETY of the calls below: C says that its callbacks may be called on the server's threads.
 impl MultiHandler for Callbacks<shm_multi_callbacks_t> {
