@@ -30,7 +30,7 @@ use crate::error::{Result, ShmError};
 pub(crate) use crate::sync::lock;
 pub(crate) use codes::*;
 pub(crate) use handle::*;
-use std::ffi::{c_char, c_void, CStr};
+use std::ffi::{c_char, c_void};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 use std::sync::Arc;
@@ -61,8 +61,8 @@ fn catch_panic<T>(call: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
 }
 
 /// Runs a call that returns a code.
-pub(crate) fn returning_code(call: impl FnOnce() -> Outcome) -> shm_error_t {
-    catch_panic(call).map_or_else(record, |()| shm_error_t::SHM_SUCCESS)
+pub(crate) fn returning_code<T>(call: impl FnOnce() -> Outcome<T>) -> shm_error_t {
+    catch_panic(call).map_or_else(record, |_| shm_error_t::SHM_SUCCESS)
 }
 
 /// Runs a call that returns a handle, or NULL.
@@ -93,31 +93,30 @@ pub(crate) fn wait_limit(milliseconds: u32) -> Duration {
     timeout(milliseconds).unwrap_or(Duration::ZERO)
 }
 
-/// Reads a text argument.
+/// Reads an array argument, named `what`. Without elements it may be NULL.
 ///
 /// # Safety
-/// NULL, or a string that ends with a NUL and lives for `'a`.
-pub(crate) unsafe fn text<'a>(text: *const c_char, what: &'static str) -> Outcome<&'a str> {
-    if text.is_null() {
-        return Err(Failure::Argument(what));
+/// NULL, or `count` elements that no other code writes for `'a`.
+pub(crate) unsafe fn array<'a, T>(elements: *const T, count: u32, what: &'static str) -> Outcome<&'a [T]> {
+    match (elements.is_null(), count) {
+        (_, 0) => Ok(&[]),
+        (true, _) => Err(Failure::Argument(what)),
+        // SAFETY: by the caller.
+        (false, _) => Ok(unsafe { std::slice::from_raw_parts(elements, count as usize) }),
     }
-    // SAFETY: by the caller.
-    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| Failure::Argument(what))
 }
 
 /// Reads the bytes of a message.
 ///
 /// # Safety
-/// NULL, or `size` readable bytes that no other code writes for `'a`.
+/// As [`array()`].
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u8]> {
-    match (data.is_null(), size) {
-        (_, 0) => Ok(&[]),
-        (true, _) => Err(Failure::Argument("the message")),
-        // A slice of such a size is never made: the size is probably a mistake.
-        (false, size) if size as usize > MAX_MESSAGE_SIZE => Err(ShmError::MessageTooLarge.into()),
-        // SAFETY: by the caller.
-        (false, _) => Ok(unsafe { std::slice::from_raw_parts(data.cast(), size as usize) }),
+    // A slice of such a size is never made: the size is probably a mistake.
+    if !data.is_null() && size as usize > MAX_MESSAGE_SIZE {
+        return Err(ShmError::MessageTooLarge.into());
     }
+    // SAFETY: by the caller.
+    unsafe { array(data.cast(), size, "the message") }
 }
 
 /// Fails if a pointer is NULL.

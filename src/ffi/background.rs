@@ -38,7 +38,7 @@ pub(crate) unsafe fn send<H: BackgroundHandle>(
     handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe { Ok(enter(handle)?.core().send(ONLY, bytes(data, size)?).map(drop)?) })
+    returning_code(|| unsafe { Ok(enter(handle)?.core().send(ONLY, bytes(data, size)?)?) })
 }
 
 pub(crate) unsafe fn try_send<H: BackgroundHandle>(
@@ -59,10 +59,7 @@ pub(crate) unsafe fn send_timeout<H: BackgroundHandle>(
 
 pub(crate) unsafe fn request_stop<H: BackgroundHandle>(handle: *const H) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.core().request_stop();
-        Ok(())
-    })
+    returning_code(|| unsafe { enter(handle).map(|inside| inside.core().request_stop()) })
 }
 
 pub(crate) unsafe fn stop_timeout<H: BackgroundHandle>(handle: *mut H, timeout_ms: u32) -> shm_error_t {

@@ -76,8 +76,7 @@ pub(super) unsafe fn receive<H: EndpointHandle>(
             Err(ShmError::BufferTooSmall { needed }) => *size = *needed as u32,
             Err(_) => {}
         }
-        received?;
-        Ok(())
+        Ok(received?)
     })
 }
 
@@ -144,16 +143,10 @@ pub(super) unsafe fn stats<H: EndpointHandle>(handle: *const H, out: *mut shm_st
 
 pub(super) unsafe fn interrupt<H: EndpointHandle>(handle: *const H) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.endpoint().interrupter().interrupt();
-        Ok(())
-    })
+    returning_code(|| unsafe { enter(handle).map(|inside| inside.endpoint().interrupter.interrupt()) })
 }
 
 pub(super) unsafe fn resume<H: EndpointHandle>(handle: *const H) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.endpoint().interrupter().reset();
-        Ok(())
-    })
+    returning_code(|| unsafe { enter(handle).map(|inside| inside.endpoint().interrupter.reset()) })
 }

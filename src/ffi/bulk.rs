@@ -18,24 +18,8 @@ pub struct shm_message_t {
     pub size: u32,
 }
 
-/// # Safety
-/// NULL, or `count` messages. Each message is NULL or has the number of bytes that it states, and no other code writes them
-/// for `'a`.
-unsafe fn messages<'a>(messages: *const shm_message_t, count: u32) -> Outcome<Vec<&'a [u8]>> {
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    if messages.is_null() {
-        return Err(Failure::Argument("the messages"));
-    }
-    // SAFETY: by the caller.
-    let messages = unsafe { std::slice::from_raw_parts(messages, count as usize) };
-    // SAFETY: as above.
-    messages.iter().map(|message| unsafe { bytes(message.data, message.size) }).collect()
-}
-
 pub(super) unsafe fn send_batch<H: EndpointHandle>(
-    handle: *const H, batch: *const shm_message_t, count: u32, sent: *mut u32,
+    handle: *const H, messages: *const shm_message_t, count: u32, sent: *mut u32,
     send: impl FnOnce(&mut SendHalf, &[&[u8]]) -> Result<BatchOutcome>,
 ) -> shm_error_t {
     // SAFETY: by the caller.
@@ -43,7 +27,8 @@ pub(super) unsafe fn send_batch<H: EndpointHandle>(
         clear(sent);
         let inside = enter(handle)?;
         let endpoint = inside.endpoint();
-        let batch = messages(batch, count)?;
+        let batch = array(messages, count, "the messages")?.iter();
+        let batch: Vec<_> = batch.map(|message| bytes(message.data, message.size)).collect::<Outcome<_>>()?;
         let outcome = endpoint.sending(|sender| send(sender, &batch))?;
         if !sent.is_null() {
             sent.write(outcome.sent as u32);

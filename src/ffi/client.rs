@@ -44,11 +44,10 @@ pub unsafe extern "C" fn shm_client_attach(
     section_handle: isize, callbacks: *const shm_callbacks_t, options: *const shm_options_t, timeout_ms: u32,
 ) -> *mut ClientHandle {
     // SAFETY: by the caller.
-    returning_handle(|| unsafe {
-        let handles = ClientHandles { section: section_handle, events: None };
-        let client = client_options(None, options)?.attach_handles(&handles, duration(timeout_ms))?;
-        Ok(ClientHandle(Endpoint::client(client, Callbacks::read(callbacks))?))
-    })
+    unsafe {
+        let handles = ClientHandles { section: section_handle, events: None }.into();
+        shm_client_attach_handles(&handles, callbacks, options, timeout_ms)
+    }
 }
 
 /// Connects to a server by the handles from its shm_server_client_handles, duplicated into this process. The library

@@ -21,7 +21,7 @@ use crate::layout::Direction;
 use crate::ring::Borrowed;
 use crate::server::SharedServer;
 use crate::session::Session;
-use crate::waiting::{Interrupt, Interrupter};
+use crate::waiting::Interrupter;
 use std::sync::Mutex;
 
 type Shared<T> = crate::sync::Arc<T>;
@@ -29,7 +29,7 @@ type Shared<T> = crate::sync::Arc<T>;
 /// The contents of the handles of servers and clients.
 pub(super) struct Endpoint {
     pub(super) side: Side,
-    interrupt: Shared<Interrupt>,
+    pub(super) interrupter: Interrupter,
     pub(super) callbacks: Callbacks<shm_callbacks_t>,
     /// Of a server only.
     server: Mutex<Option<SharedServer>>,
@@ -59,30 +59,30 @@ pub struct ClientHandle(pub(super) Endpoint);
 
 impl Endpoint {
     pub(super) fn server(server: SharedServer, callbacks: Callbacks<shm_callbacks_t>) -> Self {
-        let mut endpoint = Endpoint::new(Side::Server, server.interrupter().0, callbacks);
-        endpoint.in_place.current = Some(server.current());
-        endpoint.server = Mutex::new(Some(server));
-        endpoint
+        Endpoint::new(Side::Server, server.interrupter(), Some(server), callbacks)
     }
 
     pub(super) fn client(client: SharedClient, callbacks: Callbacks<shm_callbacks_t>) -> Outcome<Self> {
         let (sender, receiver) = client.take().ok_or(ShmError::NotConnected)?;
-        let endpoint = Endpoint::new(Side::Client, sender.interrupter().0, callbacks);
+        let endpoint = Endpoint::new(Side::Client, sender.interrupter(), None, callbacks);
         endpoint.begin(sender, receiver);
         endpoint.report();
         Ok(endpoint)
     }
 
-    fn new(side: Side, interrupt: Shared<Interrupt>, callbacks: Callbacks<shm_callbacks_t>) -> Self {
+    fn new(
+        side: Side, interrupter: Interrupter, server: Option<SharedServer>,
+        callbacks: Callbacks<shm_callbacks_t>,
+    ) -> Self {
         Endpoint {
             side,
-            interrupt,
+            interrupter,
             callbacks,
-            server: Mutex::new(None),
-            sender: Mutex::new(None),
-            receiver: Mutex::new(None),
-            in_place: InPlace::default(),
-            session: Mutex::new(None),
+            in_place: InPlace::new(server.as_ref().map(SharedServer::current)),
+            server: Mutex::new(server),
+            sender: Mutex::default(),
+            receiver: Mutex::default(),
+            session: Mutex::default(),
             reports: Reports::default(),
         }
     }
@@ -139,10 +139,6 @@ impl Endpoint {
 
     pub(super) fn session(&self) -> Outcome<Shared<Session>> {
         Ok(lock(&self.session).clone().ok_or(ShmError::NotConnected)?)
-    }
-
-    pub(super) fn interrupter(&self) -> Interrupter {
-        Interrupter(self.interrupt.clone())
     }
 
     /// Runs a call that sends, and reports the session's end.
@@ -230,7 +226,7 @@ impl<H: EndpointHandle> Closable for H {
 
     fn end(&self) -> bool {
         let endpoint = self.endpoint();
-        endpoint.interrupt.stop();
+        endpoint.interrupter.0.stop();
         if let (Side::Server, Ok(session)) = (endpoint.side, endpoint.session()) {
             session.disconnect();
         }

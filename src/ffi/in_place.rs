@@ -17,7 +17,7 @@ type Shared<T> = crate::sync::Arc<T>;
 #[derive(Default)]
 pub(super) struct InPlace {
     /// The channel whose handles a server exports. A client has none.
-    pub(super) current: Option<Shared<Current>>,
+    current: Option<Shared<Current>>,
     /// The message that is being written.
     pub(super) reserved: Mutex<Option<Reserved>>,
     /// Whether `reserved` may hold something.
@@ -61,6 +61,10 @@ impl MessageCopy {
 }
 
 impl InPlace {
+    pub(super) fn new(current: Option<Shared<Current>>) -> Self {
+        InPlace { current, ..InPlace::default() }
+    }
+
     /// Calls `lend` with the memory for a message whose address C gets. Meanwhile the program gets no handles of the
     /// channel.
     pub(super) fn lend<R>(&self, session: &Shared<Session>, lend: impl FnOnce(Lent) -> R) -> R {

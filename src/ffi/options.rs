@@ -1,6 +1,6 @@
 //! The options in their C form.
 
-use super::{duration, text, timeout, Failure, Outcome};
+use super::{array, duration, timeout, Failure, Outcome};
 use crate::access::{Access, UserId};
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::error::ShmError;
@@ -143,13 +143,18 @@ impl shm_options_t {
     /// # Safety
     /// `users` is NULL or has `user_count` strings.
     unsafe fn users(&self) -> Outcome<Vec<UserId>> {
-        if self.users.is_null() && self.user_count != 0 {
-            return Err(Failure::Argument("the list of users"));
-        }
-        (0..self.user_count as usize)
+        // SAFETY: by the caller.
+        let users = unsafe { array(self.users, self.user_count, "the list of users") }?;
+        let user = |user: &*const c_char| {
+            let invalid = Failure::Argument("a user");
+            if user.is_null() {
+                return Err(invalid);
+            }
             // SAFETY: by the caller.
-            .map(|at| Ok(unsafe { text(*self.users.add(at), "a user")? }.parse::<UserId>()?))
-            .collect()
+            let text = unsafe { CStr::from_ptr(*user) };
+            Ok(text.to_str().map_err(|_| invalid)?.parse::<UserId>()?)
+        };
+        users.iter().map(user).collect()
     }
 
     /// # Safety
@@ -165,8 +170,9 @@ impl shm_options_t {
                     let size = self.security_descriptor_size;
                     return Err(invalid("security_descriptor_size", size, "at most 65535"));
                 }
+                let (bytes, what) = (self.security_descriptor.cast(), "the security descriptor");
                 // SAFETY: by the caller.
-                let bytes = unsafe { super::bytes(self.security_descriptor, self.security_descriptor_size) }?;
+                let bytes = unsafe { array(bytes, self.security_descriptor_size, what) }?;
                 Access::SecurityDescriptor(bytes.to_vec())
             }
             other => return Err(invalid("access", other, "it is one of SHM_ACCESS_...")),
@@ -236,14 +242,6 @@ pub(crate) unsafe fn client_options(
         });
     }
     Ok(chosen)
-}
-
-/// # Safety
-/// As [`shm_options_t::read`].
-pub(crate) unsafe fn clients_per_worker(options: *const shm_options_t) -> Outcome<Option<u32>> {
-    // SAFETY: by the caller.
-    let options = unsafe { shm_options_t::read(options) }?;
-    Ok(options.map(|options| options.clients_per_worker).filter(|&clients| clients != 0))
 }
 
 /// The data events of a channel, for native waiters and drivers: handles on Windows, descriptors on Linux. The library owns

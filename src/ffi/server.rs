@@ -82,10 +82,7 @@ pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_disconnect_client(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    returning_code(|| unsafe {
-        enter(handle)?.0.session()?.disconnect();
-        Ok(())
-    })
+    returning_code(|| unsafe { enter(handle)?.0.session().map(|session| session.disconnect()) })
 }
 
 /// Sends a message of 2 to 65,535 bytes. Never waits: a full queue evicts its oldest messages, and on_overflow is called

@@ -82,7 +82,7 @@ unsafe fn for_slot<T>(
             Err(Failure::Library(ShmError::NotConnected)) if !inside.0.is_client_connected(slot) => {
                 Err(Failure::NoClient)
             }
-            result => result.map(drop),
+            result => result,
         }
     })
 }
@@ -98,7 +98,7 @@ unsafe fn for_session<T>(
         // SAFETY: by the caller.
         let inside = unsafe { enter(handle) }?;
         // The number 0 stands for no session.
-        call(&inside.0, ClientId::from_bits(session).ok_or(ShmError::NotConnected)?).map(drop)
+        call(&inside.0, ClientId::from_bits(session).ok_or(ShmError::NotConnected)?)
     })
 }
 
@@ -157,7 +157,8 @@ pub unsafe extern "C" fn shm_multi_server_start_with_options(
             chosen.poll_timeout = wait_limit(options.poll_timeout_ms);
             chosen.recv_batch = options.recv_batch as usize;
         }
-        if let Some(clients) = clients_per_worker(channel_options)? {
+        let clients = shm_options_t::read(channel_options)?.map_or(0, |options| options.clients_per_worker);
+        if clients != 0 {
             chosen.clients_per_worker = clients;
         }
         let channel = server_options(ring_size, channel_options)?;
