@@ -26,7 +26,7 @@ pub fn generate() {
     let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is right");
     let part = |name: &str| variable(&format!("CARGO_PKG_VERSION_{name}"));
     let version = format!(
-        "/** The version that this header belongs to; xshm_version says the library's. */\n\
+        "/** The version that this header belongs to; xshm_version returns the library's. */\n\
          #define XSHM_VERSION_MAJOR {}\n#define XSHM_VERSION_MINOR {}\n#define XSHM_VERSION_PATCH {}\n\
          #define XSHM_VERSION \\\n    \
          ((XSHM_VERSION_MAJOR << 16) | (XSHM_VERSION_MINOR << 8) | XSHM_VERSION_PATCH)\n",
@@ -42,6 +42,6 @@ pub fn generate() {
     }
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=cbindgen.toml");
-    let header = builder.generate().expect("the C interface can be said in C");
+    let header = builder.generate().expect("the C interface can be written in C");
     header.write_to_file(PathBuf::from(variable("OUT_DIR")).join("xshm.h"));
 }

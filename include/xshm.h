@@ -6,17 +6,17 @@
  * Rules for all functions:
  * - NULL never crashes: a function that returns a code returns SHM_ERROR_INVALID_PARAM, one that returns a handle NULL, one
  *   that returns a number 0, one that returns a bool false.
- * - A function that returns a handle returns NULL on failure, and shm_last_error says why. A handle is the caller's until
- *   it is given to its stop or disconnect function; using it afterwards is the one thing that must never be done.
- * - Any thread may call any function, with any handle. One thread may send while another receives. A handle may be stopped
- *   while other threads are inside calls on it; those return first.
- * - What a function is given is read during the call only. Callbacks are copied; their user_data must stay good until the
+ * - A function that returns a handle returns NULL on failure, and shm_last_error reports the reason. The caller owns the
+ *   handle until it calls the handle's stop or disconnect function, and must not use the handle afterwards.
+ * - Any thread may call any function, with any handle. One thread may send while another receives. A thread may stop a
+ *   handle while other threads are inside calls on it; those calls return first.
+ * - The library reads arguments only during the call. It copies callbacks; their user_data must stay valid until the
  *   function that stops the handle has returned, and may be freed then, also inside a callback that stopped its own handle.
- *   (Where a callback stops another handle, whose callback waits for this one, the stop returns before that callback has: the
- *   _stop_timeout_ forms return SHM_ERROR_NOT_READY then, and the handle and user_data stay good.)
+ *   (If a callback stops another handle, and a callback of that handle waits for this one, the stop returns before that
+ *   callback has. The _stop_timeout_ functions return SHM_ERROR_NOT_READY then, and the handle and user_data stay valid.)
  * - Times are in milliseconds. 0 looks once; SHM_FOREVER waits for ever.
- * - The codes that are named with a function come beside SHM_ERROR_INVALID_PARAM, SHM_ERROR_INTERNAL and, after a fork,
- *   SHM_ERROR_FORKED.
+ * - Besides the codes in its comment, each function can return SHM_ERROR_INVALID_PARAM, SHM_ERROR_INTERNAL and, after a
+ *   fork, SHM_ERROR_FORKED.
  */
 
 
@@ -25,7 +25,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-/** The version that this header belongs to; xshm_version says the library's. */
+/** The version that this header belongs to; xshm_version returns the library's. */
 #define XSHM_VERSION_MAJOR 0
 #define XSHM_VERSION_MINOR 3
 #define XSHM_VERSION_PATCH 0

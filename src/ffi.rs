@@ -8,7 +8,7 @@
 //!
 //! No panic leaves this module: [`catch_panic`] turns one into [`shm_error_t::SHM_ERROR_INTERNAL`].
 
-// The names are C's. The documentation of each function and the rules at the top of the header say what C must do.
+// The names are C's. What C must do is in the documentation of each function, and in the rules at the top of the header.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 pub(crate) mod background;

@@ -9,26 +9,26 @@ use std::time::Duration;
 fn last() -> (shm_error_t, String) {
     let mut text = [0 as c_char; 256];
     // SAFETY: the buffer has that size, and a NUL after the text.
-    let said = unsafe {
+    let message = unsafe {
         shm_last_error_message(text.as_mut_ptr(), text.len() as u32);
         CStr::from_ptr(text.as_ptr()).to_str().unwrap().to_owned()
     };
-    (shm_last_error(), said)
+    (shm_last_error(), message)
 }
 
-fn forget_the_last() {
+fn clear_last_error() {
     LAST.with(|last| last.replace(None));
     assert_eq!(shm_last_error(), SHM_SUCCESS);
 }
 
 fn assert_recorded() {
     assert_eq!(last(), (SHM_ERROR_INTERNAL, "a defect of the library: it panicked".to_owned()));
-    forget_the_last();
+    clear_last_error();
 }
 
 #[test]
 fn line_30_a_panic_becomes_a_code() {
-    forget_the_last();
+    clear_last_error();
     assert_eq!(returning_code::<()>(|| panic!("a text")), SHM_ERROR_INTERNAL);
     assert_recorded();
     assert_eq!(returning_code::<()>(|| std::panic::panic_any(7)), SHM_ERROR_INTERNAL);
@@ -64,7 +64,7 @@ impl Closable for Plain {
 
 #[test]
 fn line_30_after_a_panic_the_handle_can_be_closed() {
-    forget_the_last();
+    clear_last_error();
     let handle = returning_handle(|| Ok(Plain::default()));
     let call = || {
         // SAFETY: the handle isn't closed yet.
