@@ -54,7 +54,7 @@ pub struct shm_callbacks_t {
 /// header.
 pub(crate) struct Callbacks<T> {
     /// `None`: C passed NULL.
-    table: Option<T>,
+    pub(crate) table: Option<T>,
     pub(crate) gate: Gate,
 }
 
@@ -70,33 +70,33 @@ impl<T: Copy> Callbacks<T> {
         // SAFETY: by the caller.
         Callbacks { table: unsafe { table.as_ref() }.copied(), gate: Gate::default() }
     }
-
-    /// Calls a callback, if there is one. The caller holds no lock.
-    pub(crate) fn call<F>(&self, which: impl FnOnce(&T) -> Option<F>, call: impl FnOnce(F, &T)) {
-        let Some(table) = &self.table else { return };
-        if let Some(callback) = which(table) {
-            self.gate.run(|| call(callback, table));
-        }
-    }
 }
+
+/// Calls the named callback of C, if there is one, with these arguments and `user_data`. The caller holds no lock.
+macro_rules! call_c {
+    ($callbacks:ident.$name:ident($($argument:expr),*)) => {
+        let table = $callbacks.table.as_ref();
+        if let (Some(table), Some(callback)) = (table, table.and_then(|table| table.$name)) {
+            // SAFETY: by the header, C's callbacks may be called in its calls and on the threads of its endpoints.
+            $callbacks.gate.run(|| unsafe { callback($($argument,)* table.user_data) });
+        }
+    };
+}
+pub(crate) use call_c;
 
 impl Callbacks<shm_callbacks_t> {
     pub(crate) fn on_data_available(&self) {
-        // SAFETY: C says that its callbacks may be called.
-        self.call(|all| all.on_data_available, |call, all| unsafe { call(all.user_data) });
+        call_c!(self.on_data_available());
     }
 }
 
-// SAFETY of the calls below: C says that its callbacks may be called, on the worker too.
 impl AutoHandler for Callbacks<shm_callbacks_t> {
     fn on_connect(&self) {
-        // SAFETY: as above.
-        self.call(|all| all.on_connect, |call, all| unsafe { call(all.user_data) });
+        call_c!(self.on_connect());
     }
 
     fn on_disconnect(&self) {
-        // SAFETY: as above.
-        self.call(|all| all.on_disconnect, |call, all| unsafe { call(all.user_data) });
+        call_c!(self.on_disconnect());
     }
 
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
@@ -106,24 +106,19 @@ impl AutoHandler for Callbacks<shm_callbacks_t> {
 
     fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
         self.on_data_available();
-        let (direction, data, size) = (direction.into(), payload.as_ptr().cast(), payload.len() as u32);
-        // SAFETY: as above.
-        self.call(|all| all.on_message, |call, all| unsafe { call(direction, data, size, all.user_data) });
+        call_c!(self.on_message(direction.into(), payload.as_ptr().cast(), payload.len() as u32));
     }
 
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        // SAFETY: as above.
-        self.call(|all| all.on_overflow, |call, all| unsafe { call(direction.into(), count, all.user_data) });
+        call_c!(self.on_overflow(direction.into(), count));
     }
 
     fn on_space_available(&self, _: ChannelKind) {
-        // SAFETY: as above.
-        self.call(|all| all.on_space_available, |call, all| unsafe { call(all.user_data) });
+        call_c!(self.on_space_available());
     }
 
     fn on_error(&self, error: ShmError) {
         let code = record(error.into());
-        // SAFETY: as above.
-        self.call(|all| all.on_error, |call, all| unsafe { call(code, all.user_data) });
+        call_c!(self.on_error(code));
     }
 }

@@ -226,8 +226,8 @@ pub unsafe extern "C" fn shm_server_get_event_handles(
         let Some(handles) = inside.0.in_place.export(|channel| channel.export(announce))? else {
             return Ok(false);
         };
-        let handles = shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
-        *required(out, "the pointer to the handles")? = handles;
+        *required(out, "the pointer to the handles")? =
+            shm_event_handles_t { s2c_data: handles.s2c_data, c2s_data: handles.c2s_data };
         Ok(true)
     })
 }

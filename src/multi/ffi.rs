@@ -9,7 +9,7 @@ mod server;
 use crate::auto::DisconnectReason;
 use crate::error::ShmError;
 use crate::ffi::background::{self, background_handle, BackgroundHandle};
-use crate::ffi::callbacks::Callbacks;
+use crate::ffi::callbacks::{call_c, Callbacks};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
 use std::ffi::{c_char, c_void};

@@ -38,29 +38,23 @@ pub struct MultiClientHandle(MultiClient, Arc<Callbacks<shm_multi_client_callbac
 
 background_handle!(MultiClientHandle, 0.auto.core);
 
-// SAFETY of the calls below: C says that its callbacks may be called on the worker.
 impl MultiClientHandler for Callbacks<shm_multi_client_callbacks_t> {
     fn on_connect(&self, slot_id: u32) {
-        // SAFETY: as above.
-        self.call(|all| all.on_connect, |call, all| unsafe { call(slot_id, all.user_data) });
+        call_c!(self.on_connect(slot_id));
     }
 
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
         record_reason(reason);
-        // SAFETY: as above.
-        self.call(|all| all.on_disconnect, |call, all| unsafe { call(all.user_data) });
+        call_c!(self.on_disconnect());
     }
 
     fn on_message(&self, data: &[u8]) {
-        let (bytes, size) = (data.as_ptr().cast(), data.len() as u32);
-        // SAFETY: as above.
-        self.call(|all| all.on_message, |call, all| unsafe { call(bytes, size, all.user_data) });
+        call_c!(self.on_message(data.as_ptr().cast(), data.len() as u32));
     }
 
     fn on_error(&self, error: ShmError) {
         let code = record(error.into());
-        // SAFETY: as above.
-        self.call(|all| all.on_error, |call, all| unsafe { call(code, all.user_data) });
+        call_c!(self.on_error(code));
     }
 }
 

@@ -41,30 +41,24 @@ pub struct MultiServerHandle(MultiServer, Arc<Callbacks<shm_multi_callbacks_t>>)
 
 background_handle!(MultiServerHandle, 0.core);
 
-// SAFETY of the calls below: C says that its callbacks may be called on the server's threads.
 impl MultiHandler for Callbacks<shm_multi_callbacks_t> {
     fn on_client_connect(&self, client_id: u32) {
-        // SAFETY: as above.
-        self.call(|all| all.on_client_connect, |call, all| unsafe { call(client_id, all.user_data) });
+        call_c!(self.on_client_connect(client_id));
     }
 
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
         record_reason(reason);
-        // SAFETY: as above.
-        self.call(|all| all.on_client_disconnect, |call, all| unsafe { call(client_id, all.user_data) });
+        call_c!(self.on_client_disconnect(client_id));
     }
 
     fn on_message(&self, client_id: u32, data: &[u8]) {
-        let (bytes, size) = (data.as_ptr().cast(), data.len() as u32);
-        // SAFETY: as above.
-        self.call(|all| all.on_message, |call, all| unsafe { call(client_id, bytes, size, all.user_data) });
+        call_c!(self.on_message(client_id, data.as_ptr().cast(), data.len() as u32));
     }
 
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
         let code = record(error.into());
         let client_id = client_id.unwrap_or(SHM_NO_CLIENT);
-        // SAFETY: as above.
-        self.call(|all| all.on_error, |call, all| unsafe { call(client_id, code, all.user_data) });
+        call_c!(self.on_error(client_id, code));
     }
 }
 
