@@ -13,7 +13,7 @@ const SOURCES: [&str; 12] = [
     "src/ffi/endpoint.rs",
     "src/ffi/server.rs",
     "src/ffi/client.rs",
-    "src/ffi/bulk.rs",
+    "src/ffi/both.rs",
     "src/auto/ffi.rs",
     "src/multi/ffi.rs",
     "src/multi/ffi/server.rs",

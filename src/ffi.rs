@@ -13,7 +13,6 @@
 
 pub(crate) mod background;
 mod both;
-mod bulk;
 pub(crate) mod callbacks;
 mod client;
 mod codes;
@@ -26,15 +25,16 @@ mod server;
 
 use crate::auto::ChannelKind;
 use crate::constants::MAX_MESSAGE_SIZE;
-use crate::error::{Result, ShmError};
+// What all files of the C interface use.
+pub(crate) use crate::error::{Result, ShmError};
 pub(crate) use crate::sync::lock;
 pub(crate) use codes::*;
 pub(crate) use handle::*;
-use std::ffi::{c_char, c_void};
+pub(crate) use std::ffi::{c_char, c_void};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::ptr;
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) use std::ptr;
+pub(crate) use std::sync::Arc;
+pub(crate) use std::time::Duration;
 
 /// One of a channel's two directions.
 #[repr(C)]

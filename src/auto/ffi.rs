@@ -4,14 +4,10 @@
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 use super::{AutoClient, AutoOptions, AutoServer, AutoStatsSnapshot, SessionId};
-use crate::error::ShmError;
 use crate::ffi::background::{self, background_handle, BackgroundHandle};
 use crate::ffi::callbacks::{shm_callbacks_t, Callbacks};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
-use std::ffi::c_void;
-use std::ptr;
-use std::sync::Arc;
 
 /// How an auto endpoint behaves. Get a structure from shm_auto_options_default, and change it.
 #[repr(C)]

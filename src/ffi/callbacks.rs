@@ -84,12 +84,6 @@ macro_rules! call_c {
 }
 pub(crate) use call_c;
 
-impl Callbacks<shm_callbacks_t> {
-    pub(crate) fn on_data_available(&self) {
-        call_c!(self.on_data_available());
-    }
-}
-
 impl AutoHandler for Callbacks<shm_callbacks_t> {
     fn on_connect(&self) {
         call_c!(self.on_connect());
@@ -105,7 +99,7 @@ impl AutoHandler for Callbacks<shm_callbacks_t> {
     }
 
     fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        self.on_data_available();
+        call_c!(self.on_data_available());
         call_c!(self.on_message(direction.into(), payload.as_ptr().cast(), payload.len() as u32));
     }
 

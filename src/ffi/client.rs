@@ -1,6 +1,6 @@
 //! The functions of a client of a server for one client.
 
-use super::bulk::shm_message_t;
+use super::both::shm_message_t;
 use super::callbacks::{shm_callbacks_t, Callbacks};
 use super::endpoint::{ClientHandle, Endpoint};
 use super::options::*;
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn shm_client_send_batch(
     handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::send_batch(handle, messages, count, sent, |sender, batch| sender.send_batch(batch)) }
+    unsafe { both::send_batch(handle, messages, count, sent, |sender, batch| sender.send_batch(batch)) }
 }
 
 /// Does the same as shm_server_try_send_batch, for a client.
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn shm_client_try_send_batch(
     handle: *mut ClientHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::send_batch(handle, messages, count, sent, bulk::try_send) }
+    unsafe { both::send_batch(handle, messages, count, sent, both::send_fitting) }
 }
 
 /// Does the same as shm_server_receive_batch, for a client.
@@ -190,7 +190,7 @@ pub unsafe extern "C" fn shm_client_receive_batch(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
+    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
 }
 
 /// Does the same as shm_server_reserve, for a client.
@@ -199,14 +199,14 @@ pub unsafe extern "C" fn shm_client_reserve(
     handle: *mut ClientHandle, size: u32, data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::reserve(handle, size, data) }
+    unsafe { both::reserve(handle, size, data) }
 }
 
 /// Does the same as shm_server_commit, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_commit(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::commit(handle) }
+    unsafe { both::commit(handle) }
 }
 
 /// Does the same as shm_server_borrow, for a client.
@@ -215,14 +215,14 @@ pub unsafe extern "C" fn shm_client_borrow(
     handle: *mut ClientHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::borrow(handle, data, size, timeout_ms) }
+    unsafe { both::borrow(handle, data, size, timeout_ms) }
 }
 
 /// Does the same as shm_server_release, for a client.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_release(handle: *mut ClientHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::release(handle) }
+    unsafe { both::release(handle) }
 }
 
 /// Does the same as shm_server_stop, for a client: leaves the server and frees the handle. The server still receives what

@@ -78,7 +78,7 @@ impl Endpoint {
             side,
             interrupter,
             callbacks,
-            in_place: InPlace::new(server.as_ref().map(SharedServer::current)),
+            in_place: InPlace { current: server.as_ref().map(SharedServer::current), ..InPlace::default() },
             server: Mutex::new(server),
             sender: Mutex::default(),
             receiver: Mutex::default(),
@@ -91,7 +91,7 @@ impl Endpoint {
     fn begin(&self, sender: SendHalf, half: ReceiveHalf) {
         let session = half.session.clone();
         self.drop_halves();
-        self.reports.record_begin();
+        self.reports.push(Report::Begin);
         *lock(&self.session) = Some(session.clone());
         // A thread that asked for the events meanwhile has found no session, and has exported them before.
         if session.channel.signals_every_message() {
@@ -105,11 +105,10 @@ impl Endpoint {
     fn drop_halves(&self) {
         *lock(&self.sender) = None;
         let receiver = lock(&self.receiver).take();
-        let session = lock(&self.session).take();
-        if let Some(session) = session {
-            self.reports.record_end(&session);
-        }
-        self.reports.record_discarded(receiver.map_or(0, |receiver| receiver.half.not_taken()));
+        self.record_end_of_last();
+        *lock(&self.session) = None;
+        let not_taken = receiver.map_or(0, |receiver| receiver.half.not_taken());
+        self.reports.push(Report::Discarded(not_taken));
     }
 
     /// Calls on_connect, on_disconnect and on_overflow for each pending report.

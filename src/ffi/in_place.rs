@@ -17,11 +17,11 @@ type Shared<T> = crate::sync::Arc<T>;
 #[derive(Default)]
 pub(super) struct InPlace {
     /// The channel whose handles a server exports. A client has none.
-    current: Option<Shared<Current>>,
+    pub(super) current: Option<Shared<Current>>,
     /// The message that is being written.
     pub(super) reserved: Mutex<Option<Reserved>>,
     /// Whether `reserved` may hold something.
-    has_reserved: AtomicBool,
+    pub(super) has_reserved: AtomicBool,
     /// The memory of the message that is being read, so that it stays at its address.
     pub(super) lent: Mutex<Option<Lent>>,
     /// The copies in which messages are written and read, if the section itself must not be used.
@@ -61,10 +61,6 @@ impl MessageCopy {
 }
 
 impl InPlace {
-    pub(super) fn new(current: Option<Shared<Current>>) -> Self {
-        InPlace { current, ..InPlace::default() }
-    }
-
     /// Calls `lend` with the memory for a message whose address C gets. Meanwhile the program gets no handles of the
     /// channel.
     pub(super) fn lend<R>(&self, session: &Shared<Session>, lend: impl FnOnce(Lent) -> R) -> R {

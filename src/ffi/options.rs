@@ -146,13 +146,10 @@ impl shm_options_t {
         // SAFETY: by the caller.
         let users = unsafe { array(self.users, self.user_count, "the list of users") }?;
         let user = |user: &*const c_char| {
-            let invalid = Failure::Argument("a user");
-            if user.is_null() {
-                return Err(invalid);
-            }
             // SAFETY: by the caller.
-            let text = unsafe { CStr::from_ptr(*user) };
-            Ok(text.to_str().map_err(|_| invalid)?.parse::<UserId>()?)
+            let text = (!user.is_null()).then(|| unsafe { CStr::from_ptr(*user) });
+            let text = text.and_then(|text| text.to_str().ok()).ok_or(Failure::Argument("a user"))?;
+            Ok(text.parse::<UserId>()?)
         };
         users.iter().map(user).collect()
     }
@@ -166,14 +163,13 @@ impl shm_options_t {
             // SAFETY: by the caller.
             SHM_ACCESS_USERS => Access::Users(unsafe { self.users() }?),
             SHM_ACCESS_SECURITY_DESCRIPTOR => {
-                if self.security_descriptor_size > u16::MAX.into() {
-                    let size = self.security_descriptor_size;
-                    return Err(invalid("security_descriptor_size", size, "at most 65535"));
+                let size = self.security_descriptor_size;
+                if size > u16::MAX.into() {
+                    return Err(invalid("security_descriptor_size", size, "it is at most 65,535"));
                 }
-                let (bytes, what) = (self.security_descriptor.cast(), "the security descriptor");
+                let bytes = self.security_descriptor.cast();
                 // SAFETY: by the caller.
-                let bytes = unsafe { array(bytes, self.security_descriptor_size, what) }?;
-                Access::SecurityDescriptor(bytes.to_vec())
+                Access::SecurityDescriptor(unsafe { array(bytes, size, "the security descriptor") }?.to_vec())
             }
             other => return Err(invalid("access", other, "it is one of SHM_ACCESS_...")),
         })

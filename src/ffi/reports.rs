@@ -29,20 +29,14 @@ pub(super) enum Report {
 }
 
 impl Reports {
-    pub(super) fn record_begin(&self) {
-        lock(&self.0).waiting.push_back(Report::Begin);
-    }
-
-    pub(super) fn record_discarded(&self, count: u64) {
-        if count > 0 {
-            lock(&self.0).waiting.push_back(Report::Discarded(count));
-        }
+    pub(super) fn push(&self, report: Report) {
+        lock(&self.0).waiting.push_back(report);
     }
 
     /// Records the end of a session, if it is over and that was not recorded.
     pub(super) fn record_end(&self, session: &Session) {
         if let Err(error) = session.check_process() {
-            self.push_end(session, &error);
+            self.record_end_by(session, &error);
         }
     }
 
@@ -51,11 +45,11 @@ impl Reports {
         if let Err(error @ (ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)) =
             outcome
         {
-            self.push_end(session, error);
+            self.record_end_by(session, error);
         }
     }
 
-    fn push_end(&self, session: &Session, error: &ShmError) {
+    fn record_end_by(&self, session: &Session, error: &ShmError) {
         // Claimed and put into the queue under one lock: no other report comes between.
         let mut queue = lock(&self.0);
         if session.claim_report() {

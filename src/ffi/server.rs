@@ -1,6 +1,6 @@
 //! The functions of a server for one client.
 
-use super::bulk::shm_message_t;
+use super::both::shm_message_t;
 use super::callbacks::{shm_callbacks_t, Callbacks};
 use super::endpoint::{Endpoint, ServerHandle};
 use super::options::*;
@@ -275,7 +275,7 @@ pub unsafe extern "C" fn shm_server_send_batch(
     handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::send_batch(handle, messages, count, sent, |sender, batch| sender.send_batch(batch)) }
+    unsafe { both::send_batch(handle, messages, count, sent, |sender, batch| sender.send_batch(batch)) }
 }
 
 /// Does the same as shm_server_send_batch for as long as there is room; evicts nothing. SHM_ERROR_FULL: not all messages had
@@ -285,7 +285,7 @@ pub unsafe extern "C" fn shm_server_try_send_batch(
     handle: *mut ServerHandle, messages: *const shm_message_t, count: u32, sent: *mut u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::send_batch(handle, messages, count, sent, bulk::try_send) }
+    unsafe { both::send_batch(handle, messages, count, sent, both::send_fitting) }
 }
 
 /// Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and takes it together with all further messages
@@ -302,7 +302,7 @@ pub unsafe extern "C" fn shm_server_receive_batch(
     timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
+    unsafe { both::receive_batch(handle, buffer, size, messages, count, timeout_ms) }
 }
 
 /// Reserves room for a message of `size` bytes in shared memory. The caller writes the message there, and then sends it by
@@ -318,7 +318,7 @@ pub unsafe extern "C" fn shm_server_reserve(
     handle: *mut ServerHandle, size: u32, data: *mut *mut c_void,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::reserve(handle, size, data) }
+    unsafe { both::reserve(handle, size, data) }
 }
 
 /// Sends the message that was written to the memory from shm_server_reserve.
@@ -328,7 +328,7 @@ pub unsafe extern "C" fn shm_server_reserve(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_commit(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::commit(handle) }
+    unsafe { both::commit(handle) }
 }
 
 /// Waits for a message, at most `timeout_ms` milliseconds or SHM_FOREVER, and stores its address in shared memory; it makes
@@ -344,7 +344,7 @@ pub unsafe extern "C" fn shm_server_borrow(
     handle: *mut ServerHandle, data: *mut *const c_void, size: *mut u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::borrow(handle, data, size, timeout_ms) }
+    unsafe { both::borrow(handle, data, size, timeout_ms) }
 }
 
 /// Takes the message from shm_server_borrow out of the queue. Its address must not be used afterwards.
@@ -354,7 +354,7 @@ pub unsafe extern "C" fn shm_server_borrow(
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_release(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
-    unsafe { bulk::release(handle) }
+    unsafe { both::release(handle) }
 }
 
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.

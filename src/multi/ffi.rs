@@ -7,14 +7,10 @@ mod client;
 mod server;
 
 use crate::auto::DisconnectReason;
-use crate::error::ShmError;
 use crate::ffi::background::{self, background_handle, BackgroundHandle};
 use crate::ffi::callbacks::{call_c, Callbacks};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
-use std::ffi::{c_char, c_void};
-use std::ptr;
-use std::sync::Arc;
 
 /// The client id that on_error of shm_multi_callbacks_t gets if the error concerns no client.
 pub const SHM_NO_CLIENT: u32 = u32::MAX;
