@@ -14,7 +14,7 @@ use crate::options::{ChannelEvent, ClientOptions, Trust};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Event, Process, Section, Unwatchable, Waitable};
+use crate::sys::{self, Event, Found, Process, Section, Unwatchable, Waitable};
 use crate::waiting::{Deadline, Interrupt, Interrupter};
 use std::time::Duration;
 
@@ -147,13 +147,12 @@ impl SharedClient {
             }
             found => found.map_err(|error| report(options, error))?,
         };
-        let Some(found) = found else {
+        let Some(Found { section, own_pid, server_pid, opener }) = found else {
             (search.admission, search.misses) = (None, 0);
             return Ok(None);
         };
-        let ids = Ids { own: found.own_pid, server: found.server_pid };
-        let owner = found.section.owner();
-        let (section, opener) = found.into_parts();
+        let ids = Ids { own: own_pid, server: server_pid };
+        let owner = section.owner();
         if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
             // The server has an incompatible version; or one of its clients has overwritten the section, which the server repairs
             // when it is asked to.

@@ -29,7 +29,7 @@ mod wire;
 pub(crate) use event::Event;
 pub(crate) use fork::OwningProcess;
 pub(crate) use listener::{Listener, Offer, Prepared};
-pub(crate) use lookup::{lookup, EventOpener};
+pub(crate) use lookup::{lookup, EventOpener, Found};
 pub(crate) use pairs::{client_events, ClientEnd};
 #[cfg(fuzzing)]
 pub use pending::fuzzing as fuzzed_pending;

@@ -5,9 +5,10 @@ mod listener;
 mod lookup;
 mod names;
 
+pub(crate) use crate::sys::kinds::OnlyProcess as OwningProcess;
 pub(crate) use client_end::{client_events, ClientEnd};
 pub(crate) use listener::{Listener, Offer, Prepared};
-pub(crate) use lookup::{lookup, EventOpener};
+pub(crate) use lookup::{lookup, EventOpener, Found};
 pub(crate) use std::os::windows::io::{
     AsHandle as AsObject, BorrowedHandle as BorrowedObject, OwnedHandle as OwnedObject,
 };
@@ -77,21 +78,6 @@ fn token_user(process: Handle) -> std::result::Result<User, NtStatus> {
 /// An error of std's.
 pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
-}
-
-/// The process that something was made in: always this one, since nothing forks here.
-#[derive(Clone, Copy)]
-pub(crate) struct OwningProcess;
-
-impl OwningProcess {
-    pub(crate) fn current() -> Result<Self> {
-        Ok(OwningProcess)
-    }
-
-    #[inline]
-    pub(crate) fn is_current(&self) -> bool {
-        true
-    }
 }
 
 pub(crate) fn process_id() -> u32 {

@@ -89,7 +89,7 @@ impl Event {
 
     /// A second descriptor for what becomes readable when it is set.
     pub(crate) fn duplicate(&self) -> Result<OwnedFd> {
-        duplicate(self.descriptor())
+        duplicate(self.descriptor(), "duplicating an event's descriptor")
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {

@@ -11,7 +11,7 @@
 //! up what there is, nor one process what its user has.
 
 use super::event::Event;
-use super::pairs::{self, Ends, PAIRS};
+use super::pairs::{self, ClientEnd, Ends, PAIRS};
 use super::pending::{Caller, Pending, TURN};
 use super::process::Process;
 use super::section::Section;
@@ -20,9 +20,8 @@ use super::wire::{
     address, bound, credentials, is_unread, label, peer_process, post, Credentials, Reason, BUSY,
 };
 use crate::error::{Result, ShmError};
-use crate::handles::EVENTS;
 use crate::naming::ChannelName;
-use crate::sys::kinds::{Audience, Clients, Unwatchable};
+use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{accept_with, listen, SocketAddrUnix, SocketFlags};
@@ -41,16 +40,8 @@ const AT_ONCE: usize = 128;
 /// How long the server waits before it tries again what failed for want of descriptors, or for unread ones.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// What a server makes for a fresh channel that no client can have yet.
-pub(crate) struct Prepared {
-    pub(crate) section: Section,
-    pub(crate) events: [Event; EVENTS],
-    pub(crate) instance: u64,
-    pub(crate) client_end: ClientEnd,
-    pub(crate) offer: Offer,
-}
-
-pub(crate) use pairs::ClientEnd;
+/// What a server makes for a fresh channel.
+pub(crate) type Prepared = kinds::Prepared<Section, Event, ClientEnd, Offer>;
 
 /// The last step for a channel: clients may have it. Here they are handed it one by one.
 pub(crate) struct Offer(());

@@ -9,6 +9,7 @@ use super::wire::{address, connected, credentials, decode, Reason, BUSY};
 use crate::error::{Result, ShmError};
 use crate::handles::EVENTS;
 use crate::naming::ChannelName;
+use crate::sys::kinds;
 use rustix::io::Errno;
 use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::io::IoSliceMut;
@@ -17,15 +18,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What stands behind a name.
-pub(crate) struct Found {
-    pub(crate) section: Section,
-    /// The id of this process, as the server knows it.
-    pub(crate) own_pid: u32,
-    /// The id of the server's process, as the kernel says.
-    pub(crate) server_pid: Option<u32>,
-    opener: EventOpener,
-}
+/// What stands behind a name. The kernel says the id of the server's process.
+pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
 /// Has the events that came with a section.
 pub(crate) struct EventOpener(Ends);
@@ -103,12 +97,6 @@ pub(crate) fn lookup(
     }
     let server_pid = Some(server.pid);
     Ok(Some(Found { section, own_pid, server_pid, opener: EventOpener(ends) }))
-}
-
-impl Found {
-    pub(crate) fn into_parts(self) -> (Section, EventOpener) {
-        (self.section, self.opener)
-    }
 }
 
 impl EventOpener {

@@ -3,13 +3,13 @@
 use super::event::Event;
 use super::fork::OwningProcess;
 use super::section::Section;
-use super::system::error;
+use super::system::{duplicate_raw, error};
 use crate::error::{Result, ShmError};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
-use rustix::io::{fcntl_dupfd_cloexec, Errno};
+use crate::sys::kinds::try_array;
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// Socket pairs of a channel; each carries two events, one in each direction.
@@ -36,19 +36,13 @@ const LIST: [(usize, Towards); EVENTS] = [
 /// One side's ends of a channel's pairs.
 pub(super) type Ends = [Arc<OwnedFd>; PAIRS];
 
-/// Pairs of sockets: the server's ends, and the client's.
-fn pairs() -> Result<(Vec<OwnedFd>, Vec<OwnedFd>)> {
-    let mut servers = Vec::with_capacity(PAIRS);
-    let mut clients = Vec::with_capacity(PAIRS);
-    for _ in 0..PAIRS {
-        let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-        let (server, client) = pair.map_err(|errno| error(errno, "creating the channel's events"))?;
-        take_no_descriptors(&server);
-        take_no_descriptors(&client);
-        servers.push(server);
-        clients.push(client);
-    }
-    Ok((servers, clients))
+/// A pair of sockets: the server's end, and the client's.
+fn pair() -> Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
+    let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let (server, client) = pair.map_err(|errno| error(errno, "creating the channel's events"))?;
+    take_no_descriptors(&server);
+    take_no_descriptors(&client);
+    Ok((Arc::new(server), Arc::new(client)))
 }
 
 /// The client's ends of a server's pairs.
@@ -59,17 +53,16 @@ pub(crate) struct ClientEnd {
 impl ClientEnd {
     /// A server's events, and what its client is given of them.
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
-        let (servers, clients) = pairs()?;
-        let [servers, clients] = [servers, clients].map(|ends| {
-            let ends: Vec<_> = ends.into_iter().map(Arc::new).collect();
-            Ends::try_from(ends).expect("as many as were made")
-        });
+        let pairs: [_; PAIRS] = try_array(|_| pair())?;
         let created_in = OwningProcess::current()?;
-        let events = LIST.map(|(pair, towards)| match towards {
-            Towards::Server => Event::shared(&clients[pair], &servers[pair], created_in),
-            Towards::Client => Event::shared(&servers[pair], &clients[pair], created_in),
+        let events = LIST.map(|(pair, towards)| {
+            let (server, client) = &pairs[pair];
+            match towards {
+                Towards::Server => Event::shared(client, server, created_in),
+                Towards::Client => Event::shared(server, client, created_in),
+            }
         });
-        Ok((events, ClientEnd { clients }))
+        Ok((events, ClientEnd { clients: pairs.map(|(_, client)| client) }))
     }
 
     /// The numbers of the descriptors. They stay open as long as `self` lives.
@@ -99,20 +92,13 @@ pub(super) fn take_no_descriptors(socket: &OwnedFd) {
 
 /// A client's events, from descriptors of this process, which stay the caller's.
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
-    let context = "duplicating an event's descriptor";
     let created_in = OwningProcess::current()?;
-    let mut list = Vec::with_capacity(EVENTS);
-    for raw in events.list() {
-        let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;
-        // SAFETY: the kernel checks the number, whatever it is; nothing but the duplicate is kept.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
-        let end = fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| error(errno, context))?;
+    let list = events.list();
+    try_array(|at| {
+        let end = Arc::new(duplicate_raw(list[at], "duplicating an event's descriptor")?);
         check(&end)?;
-        let end = Arc::new(end);
-        list.push(Event::shared(&end, &end, created_in));
-    }
-    let Ok(list) = list.try_into() else { unreachable!("as many as were listed") };
-    Ok(list)
+        Ok(Event::shared(&end, &end, created_in))
+    })
 }
 
 /// Checks that a descriptor that came from another process is an end of a pair. Another might be ready without end.

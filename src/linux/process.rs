@@ -51,7 +51,7 @@ impl Process {
 
     /// A second descriptor for what becomes readable when it has ended.
     pub(crate) fn duplicate(&self) -> Result<OwnedFd> {
-        duplicate(self.pidfd.as_fd())
+        duplicate(self.pidfd.as_fd(), "duplicating a process's descriptor")
     }
 
     pub(super) fn of_user(self, user: User) -> Self {

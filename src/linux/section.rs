@@ -1,13 +1,12 @@
 //! Sections and their mappings.
 
-use super::system::{error, User};
+use super::system::{duplicate_raw, error, User};
 use crate::error::{Result, ShmError};
 use rustix::fs::{
     fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create, MemfdFlags, SealFlags,
 };
-use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
 /// A section: a memfd.
@@ -63,12 +62,7 @@ impl Section {
 
     /// A second descriptor of a section, made from one of this process. The kernel checks the number.
     pub(crate) fn duplicate(raw: isize) -> Result<Self> {
-        let context = "duplicating the section's descriptor";
-        let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;
-        // SAFETY: the kernel checks the number, whatever it is; nothing but the duplicate is kept.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
-        let file = fcntl_dupfd_cloexec(borrowed, 3).map_err(|errno| error(errno, context))?;
-        Self::from_file(file)
+        Self::from_file(duplicate_raw(raw, "duplicating the section's descriptor")?)
     }
 
     pub(crate) fn as_raw(&self) -> isize {

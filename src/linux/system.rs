@@ -6,7 +6,7 @@ use rustix::io::{fcntl_dupfd_cloexec, Errno};
 use rustix::process::geteuid;
 use rustix::time::{clock_gettime, ClockId};
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// A user, by number.
@@ -49,8 +49,15 @@ pub(crate) fn borrow(descriptor: &OwnedFd) -> BorrowedFd<'_> {
 }
 
 /// Another descriptor for the same object, which no program that is started inherits.
-pub(super) fn duplicate(descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
-    fcntl_dupfd_cloexec(descriptor, 3).map_err(|errno| error(errno, "duplicating a descriptor"))
+pub(super) fn duplicate(descriptor: BorrowedFd<'_>, context: &'static str) -> Result<OwnedFd> {
+    fcntl_dupfd_cloexec(descriptor, 3).map_err(|errno| error(errno, context))
+}
+
+/// The same for a descriptor by its number, which the kernel checks.
+pub(super) fn duplicate_raw(raw: isize, context: &'static str) -> Result<OwnedFd> {
+    let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;
+    // SAFETY: the kernel checks the number, whatever it is; nothing but the duplicate is kept.
+    duplicate(unsafe { BorrowedFd::borrow_raw(raw) }, context)
 }
 
 /// An error of std's.

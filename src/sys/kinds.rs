@@ -1,6 +1,7 @@
 //! What all platforms say in the same words.
 
-use crate::error::ShmError;
+use crate::error::{Result, ShmError};
+use crate::handles::EVENTS;
 
 /// Why a process cannot be watched.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +32,50 @@ pub(crate) enum Audience<'a, User> {
     Users(Vec<&'a User>),
     /// As this security descriptor says.
     SecurityDescriptor(&'a [u8]),
+}
+
+/// What a server makes for a fresh channel that no client can find yet.
+pub(crate) struct Prepared<Section, Event, ClientEnd, Offer> {
+    pub(crate) section: Section,
+    pub(crate) events: [Event; EVENTS],
+    pub(crate) instance: u64,
+    pub(crate) client_end: ClientEnd,
+    pub(crate) offer: Offer,
+}
+
+/// What a client finds behind a name.
+pub(crate) struct Found<Section, EventOpener> {
+    pub(crate) section: Section,
+    /// The id of this process, as the server knows it.
+    pub(crate) own_pid: u32,
+    /// The id of the server's process. `None`: the system doesn't say.
+    pub(crate) server_pid: Option<u32>,
+    pub(crate) opener: EventOpener,
+}
+
+/// The process that something was made in, where no process forks: always this one.
+#[derive(Clone, Copy)]
+#[allow(dead_code)] // On Linux, processes fork.
+pub(crate) struct OnlyProcess;
+
+#[allow(dead_code)]
+impl OnlyProcess {
+    pub(crate) fn current() -> Result<Self> {
+        Ok(OnlyProcess)
+    }
+
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        true
+    }
+}
+
+/// Makes an array of what `make` returns for each index. Stops at the first error.
+pub(crate) fn try_array<T, E, const N: usize>(
+    make: impl FnMut(usize) -> std::result::Result<T, E>,
+) -> std::result::Result<[T; N], E> {
+    let made = (0..N).map(make).collect::<std::result::Result<Vec<T>, E>>()?;
+    Ok(made.try_into().unwrap_or_else(|_| unreachable!("one for each index")))
 }
 
 /// What can be waited for.

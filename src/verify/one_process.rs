@@ -22,6 +22,7 @@ use loom::sync::{Condvar, Mutex};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex};
 
+pub(crate) use crate::sys::kinds::OnlyProcess as OwningProcess;
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
 
 /// What a call returns that needs one: here are none.
@@ -69,21 +70,6 @@ thread_local! {
 /// An error of std's.
 pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
-}
-
-/// The process that something was made in: always this one, since nothing forks here.
-#[derive(Clone, Copy)]
-pub(crate) struct OwningProcess;
-
-impl OwningProcess {
-    pub(crate) fn current() -> Result<Self> {
-        Ok(OwningProcess)
-    }
-
-    #[inline]
-    pub(crate) fn is_current(&self) -> bool {
-        true
-    }
 }
 
 /// In a model, no time passes for this.
@@ -400,27 +386,18 @@ impl ClientEnd {
     pub(crate) fn handles(&self, section: &Section, events: &[Event; EVENTS]) -> Result<ClientHandles> {
         let mut known = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(events.iter().map(|event| (event.as_raw(), event.clone())));
-        let list = std::array::from_fn(|at| events[at].as_raw());
+        let list = events.each_ref().map(Event::as_raw);
         Ok(ClientHandles { section: section.as_raw(), events: Some(ClientEvents::from_list(list)) })
     }
 }
 
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
     let known = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
-    let list = events.list().map(|raw| known.get(&raw).cloned());
-    match list.iter().all(Option::is_some) {
-        true => Ok(list.map(|event| event.expect("all are known"))),
-        false => Err(ShmError::HandshakeFailed),
-    }
+    let list = events.list();
+    kinds::try_array(|at| known.get(&list[at]).cloned().ok_or(ShmError::HandshakeFailed))
 }
 
-pub(crate) struct Prepared {
-    pub(crate) section: Section,
-    pub(crate) events: [Event; EVENTS],
-    pub(crate) instance: u64,
-    pub(crate) client_end: ClientEnd,
-    pub(crate) offer: Offer,
-}
+pub(crate) type Prepared = kinds::Prepared<Section, Event, ClientEnd, Offer>;
 
 pub(crate) struct Offer(Named);
 
@@ -486,12 +463,7 @@ impl Drop for Listener {
     }
 }
 
-pub(crate) struct Found {
-    pub(crate) section: Section,
-    pub(crate) own_pid: u32,
-    pub(crate) server_pid: Option<u32>,
-    opener: EventOpener,
-}
+pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
 pub(crate) struct EventOpener([Event; EVENTS]);
 
@@ -506,12 +478,6 @@ pub(crate) fn lookup(
         server_pid: None,
         opener: EventOpener(named.events),
     }))
-}
-
-impl Found {
-    pub(crate) fn into_parts(self) -> (Section, EventOpener) {
-        (self.section, self.opener)
-    }
 }
 
 impl EventOpener {

@@ -4,6 +4,7 @@ use super::{Event, Section};
 use crate::error::Result;
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::ntapi::*;
+use crate::sys::kinds::try_array;
 use std::sync::{Mutex, PoisonError};
 
 /// What a client does with each event, and no more: it waits for some, sets others, and both with the last.
@@ -20,7 +21,7 @@ const RIGHTS: [u32; EVENTS] = [
 const SECTION_RIGHTS: u32 = SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY;
 
 /// Second handles to the section and the events, with the client's rights alone. Made when they are asked for.
-pub(crate) struct ClientEnd(Mutex<Option<(OwnedHandle, Vec<OwnedHandle>)>>);
+pub(crate) struct ClientEnd(Mutex<Option<(OwnedHandle, [OwnedHandle; EVENTS])>>);
 
 impl ClientEnd {
     pub(super) fn new() -> Self {
@@ -30,12 +31,8 @@ impl ClientEnd {
     /// Events without a name, and what their client is given.
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
         let attributes = Attributes::new(None, None);
-        let mut events = Vec::with_capacity(EVENTS);
-        for _ in 0..EVENTS {
-            let event = super::create_event(&attributes, SYNCHRONIZATION_EVENT);
-            events.push(event.map_err(|status| error(status, "creating the channel's events"))?);
-        }
-        let Ok(events) = events.try_into() else { unreachable!("as many as were made") };
+        let events = try_array(|_| super::create_event(&attributes, SYNCHRONIZATION_EVENT))
+            .map_err(|status| error(status, "creating the channel's events"))?;
         Ok((events, Self::new()))
     }
 
@@ -44,24 +41,18 @@ impl ClientEnd {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if made.is_none() {
             let section = duplicate(section.as_raw(), SECTION_RIGHTS)?;
-            let events = events.iter().zip(RIGHTS).map(|(event, rights)| duplicate(event.as_raw(), rights));
-            *made = Some((section, events.collect::<Result<Vec<_>>>()?));
+            *made = Some((section, try_array(|at| duplicate(events[at].as_raw(), RIGHTS[at]))?));
         }
         let (section, events) = made.as_ref().expect("they were just made");
-        let list = std::array::from_fn(|at| events[at].as_raw() as isize);
-        let events = Some(ClientEvents::from_list(list));
-        Ok(ClientHandles { section: section.as_raw() as isize, events })
+        let list = events.each_ref().map(|event| event.as_raw() as isize);
+        Ok(ClientHandles { section: section.as_raw() as isize, events: Some(ClientEvents::from_list(list)) })
     }
 }
 
 /// A client's events, from handles of this process, which stay the caller's.
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
-    let mut list = Vec::with_capacity(EVENTS);
-    for (raw, rights) in events.list().into_iter().zip(RIGHTS) {
-        list.push(Event(duplicate(raw, rights)?));
-    }
-    let Ok(list) = list.try_into() else { unreachable!("as many as were listed") };
-    Ok(list)
+    let list = events.list();
+    try_array(|at| duplicate(list[at], RIGHTS[at]).map(Event))
 }
 
 /// Another handle of this process to the same object, with these rights.

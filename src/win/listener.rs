@@ -6,23 +6,16 @@ use super::names::{
 use super::{create_event, create_section, security, ClientEnd, Event, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::error::Result;
-use crate::handles::EVENTS;
 use crate::naming::ChannelName;
 use crate::ntapi::*;
-use crate::sys::kinds::{Audience, Clients, Unwatchable};
+use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What a server makes for a fresh channel that no client can find yet.
-pub(crate) struct Prepared {
-    pub(crate) section: Section,
-    pub(crate) events: [Event; EVENTS],
-    pub(crate) instance: u64,
-    pub(crate) client_end: ClientEnd,
-    pub(crate) offer: Offer,
-}
+/// What a server makes for a fresh channel.
+pub(crate) type Prepared = kinds::Prepared<Section, Event, ClientEnd, Offer>;
 
 /// The last step for a channel: the name leads to it.
 pub(crate) struct Offer {
@@ -79,13 +72,11 @@ impl Listener {
                 Err(STATUS_OBJECT_NAME_COLLISION) => continue,
                 other => other.map_err(failed)?,
             };
-            let mut events = Vec::with_capacity(EVENTS);
-            for index in 0..EVENTS {
+            let events = kinds::try_array(|index| {
                 let path = event_path(directory, name, instance, index);
                 let attributes = Attributes::new(Some(&path), Some(&self.event_security));
-                events.push(create_event(&attributes, SYNCHRONIZATION_EVENT).map_err(failed)?);
-            }
-            let Ok(events) = events.try_into() else { unreachable!("as many as were made") };
+                create_event(&attributes, SYNCHRONIZATION_EVENT).map_err(failed)
+            })?;
             let (client_end, offer) = (ClientEnd::new(), Offer { instance });
             return Ok(Prepared { section, events, instance, client_end, offer });
         }

@@ -6,21 +6,15 @@ use crate::error::{Result, ShmError};
 use crate::handles::EVENTS;
 use crate::naming::ChannelName;
 use crate::ntapi::*;
+use crate::sys::kinds;
 use std::mem::size_of;
 use std::time::Duration;
 
 /// The request event's place in a channel's list.
 const REQUEST: usize = 4;
 
-/// What stands behind a name.
-pub(crate) struct Found {
-    pub(crate) section: Section,
-    /// The id of this process, as the server knows it.
-    pub(crate) own_pid: u32,
-    /// The id of the server's process: the system doesn't say.
-    pub(crate) server_pid: Option<u32>,
-    opener: EventOpener,
-}
+/// What stands behind a name. The system doesn't say the id of the server's process.
+pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
 /// Opens the events that belong to a section found by name.
 pub(crate) struct EventOpener(ChannelName);
@@ -58,12 +52,6 @@ pub(crate) fn lookup(
 
 fn is_missing(status: NtStatus) -> bool {
     matches!(status, STATUS_OBJECT_NAME_NOT_FOUND | STATUS_OBJECT_PATH_NOT_FOUND | STATUS_NOT_FOUND)
-}
-
-impl Found {
-    pub(crate) fn into_parts(self) -> (Section, EventOpener) {
-        (self.section, self.opener)
-    }
 }
 
 impl EventOpener {
