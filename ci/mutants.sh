@@ -137,11 +137,8 @@ mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();
 # The handshake, and one session after the other.
 mutant generation-as-acceptance 'if word == ready || word == standing.in_state(ClientState::Ended) {' \
     'if channel.view.control().generation.load(Ordering::Acquire) != 0 {' models::of_two models::a_withdrawal
-mutant no-request '        events.request().set();
-    }
-    let standing' '        let _ = events;
-    }
-    let standing' models::a_client
+mutant no-request '    channel.signal(Events::request);
+    let standing' '    let standing' models::a_client
 mutant rings-reset-under-a-call '        release();
         match ExclusiveRings::after(session) {' '        drop(session);
         let _ = release;

@@ -12,9 +12,8 @@ use crate::layout::{Direction, SERVER_GONE};
 use crate::options::Tuning;
 use crate::shared::SharedView;
 use crate::sync::{lock, Arc, AtomicBool, Mutex, Ordering};
-use crate::sys::{ClientEnd, OwningProcess, Process, Unwatchable};
+use crate::sys::{ClientEnd, Event, OwningProcess, Process, Unwatchable};
 use crate::waiting::Interrupt;
-use crate::wake::ALWAYS_DATA;
 
 /// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,58 +38,60 @@ impl Side {
     }
 }
 
+/// Whose channel this is, and how clients get it.
+pub(crate) enum Kind {
+    /// A named server's. Clients find it by the name, and get this.
+    Named(ClientEnd),
+    /// An anonymous server's. The program passes its handles to clients. `None`: the channel has no events.
+    Anonymous(Option<ClientEnd>),
+    /// A client's.
+    Client,
+}
+
 /// A section with its events, as one side holds it. Dropping a server's is leaving.
 pub(crate) struct Channel {
     pub(crate) side: Side,
+    pub(crate) kind: Kind,
     pub(crate) view: SharedView,
+    /// `None`: a side that waits looks every millisecond.
     pub(crate) events: Option<Events>,
     pub(crate) interrupt: Arc<Interrupt>,
     pub(crate) tuning: Tuning,
-    /// Whether the program has the data events: every message is signalled then.
-    every_message: AtomicBool,
-    /// Whether the program has the section, or all handles of the client's end.
-    handles_given: AtomicBool,
+    /// Whether the program has the data events.
+    data_events_given: AtomicBool,
+    /// Whether the program has the section, alone or with all events.
+    section_given: AtomicBool,
     created_in: OwningProcess,
-    /// What a server's client is given of the events.
-    pub(crate) client_end: Option<ClientEnd>,
 }
 
 impl Channel {
-    pub(crate) fn new(side: Side, view: SharedView, events: Option<Events>, tuning: Tuning) -> Result<Self> {
-        let interrupt = tuning.interrupt()?;
-        let (every_message, handles_given) = (AtomicBool::new(false), AtomicBool::new(false));
-        let created_in = OwningProcess::current()?;
+    pub(crate) fn new(kind: Kind, view: SharedView, events: Option<Events>, tuning: Tuning) -> Result<Self> {
         Ok(Channel {
-            side,
+            side: if matches!(kind, Kind::Client) { Side::Client } else { Side::Server },
             view,
             events,
-            interrupt,
+            interrupt: tuning.interrupt()?,
             tuning,
-            every_message,
-            handles_given,
-            created_in,
-            client_end: None,
+            data_events_given: AtomicBool::new(false),
+            section_given: AtomicBool::new(matches!(kind, Kind::Anonymous(_))),
+            created_in: OwningProcess::current()?,
+            kind,
         })
     }
 
-    /// With what its client is given of the events.
-    pub(crate) fn with_client_end(mut self, client_end: ClientEnd) -> Self {
-        self.client_end = Some(client_end);
-        self
-    }
-
     /// Whether this process made the channel. A fork's copy must do nothing.
-    pub(crate) fn is_of_this_process(&self) -> bool {
+    #[inline]
+    pub(crate) fn created_in_this_process(&self) -> bool {
         self.created_in.is_current()
     }
 
-    /// Whether this is the channel of this process, and not the copy that a fork has.
+    /// Fails in a fork of the process that made the channel.
     ///
     /// # Errors
     /// [`ShmError::Forked`].
     #[inline]
-    pub(crate) fn check_home(&self) -> Result<()> {
-        if self.created_in.is_current() {
+    pub(crate) fn check_not_forked(&self) -> Result<()> {
+        if self.created_in_this_process() {
             Ok(())
         } else {
             Err(ShmError::Forked)
@@ -100,33 +101,24 @@ impl Channel {
     /// Whether native waiters hold our data events: then every message is signalled.
     #[inline]
     pub(crate) fn signals_every_message(&self) -> bool {
-        self.every_message.load(Ordering::Acquire)
+        self.data_events_given.load(Ordering::Acquire)
     }
 
-    /// Whether a client may have come by handles that the server's program has given out.
-    pub(crate) fn has_given_handles(&self) -> bool {
-        self.handles_given.load(Ordering::Acquire)
+    /// Whether a client may have got the section from the server's program, instead of by the name.
+    pub(crate) fn has_given_section(&self) -> bool {
+        self.section_given.load(Ordering::Acquire)
     }
 
     /// Whether the server's program has handles of this channel, which stay good for all its sessions.
     pub(crate) fn lasts(&self) -> bool {
-        self.signals_every_message() || self.has_given_handles()
-    }
-
-    /// The bits of our own wake word that stand in every generation.
-    pub(crate) fn standing_bits(&self) -> u32 {
-        if self.signals_every_message() {
-            ALWAYS_DATA
-        } else {
-            0
-        }
+        self.signals_every_message() || self.has_given_section()
     }
 
     /// Returns the data events, and from now on signals every message. `announce` has the peer of the present session do the
     /// same; it is called when a session that begins does it too.
     pub(crate) fn export(&self, announce: impl FnOnce()) -> Option<EventHandles> {
-        let events = self.events.as_ref().filter(|_| self.created_in.is_current())?;
-        self.every_message.store(true, Ordering::Release);
+        let events = self.events.as_ref().filter(|_| self.created_in_this_process())?;
+        self.data_events_given.store(true, Ordering::Release);
         announce();
         self.signal_native_waiters();
         let [s2c, c2s] = [Direction::ServerToClient, Direction::ClientToServer].map(|way| events.data(way));
@@ -139,24 +131,28 @@ impl Channel {
         self.wake_peer();
     }
 
-    /// The server's program has the section from now on, or all handles of the client's end.
-    pub(crate) fn give_out(&self) {
-        self.handles_given.store(true, Ordering::Release);
-    }
-
     /// The section, which others may hold from now on.
     pub(crate) fn section_handle(&self) -> isize {
-        self.give_out();
+        self.section_given.store(true, Ordering::Release);
         self.view.section().as_raw()
     }
 
-    /// What the client's end needs, of this process.
+    /// All handles that a client needs, which others may hold from now on.
     pub(crate) fn client_handles(&self) -> Result<ClientHandles> {
-        self.check_home()?;
-        self.give_out();
-        match (&self.client_end, &self.events) {
-            (Some(end), Some(events)) => end.handles(self.view.section(), &events.all),
-            _ => Ok(ClientHandles { section: self.view.section().as_raw(), events: None }),
+        self.check_not_forked()?;
+        let section = self.section_handle();
+        match (&self.kind, &self.events) {
+            (Kind::Named(client_end) | Kind::Anonymous(Some(client_end)), Some(events)) => {
+                client_end.handles(self.view.section(), &events.all)
+            }
+            _ => Ok(ClientHandles { section, events: None }),
+        }
+    }
+
+    /// Signals an event, if the channel has events.
+    pub(crate) fn signal(&self, event: impl FnOnce(&Events) -> &Event) {
+        if let Some(events) = &self.events {
+            event(events).set();
         }
     }
 
@@ -184,7 +180,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        if self.side == Side::Server && self.created_in.is_current() {
+        if self.side == Side::Server && self.created_in_this_process() {
             self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
             fail_point!("stop.gone");
             self.wake_peer();
@@ -218,12 +214,31 @@ pub(crate) struct Peer {
     pid: u32,
     /// `None`: it can't be watched, and is looked for by its id from time to time.
     process: Option<Process>,
-    user: Option<UserId>,
+    pub(crate) user: Option<UserId>,
 }
 
 impl Peer {
-    pub(crate) fn new(pid: u32, process: Option<Process>, user: Option<UserId>) -> Self {
-        Peer { pid, process, user }
+    /// The peer whose process was opened so. `None`: the process has ended. `whose`: the server's, or the client's.
+    ///
+    /// # Errors
+    /// - [`ShmError::Refused`]: the process can't be watched, and no check interval is set.
+    /// - What the system refuses this process.
+    pub(crate) fn open(
+        opened: std::result::Result<Process, Unwatchable>, whose: &str, pid: u32, tuning: &Tuning,
+    ) -> Result<Option<Self>> {
+        let process = match opened {
+            Ok(process) => Some(process),
+            Err(Unwatchable::Gone) => return Ok(None),
+            Err(Unwatchable::Failed(error)) => return Err(error),
+            Err(Unwatchable::Denied) if tuning.check_interval.is_some() => None,
+            Err(Unwatchable::Denied) => {
+                let reason = format!(
+                    "{whose} process {pid} can't be opened to wait for its end, and no check interval is set"
+                );
+                return Err(ShmError::Refused { reason });
+            }
+        };
+        Ok(Some(Peer { pid, process, user: None }))
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -3,7 +3,7 @@
 use crate::access::{PeerIdentity, UserId};
 use crate::channel::handshake::{self, Accepted, Pause, Requested};
 use crate::channel::wait_set::WaitSet;
-use crate::channel::{Channel, Peer, Side};
+use crate::channel::{Channel, Kind, Peer};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
 use crate::events::Events;
@@ -14,7 +14,7 @@ use crate::options::{ChannelEvent, ClientOptions, Trust};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{self, Event, Found, Process, Section, Unwatchable, Waitable};
+use crate::sys::{self, Event, Found, Process, Section, Waitable};
 use crate::waiting::{Deadline, Interrupt, Interrupter};
 use std::time::Duration;
 
@@ -249,20 +249,12 @@ impl SharedClient {
             return Err(report(options, ShmError::Refused { reason: reason.to_owned() }));
         }
         let pid = ids.server.unwrap_or(view.server_pid());
-        let process = match Process::open(pid) {
-            Ok(process) => Some(process),
-            Err(Unwatchable::Gone) => return Ok(Requested::ServerGone),
-            Err(Unwatchable::Failed(error)) => return Err(error),
-            Err(Unwatchable::Denied) if options.tuning.check_interval.is_some() => None,
-            Err(Unwatchable::Denied) => {
-                let reason = format!(
-                    "the server's process {pid} can't be opened to wait for its end, and no check interval is set"
-                );
-                return Err(report(options, ShmError::Refused { reason }));
-            }
+        let peer = Peer::open(Process::open(pid), "the server's", pid, &options.tuning);
+        let Some(mut peer) = peer.map_err(|error| report(options, error))? else {
+            return Ok(Requested::ServerGone);
         };
-        let peer = Peer::new(pid, process, user);
-        let channel = Arc::new(Channel::new(Side::Client, view, events, options.tuning.clone())?);
+        peer.user = user;
+        let channel = Arc::new(Channel::new(Kind::Client, view, events, options.tuning.clone())?);
         fail_point!("connect.found");
         // Whatever can fail comes before the server accepts.
         let over = Event::local()?;

@@ -154,7 +154,7 @@ impl SendHalf {
     /// # Errors
     /// [`ShmError::Corrupted`], [`ShmError::Forked`].
     pub fn stats(&mut self) -> Result<ChannelStats> {
-        self.session.channel.check_home()?;
+        self.session.channel.check_not_forked()?;
         let send_depth = self.producer.queued().map_err(|what| self.session.corrupted(what))?;
         self.producer.publish_counters();
         let (signals, sleeps) = self.session.signals_and_sleeps();

@@ -5,7 +5,7 @@ use crate::channel::lifecycle::{Design, Fresh, Lifecycle, RequestsBy};
 use crate::channel::wait_set::WaitSet;
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::channel::Current;
-use crate::channel::{Channel, Side};
+use crate::channel::{Channel, Kind};
 use crate::endpoint::{mirrored_methods, Endpoint};
 use crate::error::{Result, ShmError};
 use crate::events::Events;
@@ -142,7 +142,7 @@ impl SharedServer {
     pub(crate) fn accept(
         &mut self, timeout: Option<Duration>, requests_by: RequestsBy, release: &mut dyn FnMut(),
     ) -> Result<()> {
-        self.lifecycle.channel().check_home()?;
+        self.lifecycle.channel().check_not_forked()?;
         let deadline = Deadline::after(timeout);
         loop {
             if self.accept_now(release)? {
@@ -283,13 +283,9 @@ impl ServerOptions {
         let design = self.design(events, Clients::One)?;
         let section = Section::create(design.geometry.section_size())?;
         let view = SharedView::create(section, design.geometry, design.flags, 0)?;
-        let channel = if self.anonymous_events {
-            let (events, client_end) = ClientEnd::create()?;
-            Channel::new(Side::Server, view, Some(Events::new(events)), design.tuning.clone())?
-                .with_client_end(client_end)
-        } else {
-            Channel::new(Side::Server, view, None, design.tuning.clone())?
-        };
+        let (events, client_end) = self.anonymous_events.then(ClientEnd::create).transpose()?.unzip();
+        let kind = Kind::Anonymous(client_end);
+        let channel = Channel::new(kind, view, events.map(Events::new), design.tuning.clone())?;
         SharedServer::new(Lifecycle::anonymous(channel, design))
     }
 

@@ -170,7 +170,7 @@ impl Session {
     /// Whether the session lives, as far as the section shows: one read of a quiet line.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
-        self.channel.check_home()?;
+        self.channel.check_not_forked()?;
         let control = self.channel.view.control();
         if self.ended.is_live()
             // Acquired, so that who sees the peer gone also sees what it published before.
@@ -207,7 +207,7 @@ impl Session {
     /// Whether what is left in the queue may still be taken: it may when the peer has gone.
     #[inline]
     pub(crate) fn check_queue(&self) -> Result<()> {
-        self.channel.check_home()?;
+        self.channel.check_not_forked()?;
         if self.ended.is(End::Corrupted) {
             return Err(ShmError::Corrupted);
         }

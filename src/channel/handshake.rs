@@ -20,12 +20,13 @@
 use super::wait_set::WaitSet;
 use super::{Channel, Peer};
 use crate::error::{Result, ShmError};
+use crate::events::Events;
 use crate::layout::{Direction, SERVER_UP};
 use crate::options::ChannelEvent;
 use crate::sync::{Arc, Ordering};
 use crate::sys::Event;
 use crate::waiting::{Deadline, Interrupt};
-use crate::wake::WakeWord;
+use crate::wake::{WakeWord, ALWAYS_DATA};
 use std::time::Duration;
 
 /// What the word says of the client.
@@ -87,7 +88,7 @@ impl Channel {
 
     fn exchange(&self, from: ClientWord, to: ClientWord) -> bool {
         let word = &self.view.control().client_state;
-        self.is_of_this_process()
+        self.created_in_this_process()
             && word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
@@ -133,7 +134,8 @@ pub(super) fn accept(
     if channel.view.is_multi() {
         channel.view.slot().store(0, Ordering::Relaxed);
     }
-    WakeWord::reset(&control.server_wake, generation, channel.standing_bits());
+    let standing_bits = if channel.signals_every_message() { ALWAYS_DATA } else { 0 };
+    WakeWord::reset(&control.server_wake, generation, standing_bits);
     WakeWord::reset(&control.client_wake, generation, 0);
     control.generation.store(generation, Ordering::Release);
     fail_point!("accept.reset");
@@ -141,7 +143,7 @@ pub(super) fn accept(
         return None;
     }
     fail_point!("accept.ready");
-    acknowledge(channel);
+    channel.signal(Events::acknowledge);
     fail_point!("accept.answered");
     channel.signal_native_waiters();
     Some(request.in_state(ClientState::Ready))
@@ -150,13 +152,7 @@ pub(super) fn accept(
 /// The server refuses a request.
 pub(super) fn refuse(channel: &Channel, request: ClientWord) {
     channel.change_state(request, ClientState::Refused);
-    acknowledge(channel);
-}
-
-fn acknowledge(channel: &Channel) {
-    if let Some(events) = &channel.events {
-        events.acknowledge().set();
-    }
+    channel.signal(Events::acknowledge);
 }
 
 /// The server clears the word of a client that has died, or what no client of this protocol wrote.
@@ -230,10 +226,10 @@ pub(crate) fn request(
         if is_for_one_client && !word.is_free() && word.state() != Some(ClientState::Request) {
             return Ok(Requested::Taken);
         }
-        if let (false, Some(events)) = (word.is_free(), &channel.events) {
+        if !word.is_free() {
             // The client whose request this is may have died before it could signal, and what looks like a session may be
             // garbage: then the server does not know yet that it has something to clear. A signal too many changes nothing.
-            events.request().set();
+            channel.signal(Events::request);
         }
         if deadline.has_passed() {
             return Err(ShmError::AlreadyConnected);
@@ -268,9 +264,7 @@ fn await_answer(
 ) -> Result<Requested<Accepted>> {
     fail_point!("connect.request");
     let channel = request.channel;
-    if let Some(events) = &channel.events {
-        events.request().set();
-    }
+    channel.signal(Events::request);
     let standing = request.word;
     fail_point!("connect.requested");
     let ready = standing.in_state(ClientState::Ready);
@@ -301,7 +295,7 @@ fn await_answer(
             channel.tuning.report(&ChannelEvent::Refused(error.clone()));
             return Err(error);
         }
-        let acknowledge = channel.events.as_ref().map(|events| events.acknowledge());
+        let acknowledge = channel.events.as_ref().map(Events::acknowledge);
         // The bound is a safety net where there is an event: a client that the server refused just now may still wait for
         // the same signal, and take it.
         let bound = Some(if acknowledge.is_none() { Pause::SHORTEST } else { Pause::LONGEST });

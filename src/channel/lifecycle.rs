@@ -25,7 +25,7 @@
 
 use super::handshake::{self, ClientState, ClientWord, ExclusiveRings};
 use super::wait_set::WaitSet;
-use super::{Channel, Current, Peer, Side};
+use super::{Channel, Current, Kind, Peer};
 use crate::access::UserId;
 use crate::error::{Result, ShmError};
 use crate::events::Events;
@@ -96,8 +96,6 @@ impl Lifecycle {
 
     /// A channel without a name, which lasts.
     pub(crate) fn anonymous(channel: Channel, design: Design) -> Self {
-        // Its client gets the section from the server's program.
-        channel.give_out();
         let (stage, channel) = (Stage::Fresh { last: None }, Arc::new(channel));
         let current = Arc::new(Current::new(channel.clone()));
         Lifecycle { stage, design, generation: 0, channel, current, listener: None }
@@ -171,7 +169,6 @@ impl Lifecycle {
 
     fn reuse(&mut self) {
         if let Some(listener) = &self.listener {
-            listener.set_busy(false);
             listener.offer_again();
         }
         if let Stage::Spent { session } = &mut self.stage {
@@ -197,7 +194,6 @@ impl Lifecycle {
             // A client that holds the old section, but has no session, looks the name up again.
             old.withdraw();
         }
-        listener.set_busy(false);
         fail_point!("renew.made");
         listener.offer(offer)?;
         self.stage = Stage::Fresh { last: None };
@@ -239,8 +235,9 @@ fn new_channel(listener: &Listener, design: &Design) -> Result<(Arc<Channel>, Of
         listener.prepare(design.geometry.section_size())?;
     let view = SharedView::create(section, design.geometry, design.flags, instance)?;
     view.turn().store(listener.admission_number(), Ordering::Relaxed);
-    let channel = Channel::new(Side::Server, view, Some(Events::new(events)), design.tuning.clone())?;
-    Ok((Arc::new(channel.with_client_end(client_end)), offer))
+    let events = Some(Events::new(events));
+    let channel = Channel::new(Kind::Named(client_end), view, events, design.tuning.clone())?;
+    Ok((Arc::new(channel), offer))
 }
 
 /// A channel that no client has had since whatever was before is settled. What hands it to clients, and what accepts one,
@@ -254,11 +251,12 @@ impl Fresh<'_> {
     /// # Errors
     /// What the system refuses this process. The client goes on waiting.
     pub(crate) fn hand_over(&self) -> Result<()> {
-        let Some(listener) = &self.0.listener else { return Ok(()) };
         let channel = &self.0.channel;
-        match &channel.client_end {
-            Some(client_end) => listener.hand_over(channel.view.section(), client_end),
-            None => Ok(()),
+        match (&self.0.listener, &channel.kind) {
+            (Some(listener), Kind::Named(client_end)) => {
+                listener.hand_over(channel.view.section(), client_end)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -271,24 +269,26 @@ impl Fresh<'_> {
         let life = self.0;
         let channel = life.channel.clone();
         let request = channel.client_word();
-        match request.state() {
-            Some(ClientState::Request) => {}
-            _ if request.is_free() => return Ok(None),
-            _ => {
+        if request.state() != Some(ClientState::Request) {
+            if !request.is_free() {
                 handshake::clear(&channel, request);
-                return Ok(None);
             }
+            return Ok(None);
         }
         fail_point!("accept.request");
-        let process = match open_requester(life.listener.as_ref(), &channel, request) {
-            Ok(process) => Some(process),
-            Err(Unwatchable::Gone) => {
+        let opened = open_requester(life.listener.as_ref(), &channel, request);
+        let mut peer = match Peer::open(opened, "the client's", request.pid(), &channel.tuning) {
+            Ok(Some(peer)) => peer,
+            Ok(None) => {
                 handshake::clear(&channel, request);
                 return Ok(None);
             }
-            Err(Unwatchable::Failed(error)) => return Err(error),
-            Err(Unwatchable::Denied) if channel.tuning.check_interval.is_some() => None,
-            Err(Unwatchable::Denied) => return refuse(&channel, request),
+            Err(error @ ShmError::Refused { .. }) => {
+                handshake::refuse(&channel, request);
+                channel.tuning.report(&ChannelEvent::Refused(error.clone()));
+                return Err(error);
+            }
+            Err(error) => return Err(error),
         };
         // Whatever can fail comes before the client hears of its session.
         let over = Event::local()?;
@@ -296,11 +296,9 @@ impl Fresh<'_> {
         let generation = life.generation.wrapping_add(1);
         life.generation = generation;
         let Some(ready) = handshake::accept(&channel, rings, request, generation) else { return Ok(None) };
-        let user = process.as_ref().and_then(Process::user).map(UserId);
-        let peer = Peer::new(request.pid(), process, user);
+        peer.user = peer.process().and_then(Process::user).map(UserId);
         if let Some(listener) = &life.listener {
-            listener.keep_turn();
-            listener.set_busy(true);
+            listener.session_began();
         }
         let session = Arc::new(Session::new(channel, ready, generation, peer, over));
         life.stage = Stage::Spent { session: Some(session.clone()) };
@@ -331,20 +329,9 @@ fn open_requester(
     match listener {
         Some(listener) => match listener.open_requester(request.pid()) {
             // It did not come by the name.
-            Err(_) if channel.has_given_handles() => Process::open(request.pid()),
+            Err(_) if channel.has_given_section() => Process::open(request.pid()),
             opened => opened,
         },
         None => Process::open(request.pid()),
     }
-}
-
-fn refuse<T>(channel: &Channel, request: ClientWord) -> Result<T> {
-    handshake::refuse(channel, request);
-    let reason = format!(
-        "the client's process {} can't be opened to wait for its end, and no check interval is set",
-        request.pid()
-    );
-    let error = ShmError::Refused { reason };
-    channel.tuning.report(&ChannelEvent::Refused(error.clone()));
-    Err(error)
 }

@@ -21,13 +21,13 @@ use super::wire::{
 };
 use crate::error::{Result, ShmError};
 use crate::naming::ChannelName;
+use crate::sync::{lock, Mutex};
 use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{accept_with, listen, SocketAddrUnix, SocketFlags};
 use rustix::process::{getrlimit, Resource};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Clients that may wait in the socket's queue.
@@ -166,23 +166,23 @@ impl Listener {
 
     pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
         let Offer(()) = offer;
+        self.offer_again();
         Ok(())
     }
 
-    pub(crate) fn offer_again(&self) {}
+    /// No client that waits has to wait for another one to leave.
+    pub(crate) fn offer_again(&self) {
+        *lock(&self.busy) = None;
+    }
 
     /// The number of the event by which clients take turns. Here the socket's queue is their order.
     pub(crate) fn admission_number(&self) -> u64 {
         0
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What is readable when a client has come, and after which time there may be something to do without it.
     pub(crate) fn wait_for(&self) -> (Option<&Event>, Option<Duration>) {
-        let queue = self.queue();
+        let queue = lock(&self.queue);
         let now = Instant::now();
         let short = queue.short_until.map(|until| until.saturating_duration_since(now));
         let short = short.filter(|left| !left.is_zero());
@@ -199,25 +199,31 @@ impl Listener {
 
     /// Whether the client that was handed the channel has not asked for a session in its time.
     pub(crate) fn is_overdue(&self) -> bool {
-        let queue = self.queue();
+        let queue = lock(&self.queue);
         queue
             .turn
             .as_ref()
             .is_some_and(|turn| turn.left(&queue.pending).is_zero() || turn.process.has_ended())
     }
 
-    /// The client that was handed the channel has its session.
-    pub(crate) fn keep_turn(&self) {
-        let mut queue = self.queue();
+    /// The client that was handed the channel has its session. Clients that wait find out that they wait for it to leave.
+    pub(crate) fn session_began(&self) {
+        let mut queue = lock(&self.queue);
         if let Some(turn) = queue.turn.take() {
             queue.pending.keep(turn.caller, Instant::now());
         }
         queue.forget_what_was_read();
+        drop(queue);
+        if self.clients == Clients::One {
+            let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
+            // Where another process has that name, clients find out all the same.
+            *lock(&self.busy) = bound(&self.busy_name).and_then(listening).ok();
+        }
     }
 
     /// It has not asked for one in its time.
     pub(crate) fn pass_turn(&self) {
-        let mut queue = self.queue();
+        let mut queue = lock(&self.queue);
         if let Some(turn) = queue.turn.take() {
             queue.pending.pass(turn.caller, Instant::now());
         }
@@ -228,7 +234,7 @@ impl Listener {
     /// # Errors
     /// What the kernel refuses this process: descriptors, or to have more of them in flight. The clients go on waiting.
     pub(crate) fn hand_over(&self, section: &Section, end: &ClientEnd) -> Result<()> {
-        let mut queue = self.queue();
+        let mut queue = lock(&self.queue);
         let queue = &mut *queue;
         queue.forget_what_was_read();
         queue.forget_the_gone();
@@ -317,23 +323,12 @@ impl Listener {
 
     /// The process of a request, which must be the one that the channel was handed to.
     pub(crate) fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
-        let queue = self.queue();
+        let queue = lock(&self.queue);
         let turn = queue.turn.as_ref().filter(|turn| turn.caller.pid == pid).ok_or(Unwatchable::Gone)?;
         if turn.process.has_ended() {
             return Err(Unwatchable::Gone);
         }
         Ok(turn.process.clone())
-    }
-
-    /// Lets clients that wait find out that they wait for another one to leave.
-    pub(crate) fn set_busy(&self, busy: bool) {
-        if self.clients == Clients::Many {
-            return;
-        }
-        let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
-        // Where another process has that name, clients find out all the same.
-        let name = if busy { bound(&self.busy_name).and_then(listening).ok() } else { None };
-        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = name;
     }
 }
 

@@ -10,7 +10,7 @@ use super::test_ring::TestRing;
 use crate::bytes::{Several, WORD};
 use crate::channel::handshake::{ClientState, ClientWord, Requested};
 use crate::channel::lifecycle::{Design, Lifecycle};
-use crate::channel::{Channel, Peer, Side};
+use crate::channel::{Channel, Kind, Peer};
 use crate::endpoint::Endpoint;
 use crate::error::ShmError;
 use crate::events::Events;
@@ -473,8 +473,8 @@ impl Line {
         let view = SharedView::create(section, geometry, FLAG_EVENTS, 1).unwrap();
         let mut tuning = tuning();
         tuning.set_interrupter(Interrupter::new().unwrap());
-        let channel =
-            Channel::new(Side::Server, view, Some(Events::new(events.clone())), tuning.clone()).unwrap();
+        let kind = Kind::Anonymous(None);
+        let channel = Channel::new(kind, view, Some(Events::new(events.clone())), tuning.clone()).unwrap();
         let design = Design { geometry, flags: FLAG_EVENTS, tuning, clients: Clients::One };
         Line { server: SharedServer::new(Lifecycle::anonymous(channel, design)).unwrap(), raw, events }
     }
@@ -489,7 +489,7 @@ impl Line {
     fn connected(limit: usize) -> (SharedServer, Endpoint, [Event; EVENTS]) {
         let line = Line::new(limit);
         let (view, events) = line.view();
-        let channel = Arc::new(Channel::new(Side::Client, view, Some(events), tuning()).unwrap());
+        let channel = Arc::new(Channel::new(Kind::Client, view, Some(events), tuning()).unwrap());
         let mut client = Endpoint::new(channel.interrupt.clone());
         let request = channel.client_word().next_request(1);
         channel.view.control().client_state.store(request.0, Ordering::Release);
@@ -497,7 +497,7 @@ impl Line {
         server.wait_for_client(Some(Duration::ZERO)).unwrap();
         let ready = request.in_state(ClientState::Ready);
         let generation = server.stats().unwrap().generation;
-        let peer = Peer::new(1, Process::open(1).ok(), None);
+        let peer = Peer::open(Process::open(1), "the server's", 1, &tuning()).unwrap().unwrap();
         client.begin(Session::new(channel, ready, generation, peer, Event::local().unwrap()).into());
         (server, client, events)
     }

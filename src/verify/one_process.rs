@@ -442,7 +442,7 @@ impl Listener {
         false
     }
 
-    pub(crate) fn keep_turn(&self) {}
+    pub(crate) fn session_began(&self) {}
 
     pub(crate) fn pass_turn(&self) {}
 
@@ -453,8 +453,6 @@ impl Listener {
     pub(crate) fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
         Process::open(pid)
     }
-
-    pub(crate) fn set_busy(&self, _busy: bool) {}
 }
 
 impl Drop for Listener {

@@ -4,8 +4,8 @@ use super::{Event, Section};
 use crate::error::Result;
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::ntapi::*;
+use crate::sync::{lock, Mutex};
 use crate::sys::kinds::try_array;
-use std::sync::{Mutex, PoisonError};
 
 /// What a client does with each event, and no more: it waits for some, sets others, and both with the last.
 const RIGHTS: [u32; EVENTS] = [
@@ -38,7 +38,7 @@ impl ClientEnd {
 
     /// The handles. They stay open as long as `self` lives.
     pub(crate) fn handles(&self, section: &Section, events: &[Event; EVENTS]) -> Result<ClientHandles> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = lock(&self.0);
         if made.is_none() {
             let section = duplicate(section.as_raw(), SECTION_RIGHTS)?;
             *made = Some((section, try_array(|at| duplicate(events[at].as_raw(), RIGHTS[at]))?));

@@ -8,10 +8,10 @@ use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::error::Result;
 use crate::naming::ChannelName;
 use crate::ntapi::*;
+use crate::sync::{lock, Mutex};
 use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a server makes for a fresh channel.
@@ -86,7 +86,7 @@ impl Listener {
     pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
         let path = offer_path(&self.directory, &self.name, self.number);
         let target = section_path(&self.directory, &self.name, offer.instance);
-        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offered = lock(&self.offered);
         // The link's name is free when its one handle is closed.
         *offered = None;
         *offered = Some(link(&path, &target, &self.name)?);
@@ -113,7 +113,7 @@ impl Listener {
         false
     }
 
-    pub(crate) fn keep_turn(&self) {}
+    pub(crate) fn session_began(&self) {}
 
     pub(crate) fn pass_turn(&self) {}
 
@@ -125,9 +125,6 @@ impl Listener {
     pub(crate) fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
         Process::open(pid)
     }
-
-    /// Lets clients that wait find out that they wait for another one: the section says so here.
-    pub(crate) fn set_busy(&self, _busy: bool) {}
 }
 
 /// A link to which no other process has a handle.
