@@ -54,25 +54,14 @@ fn token_user(process: Handle) -> std::result::Result<User, NtStatus> {
     // SAFETY: `process` is an open handle or the pseudo-handle of this process; the place for the result is valid.
     let token = handle_from(|token| unsafe { NtOpenProcessToken(process, TOKEN_QUERY, token) })?;
     // A TOKEN_USER is two words, then the SID, which has at most 68 bytes.
-    let mut buffer = [0_u64; 16];
-    let mut length = 0;
     // SAFETY: the buffer is writable and as long as said.
-    let status = unsafe {
-        NtQueryInformationToken(
-            token.as_raw(),
-            TOKEN_USER,
-            buffer.as_mut_ptr().cast(),
-            size_of::<[u64; 16]>() as u32,
-            &mut length,
-        )
-    };
-    if status < 0 {
-        return Err(status);
-    }
+    let buffer = query(16, |buffer, length, needed| unsafe {
+        NtQueryInformationToken(token.as_raw(), TOKEN_USER, buffer, length, needed)
+    })?;
     // SAFETY: a TOKEN_USER begins with this structure, and the buffer is aligned for it.
     let user = unsafe { buffer.as_ptr().cast::<SidAndAttributes>().read() };
-    let at = (user.sid as usize).wrapping_sub(buffer.as_ptr() as usize);
-    bytes_of(&buffer).get(at..).and_then(Sid::from_bytes).map(User).ok_or(STATUS_INVALID_PARAMETER)
+    let sid = bytes_at(&buffer, user.sid).and_then(|bytes| Sid::from_bytes(&bytes));
+    sid.map(User).ok_or(STATUS_INVALID_PARAMETER)
 }
 
 /// An error of std's.
@@ -136,18 +125,15 @@ impl Section {
 
     /// A second handle to a section, made from one of this process. The kernel checks the number.
     pub(crate) fn duplicate(raw: isize) -> Result<Self> {
-        let duplicated = |access| {
-            // SAFETY: the kernel checks the source handle, whatever it is; the place for the result is valid.
-            handle_from(|handle| unsafe {
-                NtDuplicateObject(CURRENT_PROCESS, raw as Handle, CURRENT_PROCESS, handle, access, 0, 0)
-            })
-        };
-        let handle = match duplicated(SECTION_ACCESS) {
+        let handle = match duplicate_raw(raw, SECTION_ACCESS) {
             // The handle has not the right to ask whose the section is, and the access list doesn't give it to this user.
-            Err(STATUS_ACCESS_DENIED) => duplicated(SECTION_ACCESS & !READ_CONTROL),
+            Err(STATUS_ACCESS_DENIED) => duplicate_raw(raw, SECTION_ACCESS & !READ_CONTROL),
             other => other,
-        }
-        .map_err(|status| error(status, "duplicating the section handle"))?;
+        };
+        Self::from_handle(handle.map_err(|status| error(status, "duplicating the section handle"))?)
+    }
+
+    fn from_handle(handle: OwnedHandle) -> Result<Self> {
         let size = section_size(&handle).map_err(|status| error(status, "asking for the section's size"))?;
         Ok(Section { handle, size })
     }
@@ -168,40 +154,24 @@ impl Section {
 }
 
 fn object_owner(handle: &OwnedHandle) -> Option<User> {
-    // In words: Windows wants the buffer aligned. A descriptor with nothing but an owner has at most 88 bytes.
-    let mut buffer = [0_u64; 16];
-    let mut needed = 0;
+    // A descriptor with nothing but an owner has at most 88 bytes.
     // SAFETY: the buffer is writable and as long as said.
-    let status = unsafe {
-        NtQuerySecurityObject(
-            handle.as_raw(),
-            OWNER_SECURITY_INFORMATION,
-            buffer.as_mut_ptr().cast(),
-            size_of::<[u64; 16]>() as u32,
-            &mut needed,
-        )
-    };
-    if status < 0 {
-        return None;
-    }
-    descriptor_owner(&bytes_of(&buffer)).map(User)
-}
-
-fn bytes_of(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+    let buffer = query(16, |buffer, length, needed| unsafe {
+        NtQuerySecurityObject(handle.as_raw(), OWNER_SECURITY_INFORMATION, buffer, length, needed)
+    });
+    let buffer = buffer.ok()?;
+    descriptor_owner(&bytes_at(&buffer, buffer.as_ptr())?).map(User)
 }
 
 fn create_section(
     path: Option<&str>, security: &[u8], size: usize,
 ) -> std::result::Result<Section, NtStatus> {
     let bytes = size as i64;
+    let no_file = ptr::null_mut();
     let attributes = Attributes::new(path, Some(security));
-    let handle = attributes.with(|attributes| {
-        let no_file = ptr::null_mut();
-        // SAFETY: all pointers are to live values; without a file the section is of the paging file.
-        handle_from(|handle| unsafe {
-            NtCreateSection(handle, SECTION_ACCESS, attributes, &bytes, PAGE_READWRITE, SEC_COMMIT, no_file)
-        })
+    // SAFETY: all pointers are to live values; without a file the section is of the paging file.
+    let handle = attributes.handle_from(|handle, attributes| unsafe {
+        NtCreateSection(handle, SECTION_ACCESS, attributes, &bytes, PAGE_READWRITE, SEC_COMMIT, no_file)
     })?;
     Ok(Section { handle, size })
 }
@@ -330,13 +300,20 @@ fn duplicate(handle: &OwnedHandle) -> Result<io::OwnedHandle> {
     borrowed.try_clone_to_owned().map_err(|error| io_error(&error, "duplicating a handle"))
 }
 
+/// Another handle of this process to the same object, with these rights. The kernel checks the number.
+fn duplicate_raw(raw: isize, rights: u32) -> std::result::Result<OwnedHandle, NtStatus> {
+    // SAFETY: the kernel checks the source handle, whatever it is; the place for the result is valid.
+    handle_from(|handle| unsafe {
+        NtDuplicateObject(CURRENT_PROCESS, raw as Handle, CURRENT_PROCESS, handle, rights, 0, 0)
+    })
+}
+
 fn create_event(attributes: &Attributes, kind: u32) -> std::result::Result<Event, NtStatus> {
-    attributes
-        .with(|attributes| {
-            // SAFETY: the attributes and the place for the handle are valid.
-            handle_from(|handle| unsafe { NtCreateEvent(handle, EVENT_ACCESS, attributes, kind, 0) })
-        })
-        .map(Event)
+    // SAFETY: the attributes and the place for the handle are valid.
+    let handle = attributes.handle_from(|handle, attributes| unsafe {
+        NtCreateEvent(handle, EVENT_ACCESS, attributes, kind, 0)
+    });
+    handle.map(Event)
 }
 
 // --------------------------------------------------------------------------------------------------- processes
@@ -348,9 +325,9 @@ impl Process {
     pub(crate) fn open(pid: u32) -> std::result::Result<Self, Unwatchable> {
         let open = |access| {
             let client = ClientId { unique_process: pid as usize as Handle, unique_thread: ptr::null_mut() };
-            Attributes::new(None, None).with(|attributes| {
-                // SAFETY: the attributes, the id and the place for the handle are valid.
-                handle_from(|handle| unsafe { NtOpenProcess(handle, access, attributes, &client) })
+            // SAFETY: the attributes, the id and the place for the handle are valid.
+            Attributes::new(None, None).handle_from(|handle, attributes| unsafe {
+                NtOpenProcess(handle, access, attributes, &client)
             })
         };
         let opened = open(SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION).or_else(|_| open(SYNCHRONIZE));

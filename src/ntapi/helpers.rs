@@ -81,7 +81,10 @@ impl Attributes {
         Attributes { name: path.map(|path| path.encode_utf16().collect()), security: security.map(words) }
     }
 
-    pub(crate) fn with<R>(&self, call: impl FnOnce(*const ObjectAttributes) -> R) -> R {
+    /// As the function [`handle_from`], for a call that takes these attributes too.
+    pub(crate) fn handle_from(
+        &self, create: impl FnOnce(*mut Handle, *const ObjectAttributes) -> NtStatus,
+    ) -> std::result::Result<OwnedHandle, NtStatus> {
         let mut name = self.name.as_deref().map(unicode_string);
         let attributes = ObjectAttributes {
             length: size_of::<ObjectAttributes>() as u32,
@@ -94,8 +97,29 @@ impl Attributes {
                 .map_or(ptr::null_mut(), |words| words.as_ptr() as *mut c_void),
             security_quality_of_service: ptr::null_mut(),
         };
-        call(&attributes)
+        handle_from(|handle| create(handle, &attributes))
     }
+}
+
+/// Calls `query` with a buffer of so many words, its length in bytes, and a place for the length of the answer. In words, since
+/// the kernel wants the buffer aligned. Pointers in the answer lead into the buffer that is returned.
+pub(crate) fn query(
+    words: usize, query: impl FnOnce(*mut c_void, u32, *mut u32) -> NtStatus,
+) -> std::result::Result<Vec<u64>, NtStatus> {
+    let mut buffer = vec![0_u64; words];
+    let mut needed = 0;
+    let status = query(buffer.as_mut_ptr().cast(), words as u32 * 8, &mut needed);
+    if status < 0 {
+        return Err(status);
+    }
+    Ok(buffer)
+}
+
+/// The bytes of an answer from a place in it on.
+pub(crate) fn bytes_at<T>(buffer: &[u64], place: *const T) -> Option<Vec<u8>> {
+    let at = (place as usize).wrapping_sub(buffer.as_ptr() as usize);
+    let bytes: Vec<u8> = buffer.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    bytes.get(at..).map(<[u8]>::to_vec)
 }
 
 /// A counted string that points to `text`. The kernel only reads it.

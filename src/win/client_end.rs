@@ -55,11 +55,6 @@ pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
     try_array(|at| duplicate(list[at], RIGHTS[at]).map(Event))
 }
 
-/// Another handle of this process to the same object, with these rights.
 fn duplicate(raw: isize, rights: u32) -> Result<OwnedHandle> {
-    // SAFETY: the kernel checks the source handle, whatever it is; the place for the result is valid.
-    let handle = handle_from(|handle| unsafe {
-        NtDuplicateObject(CURRENT_PROCESS, raw as Handle, CURRENT_PROCESS, handle, rights, 0, 0)
-    });
-    handle.map_err(|status| error(status, "duplicating a channel's handle"))
+    super::duplicate_raw(raw, rights).map_err(|status| error(status, "duplicating a channel's handle"))
 }

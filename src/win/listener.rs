@@ -136,11 +136,9 @@ fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
     let user = User::current()?.0;
     let security = descriptor(&user, std::slice::from_ref(&user), SYMBOLIC_LINK_QUERY);
     let attributes = Attributes::new(Some(path), Some(&security));
-    let link = attributes.with(|attributes| {
-        // SAFETY: the attributes, the target and the place for the handle are valid.
-        handle_from(|handle| unsafe {
-            NtCreateSymbolicLinkObject(handle, SYMBOLIC_LINK_QUERY, attributes, &target)
-        })
+    // SAFETY: the attributes, the target and the place for the handle are valid.
+    let link = attributes.handle_from(|handle, attributes| unsafe {
+        NtCreateSymbolicLinkObject(handle, SYMBOLIC_LINK_QUERY, attributes, &target)
     });
     link.map_err(|status| creation_error(status, name, "creating the channel's name"))
 }

@@ -1,13 +1,12 @@
 //! The client's side of a name.
 
 use super::names::{admission_path, directory, event_path, link_path, opening_error};
-use super::{bytes_of, object_owner, section_size, Event, Section, User, EVENT_ACCESS, SECTION_ACCESS};
+use super::{object_owner, Event, Section, User, EVENT_ACCESS, SECTION_ACCESS};
 use crate::error::{Result, ShmError};
 use crate::handles::EVENTS;
 use crate::naming::ChannelName;
 use crate::ntapi::*;
 use crate::sys::kinds;
-use std::mem::size_of;
 use std::time::Duration;
 
 /// The request event's place in a channel's list.
@@ -28,22 +27,15 @@ pub(crate) fn lookup(
 ) -> Result<Option<Found>> {
     let path = link_path(&directory(name)?, name);
     let attributes = Attributes::new(Some(&path), None);
-    let opened = attributes.with(|attributes| {
-        // SAFETY: the attributes and the place for the handle are valid.
-        handle_from(|handle| unsafe { NtOpenSection(handle, SECTION_ACCESS, attributes) })
-    });
+    // SAFETY: the attributes and the place for the handle are valid.
+    let opened = attributes
+        .handle_from(|handle, attributes| unsafe { NtOpenSection(handle, SECTION_ACCESS, attributes) });
     match opened {
         Ok(handle) => {
-            let size =
-                section_size(&handle).map_err(|status| error(status, "asking for the section's size"))?;
-            let section = Section { handle, size };
+            let section = Section::from_handle(handle)?;
             trusts(section.owner().as_ref())?;
-            Ok(Some(Found {
-                section,
-                own_pid: std::process::id(),
-                server_pid: None,
-                opener: EventOpener(name.clone()),
-            }))
+            let (own_pid, opener) = (super::process_id(), EventOpener(name.clone()));
+            Ok(Some(Found { section, own_pid, server_pid: None, opener }))
         }
         Err(status) if is_missing(status) => Ok(None),
         Err(status) => Err(opening_error(status, name)),
@@ -87,10 +79,9 @@ impl EventOpener {
 
     fn open(&self, path: &str, owner: Option<&User>) -> Result<Option<Event>> {
         let attributes = Attributes::new(Some(path), None);
-        let opened = attributes.with(|attributes| {
-            // SAFETY: the attributes and the place for the handle are valid.
-            handle_from(|handle| unsafe { NtOpenEvent(handle, EVENT_ACCESS, attributes) })
-        });
+        // SAFETY: the attributes and the place for the handle are valid.
+        let opened = attributes
+            .handle_from(|handle, attributes| unsafe { NtOpenEvent(handle, EVENT_ACCESS, attributes) });
         match opened {
             Ok(handle) if object_owner(&handle).as_ref() == owner => Ok(Some(Event(handle))),
             // Somebody has put a name of ours to another's section.
@@ -107,26 +98,15 @@ impl EventOpener {
 /// The number in a section's name.
 fn section_instance(section: &Section) -> Option<u64> {
     // A name of ours has at most some 150 units of 16 bits.
-    let mut buffer = [0_u64; 128];
-    let mut length = 0;
     // SAFETY: the buffer is writable and as long as said.
-    let status = unsafe {
-        NtQueryObject(
-            section.handle.as_raw(),
-            OBJECT_NAME_INFORMATION,
-            buffer.as_mut_ptr().cast(),
-            size_of::<[u64; 128]>() as u32,
-            &mut length,
-        )
-    };
-    if status < 0 {
-        return None;
-    }
+    let buffer = query(128, |buffer, length, needed| unsafe {
+        NtQueryObject(section.handle.as_raw(), OBJECT_NAME_INFORMATION, buffer, length, needed)
+    });
+    let buffer = buffer.ok()?;
     // SAFETY: the information begins with this structure, and the buffer is aligned for it.
     let name = unsafe { buffer.as_ptr().cast::<UnicodeString>().read() };
-    let at = (name.buffer as usize).wrapping_sub(buffer.as_ptr() as usize);
-    let bytes = bytes_of(&buffer);
-    let units = bytes.get(at..)?.get(..name.length.into())?.chunks_exact(2);
+    let bytes = bytes_at(&buffer, name.buffer)?;
+    let units = bytes.get(..name.length.into())?.chunks_exact(2);
     let text: String = units.map(|unit| char::from(unit[0])).collect();
     let digits = text.split("xshm.section.").nth(1)?.get(..16)?;
     u64::from_str_radix(digits, 16).ok()
