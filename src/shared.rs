@@ -17,15 +17,11 @@ use std::mem::size_of;
 pub(crate) struct SharedView {
     mapping: Mapping,
     section: Section,
-    geometry: Geometry,
-    flags: u32,
-    instance: u64,
-    server_pid: u32,
+    constants: Constants,
 }
 
-/// What was read of a section, once.
-pub(crate) struct Checked {
-    mapping: Mapping,
+/// What never changes in a section.
+struct Constants {
     geometry: Geometry,
     flags: u32,
     instance: u64,
@@ -36,8 +32,8 @@ impl SharedView {
     /// Fills in a new section. No other process can find it yet.
     pub(crate) fn create(section: Section, geometry: Geometry, flags: u32, instance: u64) -> Result<Self> {
         let mapping = Mapping::map(&section)?;
-        let view =
-            SharedView { mapping, section, geometry, flags, instance, server_pid: crate::sys::process_id() };
+        let constants = Constants { geometry, flags, instance, server_pid: crate::sys::process_id() };
+        let view = SharedView { mapping, section, constants };
         #[cfg(loom)]
         // SAFETY: the new section has the size of this geometry, and no thread uses it yet.
         unsafe {
@@ -51,18 +47,19 @@ impl SharedView {
     /// overwritten it.
     pub(crate) fn restore(&self) {
         let control = self.control();
+        let Constants { geometry, flags, instance, server_pid } = self.constants;
         // A line that both sides only read is not taken away from them without need.
         let put = |field: &AtomicU32, value: u32, order: Ordering| {
             if field.load(Ordering::Relaxed) != value {
                 field.store(value, order);
             }
         };
-        put(&control.capacity, self.geometry.capacity() as u32, Ordering::Relaxed);
-        put(&control.message_limit, self.geometry.message_limit() as u32, Ordering::Relaxed);
-        put(&control.flags, self.flags, Ordering::Relaxed);
-        put(&control.server_pid, self.server_pid, Ordering::Relaxed);
-        if control.instance.load(Ordering::Relaxed) != self.instance {
-            control.instance.store(self.instance, Ordering::Relaxed);
+        put(&control.capacity, geometry.capacity() as u32, Ordering::Relaxed);
+        put(&control.message_limit, geometry.message_limit() as u32, Ordering::Relaxed);
+        put(&control.flags, flags, Ordering::Relaxed);
+        put(&control.server_pid, server_pid, Ordering::Relaxed);
+        if control.instance.load(Ordering::Relaxed) != instance {
+            control.instance.store(instance, Ordering::Relaxed);
         }
         put(&control.server_state, SERVER_UP, Ordering::Relaxed);
         put(&control.version, PROTOCOL_VERSION, Ordering::Relaxed);
@@ -72,16 +69,21 @@ impl SharedView {
 
     /// Maps and checks a section that a server made, or that pretends to be.
     pub(crate) fn open(section: Section) -> Result<Self> {
-        let Checked { mapping, geometry, flags, instance, server_pid } = Self::check(&section)?;
-        Ok(SharedView { mapping, section, geometry, flags, instance, server_pid })
+        let (mapping, constants) = Self::read(&section)?;
+        Ok(SharedView { mapping, section, constants })
     }
 
-    /// Whether a section is a channel's.
-    pub(crate) fn check(section: &Section) -> Result<Checked> {
+    /// Checks that a section is a channel's.
+    pub(crate) fn check(section: &Section) -> Result<()> {
+        Self::read(section).map(drop)
+    }
+
+    /// Maps a section, and reads and checks its constants.
+    fn read(section: &Section) -> Result<(Mapping, Constants)> {
+        let differs = |what, found: u64, expected: u64| Err(ShmError::Incompatible { what, found, expected });
         let size = section.size();
         if size < size_of::<ControlBlock>() {
-            let expected = Geometry::DEFAULT.section_size() as u64;
-            return Err(ShmError::Incompatible { what: "section size", found: size as u64, expected });
+            return differs("section size", size as u64, Geometry::DEFAULT.section_size() as u64);
         }
         let mapping = Mapping::map(section)?;
         // SAFETY: the section is at least as large as a control block, which consists of atomics; a mapping starts
@@ -89,22 +91,16 @@ impl SharedView {
         let control = unsafe { mapping.base().cast::<ControlBlock>().as_ref() };
         let magic = control.magic.load(Ordering::Acquire);
         if magic != MAGIC {
-            return Err(ShmError::Incompatible {
-                what: "magic",
-                found: magic.into(),
-                expected: MAGIC.into(),
-            });
+            return differs("magic", magic.into(), MAGIC.into());
         }
         let version = control.version.load(Ordering::Relaxed);
         if version != PROTOCOL_VERSION {
-            let (found, expected) = (version.into(), PROTOCOL_VERSION.into());
-            return Err(ShmError::Incompatible { what: "protocol version", found, expected });
+            return differs("protocol version", version.into(), PROTOCOL_VERSION.into());
         }
         let flags = control.flags.load(Ordering::Relaxed);
         let known = FLAG_EVENTS | FLAG_REJECT | FLAG_MULTI;
         if flags & !known != 0 {
-            let (found, expected) = (flags.into(), known.into());
-            return Err(ShmError::Incompatible { what: "flags", found, expected });
+            return differs("flags", flags.into(), known.into());
         }
         let geometry = Geometry::from_section(
             control.capacity.load(Ordering::Relaxed),
@@ -113,7 +109,7 @@ impl SharedView {
         )?;
         let instance = control.instance.load(Ordering::Relaxed);
         let server_pid = control.server_pid.load(Ordering::Relaxed);
-        Ok(Checked { mapping, geometry, flags, instance, server_pid })
+        Ok((mapping, Constants { geometry, flags, instance, server_pid }))
     }
 
     /// Puts loom's atomics where a real section has zeros.
@@ -124,11 +120,11 @@ impl SharedView {
         unsafe {
             base.cast::<ControlBlock>().write(ControlBlock::new());
             for direction in [Direction::ServerToClient, Direction::ClientToServer] {
-                base.add(self.geometry.header_offset(direction))
+                base.add(self.constants.geometry.header_offset(direction))
                     .cast::<RingHeader>()
                     .write(RingHeader::new());
-                let words = base.add(self.geometry.ring_offset(direction)).cast::<AtomicU64>();
-                for at in 0..self.geometry.capacity() as usize / 8 {
+                let words = base.add(self.constants.geometry.ring_offset(direction)).cast::<AtomicU64>();
+                for at in 0..self.constants.geometry.capacity() as usize / 8 {
                     words.add(at).write(AtomicU64::new(0));
                 }
             }
@@ -152,9 +148,9 @@ impl SharedView {
         // `self` lives. Capacities are powers of two.
         unsafe {
             Ring::new(
-                base.add(self.geometry.header_offset(direction)).cast(),
-                base.add(self.geometry.ring_offset(direction)).cast(),
-                self.geometry.capacity(),
+                base.add(self.constants.geometry.header_offset(direction)).cast(),
+                base.add(self.constants.geometry.ring_offset(direction)).cast(),
+                self.constants.geometry.capacity(),
             )
         }
     }
@@ -164,17 +160,17 @@ impl SharedView {
     }
 
     pub(crate) fn geometry(&self) -> Geometry {
-        self.geometry
+        self.constants.geometry
     }
 
     /// Whether a full ring rejects instead of evicting.
     pub(crate) fn rejects(&self) -> bool {
-        self.flags & FLAG_REJECT != 0
+        self.constants.flags & FLAG_REJECT != 0
     }
 
     /// Whether the channel is one of a multi-client server's.
     pub(crate) fn is_multi(&self) -> bool {
-        self.flags & FLAG_MULTI != 0
+        self.constants.flags & FLAG_MULTI != 0
     }
 
     /// Where a multi-client server writes its client's slot.
@@ -193,21 +189,21 @@ impl SharedView {
     }
 
     fn first_header(&self) -> &RingHeader {
-        let header = self.geometry.header_offset(Direction::ServerToClient);
+        let header = self.constants.geometry.header_offset(Direction::ServerToClient);
         // SAFETY: as in `ring`.
         unsafe { &*self.mapping.base().as_ptr().add(header).cast() }
     }
 
     /// Whether both sides wait on events, or look again and again.
     pub(crate) fn has_events(&self) -> bool {
-        self.flags & FLAG_EVENTS != 0
+        self.constants.flags & FLAG_EVENTS != 0
     }
 
     pub(crate) fn instance(&self) -> u64 {
-        self.instance
+        self.constants.instance
     }
 
     pub(crate) fn server_pid(&self) -> u32 {
-        self.server_pid
+        self.constants.server_pid
     }
 }
