@@ -57,14 +57,7 @@ impl ClientEvents {
     }
 
     pub(crate) fn list(&self) -> [isize; EVENTS] {
-        [
-            self.s2c_data,
-            self.c2s_data,
-            self.s2c_space,
-            self.c2s_space,
-            self.request,
-            self.acknowledge,
-            self.disconnect,
-        ]
+        let Self { s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect } = *self;
+        [s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect]
     }
 }

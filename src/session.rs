@@ -89,18 +89,16 @@ impl Session {
     pub(crate) fn new(
         channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer, over: Event,
     ) -> Self {
-        let (ended, signals, sleeps) = (Ended::not_yet(), AtomicU64::new(0), AtomicU64::new(0));
-        let next_look = Mutex::new(Deadline::after(channel.tuning.check_interval));
         let session = Session {
+            next_look: Mutex::new(Deadline::after(channel.tuning.check_interval)),
             channel,
             word,
             generation,
             peer,
-            ended,
+            ended: Ended::not_yet(),
             over,
-            next_look,
-            signals,
-            sleeps,
+            signals: AtomicU64::new(0),
+            sleeps: AtomicU64::new(0),
             #[cfg(all(feature = "c-api", not(loom)))]
             reported: AtomicBool::new(false),
         };

@@ -97,15 +97,11 @@ pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix
     SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(|errno| error(errno, "naming the channel"))
 }
 
-const SOL_SOCKET: i32 = 1;
-
-extern "C" {
-    fn getsockopt(socket: i32, level: i32, name: i32, value: *mut c_void, length: *mut u32) -> i32;
-    fn ioctl(descriptor: i32, request: core::ffi::c_ulong, value: *mut i32) -> i32;
-}
-
 /// Whether the other end has yet to receive what was sent to it.
 pub(super) fn is_unread(socket: &OwnedFd) -> bool {
+    extern "C" {
+        fn ioctl(descriptor: i32, request: core::ffi::c_ulong, value: *mut i32) -> i32;
+    }
     const SIOCOUTQ: core::ffi::c_ulong = 0x5411;
     let mut unread = 0;
     // SAFETY: this request stores a number of 4 bytes at the valid place given.
@@ -129,37 +125,34 @@ pub(super) struct Credentials {
 /// a process of another namespace it is 0.
 pub(super) fn credentials(socket: &OwnedFd) -> rustix::io::Result<Credentials> {
     const SO_PEERCRED: i32 = 17;
-    let mut found = Credentials::default();
-    let mut length = std::mem::size_of::<Credentials>() as u32;
-    // SAFETY: the place for the result is valid and has the length said.
-    match unsafe {
-        getsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PEERCRED, ptr::from_mut(&mut found).cast(), &mut length)
-    } {
-        0 => Ok(found),
-        _ => Err(last_errno()),
-    }
+    // SAFETY: a `struct ucred` is numbers.
+    unsafe { socket_option(socket, SO_PEERCRED, Credentials::default()) }
 }
 
-fn last_errno() -> Errno {
-    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)
+/// Reads a socket option into `value`.
+///
+/// # Safety
+/// Whatever bytes the kernel stores there are valid.
+unsafe fn socket_option<T>(socket: &OwnedFd, option: i32, mut value: T) -> rustix::io::Result<T> {
+    extern "C" {
+        fn getsockopt(socket: i32, level: i32, option: i32, value: *mut c_void, length: *mut u32) -> i32;
+    }
+    const SOL_SOCKET: i32 = 1;
+    let (place, mut length) = (ptr::from_mut(&mut value).cast(), std::mem::size_of::<T>() as u32);
+    // SAFETY: the place for the value is valid and has the length said.
+    match unsafe { getsockopt(socket.as_raw_fd(), SOL_SOCKET, option, place, &mut length) } {
+        0 => Ok(value),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    }
 }
 
 /// The process at the other end, which can't have become another one's number since. From Linux 6.5 on.
 pub(super) fn peer_process(socket: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     const SO_PEERPIDFD: i32 = 77;
-    let (mut pidfd, mut length) = (-1_i32, 4);
-    // SAFETY: the place for the result is valid and has the length said.
-    let done = unsafe {
-        getsockopt(
-            socket.as_raw_fd(),
-            SOL_SOCKET,
-            SO_PEERPIDFD,
-            ptr::from_mut(&mut pidfd).cast(),
-            &mut length,
-        )
-    };
-    if done != 0 || pidfd < 0 {
-        return Err(last_errno());
+    // SAFETY: it is a number.
+    let pidfd = unsafe { socket_option(socket, SO_PEERPIDFD, -1_i32) }?;
+    if pidfd < 0 {
+        return Err(Errno::INVAL);
     }
     // SAFETY: a new descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
