@@ -65,7 +65,9 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(kind: Kind, view: SharedView, events: Option<Events>, tuning: Tuning) -> Result<Self> {
+    pub(crate) fn new(
+        kind: Kind, view: SharedView, events: Option<Events>, mut tuning: Tuning,
+    ) -> Result<Self> {
         Ok(Channel {
             side: if matches!(kind, Kind::Client) { Side::Client } else { Side::Server },
             view,

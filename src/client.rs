@@ -99,11 +99,10 @@ impl SharedClient {
         unsafe { ClientOptions::default().attach_handles(handles, timeout) }
     }
 
-    pub(crate) fn connect_with(name: &str, timeout: Duration, options: ClientOptions) -> Result<Self> {
+    pub(crate) fn connect_with(name: &str, timeout: Duration, mut options: ClientOptions) -> Result<Self> {
         let name = ChannelName::parse(name)?;
         let deadline = Deadline::after(Some(timeout));
         let interrupt = options.tuning.interrupt()?;
-        let options = options.interrupter(Interrupter(interrupt.clone()));
         // What ends the attempt need not be what ends the calls of the connection.
         let interrupt = options.connect_interrupter.as_ref().map_or(interrupt, |other| other.0.clone());
         let mut pause = Pause::new();
@@ -212,7 +211,7 @@ impl SharedClient {
 
     /// Connects to the server of a section that came in some other way than by a name.
     fn attach_to(
-        section: Section, events: Option<&ClientEvents>, timeout: Duration, options: ClientOptions,
+        section: Section, events: Option<&ClientEvents>, timeout: Duration, mut options: ClientOptions,
     ) -> Result<Self> {
         let deadline = Deadline::after(Some(timeout));
         let user = section.owner().map(UserId);
@@ -227,7 +226,6 @@ impl SharedClient {
         let events = events.map(sys::client_events).transpose()?.map(Events::new);
         let ids = Ids { own: sys::process_id(), server: None };
         let interrupt = options.tuning.interrupt()?;
-        let options = options.interrupter(Interrupter(interrupt.clone()));
         match Self::request(view, events, user, ids, deadline, &options, &interrupt)? {
             Requested::Accepted(session) => Ok(Self::connected(session)),
             Requested::ServerGone | Requested::Taken => Err(ShmError::NotConnected),

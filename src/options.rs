@@ -42,20 +42,10 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    /// The caller's interrupter, or one of the endpoint's own.
-    pub(crate) fn interrupt(&self) -> Result<Arc<Interrupt>> {
-        match &self.interrupter {
-            Some(interrupter) => Ok(interrupter.0.clone()),
-            None => Interrupt::new().map(Arc::new),
-        }
-    }
-
-    fn take_interrupter(&mut self) -> Option<Interrupter> {
-        self.interrupter.take()
-    }
-
-    pub(crate) fn set_interrupter(&mut self, interrupter: Interrupter) {
-        self.interrupter = Some(interrupter);
+    /// The caller's interrupter, or a new one, which it keeps.
+    pub(crate) fn interrupt(&mut self) -> Result<Arc<Interrupt>> {
+        let interrupter = self.interrupter.take().map_or_else(Interrupter::new, Ok)?;
+        Ok(self.interrupter.insert(interrupter).0.clone())
     }
 
     pub(crate) fn report(&self, event: &ChannelEvent) {
@@ -267,7 +257,7 @@ impl ClientOptions {
 
     /// For an endpoint with its own interrupter: the caller's ends the attempt to connect.
     pub(crate) fn into_own_interrupter(mut self, own: Interrupter) -> Self {
-        self.connect_interrupter = self.tuning.take_interrupter();
+        self.connect_interrupter = self.tuning.interrupter.take();
         self.interrupter(own)
     }
 

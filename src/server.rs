@@ -292,7 +292,7 @@ impl ServerOptions {
     fn design(&self, flags: u32, clients: Clients) -> Result<Design> {
         let mut tuning = self.tuning.clone();
         // The channels of a server share it.
-        tuning.set_interrupter(Interrupter(tuning.interrupt()?));
+        tuning.interrupt()?;
         let reject = if self.reject_when_full { FLAG_REJECT } else { 0 };
         let multi = if clients == Clients::Many { FLAG_MULTI } else { 0 };
         Ok(Design { geometry: self.geometry()?, flags: flags | reject | multi, tuning, clients })

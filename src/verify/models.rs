@@ -472,7 +472,7 @@ impl Line {
         let events: [Event; EVENTS] = std::array::from_fn(|_| Event::auto_reset());
         let view = SharedView::create(section, geometry, FLAG_EVENTS, 1).unwrap();
         let mut tuning = tuning();
-        tuning.set_interrupter(Interrupter::new().unwrap());
+        tuning.interrupt().unwrap();
         let kind = Kind::Anonymous(None);
         let channel = Channel::new(kind, view, Some(Events::new(events.clone())), tuning.clone()).unwrap();
         let design = Design { geometry, flags: FLAG_EVENTS, tuning, clients: Clients::One };
