@@ -1,20 +1,16 @@
 //! How a client finds what stands behind a name.
 
 use super::event::Event;
-use super::pairs::{self, Ends, PAIRS};
+use super::pairs::{self, Ends};
 use super::section::Section;
 use super::system::{error, User};
 use super::wait::{wait_any, Waitable};
-use super::wire::{address, connected, credentials, decode, Reason, BUSY};
+use super::wire::{address, connected, credentials, receive, Reason, BUSY};
 use crate::error::{Result, ShmError};
 use crate::handles::EVENTS;
 use crate::naming::ChannelName;
 use crate::sys::kinds;
 use rustix::io::Errno;
-use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use std::io::IoSliceMut;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,25 +52,9 @@ pub(crate) fn lookup(
         }
     }
     let refused = |reason: String| ShmError::Refused { reason };
-    let mut bytes = [0; 8];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(connection.descriptor(), &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
-    let descriptors: Vec<OwnedFd> = control
-        .drain()
-        .flat_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(rights) => rights.collect(),
-            _ => vec![],
-        })
-        .collect();
-    match received {
-        Ok(message) if message.bytes == bytes.len() => {}
-        // The server went away.
-        Ok(_) | Err(Errno::CONNRESET) => return Ok(None),
-        Err(errno) => return Err(error(errno, context)),
-    }
-    let [reason, own_pid] = decode(bytes);
+    let received = receive(connection.descriptor()).map_err(|errno| error(errno, context))?;
+    // The server may have gone away.
+    let Some(([reason, own_pid], descriptors)) = received else { return Ok(None) };
     if reason != 0 {
         return Err(refused(format!("the server {}", Reason::text(reason))));
     }

@@ -25,11 +25,11 @@ use crate::naming::{ChannelName, Scope};
 use rustix::io::{ioctl_fionbio, Errno};
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{
-    bind, connect, sendmsg, socket_with, AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketAddrUnix, SocketFlags, SocketType,
+    bind, connect, recvmsg, sendmsg, socket_with, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use std::ffi::c_void;
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -62,12 +62,12 @@ fn encode(message: Welcome) -> [u8; 8] {
     bytes
 }
 
-pub(super) fn decode(bytes: [u8; 8]) -> Welcome {
+fn decode(bytes: [u8; 8]) -> Welcome {
     let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     [word(0), word(4)]
 }
 
-/// Sends the message.
+/// Sends the message, with descriptors.
 pub(super) fn post(
     connection: &OwnedFd, message: Welcome, descriptors: &[BorrowedFd<'_>],
 ) -> rustix::io::Result<()> {
@@ -78,6 +78,25 @@ pub(super) fn post(
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     sendmsg(connection, &[IoSlice::new(&encode(message))], &mut control, flags).map(drop)
+}
+
+/// Receives the message, with its descriptors. `None`: the server has closed the connection.
+pub(super) fn receive(connection: BorrowedFd<'_>) -> rustix::io::Result<Option<(Welcome, Vec<OwnedFd>)>> {
+    let mut bytes = [0; 8];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let received = recvmsg(connection, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
+    let descriptors = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(rights) => rights.collect(),
+        _ => vec![],
+    });
+    let descriptors = descriptors.collect();
+    match received {
+        Ok(message) if message.bytes == bytes.len() => Ok(Some((decode(bytes), descriptors))),
+        Ok(_) | Err(Errno::CONNRESET) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 pub(super) fn label(name: &ChannelName) -> String {
