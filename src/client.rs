@@ -106,10 +106,19 @@ impl SharedClient {
         // What ends the attempt need not be what ends the calls of the connection.
         let interrupt = options.connect_interrupter.as_ref().map_or(interrupt, |other| other.0.clone());
         let mut pause = Pause::new();
-        let mut search = Search { admission: None, is_queuing: false, unusable: 0, misses: 0 };
+        let mut search = Search {
+            name: &name,
+            deadline,
+            options: &options,
+            interrupt: &interrupt,
+            admission: None,
+            is_queuing: false,
+            unusable: 0,
+            misses: 0,
+        };
         loop {
-            if let Some(client) = Self::look_for(&name, deadline, &options, &interrupt, &mut search)? {
-                return Ok(client);
+            if let Some(session) = search.attempt()? {
+                return Ok(Self::connected(session));
             }
             if deadline.has_passed() {
                 let taken = search.admission.is_some();
@@ -129,73 +138,6 @@ impl SharedClient {
                 return Err(ShmError::Interrupted);
             }
         }
-    }
-
-    /// Looks the name up once, and asks for a session where a server is and the client has its admission. `None`: there is no
-    /// server, or another client goes first.
-    fn look_for(
-        name: &ChannelName, deadline: Deadline, options: &ClientOptions, interrupt: &Interrupt,
-        search: &mut Search,
-    ) -> Result<Option<Self>> {
-        let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
-        let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt.event()) {
-            // More clients wait there than its queue holds. This one has waited for a place, and goes on.
-            Err(ShmError::AlreadyConnected) if !deadline.has_passed() => {
-                search.is_queuing = true;
-                return Ok(None);
-            }
-            found => found.map_err(|error| report(options, error))?,
-        };
-        let Some(Found { section, own_pid, server_pid, opener }) = found else {
-            (search.admission, search.misses) = (None, 0);
-            return Ok(None);
-        };
-        let ids = Ids { own: own_pid, server: server_pid };
-        let owner = section.owner();
-        if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
-            // The server has an incompatible version; or one of its clients has overwritten the section, which the server repairs
-            // when it is asked to.
-            search.unusable += 1;
-            if search.unusable > Search::MOST_UNUSABLE || deadline.has_passed() {
-                return Err(report(options, error));
-            }
-            opener.request_repair(&section, owner.as_ref())?;
-            search.admission = None;
-            return Ok(None);
-        }
-        if search.misses >= Search::PATIENCE {
-            // The server seems to be gone, or to have another client, again and again: perhaps a client has overwritten the section.
-            opener.request_repair(&section, owner.as_ref())?;
-        }
-        search.misses += 1;
-        let opened =
-            open_channel(section, &opener, owner.as_ref()).map_err(|error| report(options, error))?;
-        // If this server is gone already, another may come.
-        let Some((view, events)) = opened else { return Ok(None) };
-        let number = view.turn().load(Ordering::Relaxed);
-        if number == 0 {
-            search.admission = None;
-        } else if search.admission.as_ref().map(|admission| admission.number) != Some(number) {
-            let event = opener.admission_event(number, owner.as_ref())?;
-            search.admission = event.map(|event| Admission { number, event, held: false });
-            if !search.admission.as_mut().map_or(Ok(true), Admission::take)? {
-                return Ok(None);
-            }
-        }
-        let user = owner.map(UserId);
-        let requested = Self::request(view, Some(events), user, ids, deadline, options, interrupt);
-        if let Some(admission) = &mut search.admission {
-            match requested {
-                // The turn was for this channel.
-                Ok(Requested::Accepted(_) | Requested::Taken) => admission.held = false,
-                // It was for another channel; or another client may try.
-                Ok(Requested::ServerGone) | Err(_) => admission.give_back(),
-            }
-        }
-        Ok(match requested? {
-            Requested::Accepted(session) => Some(Self::connected(session)),
-            Requested::ServerGone | Requested::Taken => None,
-        })
     }
 
     pub(crate) fn connected(session: Session) -> Self {
@@ -312,8 +254,12 @@ impl ClientOptions {
     }
 }
 
-/// What a client that looks for a channel has found so far.
-struct Search {
+/// A client's search for a channel.
+struct Search<'a> {
+    name: &'a ChannelName,
+    deadline: Deadline,
+    options: &'a ClientOptions,
+    interrupt: &'a Interrupt,
     admission: Option<Admission>,
     /// The attempt ended for want of a place in the server's queue.
     is_queuing: bool,
@@ -323,11 +269,76 @@ struct Search {
     misses: u32,
 }
 
-impl Search {
+impl Search<'_> {
     /// A client that finds no channel more often than this believes it.
     const MOST_UNUSABLE: u32 = 3;
     /// Up to this many misses in a row are nothing unusual.
     const PATIENCE: u32 = 1;
+
+    /// Looks the name up once, and asks for a session where a server is and the client has its admission. `None`: there is no
+    /// server, or another client goes first.
+    fn attempt(&mut self) -> Result<Option<Session>> {
+        let Search { name, deadline, options, interrupt, .. } = *self;
+        let reported = |error| report(options, error);
+        let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
+        let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt.event()) {
+            // More clients wait there than its queue holds. This one has waited for a place, and goes on.
+            Err(ShmError::AlreadyConnected) if !deadline.has_passed() => {
+                self.is_queuing = true;
+                return Ok(None);
+            }
+            found => found.map_err(reported)?,
+        };
+        let Some(Found { section, own_pid, server_pid, opener }) = found else {
+            (self.admission, self.misses) = (None, 0);
+            return Ok(None);
+        };
+        let ids = Ids { own: own_pid, server: server_pid };
+        let owner = section.owner();
+        if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
+            // The server has an incompatible version; or one of its clients has overwritten the section, which the server repairs
+            // when it is asked to.
+            self.unusable += 1;
+            if self.unusable > Self::MOST_UNUSABLE || deadline.has_passed() {
+                return Err(reported(error));
+            }
+            opener.request_repair(&section, owner.as_ref())?;
+            self.admission = None;
+            return Ok(None);
+        }
+        if self.misses >= Self::PATIENCE {
+            // The server seems to be gone, or to have another client, again and again: perhaps a client has overwritten the section.
+            opener.request_repair(&section, owner.as_ref())?;
+        }
+        self.misses += 1;
+        let opened = open_channel(section, &opener, owner.as_ref()).map_err(reported)?;
+        // If this server is gone already, another may come.
+        let Some((view, events)) = opened else { return Ok(None) };
+        let number = view.turn().load(Ordering::Relaxed);
+        if number == 0 {
+            self.admission = None;
+        } else if self.admission.as_ref().map(|admission| admission.number) != Some(number) {
+            let event = opener.admission_event(number, owner.as_ref())?;
+            self.admission = event.map(|event| Admission { number, event, held: false });
+            if !self.admission.as_mut().map_or(Ok(true), Admission::take)? {
+                return Ok(None);
+            }
+        }
+        let user = owner.map(UserId);
+        let requested = SharedClient::request(view, Some(events), user, ids, deadline, options, interrupt);
+        if let Some(admission) = &mut self.admission {
+            match requested {
+                // The admission was for this channel.
+                Ok(Requested::Accepted(_) | Requested::Taken) => admission.held = false,
+                // It was for another channel; or another client may try.
+                Ok(Requested::ServerGone) | Err(_) => admission.give_back(),
+            }
+        }
+        Ok(match requested? {
+            Requested::Accepted(session) => Some(session),
+            Requested::ServerGone | Requested::Taken => None,
+        })
+    }
 }
 
 /// Reports a refusal to the caller's hook.
