@@ -61,6 +61,9 @@ pub(crate) struct Design {
 /// The channel of a server, and what must be done before the next client may have it.
 pub(crate) struct Lifecycle {
     stage: Stage,
+    /// The last session of the channel, if there was one. The rings of a section that is reused are reset once no half holds
+    /// it.
+    session: Option<Arc<Session>>,
     design: Design,
     /// The generation of the last session, or of an attempt that was withdrawn while it was answered.
     generation: u32,
@@ -71,34 +74,30 @@ pub(crate) struct Lifecycle {
     listener: Option<Listener>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// No client has anything of the channel that a session would use.
-    Fresh {
-        /// The last session of a section that is reused. Its rings are reset once no half holds it.
-        last: Option<Arc<Session>>,
-    },
+    Fresh,
     /// A client has had the channel.
-    Spent {
-        /// `None`: it made no session of it.
-        session: Option<Arc<Session>>,
-    },
+    Spent,
 }
 
 impl Lifecycle {
     /// Makes the first channel of a server and offers it under the listener's name.
     pub(crate) fn offer(listener: Listener, design: Design) -> Result<Self> {
         let (channel, offer) = new_channel(&listener, &design)?;
-        let current = Arc::new(Current::new(channel.clone()));
         listener.offer(offer)?;
-        let stage = Stage::Fresh { last: None };
-        Ok(Lifecycle { stage, design, generation: 0, channel, current, listener: Some(listener) })
+        Ok(Self::new(channel, design, Some(listener)))
     }
 
     /// A channel without a name, which lasts.
     pub(crate) fn anonymous(channel: Channel, design: Design) -> Self {
-        let (stage, channel) = (Stage::Fresh { last: None }, Arc::new(channel));
+        Self::new(Arc::new(channel), design, None)
+    }
+
+    fn new(channel: Arc<Channel>, design: Design, listener: Option<Listener>) -> Self {
         let current = Arc::new(Current::new(channel.clone()));
-        Lifecycle { stage, design, generation: 0, channel, current, listener: None }
+        Lifecycle { stage: Stage::Fresh, session: None, design, generation: 0, channel, current, listener }
     }
 
     pub(crate) fn channel(&self) -> &Arc<Channel> {
@@ -115,11 +114,14 @@ impl Lifecycle {
 
     /// As [`fresh`](Self::fresh), after an attempt to answer: a client whose turn is over has had its answer, or it gets none.
     pub(crate) fn fresh_after_answer(&mut self) -> Result<Option<Fresh<'_>>> {
-        let is_overdue = self.listener.as_ref().is_some_and(Listener::is_overdue);
-        // Where a thread of this process is in a call on the last session, a request has had no answer.
-        let is_held_up = matches!(self.stage, Stage::Fresh { last: Some(_) }) && self.is_requested();
-        if is_overdue && !is_held_up && matches!(self.stage, Stage::Fresh { .. }) {
-            self.pass_turn();
+        if let (Stage::Fresh, Some(listener)) = (self.stage, &self.listener) {
+            let is_overdue = listener.is_overdue();
+            // Where a thread of this process is in a call on the last session, a request has had no answer.
+            let is_held_up = self.session.is_some() && self.is_requested();
+            if is_overdue && !is_held_up {
+                listener.pass_turn();
+                self.stage = Stage::Spent;
+            }
         }
         self.fresh()
     }
@@ -131,19 +133,23 @@ impl Lifecycle {
     /// - [`ShmError::AlreadyConnected`]: the session lives.
     /// - What the system refuses: the channel stays spent, and no client is handed it.
     pub(crate) fn fresh(&mut self) -> Result<Option<Fresh<'_>>> {
-        if let Stage::Spent { session } = &self.stage {
-            let lives = || session.as_ref().is_some_and(|session| session.check_process().is_ok());
+        if self.stage == Stage::Spent {
+            let session = self.session.as_ref();
+            let lives = || session.is_some_and(|session| session.check_process().is_ok());
             if self.design.clients == Clients::One && lives() {
                 return Err(ShmError::AlreadyConnected);
             }
             if self.channel.lasts() {
-                let held = session.as_ref().is_some_and(|session| {
+                let is_held = |session: &Arc<Session>| {
                     handshake::is_held(&session.channel, session.word) && !session.peer.has_ended()
-                });
-                if held {
+                };
+                if session.is_some_and(is_held) {
                     return Ok(None);
                 }
-                self.reuse();
+                if let Some(listener) = &self.listener {
+                    listener.offer_again();
+                }
+                self.stage = Stage::Fresh;
             } else if !self.renew()? {
                 // The server's program has asked for handles just now.
                 return Ok(None);
@@ -158,25 +164,6 @@ impl Lifecycle {
         self.channel.client_word().state() == Some(ClientState::Request)
     }
 
-    /// The client that the channel was handed to has not asked in time.
-    fn pass_turn(&mut self) {
-        if let (Stage::Fresh { last }, Some(listener)) = (&mut self.stage, &self.listener) {
-            listener.pass_turn();
-            let session = last.take();
-            self.stage = Stage::Spent { session };
-        }
-    }
-
-    fn reuse(&mut self) {
-        if let Some(listener) = &self.listener {
-            listener.offer_again();
-        }
-        if let Stage::Spent { session } = &mut self.stage {
-            let last = session.take();
-            self.stage = Stage::Fresh { last };
-        }
-    }
-
     /// Puts another channel in the place of the current one. False: that one is to last, from now on.
     fn renew(&mut self) -> Result<bool> {
         let Some(listener) = &self.listener else { return Ok(false) };
@@ -184,19 +171,14 @@ impl Lifecycle {
         let (channel, offer) = new_channel(listener, &self.design)?;
         let Some(old) = self.current.replace(&channel) else { return Ok(false) };
         self.channel = channel;
-        let session = match &mut self.stage {
-            Stage::Spent { session } => session.take(),
-            Stage::Fresh { last } => last.take(),
-        };
-        // Until it is offered, no client can have the new one; where that fails, another takes its place.
-        self.stage = Stage::Spent { session: None };
-        if session.map_or(true, |session| session.check().is_err()) {
+        // Until it is offered, no client can have the new one; where that fails, it stays spent, and another takes its place.
+        if self.session.take().map_or(true, |session| session.check().is_err()) {
             // A client that holds the old section, but has no session, looks the name up again.
             old.withdraw();
         }
         fail_point!("renew.made");
         listener.offer(offer)?;
-        self.stage = Stage::Fresh { last: None };
+        self.stage = Stage::Fresh;
         Ok(true)
     }
 
@@ -208,23 +190,23 @@ impl Lifecycle {
             Some(events) if requests_by == RequestsBy::Event => drop(set.event(events.request())),
             _ => set.at_most(Some(LOOK_INTERVAL)),
         }
-        match &self.stage {
-            Stage::Fresh { last } => {
+        match (self.stage, &self.session) {
+            (Stage::Fresh, session) => {
                 if let Some(listener) = &self.listener {
                     let (pending, patience) = listener.wait_for();
                     pending.map(|event| set.event(event));
                     set.at_most(patience);
                 }
-                if last.is_some() && self.is_requested() {
+                if session.is_some() && self.is_requested() {
                     // A thread of this process is about to leave a call on the last session.
                     set.at_most(Some(LOOK_INTERVAL));
                 }
             }
             // No client is accepted before this one has let go.
-            Stage::Spent { session: Some(session) } => {
+            (Stage::Spent, Some(session)) => {
                 set.peer(&session.peer, channel.tuning.check_interval);
             }
-            Stage::Spent { session: None } => set.at_most(Some(LOOK_INTERVAL)),
+            (Stage::Spent, None) => set.at_most(Some(LOOK_INTERVAL)),
         }
         set
     }
@@ -301,7 +283,7 @@ impl Fresh<'_> {
             listener.session_began();
         }
         let session = Arc::new(Session::new(channel, ready, generation, peer, over));
-        life.stage = Stage::Spent { session: Some(session.clone()) };
+        (life.stage, life.session) = (Stage::Spent, Some(session.clone()));
         Ok(Some(session))
     }
 }
@@ -309,13 +291,12 @@ impl Fresh<'_> {
 impl Lifecycle {
     /// `None`: a thread of this process is inside a call on the last session.
     fn exclusive_rings(&mut self, release: &mut dyn FnMut()) -> Option<ExclusiveRings> {
-        let Stage::Fresh { last } = &mut self.stage else { return None };
-        let Some(session) = last.take() else { return Some(ExclusiveRings::unused()) };
+        let Some(session) = self.session.take() else { return Some(ExclusiveRings::unused()) };
         release();
         match ExclusiveRings::after(session) {
             Ok(rings) => Some(rings),
             Err(session) => {
-                *last = Some(session);
+                self.session = Some(session);
                 None
             }
         }
