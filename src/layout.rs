@@ -22,7 +22,10 @@ use crate::sync::{AtomicU32, AtomicU64, SwapWord};
 use std::mem::size_of;
 
 /// The first line of a section: the server, the client, and the sides that sleep.
+///
+/// A real section is made of zeros. loom's atomics have to be constructed.
 #[repr(C, align(64))]
+#[cfg_attr(loom, derive(Default))]
 pub(crate) struct ControlBlock {
     /// [`MAGIC`](crate::constants::MAGIC). Written by the server before anybody can find the section.
     pub(crate) magic: AtomicU32,
@@ -55,6 +58,7 @@ pub(crate) struct ControlBlock {
 
 /// The line before each ring. Only `read_pos` decides anything.
 #[repr(C, align(64))]
+#[cfg_attr(any(test, loom), derive(Default))]
 pub(crate) struct RingHeader {
     /// Where the next frame will start. A statistic: written by the sender off its hot path, relaxed.
     pub(crate) write_pos: AtomicU64,
@@ -75,43 +79,6 @@ pub(crate) struct RingHeader {
     /// Written by the server (release), read by the client (acquire).
     pub(crate) slot_awaited: AtomicU64,
     reserved: AtomicU64,
-}
-
-// A real section is made of zeros, and so are these; loom's atomics have to be constructed.
-#[cfg(loom)]
-impl ControlBlock {
-    pub(crate) fn new() -> Self {
-        ControlBlock {
-            magic: AtomicU32::new(0),
-            version: AtomicU32::new(0),
-            generation: AtomicU32::new(0),
-            server_state: AtomicU32::new(0),
-            client_state: SwapWord::new(0),
-            server_wake: SwapWord::new(0),
-            client_wake: SwapWord::new(0),
-            capacity: AtomicU32::new(0),
-            message_limit: AtomicU32::new(0),
-            flags: AtomicU32::new(0),
-            server_pid: AtomicU32::new(0),
-            instance: AtomicU64::new(0),
-        }
-    }
-}
-
-#[cfg(any(test, loom))]
-impl RingHeader {
-    pub(crate) fn new() -> Self {
-        RingHeader {
-            write_pos: AtomicU64::new(0),
-            read_pos: SwapWord::new(0),
-            message_count: AtomicU64::new(0),
-            drop_count: AtomicU64::new(0),
-            slot: AtomicU64::new(0),
-            turn: AtomicU64::new(0),
-            slot_awaited: AtomicU64::new(0),
-            reserved: AtomicU64::new(0),
-        }
-    }
 }
 
 #[cfg(not(loom))]

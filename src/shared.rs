@@ -118,11 +118,11 @@ impl SharedView {
         let base = self.mapping.base().as_ptr();
         // SAFETY: by the caller, the memory is ours and as large as the geometry says, whose offsets these are.
         unsafe {
-            base.cast::<ControlBlock>().write(ControlBlock::new());
+            base.cast::<ControlBlock>().write(ControlBlock::default());
             for direction in [Direction::ServerToClient, Direction::ClientToServer] {
                 base.add(self.constants.geometry.header_offset(direction))
                     .cast::<RingHeader>()
-                    .write(RingHeader::new());
+                    .write(RingHeader::default());
                 let words = base.add(self.constants.geometry.ring_offset(direction)).cast::<AtomicU64>();
                 for at in 0..self.constants.geometry.capacity() as usize / 8 {
                     words.add(at).write(AtomicU64::new(0));

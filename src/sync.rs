@@ -41,6 +41,7 @@ pub(crate) type SwapWord = AtomicU64;
 /// loads and then swaps, it forgets the other threads' loads before, and with them the orders in which the swap comes
 /// first (its issues 166 and 392). A store that no thread reads, made before each load, keeps the loads in its memory.
 #[cfg(loom)]
+#[derive(Default)]
 pub(crate) struct SwapWord {
     word: AtomicU64,
     loads: AtomicU64,
@@ -48,10 +49,6 @@ pub(crate) struct SwapWord {
 
 #[cfg(loom)]
 impl SwapWord {
-    pub(crate) fn new(value: u64) -> Self {
-        SwapWord { word: AtomicU64::new(value), loads: AtomicU64::new(0) }
-    }
-
     pub(crate) fn load(&self, order: Ordering) -> u64 {
         self.loads.store(0, Ordering::Relaxed);
         self.word.load(order)

@@ -17,7 +17,7 @@ impl TestRing {
     /// A ring of `capacity` bytes, which all hold what an earlier use might have left there, ready for `generation`.
     pub(crate) fn new(capacity: u64, generation: u32) -> Self {
         let words = (0..capacity / 8).map(|_| AtomicU64::new(0x2222_2222_2211_0010)).collect();
-        let header = Box::new(RingHeader::new());
+        let header = Box::new(RingHeader::default());
         let ring = TestRing(Arc::new(Memory { header, words }));
         ring.ring().reset(generation);
         ring
