@@ -31,7 +31,7 @@ pub(crate) struct User(Sid);
 impl User {
     pub(crate) fn current() -> Result<Self> {
         let context = "asking for the current user";
-        token_user(CURRENT_PROCESS).map_err(|status| error(status, context))
+        token_user(CURRENT_PROCESS).map_err(failed(context))
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -115,7 +115,7 @@ impl Section {
     /// A section without a name.
     pub(crate) fn create(size: usize) -> Result<Self> {
         let security = security(&Audience::Owner, SECTION_ACCESS)?;
-        create_section(None, &security, size).map_err(|status| error(status, "creating a section"))
+        create_section(None, &security, size).map_err(failed("creating a section"))
     }
 
     /// A second handle to a section that the caller has.
@@ -130,11 +130,11 @@ impl Section {
             Err(STATUS_ACCESS_DENIED) => duplicate_raw(raw, SECTION_ACCESS & !READ_CONTROL),
             other => other,
         };
-        Self::from_handle(handle.map_err(|status| error(status, "duplicating the section handle"))?)
+        Self::from_handle(handle.map_err(failed("duplicating the section handle"))?)
     }
 
     fn from_handle(handle: OwnedHandle) -> Result<Self> {
-        let size = section_size(&handle).map_err(|status| error(status, "asking for the section's size"))?;
+        let size = section_size(&handle).map_err(failed("asking for the section's size"))?;
         Ok(Section { handle, size })
     }
 
@@ -257,7 +257,7 @@ impl Event {
     /// One for this process alone, that stays set until it is reset.
     pub(crate) fn local() -> Result<Self> {
         let attributes = Attributes::new(None, None);
-        create_event(&attributes, NOTIFICATION_EVENT).map_err(|status| error(status, "creating an event"))
+        create_event(&attributes, NOTIFICATION_EVENT).map_err(failed("creating an event"))
     }
 
     pub(crate) fn set(&self) {

@@ -1,7 +1,7 @@
 //! Events: datagrams in pairs of sockets, and local ones.
 
 use super::fork::OwningProcess;
-use super::system::{duplicate, error, timespec};
+use super::system::{duplicate, failed, timespec};
 use crate::error::Result;
 use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
@@ -42,7 +42,7 @@ impl Event {
     /// One for this process alone, that stays set until it is reset.
     pub(crate) fn local() -> Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let event = eventfd(0, flags).map_err(|errno| error(errno, "creating an event"))?;
+        let event = eventfd(0, flags).map_err(failed("creating an event"))?;
         Ok(Event { kind: Kind::Local(event), created_in: OwningProcess::current()? })
     }
 

@@ -1,6 +1,6 @@
 //! The process that something was made in, which a fork is not.
 
-use super::system::error;
+use super::system::failed;
 use crate::error::Result;
 use rustix::io::Errno;
 use rustix::mm::{madvise, mmap_anonymous, Advice, MapFlags, ProtFlags};
@@ -24,7 +24,7 @@ static EPOCH: OnceLock<std::result::Result<&'static AtomicU64, Errno>> = OnceLoc
 impl OwningProcess {
     /// This process.
     pub(crate) fn current() -> Result<Self> {
-        let now = EPOCH.get_or_init(epoch_page).map_err(|errno| error(errno, "preparing for forks"))?;
+        let now = EPOCH.get_or_init(epoch_page).map_err(failed("preparing for forks"))?;
         if now.load(Ordering::Relaxed) == 0 {
             let fresh = FORKS.fetch_add(1, Ordering::Relaxed) + 1;
             // Where another thread was faster, its number is as good.

@@ -15,7 +15,7 @@ use super::pairs::{self, ClientEnd, Ends, PAIRS};
 use super::pending::{Caller, Pending, TURN};
 use super::process::Process;
 use super::section::Section;
-use super::system::{error, is_shortage, timespec, User};
+use super::system::{error, failed, is_shortage, timespec, User};
 use super::wire::{
     address, bound, credentials, is_unread, label, peer_process, post, Credentials, Reason, BUSY,
 };
@@ -142,7 +142,7 @@ impl Listener {
             errno => error(errno, context),
         })?;
         pairs::take_no_descriptors(&socket);
-        listen(&socket, BACKLOG).map_err(|errno| error(errno, context))?;
+        listen(&socket, BACKLOG).map_err(failed(context))?;
         let limits = Limits::of_this_process();
         let pending = Pending::new(limits.pending);
         Ok(Listener {

@@ -3,7 +3,7 @@
 use super::event::Event;
 use super::pairs::{self, Ends};
 use super::section::Section;
-use super::system::{error, User};
+use super::system::{error, failed, User};
 use super::wait::{wait_any, Waitable};
 use super::wire::{address, connected, credentials, receive, Reason, BUSY};
 use crate::error::{Result, ShmError};
@@ -39,7 +39,7 @@ pub(crate) fn lookup(
         Err(Errno::AGAIN) => return Err(ShmError::AlreadyConnected),
         Err(errno) => return Err(error(errno, context)),
     };
-    let server = credentials(&connection).map_err(|errno| error(errno, context))?;
+    let server = credentials(&connection).map_err(failed(context))?;
     // An impostor is known before anything of it is looked at.
     trusts(Some(&User(server.uid)))?;
     let connection = Event::listener(connection)?;
@@ -52,7 +52,7 @@ pub(crate) fn lookup(
         }
     }
     let refused = |reason: String| ShmError::Refused { reason };
-    let received = receive(connection.descriptor()).map_err(|errno| error(errno, context))?;
+    let received = receive(connection.descriptor()).map_err(failed(context))?;
     // The server may have gone away.
     let Some(([reason, own_pid], descriptors)) = received else { return Ok(None) };
     if reason != 0 {

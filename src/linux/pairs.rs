@@ -3,7 +3,7 @@
 use super::event::Event;
 use super::fork::OwningProcess;
 use super::section::Section;
-use super::system::{duplicate_raw, error};
+use super::system::{duplicate_raw, failed};
 use crate::error::{Result, ShmError};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::sys::kinds::try_array;
@@ -39,7 +39,7 @@ pub(super) type Ends = [Arc<OwnedFd>; PAIRS];
 /// A pair of sockets: the server's end, and the client's.
 fn pair() -> Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
     let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    let (server, client) = pair.map_err(|errno| error(errno, "creating the channel's events"))?;
+    let (server, client) = pair.map_err(failed("creating the channel's events"))?;
     take_no_descriptors(&server);
     take_no_descriptors(&client);
     Ok((Arc::new(server), Arc::new(client)))

@@ -1,6 +1,6 @@
 //! Sections and their mappings.
 
-use super::system::{duplicate_raw, error, User};
+use super::system::{duplicate_raw, failed, User};
 use crate::error::{Result, ShmError};
 use rustix::fs::{
     fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create, MemfdFlags, SealFlags,
@@ -30,28 +30,28 @@ impl Section {
     /// The name shows in `/proc` alone.
     pub(super) fn named(name: &str, size: usize) -> Result<Self> {
         let context = "creating a section";
-        let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(|errno| error(errno, context))?;
-        ftruncate(&file, size as u64).map_err(|errno| error(errno, context))?;
-        fcntl_add_seals(&file, SEALS).map_err(|errno| error(errno, context))?;
+        let file =
+            memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(failed(context))?;
+        ftruncate(&file, size as u64).map_err(failed(context))?;
+        fcntl_add_seals(&file, SEALS).map_err(failed(context))?;
         Ok(Section { file, size })
     }
 
     /// Checks a descriptor that came from another process.
     pub(super) fn from_file(file: OwnedFd) -> Result<Self> {
         // Of huge pages the kernel may not have enough when one is touched, seals or not.
-        let kind = fstatfs(&file).map_err(|errno| error(errno, "asking what the section is made of"))?.f_type;
+        let kind = fstatfs(&file).map_err(failed("asking what the section is made of"))?.f_type;
         if kind as u64 != TMPFS_MAGIC {
             let (found, expected) = (kind as u64, TMPFS_MAGIC);
             return Err(ShmError::Incompatible { what: "section memory", found, expected });
         }
         // Only what is memory has seals at all.
-        let seals = fcntl_get_seals(&file).map_err(|errno| error(errno, "asking for the section's seals"))?;
+        let seals = fcntl_get_seals(&file).map_err(failed("asking for the section's seals"))?;
         if !seals.contains(SealFlags::SHRINK) {
             let (found, expected) = (u64::from(seals.bits()), u64::from(SEALS.bits()));
             return Err(ShmError::Incompatible { what: "section seals", found, expected });
         }
-        let stat = fstat(&file).map_err(|errno| error(errno, "asking for the section's size"))?;
+        let stat = fstat(&file).map_err(failed("asking for the section's size"))?;
         Ok(Section { file, size: usize::try_from(stat.st_size).unwrap_or(0) })
     }
 
@@ -98,7 +98,7 @@ impl Mapping {
         // SAFETY: a new mapping, where the kernel likes, changes no memory in use.
         let base = unsafe {
             mmap(ptr::null_mut(), section.size, protection, MapFlags::SHARED, &section.file, 0)
-                .map_err(|errno| error(errno, context))?
+                .map_err(failed(context))?
         };
         let base = NonNull::new(base.cast()).ok_or(ShmError::HandshakeFailed)?;
         Ok(Mapping { base, size: section.size })

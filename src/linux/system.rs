@@ -38,6 +38,11 @@ pub(super) fn error(errno: Errno, context: &'static str) -> ShmError {
     ShmError::SystemError { code: errno.raw_os_error(), context }
 }
 
+/// Makes the error of a call that failed.
+pub(super) fn failed(context: &'static str) -> impl Fn(Errno) -> ShmError {
+    move |errno| error(errno, context)
+}
+
 /// Whether it is this process, or the system, that lacks something: the peer is not at fault.
 pub(super) fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::TOOMANYREFS)
@@ -50,7 +55,7 @@ pub(crate) fn borrow(descriptor: &OwnedFd) -> BorrowedFd<'_> {
 
 /// Another descriptor for the same object, which no program that is started inherits.
 pub(super) fn duplicate(descriptor: BorrowedFd<'_>, context: &'static str) -> Result<OwnedFd> {
-    fcntl_dupfd_cloexec(descriptor, 3).map_err(|errno| error(errno, context))
+    fcntl_dupfd_cloexec(descriptor, 3).map_err(failed(context))
 }
 
 /// The same for a descriptor by its number, which the kernel checks.

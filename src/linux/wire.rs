@@ -19,7 +19,7 @@
 //! can't be watched, and is refused.
 
 use super::pairs::PAIRS;
-use super::system::{error, User};
+use super::system::{failed, User};
 use crate::error::Result;
 use crate::naming::{ChannelName, Scope};
 use rustix::io::{ioctl_fionbio, Errno};
@@ -113,7 +113,7 @@ pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix
         Scope::Global => "global".to_owned(),
     };
     let path = format!("xshm/{owner}/{}{ending}", name.base());
-    SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(|errno| error(errno, "naming the channel"))
+    SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(failed("naming the channel"))
 }
 
 /// Whether the other end has yet to receive what was sent to it.

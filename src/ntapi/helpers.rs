@@ -52,6 +52,11 @@ pub(crate) fn error(status: NtStatus, context: &'static str) -> ShmError {
     ShmError::WindowsError { code: status as u32, context }
 }
 
+/// Makes the error of a call that failed.
+pub(crate) fn failed(context: &'static str) -> impl Fn(NtStatus) -> ShmError {
+    move |status| error(status, context)
+}
+
 pub(crate) fn check(status: NtStatus, context: &'static str) -> Result<NtStatus> {
     if status < 0 {
         Err(error(status, context))

@@ -32,7 +32,7 @@ impl ClientEnd {
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
         let attributes = Attributes::new(None, None);
         let events = try_array(|_| super::create_event(&attributes, SYNCHRONIZATION_EVENT))
-            .map_err(|status| error(status, "creating the channel's events"))?;
+            .map_err(failed("creating the channel's events"))?;
         Ok((events, Self::new()))
     }
 
@@ -56,5 +56,5 @@ pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
 }
 
 fn duplicate(raw: isize, rights: u32) -> Result<OwnedHandle> {
-    super::duplicate_raw(raw, rights).map_err(|status| error(status, "duplicating a channel's handle"))
+    super::duplicate_raw(raw, rights).map_err(failed("duplicating a channel's handle"))
 }
