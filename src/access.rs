@@ -13,11 +13,11 @@ pub enum Access {
     /// The user that runs the server, the system and its administrators.
     #[default]
     Owner,
-    /// Every user of the machine who can reach the name.
+    /// Every user of the machine that can reach the name.
     Everyone,
     /// These users or groups, besides those of [`Access::Owner`].
     Users(Vec<UserId>),
-    /// A ready security descriptor for the channel's objects, in self-relative form. Windows only.
+    /// A security descriptor for the channel's objects, in self-relative form. Windows only.
     ///
     /// Clients need `SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY | READ_CONTROL` of the section and
     /// `EVENT_MODIFY_STATE | SYNCHRONIZE | READ_CONTROL` of the events; one descriptor serves both. Unless it names an owner, the
@@ -38,7 +38,6 @@ pub enum Access {
 pub struct UserId(pub(crate) sys::User);
 
 impl Access {
-    /// The same in the platform's words.
     pub(crate) fn audience(&self) -> Audience<'_, sys::User> {
         match self {
             Access::Owner => Audience::Owner,
@@ -53,7 +52,7 @@ impl UserId {
     /// The user that this process runs as.
     ///
     /// # Errors
-    /// [`ShmError::WindowsError`] when the system won't say.
+    /// [`ShmError::WindowsError`]: the system does not say.
     pub fn current() -> Result<Self> {
         sys::User::current().map(UserId)
     }
@@ -77,7 +76,7 @@ impl FromStr for UserId {
     fn from_str(text: &str) -> Result<Self> {
         match sys::User::parse(text) {
             Some(user) => Ok(UserId(user)),
-            None => Err(ShmError::InvalidName { name: text.to_owned(), reason: "it is no user id" }),
+            None => Err(ShmError::InvalidName { name: text.to_owned(), reason: "it is not a user id" }),
         }
     }
 }

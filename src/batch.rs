@@ -1,5 +1,5 @@
-//! Several messages in one call: one barrier and one look at whether the peer sleeps for each few of them, and one taking for
-//! all, where each message alone would cost as much.
+//! Several messages in one call. The sender needs one barrier, and one look whether the peer sleeps, for every 16 messages; the
+//! receiver moves its position once for all. Separate calls need all of that for each message.
 
 use crate::bytes::Several;
 use crate::constants::{MAX_MESSAGES, MAX_MESSAGE_SIZE};
@@ -7,8 +7,8 @@ use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
 use std::time::Duration;
 
-/// So many messages of a batch are shown to the receiver at once. More would have it wait while it could work, and give no
-/// room back meanwhile.
+/// This many messages of a batch are published at once. With more, the receiver would wait while it could work, and would give
+/// no room back meanwhile.
 const SHOWN_TOGETHER: usize = 16;
 
 /// What became of several messages that were sent together.

@@ -15,7 +15,7 @@ use crate::sync::{lock, Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{ClientEnd, Event, OwningProcess, Process, Unwatchable};
 use crate::waiting::Interrupt;
 
-/// Which end of a channel this is. What differs between the ends follows from it; all else is shared.
+/// Which end of a channel this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Server,
@@ -127,7 +127,7 @@ impl Channel {
         Some(EventHandles { s2c_data: s2c.as_raw(), c2s_data: c2s.as_raw() })
     }
 
-    /// The server offers another channel in the place of this one.
+    /// Shows clients that the server offers another channel instead of this one.
     pub(crate) fn withdraw(&self) {
         self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
         self.wake_peer();
@@ -158,7 +158,7 @@ impl Channel {
         }
     }
 
-    /// Announces what may have been published before a native waiter's wish to be signalled was known.
+    /// Signals native waiters what may have been published before every message was signalled.
     pub(crate) fn signal_native_waiters(&self) {
         if let (true, Some(events)) = (self.signals_every_message(), &self.events) {
             events.data(Direction::ServerToClient).set();
@@ -198,12 +198,13 @@ impl Current {
         Current(Mutex::new(channel))
     }
 
-    /// Runs `with` while the channel stays the server's. A channel of which `with` gives handles away stays it for good.
+    /// Runs `with` while the server cannot replace the channel. If `with` gives its handles to the program, the server never
+    /// replaces it.
     pub(crate) fn hold<R>(&self, with: impl FnOnce(&Channel) -> R) -> R {
         with(&lock(&self.0))
     }
 
-    /// Puts another channel in the place of this one, and returns it; unless it [lasts](Channel::lasts).
+    /// Puts another channel in the place of the current one, which it returns; unless that one [lasts](Channel::lasts).
     fn replace(&self, channel: &Arc<Channel>) -> Option<Arc<Channel>> {
         let mut current = lock(&self.0);
         let may = !current.lasts();

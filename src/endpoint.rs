@@ -1,4 +1,4 @@
-//! What both ends of a channel share, and the methods that they have alike.
+//! What a server and a client share.
 
 use crate::access::PeerIdentity;
 use crate::error::{Result, ShmError};
@@ -101,7 +101,7 @@ impl Endpoint {
     }
 }
 
-/// The methods that a server and a client have alike, under names that say who is at the other end.
+/// The methods that a server and a client share. Their names contain the peer's role.
 macro_rules! mirrored_methods {
     ($peer:literal, $send:ident, $try_send:ident, $send_timeout:ident, $receive:ident, $receive_into:ident,
      $try_receive:ident, $try_receive_into:ident, $receive_timeout:ident, $receive_timeout_into:ident,

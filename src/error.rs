@@ -2,29 +2,28 @@
 
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 
-/// What can go wrong, distinguished by what the caller can do about it: the channel ended, it is empty or full, time
-/// ran out, the peer broke the rules, or something was refused.
+/// What can go wrong. The variants differ in what the caller can do about them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShmError {
     /// No peer yet, or it has left. Everything it sent before that has been received.
-    #[error("no peer is connected")]
+    #[error("no peer is connected: none has come yet, or it has left")]
     NotConnected,
-    /// Not now. An overwriting sender outran every attempt to take a message; or a callback asked for what the call that it
-    /// runs in uses, or for the end of an endpoint that waits for it. Nothing is wrong; try again when that is over.
+    /// Not now. The sender overwrote messages faster than this call could take one; or a callback used what the call that it
+    /// runs in uses, or stopped an endpoint that waits for that callback. Nothing is wrong; try again later.
     #[error("not now: the sender overwrites too fast, or what the call needs is in use; try again")]
     NotReady,
     /// The channel has a living client already.
-    #[error("the channel already has a client")]
+    #[error("the channel already has a client; try again when that client has left")]
     AlreadyConnected,
-    /// The time given was up before it happened.
-    #[error("timed out")]
+    /// The time limit passed.
+    #[error("the time limit of the call passed")]
     Timeout,
     /// No message is queued.
     #[error("no message is queued")]
     QueueEmpty,
     /// No room for the message. The queue is as it was.
-    #[error("the queue is full")]
+    #[error("the queue is full; try again when the receiver has taken a message")]
     QueueFull,
     /// The message is shorter than [`MIN_MESSAGE_SIZE`].
     #[error("the message is shorter than {MIN_MESSAGE_SIZE} bytes")]
@@ -32,14 +31,14 @@ pub enum ShmError {
     /// The message is longer than [`MAX_MESSAGE_SIZE`], or than this channel's ring allows.
     #[error("the message is longer than {MAX_MESSAGE_SIZE} bytes, or than the channel's ring allows")]
     MessageTooLarge,
-    /// The section holds what the protocol can't have put there. The session is over.
+    /// The section holds what no peer that follows the protocol writes. The session is over.
     #[error("the peer wrote what the protocol does not allow; the session is over")]
     Corrupted,
-    /// The section could not be mapped as it should be. Not to be expected.
-    #[error("the handshake failed")]
+    /// The section could not be mapped correctly. This does not happen on a working system.
+    #[error("the section could not be mapped correctly")]
     HandshakeFailed,
     /// A call of the Windows kernel failed.
-    #[error("{context}: NTSTATUS {code:#010X}")]
+    #[error("{context} failed: NTSTATUS {code:#010X}")]
     WindowsError {
         /// The `NTSTATUS`.
         code: u32,
@@ -47,7 +46,7 @@ pub enum ShmError {
         context: &'static str,
     },
     /// A system call failed, on Linux.
-    #[error("{context}: error {code}")]
+    #[error("{context} failed: error {code}")]
     SystemError {
         /// The `errno`.
         code: i32,
@@ -55,7 +54,7 @@ pub enum ShmError {
         context: &'static str,
     },
     /// A multi-client server has no free slot.
-    #[error("the server has no free slot")]
+    #[error("the server has no free slot; try again when a client has left")]
     NoFreeSlot,
     /// A living server, or another kind of object, holds the name.
     #[error("the name {name:?} is taken by a running server")]
@@ -70,18 +69,18 @@ pub enum ShmError {
         pid: u32,
     },
     /// [`Interrupter::interrupt`](crate::Interrupter::interrupt) ended the call.
-    #[error("interrupted")]
+    #[error("an interrupter ended the call")]
     Interrupted,
     /// The name can't name a channel.
-    #[error("{name:?} is no channel name: {reason}")]
+    #[error("the name {name:?} is not possible: {reason}")]
     InvalidName {
         /// The name as the caller gave it.
         name: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// An option has a value that it can't have.
-    #[error("{option}: {value} is not possible: {reason}")]
+    /// An option has a value that is not possible.
+    #[error("the option {option} cannot be {value}: {reason}")]
     InvalidOption {
         /// The option.
         option: &'static str,
@@ -90,7 +89,7 @@ pub enum ShmError {
         /// What would be possible.
         reason: String,
     },
-    /// One side does not want, or is not allowed, to talk to the other.
+    /// One side refuses the other.
     #[error("refused: {reason}")]
     Refused {
         /// Which side refused, and why.
@@ -120,14 +119,16 @@ pub enum ShmError {
         /// The privilege's name.
         privilege: &'static str,
     },
-    /// A call to a handler panicked. The background mode goes on.
+    /// A call to a handler panicked. The background mode continues.
     #[error("a handler panicked: {message}")]
     HandlerPanicked {
         /// What it panicked with, if that was text.
         message: String,
     },
-    /// A fork of the process used what it has a copy of. It belongs to the process that made it. Linux only.
-    #[error("this endpoint belongs to the process that made it, not to a fork of that")]
+    /// A fork of the process used its copy of an endpoint, which belongs to the process that created it. Linux only.
+    #[error(
+        "this endpoint belongs to the process that created it, and this process is a fork of that process"
+    )]
     Forked,
 }
 

@@ -10,8 +10,8 @@ use crate::ring::{Borrowed, Corrupted};
 #[cfg(not(loom))]
 use std::time::Duration;
 
-/// A message that is being written where the peer will read it: see [`SendHalf::reserve`]. Dropped without
-/// [`commit`](Self::commit), nothing is sent.
+/// A message that is written where the peer will read it: see [`SendHalf::reserve`]. A reservation that is dropped without
+/// [`commit`](Self::commit) sends nothing.
 #[must_use = "nothing is sent before it is committed"]
 pub struct Reservation<'a> {
     half: &'a mut SendHalf,

@@ -12,7 +12,7 @@
 //! With the default ring of 2 MiB that is 4,194,496 bytes. All numbers are in the machine's byte order. Every field
 //! is an atomic, since either process may write any of them at any time; each says below who *should* write it.
 //!
-//! The control block is a quiet line: after the handshake both sides only read it, save when one goes to sleep.
+//! The control block is a quiet line: after the handshake both sides only read it, except when one goes to sleep.
 
 use crate::constants::{
     MAX_MESSAGES, MAX_MESSAGE_SIZE, MAX_RING_CAPACITY, MIN_MESSAGE_SIZE, MIN_RING_CAPACITY, RING_CAPACITY,
@@ -27,7 +27,7 @@ use std::mem::size_of;
 #[repr(C, align(64))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct ControlBlock {
-    /// [`MAGIC`](crate::constants::MAGIC). Written by the server before anybody can find the section.
+    /// [`MAGIC`](crate::constants::MAGIC). Written by the server before any client can find the section.
     pub(crate) magic: AtomicU32,
     /// [`PROTOCOL_VERSION`](crate::constants::PROTOCOL_VERSION). Written like `magic`.
     pub(crate) version: AtomicU32,
@@ -49,7 +49,7 @@ pub(crate) struct ControlBlock {
     pub(crate) message_limit: AtomicU32,
     /// [`FLAG_EVENTS`], [`FLAG_REJECT`] and [`FLAG_MULTI`]. Written like `magic`.
     pub(crate) flags: AtomicU32,
-    /// The server's process id. Written like `magic`; a hint, since anybody could write it.
+    /// The server's process id. Written like `magic`; a hint, since the client can write it too.
     pub(crate) server_pid: AtomicU32,
     /// Distinguishes this server's kernel objects from those of its predecessors under the same name. Written like
     /// `magic`.

@@ -1,18 +1,20 @@
 //! Linux: sections, events, waits and processes, on rustix.
 //!
-//! # Events that a peer can't turn against us
+//! # Events that a peer cannot use to block us
 //!
-//! An event is a datagram in a pair of Unix sockets: setting it sends one, waiting for it polls and receives one; a thread that is
-//! woken by a message receives only before it sleeps again, and so is up one call sooner ([`Waitable::Wake`]). Every call
-//! says `MSG_DONTWAIT`, so that no flag which the peer changes on a shared descriptor makes us wait; a pair whose queue is
-//! full is set already. A server waits at ends that it never hands out, and the shutting of the other end changes nothing at
-//! these, since they are datagram sockets. Those of a client are its server's as well, which may shut them: they poll as ready
-//! from then on, and who waits there looks every millisecond. (An eventfd has one description for both sides: a peer that
-//! clears its `O_NONBLOCK` and fills its counter blocks who sets it.) Such a server can also hold up a `recv` of its client's,
-//! since the kernel lets one at a time receive at a socket, for as long as its own `recv` takes. That is a server of our own
-//! user or root's, who can stop us anyway, or one that [`crate::Trust`] admits.
+//! An event is a datagram in a pair of Unix sockets. Setting it sends a datagram; waiting for it polls and receives one. A thread
+//! that a message wakes receives the datagram only before it sleeps again, and so is up one call sooner ([`Waitable::Wake`]).
+//! Every call has `MSG_DONTWAIT`, so that no flag that the peer changes on a shared descriptor makes us wait. A pair whose
+//! queue is full is set already.
 //!
-//! A section is a memfd, sealed against shrinking and growing, so that no touch of it can fault.
+//! A server waits at ends that no client gets. A client that shuts its ends changes nothing there, since they are datagram
+//! sockets. The server has a client's ends too, and may shut them: they poll as ready from then on, and a client that waits
+//! there looks every millisecond. Such a server can also hold up a `recv` of its client for as long as its own `recv` takes,
+//! since the kernel admits one receiver at a time. Only a server of our own user or of root, which can stop us anyway, or one
+//! that [`crate::Trust`] accepts, can do so. (An eventfd has one description for both sides: a peer that clears its
+//! `O_NONBLOCK` and fills its counter blocks the side that sets it.)
+//!
+//! A section is a memfd, sealed against shrinking and growing, so that no access to it can fault.
 
 mod event;
 mod fork;

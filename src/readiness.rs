@@ -1,16 +1,16 @@
-//! The door for event loops: waiting for messages without a thread that is blocked in a call.
+//! For event loops: waiting for messages without a thread that is blocked in a call.
 //!
 //! ```text
 //! loop {
 //!     try_receive until QueueEmpty
-//!     arm            the peer will signal its next message; true: one is there already, or the end is
+//!     arm            the peer will signal its next message; true: a message, or the session's end, is there already
 //!     ... the event loop waits until `data` or `peer` is ready, as long as it likes ...
-//!     disarm         no more signals, and what was signalled is taken back
+//!     disarm         no more signals; takes the signal that came
 //! }
 //! ```
 //!
-//! It's what a blocking call does, cut in two where that would sleep (`Session::sleep`): one signal for each arming, so
-//! that a stream of messages costs no kernel calls.
+//! A blocking call does the same (`Session::sleep`), but sleeps between the two halves. The peer signals once for each
+//! arming, so that a stream of messages costs no kernel calls.
 
 use crate::error::Result;
 use crate::halves::ReceiveHalf;
@@ -43,7 +43,7 @@ impl WaitHandles {
         self.peer.as_ref().map(sys::borrow)
     }
 
-    /// Both, for what takes them for its own: `data`, then `peer`.
+    /// Both, with their ownership: `data`, then `peer`.
     pub fn into_parts(self) -> (OwnedObject, Option<OwnedObject>) {
         (self.data, self.peer)
     }
@@ -62,11 +62,11 @@ impl ReceiveHalf {
     }
 
     /// Asks the peer to signal its next message, for an event loop to wait for. `Ok(true)`: don't wait, there's
-    /// something to [`try_receive`](Self::try_receive), a message or the news that the session is over. `Ok(false)`:
+    /// something to [`try_receive`](Self::try_receive), a message or the end of the session. `Ok(false)`:
     /// wait until one of the [`wait_handles`](Self::wait_handles) is ready, and [`disarm`](Self::disarm) then.
     ///
-    /// When `peer` gets ready, [`is_connected`](Self::is_connected) makes the session take note of it; what the peer
-    /// sent before its end can still be received. Spurious readiness happens.
+    /// When `peer` gets ready, call [`is_connected`](Self::is_connected), which records the peer's end. What the peer
+    /// sent before can still be received. Spurious readiness happens.
     ///
     /// The example `async_receive` does this with tokio.
     ///
@@ -94,7 +94,7 @@ impl ReceiveHalf {
         if let Some(data) = self.data_event() {
             // A signal that comes after this belongs to a message that is there by now.
             data.reset();
-            // An event loop would find it ready for ever, and have no time for anything else.
+            // An event loop would find it ready in every round.
             if data.is_shut() {
                 return Err(self.session.corrupted(Corrupted("an event was shut")));
             }

@@ -79,7 +79,7 @@ pub(crate) struct Session {
     next_look: Mutex<Deadline>,
     signals: AtomicU64,
     sleeps: AtomicU64,
-    /// Whether a call has taken it upon itself to report the session's end to C.
+    /// Whether a call reports the session's end to C, or has done so.
     #[cfg(all(feature = "c-api", not(loom)))]
     reported: AtomicBool,
 }
@@ -116,7 +116,7 @@ impl Session {
         WakeWord::new(word, self.generation)
     }
 
-    /// A program waits natively for this side's messages.
+    /// Has the peer signal every message, since a program waits for them natively.
     pub(crate) fn have_every_message_signalled(&self) {
         // A peer that fights over the word has ended its session by that; there is nothing more to announce.
         let _ = self.own_wake().set(ALWAYS_DATA);
@@ -171,7 +171,7 @@ impl Session {
         self.channel.check_not_forked()?;
         let control = self.channel.view.control();
         if self.ended.is_live()
-            // Acquired, so that who sees the peer gone also sees what it published before.
+            // Acquired, so that a side that sees the peer gone also sees what it published before.
             && control.client_state.load(Ordering::Acquire) == self.word.0
             && (self.channel.side == Side::Server || control.server_state.load(Ordering::Acquire) == SERVER_UP)
         {
@@ -262,7 +262,7 @@ impl Session {
             End::PeerLeft | End::Here => ShmError::NotConnected,
         };
         if before.is_none() {
-            // The other half may sleep, and no one else would wake it.
+            // The other half may sleep, and nothing else would wake it.
             self.over.set();
             self.channel.tuning.report(&ChannelEvent::Lost(error.clone()));
         }

@@ -17,9 +17,9 @@
 //! | `OwningProcess` | the process that something was made in, which a fork is not: `current`, `is_current` |
 //! | `process_id` | of this process |
 //! | `coarse_millis` | milliseconds of a clock that is never set; cheap to read, right to some 16 ms, and it wraps |
-//! | `io_error` | what std says of the system's refusals, as ours |
+//! | `io_error` | an error of std as [`ShmError`](crate::ShmError) |
 //!
-//! Nothing above this module knows the platform. `kinds` has what all platforms say in the same words, for themselves too.
+//! Nothing above this module knows the platform. `kinds` has the types that the platforms share.
 
 pub(crate) mod kinds;
 

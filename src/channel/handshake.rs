@@ -185,12 +185,12 @@ pub(crate) fn leave(channel: &Channel, ready: ClientWord) {
     }
 }
 
-/// How a request ended, other than with an error for good.
+/// How a request ended, if not with an error.
 pub(crate) enum Requested<Session> {
     Accepted(Session),
     /// The server left or died, or offers another channel by now. The client looks the name up again.
     ServerGone,
-    /// The channel is another client's for good. The server offers the next one under the name.
+    /// Another client has the channel, and keeps it. The server offers the next channel under the name.
     Taken,
 }
 
@@ -285,7 +285,7 @@ fn await_answer(
             return Ok(Requested::Accepted(Accepted { ready, generation }));
         }
         if word == standing.in_state(ClientState::Idle) {
-            // The server took this process for dead, which is one in another namespace, say; or a client overwrote the word.
+            // The server found no such process, for example since it is in another namespace; or a client overwrote the word.
             std::mem::forget(request);
             return Ok(Requested::ServerGone);
         }

@@ -23,7 +23,7 @@
 //! **reused**. For this the client before must have let go of it (its word says so, or its process has ended), and the
 //! halves of this side's last session must be gone: their rings are reset.
 
-use super::handshake::{self, ClientState, ClientWord, ExclusiveRings};
+use super::handshake::{self, ClientState, ExclusiveRings};
 use super::wait_set::WaitSet;
 use super::{Channel, Current, Kind, Peer};
 use crate::access::UserId;
@@ -112,7 +112,7 @@ impl Lifecycle {
         self.listener.is_none()
     }
 
-    /// As [`fresh`](Self::fresh), after an attempt to answer: a client whose turn is over has had its answer, or it gets none.
+    /// As [`fresh`](Self::fresh), after an attempt to answer, so that a client whose turn is over and that has no answer gets none.
     pub(crate) fn fresh_after_answer(&mut self) -> Result<Option<Fresh<'_>>> {
         if let (Stage::Fresh, Some(listener)) = (self.stage, &self.listener) {
             let is_overdue = listener.is_overdue();
@@ -155,7 +155,7 @@ impl Lifecycle {
                 return Ok(None);
             }
         }
-        // What a client overwrote shall not keep the next one out.
+        // A client may have overwritten what the next one checks.
         self.channel.view.restore();
         Ok(Some(Fresh(self)))
     }
@@ -164,7 +164,7 @@ impl Lifecycle {
         self.channel.client_word().state() == Some(ClientState::Request)
     }
 
-    /// Puts another channel in the place of the current one. False: that one is to last, from now on.
+    /// Puts another channel in the place of the current one. False: the current one lasts from now on.
     fn renew(&mut self) -> Result<bool> {
         let Some(listener) = &self.listener else { return Ok(false) };
         fail_point!("renew.begun");
@@ -222,8 +222,7 @@ fn new_channel(listener: &Listener, design: &Design) -> Result<(Arc<Channel>, Of
     Ok((Arc::new(channel), offer))
 }
 
-/// A channel that no client has had since whatever was before is settled. What hands it to clients, and what accepts one,
-/// takes this.
+/// A channel that is fresh. Handing it to a client and accepting a request need this.
 #[must_use]
 pub(crate) struct Fresh<'a>(&'a mut Lifecycle);
 
@@ -258,7 +257,7 @@ impl Fresh<'_> {
             return Ok(None);
         }
         fail_point!("accept.request");
-        let opened = open_requester(life.listener.as_ref(), &channel, request);
+        let opened = life.open_requester(request.pid());
         let mut peer = match Peer::open(opened, "the client's", request.pid(), &channel.tuning) {
             Ok(Some(peer)) => peer,
             Ok(None) => {
@@ -289,6 +288,16 @@ impl Fresh<'_> {
 }
 
 impl Lifecycle {
+    /// The process of a request. On Linux it must be the one that the channel was handed to.
+    fn open_requester(&self, pid: u32) -> std::result::Result<Process, Unwatchable> {
+        match self.listener.as_ref().map(|listener| listener.open_requester(pid)) {
+            // It did not come by the name.
+            Some(Err(_)) if self.channel.has_given_section() => Process::open(pid),
+            Some(opened) => opened,
+            None => Process::open(pid),
+        }
+    }
+
     /// `None`: a thread of this process is inside a call on the last session.
     fn exclusive_rings(&mut self, release: &mut dyn FnMut()) -> Option<ExclusiveRings> {
         let Some(session) = self.session.take() else { return Some(ExclusiveRings::unused()) };
@@ -300,19 +309,5 @@ impl Lifecycle {
                 None
             }
         }
-    }
-}
-
-/// The process of a request. On Linux it must be the one that the channel was handed to.
-fn open_requester(
-    listener: Option<&Listener>, channel: &Channel, request: ClientWord,
-) -> std::result::Result<Process, Unwatchable> {
-    match listener {
-        Some(listener) => match listener.open_requester(request.pid()) {
-            // It did not come by the name.
-            Err(_) if channel.has_given_section() => Process::open(request.pid()),
-            opened => opened,
-        },
-        None => Process::open(request.pid()),
     }
 }

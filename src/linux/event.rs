@@ -55,7 +55,7 @@ impl Event {
         Event { kind: Kind::Shared { set, wait, left }, created_in }
     }
 
-    /// It can only fail where it needn't work: when it is set already, or no process is left that waits for it.
+    /// Fails only where that does no harm: if the event is set already, or no process is left that waits for it.
     pub(crate) fn set(&self) {
         if !self.created_in.is_current() {
             return;
@@ -114,7 +114,8 @@ impl Event {
         }
     }
 
-    /// Takes the datagram that woke us the last time, see [`kinds::Waitable::Wake`](crate::sys::kinds::Waitable::Wake). Others may be there: they wake us once each.
+    /// Takes the datagram that woke us the last time, see [`kinds::Waitable::Wake`](crate::sys::kinds::Waitable::Wake). Other
+    /// datagrams wake us once each.
     pub(crate) fn take_left(&self) {
         if let Kind::Shared { left, .. } = &self.kind {
             if self.created_in.is_current() && left.swap(false, Ordering::Relaxed) {

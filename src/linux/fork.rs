@@ -8,7 +8,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
 
-/// The process that something was made in. A fork has copies of it, which must do nothing.
+/// The process that something was made in. The copies that a fork has must do nothing.
 #[derive(Clone, Copy)]
 pub(crate) struct OwningProcess {
     epoch: u64,
@@ -40,7 +40,7 @@ impl OwningProcess {
     }
 }
 
-/// A page that the kernel wipes in the memory of a fork. It stays for good.
+/// A page that the kernel wipes in the memory of a fork. It is never unmapped.
 fn epoch_page() -> std::result::Result<&'static AtomicU64, Errno> {
     const SIZE: usize = 4096;
     let protection = ProtFlags::READ | ProtFlags::WRITE;

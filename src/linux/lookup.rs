@@ -30,7 +30,7 @@ pub(crate) fn lookup(
     interrupt: &Event,
 ) -> Result<Option<Found>> {
     let context = "looking the name up";
-    // An interrupter is looked at in between.
+    // In between, the caller looks at its interrupter.
     let slice = patience.map_or(QUEUE_SLICE, |patience| patience.min(QUEUE_SLICE));
     let connection = match connected(&address(name, "")?, slice) {
         Ok(connection) => connection,
@@ -40,7 +40,7 @@ pub(crate) fn lookup(
         Err(errno) => return Err(error(errno, context)),
     };
     let server = credentials(&connection).map_err(failed(context))?;
-    // An impostor is known before anything of it is looked at.
+    // Before anything that the server sent is read.
     trusts(Some(&User(server.uid)))?;
     let connection = Event::listener(connection)?;
     match wait_any(&[Waitable::Event(&connection), Waitable::Event(interrupt)], patience)? {
@@ -62,17 +62,17 @@ pub(crate) fn lookup(
     let (Some(section), Ok(ends)) =
         (descriptors.next(), descriptors.map(Arc::new).collect::<Vec<_>>().try_into())
     else {
-        return Err(refused("what has the name is something else than a channel".to_owned()));
+        return Err(refused("the name leads to something other than a channel".to_owned()));
     };
     let ends: Ends = ends;
     ends.iter().try_for_each(|end| pairs::check(end))?;
     let section = Section::from_file(section)?;
     if section.owner() != Some(User(server.uid)) {
-        return Err(refused("the section is not of the user who runs the server".to_owned()));
+        return Err(refused("the section does not belong to the user that runs the server".to_owned()));
     }
     if server.pid == 0 {
         return Err(refused(
-            "the server's process is in another process namespace and can't be watched".to_owned(),
+            "the server's process is in another process namespace and cannot be watched".to_owned(),
         ));
     }
     let server_pid = Some(server.pid);

@@ -164,13 +164,13 @@ impl<C> Pending<C> {
     pub(super) fn pass(&mut self, caller: Caller, now: Instant) {
         self.records.retain(|record| now.saturating_duration_since(record.last) < MEMORY);
         let is_first = self.passed_by(caller) == 0;
-        self.note(Offender::Process(caller.pid), now);
+        self.record_missed(Offender::Process(caller.pid), now);
         if is_first {
-            self.note(Offender::User(caller.uid), now);
+            self.record_missed(Offender::User(caller.uid), now);
         }
     }
 
-    fn note(&mut self, offender: Offender, now: Instant) {
+    fn record_missed(&mut self, offender: Offender, now: Instant) {
         let mut record = self.take_record(offender, now);
         record.passed = record.passed.saturating_add(1);
         // Behind all that came so far; from the second time on, behind some that are yet to come.

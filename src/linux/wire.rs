@@ -46,8 +46,8 @@ impl Reason {
     pub(super) fn text(code: u32) -> &'static str {
         match code {
             1 => "does not admit this user",
-            2 => "can't watch this process, which may be in another process namespace",
-            _ => "gives no reason that is known",
+            2 => "cannot watch this process, which may be in another process namespace",
+            _ => "refuses this process for an unknown reason",
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Raw NT: types, functions and small helpers. No policy: what to open, with which rights, and what an error means
-//! is decided in [`crate::sys`]'s Windows side.
+//! Raw NT: types, functions and small helpers. `win.rs` decides what to open, with which rights, and what an error means.
 
 mod funcs;
 mod helpers;

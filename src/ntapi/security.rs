@@ -64,7 +64,7 @@ const SE_DACL_PROTECTED: u16 = 0x1000;
 const SE_SELF_RELATIVE: u16 = 0x8000;
 const DESCRIPTOR_HEADER: usize = 20;
 
-/// A descriptor owned by `owner` that grants `access` to each of `allowed`, and nothing to anybody else.
+/// A descriptor owned by `owner` that grants `access` to each of `allowed`, and nothing to any other user.
 pub(crate) fn descriptor(owner: &Sid, allowed: &[Sid], access: u32) -> Vec<u8> {
     let mut list = Vec::new();
     for sid in allowed {

@@ -1,4 +1,4 @@
-//! What all platforms say in the same words.
+//! Types and functions that the platforms share.
 
 use crate::error::{Result, ShmError};
 use crate::handles::EVENTS;
@@ -6,11 +6,11 @@ use crate::handles::EVENTS;
 /// Why a process cannot be watched.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unwatchable {
-    /// There is no such process; it may have ended.
+    /// No process has this id; it may have ended.
     Gone,
-    /// There is, but the system does not let us wait for its end.
+    /// The system does not let this process wait for its end.
     Denied,
-    /// This process lacks what it takes: a descriptor, say.
+    /// This process lacks a resource, for example a descriptor.
     #[cfg_attr(any(loom, miri), allow(dead_code))] // The platform in one process lacks nothing.
     Failed(ShmError),
 }

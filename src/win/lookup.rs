@@ -20,7 +20,7 @@ pub(crate) struct EventOpener(ChannelName);
 
 /// Looks a name up, and asks whether its owner is trusted. `None`: no server has it.
 ///
-/// Nothing is waited for here: who may open a name, finds all of it at once.
+/// This waits for nothing: a client that may open the name finds all objects at once.
 pub(crate) fn lookup(
     name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
     _interrupt: &Event,
@@ -47,7 +47,7 @@ fn is_missing(status: NtStatus) -> bool {
 }
 
 impl EventOpener {
-    /// The events of that instance, which must belong to whom its section belongs to. `None`: it is gone.
+    /// The events of that instance, which must belong to its section's owner. `None`: it is gone.
     pub(crate) fn events(&self, instance: u64, owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
         let directory = directory(&self.0)?;
         let mut events = Vec::with_capacity(EVENTS);
@@ -84,9 +84,9 @@ impl EventOpener {
             .handle_from(|handle, attributes| unsafe { NtOpenEvent(handle, EVENT_ACCESS, attributes) });
         match opened {
             Ok(handle) if object_owner(&handle).as_ref() == owner => Ok(Some(Event(handle))),
-            // Somebody has put a name of ours to another's section.
+            // Another user has created an object under the name of one of the server's.
             Ok(_) => {
-                let reason = format!("what is named {:?} belongs to several users", self.0.given());
+                let reason = format!("the objects of the name {:?} belong to several users", self.0.given());
                 Err(ShmError::Refused { reason })
             }
             Err(status) if is_missing(status) => Ok(None),
