@@ -165,7 +165,7 @@ impl Geometry {
 
     /// Checks what a caller asks for. The error names the nearest possible values.
     pub(crate) fn from_options(capacity: usize, message_limit: usize) -> Result<Self> {
-        if !capacity.is_power_of_two() || !(SMALLEST_RING..=MAX_RING_CAPACITY).contains(&capacity) {
+        if !is_ring_size(capacity) {
             let wanted = capacity.clamp(SMALLEST_RING, MAX_RING_CAPACITY);
             let above = wanted.next_power_of_two();
             let below = if above == wanted { above } else { above / 2 };
@@ -188,8 +188,7 @@ impl Geometry {
     /// Checks what stands in a section of `section_size` bytes. The values come from the peer.
     pub(crate) fn from_section(capacity: u32, message_limit: u32, section_size: usize) -> Result<Self> {
         let differs = |what, found: u64, expected: u64| ShmError::Incompatible { what, found, expected };
-        let bytes = capacity as usize;
-        if !bytes.is_power_of_two() || !(SMALLEST_RING..=MAX_RING_CAPACITY).contains(&bytes) {
+        if !is_ring_size(capacity as usize) {
             return Err(differs("ring size", capacity.into(), RING_CAPACITY as u64));
         }
         let most = Self::most_messages(capacity.into());
@@ -238,6 +237,10 @@ impl Geometry {
     pub(crate) const fn section_size(&self) -> usize {
         self.ring_offset(Direction::ClientToServer) + self.ring_size()
     }
+}
+
+fn is_ring_size(bytes: usize) -> bool {
+    bytes.is_power_of_two() && (SMALLEST_RING..=MAX_RING_CAPACITY).contains(&bytes)
 }
 
 /// The longest message of a ring of `capacity` bytes: one that always fits into an empty ring, wherever it would start.

@@ -30,8 +30,7 @@ pub(crate) struct User(Sid);
 
 impl User {
     pub(crate) fn current() -> Result<Self> {
-        let context = "asking for the current user";
-        token_user(CURRENT_PROCESS).map_err(failed(context))
+        token_user(CURRENT_PROCESS).map_err(failed("asking for the current user"))
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {

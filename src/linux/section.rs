@@ -29,11 +29,10 @@ impl Section {
 
     /// The name shows in `/proc` alone.
     pub(super) fn named(name: &str, size: usize) -> Result<Self> {
-        let context = "creating a section";
-        let file =
-            memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(failed(context))?;
-        ftruncate(&file, size as u64).map_err(failed(context))?;
-        fcntl_add_seals(&file, SEALS).map_err(failed(context))?;
+        let failed = failed("creating a section");
+        let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(&failed)?;
+        ftruncate(&file, size as u64).map_err(&failed)?;
+        fcntl_add_seals(&file, SEALS).map_err(&failed)?;
         Ok(Section { file, size })
     }
 
@@ -93,12 +92,11 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps all of a section. Its seals keep its pages there.
     pub(crate) fn map(section: &Section) -> Result<Self> {
-        let context = "mapping the section";
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, where the kernel likes, changes no memory in use.
         let base = unsafe {
             mmap(ptr::null_mut(), section.size, protection, MapFlags::SHARED, &section.file, 0)
-                .map_err(failed(context))?
+                .map_err(failed("mapping the section"))?
         };
         let base = NonNull::new(base.cast()).ok_or(ShmError::HandshakeFailed)?;
         Ok(Mapping { base, size: section.size })

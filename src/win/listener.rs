@@ -1,8 +1,6 @@
 //! The server's side of a name.
 
-use super::names::{
-    admission_path, creation_error, directory, event_path, link_path, offer_path, section_path,
-};
+use super::names::{creation_error, Names};
 use super::{create_event, create_section, security, ClientEnd, Event, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::error::Result;
@@ -24,8 +22,7 @@ pub(crate) struct Offer {
 
 /// The owner of a name, until dropped or until the process ends.
 pub(crate) struct Listener {
-    name: ChannelName,
-    directory: String,
+    names: Names,
     section_security: Vec<u8>,
     event_security: Vec<u8>,
     /// The number in the names of the second link and of the admission event.
@@ -39,18 +36,16 @@ pub(crate) struct Listener {
 impl Listener {
     /// Takes a name, if no living server has it.
     pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, _clients: Clients) -> Result<Self> {
-        let directory = directory(name)?;
+        let names = Names::of(name)?;
         let section_security = security(audience, SECTION_ACCESS)?;
         let event_security = security(audience, EVENT_ACCESS)?;
         let number = fresh();
-        let link = link(&link_path(&directory, name), &offer_path(&directory, name, number), name)?;
-        let path = admission_path(&directory, name, number);
-        let attributes = Attributes::new(Some(&path), Some(&event_security));
+        let link = link(&names.link(), &names.offer(number), name)?;
+        let attributes = Attributes::new(Some(&names.admission(number)), Some(&event_security));
         let admission = create_event(&attributes, SYNCHRONIZATION_EVENT)
             .map_err(|status| creation_error(status, name, "creating the channel's objects"))?;
         Ok(Listener {
-            name: name.clone(),
-            directory,
+            names,
             section_security,
             event_security,
             number,
@@ -62,18 +57,17 @@ impl Listener {
 
     /// Makes what a fresh channel consists of, under names of its own.
     pub(crate) fn prepare(&self, size: usize) -> Result<Prepared> {
-        let Listener { name, directory, .. } = self;
-        let failed = |status| creation_error(status, name, "creating the channel's objects");
+        let names = &self.names;
+        let failed = |status| creation_error(status, &names.name, "creating the channel's objects");
         loop {
             let instance = fresh();
-            let path = section_path(directory, name, instance);
-            let section = match create_section(Some(&path), &self.section_security, size) {
+            let section = match create_section(Some(&names.section(instance)), &self.section_security, size) {
                 // Another instance of 2^64 has this number: draw again.
                 Err(STATUS_OBJECT_NAME_COLLISION) => continue,
                 other => other.map_err(failed)?,
             };
             let events = kinds::try_array(|index| {
-                let path = event_path(directory, name, instance, index);
+                let path = names.event(instance, index);
                 let attributes = Attributes::new(Some(&path), Some(&self.event_security));
                 create_event(&attributes, SYNCHRONIZATION_EVENT).map_err(failed)
             })?;
@@ -84,12 +78,11 @@ impl Listener {
 
     /// Makes the name lead to a channel. For a moment it leads to none: a client that looks then, looks again.
     pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
-        let path = offer_path(&self.directory, &self.name, self.number);
-        let target = section_path(&self.directory, &self.name, offer.instance);
+        let (path, target) = (self.names.offer(self.number), self.names.section(offer.instance));
         let mut offered = lock(&self.offered);
         // The link's name is free when its one handle is closed.
         *offered = None;
-        *offered = Some(link(&path, &target, &self.name)?);
+        *offered = Some(link(&path, &target, &self.names.name)?);
         self.admission.set();
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The client's side of a name.
 
-use super::names::{admission_path, directory, event_path, link_path, opening_error};
+use super::names::{opening_error, Names};
 use super::{object_owner, Event, Section, User, EVENT_ACCESS, SECTION_ACCESS};
 use crate::error::{Result, ShmError};
 use crate::handles::EVENTS;
@@ -16,7 +16,7 @@ const REQUEST: usize = 4;
 pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
 /// Opens the events that belong to a section found by name.
-pub(crate) struct EventOpener(ChannelName);
+pub(crate) struct EventOpener(Names);
 
 /// Looks a name up, and asks whether its owner is trusted. `None`: no server has it.
 ///
@@ -25,8 +25,8 @@ pub(crate) fn lookup(
     name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
     _interrupt: &Event,
 ) -> Result<Option<Found>> {
-    let path = link_path(&directory(name)?, name);
-    let attributes = Attributes::new(Some(&path), None);
+    let names = Names::of(name)?;
+    let attributes = Attributes::new(Some(&names.link()), None);
     // SAFETY: the attributes and the place for the handle are valid.
     let opened = attributes
         .handle_from(|handle, attributes| unsafe { NtOpenSection(handle, SECTION_ACCESS, attributes) });
@@ -34,7 +34,7 @@ pub(crate) fn lookup(
         Ok(handle) => {
             let section = Section::from_handle(handle)?;
             trusts(section.owner().as_ref())?;
-            let (own_pid, opener) = (super::process_id(), EventOpener(name.clone()));
+            let (own_pid, opener) = (super::process_id(), EventOpener(names));
             Ok(Some(Found { section, own_pid, server_pid: None, opener }))
         }
         Err(status) if is_missing(status) => Ok(None),
@@ -49,10 +49,9 @@ fn is_missing(status: NtStatus) -> bool {
 impl EventOpener {
     /// The events of that instance, which must belong to its section's owner. `None`: it is gone.
     pub(crate) fn events(&self, instance: u64, owner: Option<&User>) -> Result<Option<[Event; EVENTS]>> {
-        let directory = directory(&self.0)?;
         let mut events = Vec::with_capacity(EVENTS);
         for index in 0..EVENTS {
-            match self.open(&event_path(&directory, &self.0, instance, index), owner)? {
+            match self.open(&self.0.event(instance, index), owner)? {
                 Some(event) => events.push(event),
                 None => return Ok(None),
             }
@@ -65,7 +64,7 @@ impl EventOpener {
     /// which a client cannot change.
     pub(crate) fn request_repair(&self, section: &Section, owner: Option<&User>) -> Result<()> {
         let Some(instance) = section_instance(section) else { return Ok(()) };
-        let request = self.open(&event_path(&directory(&self.0)?, &self.0, instance, REQUEST), owner)?;
+        let request = self.open(&self.0.event(instance, REQUEST), owner)?;
         if let Some(request) = request {
             request.set();
         }
@@ -73,8 +72,8 @@ impl EventOpener {
     }
 
     /// The event by which clients take turns. `None`: it is gone.
-    pub(crate) fn admission_event(&self, instance: u64, owner: Option<&User>) -> Result<Option<Event>> {
-        self.open(&admission_path(&directory(&self.0)?, &self.0, instance), owner)
+    pub(crate) fn admission_event(&self, number: u64, owner: Option<&User>) -> Result<Option<Event>> {
+        self.open(&self.0.admission(number), owner)
     }
 
     fn open(&self, path: &str, owner: Option<&User>) -> Result<Option<Event>> {
@@ -86,11 +85,12 @@ impl EventOpener {
             Ok(handle) if object_owner(&handle).as_ref() == owner => Ok(Some(Event(handle))),
             // Another user has created an object under the name of one of the server's.
             Ok(_) => {
-                let reason = format!("the objects of the name {:?} belong to several users", self.0.given());
+                let reason =
+                    format!("the objects of the name {:?} belong to several users", self.0.name.given());
                 Err(ShmError::Refused { reason })
             }
             Err(status) if is_missing(status) => Ok(None),
-            Err(status) => Err(opening_error(status, &self.0)),
+            Err(status) => Err(opening_error(status, &self.0.name)),
         }
     }
 }

@@ -25,44 +25,56 @@
 //! (`Global\`, `\BaseNamedObjects` of session 0) Windows asks for "Create global objects", for sections and links
 //! alike. Tried with Wine 8, which asks for nothing.
 
-use crate::error::Result;
-use crate::error::ShmError;
+use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
 use crate::ntapi::*;
 use std::mem::size_of;
 use std::ptr;
 
-pub(super) fn link_path(directory: &str, name: &ChannelName) -> String {
-    let name: String = name.base().bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("{directory}xshm.link.{name}")
+/// The names of a channel's objects.
+pub(super) struct Names {
+    /// The object directory of the name's scope, with a backslash at its end.
+    directory: String,
+    pub(super) name: ChannelName,
 }
 
-pub(super) fn section_path(directory: &str, name: &ChannelName, instance: u64) -> String {
-    format!("{directory}xshm.section.{instance:016x}.{}", name.base())
-}
+impl Names {
+    pub(super) fn of(name: &ChannelName) -> Result<Self> {
+        let session = match name.scope {
+            Scope::Global => 0,
+            Scope::Local => session_id()?,
+        };
+        let directory = match session {
+            0 => "\\BaseNamedObjects\\".to_owned(),
+            session => format!("\\Sessions\\{session}\\BaseNamedObjects\\"),
+        };
+        Ok(Names { directory, name: name.clone() })
+    }
 
-pub(super) fn event_path(directory: &str, name: &ChannelName, instance: u64, index: usize) -> String {
-    format!("{directory}xshm.event.{index}.{instance:016x}.{}", name.base())
-}
+    pub(super) fn link(&self) -> String {
+        let name: String = self.name.base().bytes().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}xshm.link.{name}", self.directory)
+    }
 
-pub(super) fn offer_path(directory: &str, name: &ChannelName, number: u64) -> String {
-    format!("{directory}xshm.offer.{number:016x}.{}", name.base())
-}
+    pub(super) fn section(&self, instance: u64) -> String {
+        self.object("section", instance)
+    }
 
-pub(super) fn admission_path(directory: &str, name: &ChannelName, number: u64) -> String {
-    format!("{directory}xshm.turn.{number:016x}.{}", name.base())
-}
+    pub(super) fn event(&self, instance: u64, index: usize) -> String {
+        self.object(&format!("event.{index}"), instance)
+    }
 
-/// The object directory of a name's scope, with a backslash at its end.
-pub(super) fn directory(name: &ChannelName) -> Result<String> {
-    let session = match name.scope {
-        Scope::Global => 0,
-        Scope::Local => session_id()?,
-    };
-    Ok(match session {
-        0 => "\\BaseNamedObjects\\".to_owned(),
-        session => format!("\\Sessions\\{session}\\BaseNamedObjects\\"),
-    })
+    pub(super) fn offer(&self, number: u64) -> String {
+        self.object("offer", number)
+    }
+
+    pub(super) fn admission(&self, number: u64) -> String {
+        self.object("turn", number)
+    }
+
+    fn object(&self, kind: &str, number: u64) -> String {
+        format!("{}xshm.{kind}.{number:016x}.{}", self.directory, self.name.base())
+    }
 }
 
 fn session_id() -> Result<u32> {
@@ -123,7 +135,10 @@ mod tests {
 
     #[test]
     fn links_to_names_that_differ_by_case_differ() {
-        let path = |name| link_path("", &ChannelName::parse(name).unwrap()).to_lowercase();
+        let path = |name| {
+            let name = ChannelName::parse(name).unwrap();
+            Names { directory: String::new(), name }.link().to_lowercase()
+        };
         assert_ne!(path("chat"), path("Chat"));
         assert_eq!(path("Aé"), "xshm.link.41c3a9");
     }
