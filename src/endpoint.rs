@@ -1,6 +1,5 @@
 //! What a server and a client share.
 
-use crate::access::PeerIdentity;
 use crate::error::{Result, ShmError};
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf};
 use crate::ring::{Consumer, Producer};
@@ -77,10 +76,6 @@ impl Endpoint {
         Ok((connection.sender.get_mut(), connection.receiver.get_mut()))
     }
 
-    pub(crate) fn is_connected(&self) -> bool {
-        self.session().is_some_and(|session| session.check_process().is_ok())
-    }
-
     pub(crate) fn stats(&self) -> Result<ChannelStats> {
         let sending = self.sender(|sender| sender.stats())?;
         let receiving = self.receiver(|receiver| Ok(receiver.stats()))?;
@@ -90,10 +85,6 @@ impl Endpoint {
             send_depth: sending.send_depth,
             ..receiving
         })
-    }
-
-    pub(crate) fn peer(&self) -> Option<PeerIdentity> {
-        self.session().map(|session| session.peer.identity())
     }
 
     pub(crate) fn interrupter(&self) -> Interrupter {
@@ -196,12 +187,12 @@ macro_rules! mirrored_methods {
 
         #[doc = concat!("Whether a ", $peer, " is there: asks the kernel whether its process still runs.")]
         pub fn is_connected(&self) -> bool {
-            self.endpoint.is_connected()
+            self.endpoint.session().is_some_and(|session| session.check_process().is_ok())
         }
 
         #[doc = concat!("The process and the user of the ", $peer, ". `None` before there was one.")]
         pub fn peer(&self) -> Option<PeerIdentity> {
-            self.endpoint.peer()
+            self.endpoint.session().map(|session| session.peer.identity())
         }
 
         /// The session's figures.
