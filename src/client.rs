@@ -1,4 +1,4 @@
-//! The client's end of a channel: finding it, and asking for a session.
+//! The client's end of a channel: how it finds the channel, and requests a session.
 
 use crate::access::{PeerIdentity, UserId};
 use crate::channel::handshake::{self, Accepted, Pause, Requested};
@@ -20,8 +20,8 @@ use std::time::Duration;
 
 /// The end of a channel that connects to a server.
 ///
-/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it is leaving: the server
-/// receives what was sent, then [`ShmError::NotConnected`], and can take the next client. For an example see
+/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it leaves the channel: the server
+/// receives what was sent, then [`ShmError::NotConnected`], and can accept the next client. For an example see
 /// [`SharedServer`](crate::SharedServer).
 ///
 /// ```compile_fail
@@ -32,7 +32,7 @@ pub struct SharedClient {
     endpoint: Endpoint,
 }
 
-/// What the two processes are called.
+/// The ids of the two processes.
 #[derive(Clone, Copy)]
 pub(crate) struct Ids {
     /// Ours, as the server knows it.
@@ -42,16 +42,15 @@ pub(crate) struct Ids {
 }
 
 impl SharedClient {
-    /// Connects to the server of that name. Waits for a server to come, for the client before to leave, and for the
-    /// server to accept, `timeout` in all. The client looks again for a name that doesn't exist yet after 1 to 50 ms.
-    /// Clients of one server have their turns in the order in which they came; while a client waits for its turn, and for
-    /// the server's answer, it sleeps.
+    /// Connects to the server of that name. Waits until there is a server, until the client before has left, and until the
+    /// server accepts, up to `timeout` in all. If the name does not exist yet, looks again every 1 to 50 ms. A server accepts
+    /// its clients in the order in which they came; a client that waits for a server sleeps.
     ///
     /// # Errors
-    /// - [`ShmError::Timeout`]: no server, or it didn't accept.
+    /// - [`ShmError::Timeout`]: no server has the name, or the server did not accept in time.
     /// - [`ShmError::AlreadyConnected`]: the server has another client; or it had one and has not yet looked for the next.
-    /// - [`ShmError::Refused`]: one side does not want the other, and why.
-    /// - [`ShmError::Incompatible`]: the server has an incompatible version, and in which field.
+    /// - [`ShmError::Refused`]: one side refuses the other; the error says why.
+    /// - [`ShmError::Incompatible`]: the server has an incompatible version; the error names the field.
     /// - [`ShmError::Interrupted`]: by the [`interrupter`](crate::ClientOptions::interrupter) of the options.
     /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn connect(name: &str, timeout: Duration) -> Result<Self> {
@@ -62,8 +61,8 @@ impl SharedClient {
     /// that has one. It is duplicated and stays the caller's.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect); whose server it is, is not asked. [`ShmError::Refused`] too when the channel has
-    /// events: then [`attach_handles`](Self::attach_handles) takes the section together with them.
+    /// As [`connect`](Self::connect), but the client accepts the server of any user. [`ShmError::Refused`] too if the channel
+    /// has events: then [`attach_handles`](Self::attach_handles) takes the section together with them.
     pub fn attach(section: impl sys::AsObject, timeout: Duration) -> Result<Self> {
         ClientOptions::default().attach(section, timeout)
     }
@@ -75,8 +74,7 @@ impl SharedClient {
     /// The numbers are descriptors or handles of this process, which the caller has and keeps open until this returns.
     ///
     /// # Errors
-    /// As [`attach`](Self::attach); [`ShmError::Refused`] when the handles have events and the channel has none, or the
-    /// other way round.
+    /// As [`attach`](Self::attach); [`ShmError::Refused`] if the handles have events and the channel has none, or the reverse.
     ///
     /// ```
     /// use std::{thread, time::Duration};
@@ -99,47 +97,6 @@ impl SharedClient {
         unsafe { ClientOptions::default().attach_handles(handles, timeout) }
     }
 
-    pub(crate) fn connect_with(name: &str, timeout: Duration, mut options: ClientOptions) -> Result<Self> {
-        let name = ChannelName::parse(name)?;
-        let deadline = Deadline::after(Some(timeout));
-        let interrupt = options.tuning.interrupt()?;
-        // What ends the attempt need not be what ends the calls of the connection.
-        let interrupt = options.connect_interrupter.as_ref().map_or(interrupt, |other| other.0.clone());
-        let mut pause = Pause::new();
-        let mut search = Search {
-            name: &name,
-            deadline,
-            options: &options,
-            interrupt: &interrupt,
-            admission: None,
-            is_queuing: false,
-            unusable: 0,
-            misses: 0,
-        };
-        loop {
-            if let Some(session) = search.attempt()? {
-                return Ok(Self::connected(session));
-            }
-            if deadline.has_passed() {
-                let taken = search.admission.is_some();
-                return Err(if taken { ShmError::AlreadyConnected } else { ShmError::Timeout });
-            }
-            match &mut search.admission {
-                Some(admission) => admission.wait(deadline, interrupt.event())?,
-                None if std::mem::take(&mut search.is_queuing) => {}
-                None => {
-                    let mut set = WaitSet::new();
-                    set.event(interrupt.event());
-                    set.at_most(Some(pause.next(deadline)));
-                    set.wait(deadline)?;
-                }
-            }
-            if interrupt.is_set() {
-                return Err(ShmError::Interrupted);
-            }
-        }
-    }
-
     pub(crate) fn connected(session: Session) -> Self {
         let mut endpoint = Endpoint::new(session.channel.interrupt.clone());
         endpoint.begin(Arc::new(session));
@@ -151,7 +108,7 @@ impl SharedClient {
         self.endpoint.take()
     }
 
-    /// Connects to the server of a section that came in some other way than by a name.
+    /// Connects to the server of a section that the client did not find by a name.
     fn attach_to(
         section: Section, events: Option<&ClientEvents>, timeout: Duration, mut options: ClientOptions,
     ) -> Result<Self> {
@@ -228,8 +185,45 @@ impl ClientOptions {
     /// # Errors
     /// Those of [`SharedClient::connect`], and [`ShmError::Incompatible`] for a server that differs from what was
     /// demanded.
-    pub fn connect(self, name: &str, timeout: Duration) -> Result<SharedClient> {
-        SharedClient::connect_with(name, timeout, self)
+    pub fn connect(mut self, name: &str, timeout: Duration) -> Result<SharedClient> {
+        let name = ChannelName::parse(name)?;
+        let deadline = Deadline::after(Some(timeout));
+        let interrupt = self.tuning.interrupt()?;
+        // Another interrupter may end the attempt than ends the calls of the connection.
+        let interrupt = self.connect_interrupter.as_ref().map_or(interrupt, |other| other.0.clone());
+        let mut pause = Pause::new();
+        let mut search = Search {
+            name: &name,
+            deadline,
+            options: &self,
+            interrupt: &interrupt,
+            admission: None,
+            is_queuing: false,
+            unusable: 0,
+            misses: 0,
+        };
+        loop {
+            if let Some(session) = search.attempt()? {
+                return Ok(SharedClient::connected(session));
+            }
+            if deadline.has_passed() {
+                let taken = search.admission.is_some();
+                return Err(if taken { ShmError::AlreadyConnected } else { ShmError::Timeout });
+            }
+            match &mut search.admission {
+                Some(admission) => admission.wait(deadline, interrupt.event())?,
+                None if std::mem::take(&mut search.is_queuing) => {}
+                None => {
+                    let mut set = WaitSet::new();
+                    set.event(interrupt.event());
+                    set.at_most(Some(pause.next(deadline)));
+                    set.wait(deadline)?;
+                }
+            }
+            if interrupt.is_set() {
+                return Err(ShmError::Interrupted);
+            }
+        }
     }
 
     /// Connects to an anonymous server, see [`SharedClient::attach`].
@@ -261,28 +255,28 @@ struct Search<'a> {
     options: &'a ClientOptions,
     interrupt: &'a Interrupt,
     admission: Option<Admission>,
-    /// The attempt ended for want of a place in the server's queue.
+    /// Whether the attempt ended because the server's queue was full.
     is_queuing: bool,
-    /// How often what has the name was no channel.
+    /// How often the name led to something other than a channel.
     unusable: u32,
-    /// How often in a row it was one, and no session came of it.
+    /// How often in a row it led to a channel, and the client got no session.
     misses: u32,
 }
 
 impl Search<'_> {
-    /// A client that finds no channel more often than this believes it.
+    /// The most unusable objects behind the name before the client gives up.
     const MOST_UNUSABLE: u32 = 3;
-    /// Up to this many misses in a row are nothing unusual.
+    /// The most misses in a row before the client asks for a repair.
     const PATIENCE: u32 = 1;
 
-    /// Looks the name up once, and asks for a session where a server is and the client has its admission. `None`: there is no
+    /// Looks the name up once, and requests a session if there is a server and it is this client's turn. `None`: there is no
     /// server, or another client goes first.
     fn attempt(&mut self) -> Result<Option<Session>> {
         let Search { name, deadline, options, interrupt, .. } = *self;
         let reported = |error| report(options, error);
         let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
         let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt.event()) {
-            // More clients wait there than its queue holds. This one has waited for a place, and goes on.
+            // The server's queue is full. This client has waited for a place in it, and goes on.
             Err(ShmError::AlreadyConnected) if !deadline.has_passed() => {
                 self.is_queuing = true;
                 return Ok(None);
@@ -307,12 +301,12 @@ impl Search<'_> {
             return Ok(None);
         }
         if self.misses >= Self::PATIENCE {
-            // The server seems to be gone, or to have another client, again and again: perhaps a client has overwritten the section.
+            // The server has seemed to be gone, or to have another client, several times: a client may have overwritten the section.
             opener.request_repair(&section, owner.as_ref())?;
         }
         self.misses += 1;
         let opened = open_channel(section, &opener, owner.as_ref()).map_err(reported)?;
-        // If this server is gone already, another may come.
+        // This server is gone. Another one may start.
         let Some((view, events)) = opened else { return Ok(None) };
         let number = view.turn().load(Ordering::Relaxed);
         if number == 0 {
@@ -328,7 +322,7 @@ impl Search<'_> {
         let requested = SharedClient::request(view, Some(events), user, ids, deadline, options, interrupt);
         if let Some(admission) = &mut self.admission {
             match requested {
-                // The admission was for this channel.
+                // The turn was for this channel.
                 Ok(Requested::Accepted(_) | Requested::Taken) => admission.held = false,
                 // It was for another channel; or another client may try.
                 Ok(Requested::ServerGone) | Err(_) => admission.give_back(),
@@ -349,7 +343,7 @@ fn report(options: &ClientOptions, error: ShmError) -> ShmError {
     error
 }
 
-/// Whether to talk to the server that created a section. The owner of a section can't be made up.
+/// Whether the client trusts the server that created a section. No user can create a section in the name of another.
 fn is_trusted(trust: &Trust, owner: Option<&sys::User>) -> Result<()> {
     let trusted = match (trust, owner) {
         (Trust::Anyone, _) => true,
@@ -364,9 +358,9 @@ fn is_trusted(trust: &Trust, owner: Option<&sys::User>) -> Result<()> {
     Err(ShmError::Refused { reason: format!("the server belongs to {whose}, which is not trusted") })
 }
 
-/// The event by which the clients of a server take turns: for each channel that it offers, the server wakes one of them,
-/// in the order in which they came. Without it clients race for each channel: one that has just left wins against one that
-/// has waited for long, and of hundreds the losers' attempts take all the time.
+/// The event by which clients of a server take turns. For each channel that it offers, the server wakes one of the clients that
+/// wait, in the order in which they came. Without it clients would race for each channel: one that has just left would win
+/// against one that has waited for long, and the attempts of hundreds of losers would take all the time.
 struct Admission {
     number: u64,
     event: sys::Event,
@@ -375,7 +369,7 @@ struct Admission {
 }
 
 impl Admission {
-    /// How long a client waits for its turn. Then it looks all the same: the client whose turn it was may have died.
+    /// How long a client waits for its turn. Then it looks without: the client whose turn it was may have died.
     const PATIENCE: Duration = Duration::from_secs(1);
 
     /// Takes the turn if it is free. Returns whether it was.

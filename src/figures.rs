@@ -1,4 +1,4 @@
-//! What a message did, and a channel's figures.
+//! The outcome of a send, and a channel's figures.
 
 /// What a message did to the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub struct WriteOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ChannelStats {
-    /// Which connection of this channel it is: a number that grows. An attempt that was withdrawn while it was
-    /// answered counts too.
+    /// The number of the connection, counted from the server's start. A request that its client withdrew while the server
+    /// answered it counts too.
     pub generation: u32,
     /// Messages sent.
     pub sent: u64,
@@ -31,7 +31,8 @@ pub struct ChannelStats {
     pub receive_depth: usize,
     /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where a program waits natively.
     pub signals: u64,
-    /// How often this side announced that it was going to sleep, in a call or by [`ReceiveHalf::arm`](crate::ReceiveHalf::arm). (A last look
-    /// after that may find a message, and then it doesn't.) On a channel without events: how often it slept.
+    /// How often this side announced that it was going to sleep, in a call or by
+    /// [`ReceiveHalf::arm`](crate::ReceiveHalf::arm). (It does not sleep if a last look finds a message.) On a channel without
+    /// events: how often it slept.
     pub sleeps: u64,
 }

@@ -1,4 +1,4 @@
-//! What a server or a client may choose.
+//! The options of servers and clients.
 
 use crate::access::{Access, UserId};
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
@@ -23,7 +23,7 @@ pub enum ChannelEvent {
     },
     /// A session ended; the error says how.
     Lost(ShmError),
-    /// A peer was turned away; the error says why.
+    /// A peer was refused; the error says why.
     Refused(ShmError),
     /// The peer broke the protocol; the session ended.
     Corrupted(&'static str),
@@ -76,37 +76,37 @@ impl fmt::Debug for Tuning {
 
 macro_rules! tuning_methods {
     () => {
-        /// How long a call that waits looks again and again before it sleeps in the kernel: 50 µs unless changed,
-        /// nothing on a machine with one processor. Zero sleeps at once; `Duration::MAX` never sleeps.
+        /// How long a call that waits looks again and again before it sleeps in the kernel. The default is 50 µs, and zero
+        /// on a machine with one processor. With zero it sleeps at once; with `Duration::MAX` it never sleeps.
         pub fn spin(mut self, budget: Duration) -> Self {
             self.tuning.spin = budget;
             self
         }
 
-        /// How long `receive_*` waits for a message, for ever unless changed. Zero makes it return
-        /// [`ShmError::QueueEmpty`] at once; other bounds end in [`ShmError::Timeout`].
+        /// How long `receive_*` waits for a message. The default is for ever. With zero it returns
+        /// [`ShmError::QueueEmpty`] at once; with other bounds it returns [`ShmError::Timeout`] when the time has passed.
         pub fn receive_timeout(mut self, bound: Duration) -> Self {
             self.tuning.receive_timeout = Some(bound);
             self
         }
 
-        /// Accept a peer whose process can't be watched (on Windows another user's, usually), and look this often
-        /// whether it still runs: at least 1 ms. Its death is noticed that late. Without this such a peer is refused.
-        /// On Linux, a peer that process namespaces hide is refused all the same.
+        /// Accept a peer whose process can't be watched (on Windows usually another user's), and look this often
+        /// whether it still runs: at least 1 ms. Its death is noticed that late. Without this option such a peer is refused.
+        /// On Linux, a peer that process namespaces hide is refused in any case.
         pub fn check_interval(mut self, interval: Duration) -> Self {
             self.tuning.check_interval = Some(interval.max(Duration::from_millis(1)));
             self
         }
 
-        /// Give the endpoint this interrupter, which then ends calls that wait before there is an endpoint to ask
-        /// for one (`connect`), and those of several endpoints at once.
+        /// Give the endpoint this interrupter. It also ends `connect`, which waits before the endpoint exists. Several
+        /// endpoints may share it.
         pub fn interrupter(mut self, interrupter: Interrupter) -> Self {
             self.tuning.interrupter = Some(interrupter);
             self
         }
 
-        /// Calls `hook` for what a log would want to know. It runs on whichever thread noticed, inside the call that
-        /// did, and must not panic. It must not call the endpoint either, which may be locked just then.
+        /// Call `hook` for each event of a log. The hook runs on the thread that found the event, inside its call. It must not
+        /// panic, and must not call the endpoint, which may be locked at that time.
         pub fn on_event(mut self, hook: impl Fn(&ChannelEvent) + Send + Sync + 'static) -> Self {
             self.tuning.hook = Some(StdArc::new(hook));
             self
@@ -181,7 +181,8 @@ impl ServerOptions {
     }
 
     /// Give an [anonymous server](Self::start_anonymous) events, so that neither side has to look every millisecond. Its client
-    /// gets them together with the section: see [`SharedServer::client_handles`](crate::SharedServer::client_handles). Changes nothing else.
+    /// gets them together with the section: see [`SharedServer::client_handles`](crate::SharedServer::client_handles). A named
+    /// server always has events.
     pub fn anonymous_events(mut self) -> Self {
         self.anonymous_events = true;
         self
@@ -194,7 +195,7 @@ impl ServerOptions {
     }
 }
 
-/// Whose servers a client talks to.
+/// Whose servers a client trusts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Trust {
@@ -222,9 +223,9 @@ pub struct ClientOptions {
     ring_size: Option<usize>,
     message_limit: Option<usize>,
     pub(crate) trust: Trust,
-    /// Whether a multi-client server is looked for.
+    /// Whether the server must be a multi-client server.
     pub(crate) multi: bool,
-    /// Ends the attempt to connect, where that is another one than ends the calls of the connection.
+    /// Ends the attempt to connect. `None`: the interrupter of the connection does.
     pub(crate) connect_interrupter: Option<Interrupter>,
     pub(crate) tuning: Tuning,
 }
@@ -235,19 +236,19 @@ impl ClientOptions {
         Self::default()
     }
 
-    /// Refuse a server whose rings have another size in bytes. Any size is adopted otherwise.
+    /// Refuse a server whose rings have another size in bytes. By default the client accepts any size.
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = Some(bytes);
         self
     }
 
-    /// Refuse a server whose rings queue another number of messages. Any is adopted otherwise.
+    /// Refuse a server whose rings queue another number of messages. By default the client accepts any number.
     pub fn message_limit(mut self, messages: usize) -> Self {
         self.message_limit = Some(messages);
         self
     }
 
-    /// Whose servers to talk to: [`Trust::Owner`] unless changed.
+    /// Whose servers to trust: [`Trust::Owner`] unless changed.
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
@@ -261,7 +262,7 @@ impl ClientOptions {
         self.interrupter(own)
     }
 
-    /// Whether the server's geometry is the one demanded, if one was.
+    /// Checks the server's geometry against the sizes that the options demand.
     pub(crate) fn accepts(&self, geometry: Geometry) -> Result<()> {
         let same = |what, found: u64, expected: Option<usize>| match expected {
             Some(expected) if expected as u64 != found => {

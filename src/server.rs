@@ -21,9 +21,9 @@ use crate::sys::{ClientEnd, Clients, Listener, Section};
 use crate::waiting::{Deadline, Interrupter};
 use std::time::Duration;
 
-/// The end of a channel that has the name. It serves one client at a time, one after the other.
+/// The end of a channel that has the name. It serves one client after the other.
 ///
-/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it is leaving: the client
+/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it leaves the channel: the client
 /// receives what was sent, then [`ShmError::NotConnected`].
 ///
 /// ```
@@ -62,18 +62,18 @@ impl SharedServer {
     /// the whole machine's; any other, with or without `Local\`, the session's.
     ///
     /// # Errors
-    /// - [`ShmError::AlreadyExists`]: a living server, or anything else, has the name. One that died doesn't.
+    /// - [`ShmError::AlreadyExists`]: a living server, or another object, has the name. A server that died has not.
     /// - [`ShmError::InvalidName`], [`ShmError::PrivilegeNotHeld`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn start(name: &str) -> Result<Self> {
         ServerOptions::default().start(name)
     }
 
-    /// Starts a server without a name. Its client gets the [`section_handle`](Self::section_handle) in some other
-    /// way, duplicated into its process, and [attaches](crate::SharedClient::attach).
+    /// Starts a server without a name. The program duplicates the [`section_handle`](Self::section_handle) into the process of
+    /// the client, which [attaches](crate::SharedClient::attach).
     ///
-    /// There are no events then: a side that waits looks every millisecond. With
-    /// [`ServerOptions::anonymous_events`] there are some, without names, which the client gets like the section:
-    /// [`client_handles`](Self::client_handles) returns all of them.
+    /// The channel has no events: a side that waits looks every millisecond. With [`ServerOptions::anonymous_events`] it has
+    /// events without names, which the client gets like the section: [`client_handles`](Self::client_handles) returns all
+    /// of them.
     ///
     /// # Errors
     /// [`ShmError::WindowsError`], [`ShmError::SystemError`].
@@ -81,7 +81,7 @@ impl SharedServer {
         ServerOptions::default().start_anonymous()
     }
 
-    /// Starts a server that makes its own channel for each of many clients.
+    /// Starts a server that makes a channel for each of many clients.
     pub(crate) fn start_many(name: &ChannelName, options: ServerOptions) -> Result<Self> {
         Self::serve(name, options, Clients::Many)
     }
@@ -102,22 +102,22 @@ impl SharedServer {
         self.lifecycle.current().clone()
     }
 
-    /// What to wait for until a client may have come.
+    /// What to wait for until there may be a client to accept.
     pub(crate) fn wait_set(&self) -> WaitSet<'_> {
         self.lifecycle.wait_set(RequestsBy::Event)
     }
 
     /// Waits for a client and begins a session with it, with empty queues. `None` waits for ever, zero looks once.
     ///
-    /// Until a session begins, what the client of the last one sent can still be received. Then it is discarded.
+    /// Until the session begins, the messages of the last session can still be received. Then they are discarded.
     ///
     /// # Errors
     /// - [`ShmError::Timeout`], [`ShmError::Interrupted`], [`ShmError::Forked`].
     /// - [`ShmError::AlreadyConnected`]: the present client lives. Nothing changed.
-    /// - [`ShmError::SystemError`], [`ShmError::WindowsError`]: this process lacks what another session takes, a
-    ///   descriptor say. No client is handed anything of the session before; call again when there is some.
-    /// - [`ShmError::Refused`]: a client came whose process can't be watched, and the options set no
-    ///   [`check_interval`](crate::ServerOptions::check_interval). Others may come.
+    /// - [`ShmError::SystemError`], [`ShmError::WindowsError`]: this process lacks a resource for another session, for example
+    ///   a descriptor. No client gets anything of the session before; call again when there is some.
+    /// - [`ShmError::Refused`]: the process of a client can't be watched, and the options set no
+    ///   [`check_interval`](crate::ServerOptions::check_interval). Call again for other clients.
     pub fn wait_for_client(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.accept(timeout, RequestsBy::Event, &mut || {})
     }
@@ -131,7 +131,7 @@ impl SharedServer {
         self.accept(timeout, RequestsBy::Looking, &mut || {})
     }
 
-    /// Gives both halves of the session away. It ends before the next client is waited for, by
+    /// Gives both halves of the session away. The session ends before the next [`accept`](Self::accept), by
     /// [`Session::disconnect`](crate::session::Session::disconnect), or because its client is gone.
     pub(crate) fn take(&mut self) -> Option<(SendHalf, ReceiveHalf)> {
         self.endpoint.take()
@@ -161,7 +161,7 @@ impl SharedServer {
         }
     }
 
-    /// Does what can be done for clients without waiting. Returns whether a session began by that.
+    /// Does what can be done for clients without waiting. Returns whether a session began.
     ///
     /// # Errors
     /// As [`wait_for_client`](Self::wait_for_client), except for those of waiting.
@@ -198,25 +198,25 @@ impl SharedServer {
     }
 
     /// The section, to be duplicated into the process of a client or handed to a driver: a handle of this process on
-    /// Windows, a descriptor on Linux. It stays the library's: don't close it. From this call on, one client after the
+    /// Windows, a descriptor on Linux. The library owns it: don't close it. From this call on, one client after the
     /// other uses this section, and each can read what the one before left there.
     pub fn section_handle(&self) -> isize {
         self.lifecycle.current().hold(Channel::section_handle)
     }
 
-    /// All that the client's end of this channel needs, for a driver or another process that connects without the
+    /// All handles that the client's end of this channel needs, for a driver or another process that connects without the
     /// name: handles of this process on Windows, with the rights that a client needs and no others; descriptors on
-    /// Linux. They stay the library's, and open as long as the server: duplicate them into the other process, where
-    /// [`SharedClient::attach_handles`](crate::SharedClient::attach_handles) takes them, or hand them to a driver that
-    /// does. The channel has events unless the server is anonymous and did not ask for
-    /// [some](ServerOptions::anonymous_events).
+    /// Linux. The library owns them, and keeps them open as long as the server exists. Duplicate them into the other process,
+    /// where [`SharedClient::attach_handles`](crate::SharedClient::attach_handles) takes them, or hand them to a driver.
+    /// They include events, unless the server is anonymous and its options do not ask for
+    /// [events](ServerOptions::anonymous_events).
     ///
-    /// Unlike [`get_event_handles`](Self::get_event_handles), this changes nothing in how messages are signalled: who
-    /// takes the client's part says itself when it sleeps, by the rules of `docs/protocol.md`.
+    /// Unlike [`get_event_handles`](Self::get_event_handles), this does not change how messages are signalled: the client
+    /// announces when it sleeps, by the rules of `docs/protocol.md`.
     ///
     /// From this call on, one client after the other uses the same section, and each can read what the one before left
-    /// there. A named server on Linux then believes what a client says of its process id, as Windows always does; before
-    /// this call, the kernel says it of each client.
+    /// there. A named server on Linux then believes the process id that a client gives, as it always does on Windows; before
+    /// this call, the kernel gives each client's id.
     ///
     /// # Errors
     /// [`ShmError::WindowsError`] when the process can have no more handles; [`ShmError::Forked`].
@@ -227,8 +227,8 @@ impl SharedServer {
     /// The channel's data events, for native waiters and drivers. `None` for an anonymous server without events.
     ///
     /// From this call on, one client after the other uses the same section, and each can read what the one before left
-    /// there. And every message in either direction is signalled, since a native waiter doesn't say when it sleeps: a
-    /// kernel call each. Both events are signalled once at the call, and at each connection. A native waiter
+    /// there. Every message in either direction is signalled, by a kernel call each, since a native waiter doesn't announce
+    /// when it sleeps. Both events are signalled once at the call, and at each connection. A native waiter
     /// looks for messages before it waits. An event wakes one waiter: let either a native waiter or this endpoint's
     /// own calls wait for one direction's data, not both.
     pub fn get_event_handles(&self) -> Option<EventHandles> {
@@ -269,7 +269,7 @@ impl ServerOptions {
     /// Starts a server under a name, see [`SharedServer::start`].
     ///
     /// # Errors
-    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] for an option that can't be.
+    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] for a value that is not possible.
     pub fn start(self, name: &str) -> Result<SharedServer> {
         SharedServer::serve(&ChannelName::parse(name)?, self, Clients::One)
     }
@@ -277,7 +277,7 @@ impl ServerOptions {
     /// Starts a server without a name, see [`SharedServer::start_anonymous`].
     ///
     /// # Errors
-    /// Those of [`SharedServer::start_anonymous`], and [`ShmError::InvalidOption`] for an option that can't be.
+    /// Those of [`SharedServer::start_anonymous`], and [`ShmError::InvalidOption`] for a value that is not possible.
     pub fn start_anonymous(self) -> Result<SharedServer> {
         let events = if self.anonymous_events { FLAG_EVENTS } else { 0 };
         let design = self.design(events, Clients::One)?;

@@ -5,7 +5,7 @@ use crate::sync::{lock, Arc, AtomicBool, Instant, Mutex, Ordering};
 use crate::sys::Event;
 use std::time::Duration;
 
-/// Until when to wait. Durations that lead beyond what a clock can say are for ever.
+/// Until when to wait. A duration beyond the range of the clock is for ever.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline(Option<Instant>);
 
@@ -51,8 +51,8 @@ pub(crate) struct Interrupt {
     /// Read by every call that waits; written under `state`.
     set: AtomicBool,
     event: Event,
-    /// Flag and event change together under this lock. What a caller changed before [`Interrupter::interrupt`] is seen by
-    /// the thread that resets it after, also where the call found it set and had nothing to do.
+    /// Flag and event change together under this lock. So a thread that resets sees what another thread changed before its
+    /// [`Interrupter::interrupt`], also if that call found the flag set and did nothing.
     state: Mutex<InterruptState>,
 }
 
@@ -61,7 +61,7 @@ enum InterruptState {
     Running,
     /// Until it is reset.
     Interrupted,
-    /// For good: the endpoint is being freed, and a reset that is under way changes nothing.
+    /// The endpoint is being freed. A reset that is under way changes nothing.
     #[cfg_attr(any(not(feature = "c-api"), loom), allow(dead_code))] // C alone does this.
     Stopped,
 }
@@ -111,12 +111,12 @@ impl Interrupt {
 }
 
 impl Interrupter {
-    /// Creates an interrupter for endpoints yet to come, see
+    /// Creates an interrupter for the options of endpoints, see
     /// [`ClientOptions::interrupter`](crate::ClientOptions::interrupter).
     ///
     /// # Errors
     /// [`ShmError::WindowsError`](crate::ShmError::WindowsError) or, on Linux,
-    /// [`ShmError::SystemError`](crate::ShmError::SystemError), when the system has no event to give.
+    /// [`ShmError::SystemError`](crate::ShmError::SystemError): the system refuses an event.
     pub fn new() -> Result<Self> {
         Ok(Interrupter(Arc::new(Interrupt::new()?)))
     }

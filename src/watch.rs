@@ -1,9 +1,9 @@
 //! How calls that do not wait find out that the peer has died.
 //!
-//! A call that waits has the kernel watch the peer's process. One that does not would never know: it makes no kernel call, and
-//! a dead peer writes nothing. So each half asks the kernel every 100 ms, as long as it is used. To know the time it reads a
-//! coarse clock, which takes about 5 ns: at each call, where calls are some milliseconds apart, and else at every 4th, so that
-//! this costs a message little more than a nanosecond.
+//! A call that waits has the kernel watch the peer's process. A call that does not wait makes no kernel call, and a dead peer
+//! writes nothing. So each half asks the kernel every 100 ms, as long as it is used. To know the time it reads a coarse clock,
+//! which takes about 5 ns: at each call if calls are some milliseconds apart, otherwise at every 4th, so that this costs a
+//! message little more than a nanosecond.
 
 use crate::error::Result;
 use crate::session::Session;
@@ -12,10 +12,10 @@ use crate::sys;
 /// The kernel is asked for the peer's process this often, in milliseconds.
 const INTERVAL: u32 = 100;
 
-/// Calls from one look at the clock to the next, where calls follow each other quickly.
+/// Calls from one look at the clock to the next, if calls follow each other quickly.
 const QUICK_CALLS: u32 = 4;
 
-/// Calls are quick when, this often in a row, a look has found the clock not moved on by [`SLOW`] milliseconds.
+/// Calls are quick after this many looks in a row that found less than [`SLOW`] milliseconds since the look before.
 const QUICK_LOOKS: u32 = 16;
 const SLOW: u32 = 8;
 
@@ -23,7 +23,7 @@ const SLOW: u32 = 8;
 pub(crate) struct PeerWatch {
     /// Calls until the next look at the clock.
     left: u32,
-    /// Looks in a row that found calls quick, up to [`QUICK_LOOKS`].
+    /// Such looks in a row, up to [`QUICK_LOOKS`].
     quick: u32,
     /// When the clock was read last.
     looked: u32,
