@@ -8,9 +8,8 @@
 //!         +----------------- IDLE <--------------+ REFUSED           +--> LEFT <---+
 //! ```
 //!
-//! Every change is a compare-exchange of the exact word, so that acceptance and withdrawal exclude each other, and a
-//! client knows by its own attempt that the server accepted it and no other client. When a client has died, the server
-//! stores IDLE.
+//! Every change is a compare-exchange of the exact word. So acceptance and withdrawal exclude each other, and a client knows
+//! by its own attempt that the server accepted it and no other client. When a client has died, the server stores IDLE.
 //!
 //! The client puts its request into a free word, signals, and waits for the acknowledgement or for the server's end. The
 //! server makes sure that the client's process runs and that it has the rings to itself ([`ExclusiveRings`]), empties

@@ -1,14 +1,14 @@
 //! The server's side of a name: a Unix socket in the abstract namespace, which leaves nothing behind.
 //!
-//! The clients that wait are kept in [`Pending`], which decides the order in which they are handed a channel: one at a time,
-//! so that no other client has the section and the events that a client was handed, and a request can only be its own. Those
-//! beyond its room wait in the socket's own queue.
+//! [`Pending`] keeps the clients that wait, and decides the order in which the server hands them a channel. It hands it to one
+//! client at a time, so that no other client has that client's section and events, and a request can only be that client's.
+//! Further clients wait in the socket's own queue.
 //!
-//! The descriptors that a client has been handed and has not received are in flight, as long as its end of the connection is
-//! open, shut or not. The kernel counts them for the server's user, and hands over no more when there are more than
+//! Descriptors that a client has been handed and has not received are in flight, as long as the client's end of the connection
+//! is open, shut or not. The kernel counts them for the server's user, and hands over no more when there are more than
 //! `RLIMIT_NOFILE`. So the listener keeps its end of such connections, and hands nothing more to a process, or to a user, that
-//! has left too many unread. The last ones are for processes and users that have left none unread, so that one user cannot use
-//! up what there is, nor one process what its user has.
+//! has left too many unread. The last quarter is for processes and users that have left none unread, so that one user cannot
+//! use up all of them, nor one process those of its user.
 
 use super::event::Event;
 use super::pairs::{self, ClientEnd, Ends, PAIRS};
@@ -33,17 +33,15 @@ use std::time::{Duration, Instant};
 /// Clients that may wait in the socket's queue.
 const BACKLOG: i32 = 1024;
 
-/// Clients that are accepted at a time before the server does something else: one that connects again and again cannot keep
-/// it here.
+/// Bounds the accepts per call, so that a client that reconnects in a loop cannot starve the server.
 const AT_ONCE: usize = 128;
 
-/// How long the server waits before it tries again what failed for want of descriptors, or for unread ones.
+/// How long the server waits before it tries again what failed because descriptors were short, or unread.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// What a server makes for a fresh channel.
 pub(crate) type Prepared = kinds::Prepared<Section, Event, ClientEnd, Offer>;
 
-/// The last step for a channel: clients may have it. Here they are handed it one by one.
+/// The last step for a channel. Here the server hands it to one client after the other.
 pub(crate) struct Offer(());
 
 /// The owner of a name, until dropped or until the process ends.
@@ -65,14 +63,14 @@ struct Queue {
     turn: Option<Turn>,
     /// Connections whose client has not received what it was handed.
     unread: Vec<(OwnedFd, Caller)>,
-    /// Until when no client is accepted, since this process lacked the descriptors.
+    /// Until when the server accepts no client, since this process lacked descriptors.
     short_until: Option<Instant>,
 }
 
 /// The client that has been handed the channel.
 struct Turn {
     caller: Caller,
-    /// Its process. The id can't come to mean another one while this is held.
+    /// Its process. The system does not reuse the id while this is held.
     process: Process,
     since: Instant,
     length: Duration,
@@ -117,24 +115,18 @@ impl Limits {
 impl Listener {
     /// Takes a name, if no living server has it.
     pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, clients: Clients) -> Result<Self> {
+        let own = [0, User::current()?.0];
         let users = match audience {
-            Audience::Owner => Some(vec![]),
+            Audience::Owner => Some(own.to_vec()),
             Audience::Everyone => None,
-            Audience::Users(users) => Some(users.iter().map(|user| user.0).collect()),
+            Audience::Users(users) => Some(users.iter().map(|user| user.0).chain(own).collect()),
             Audience::SecurityDescriptor(bytes) => {
                 return Err(ShmError::InvalidOption {
                     option: "security descriptor",
                     value: bytes.len() as u64,
-                    reason: "Linux has none; name the users".to_owned(),
+                    reason: "Linux has no security descriptors; use Access::Users".to_owned(),
                 })
             }
-        };
-        let users = match users {
-            Some(mut users) => {
-                users.extend([0, User::current()?.0]);
-                Some(users)
-            }
-            None => None,
         };
         let context = "creating the channel's name";
         let socket = bound(&address(name, "")?).map_err(|errno| match errno {
@@ -180,7 +172,7 @@ impl Listener {
         0
     }
 
-    /// What is readable when a client has come, and after which time there may be something to do without it.
+    /// An event that is set when a client connects, and the time after which there may be something to do without one.
     pub(crate) fn wait_for(&self) -> (Option<&Event>, Option<Duration>) {
         let queue = lock(&self.queue);
         let now = Instant::now();
@@ -188,7 +180,7 @@ impl Listener {
         let short = short.filter(|left| !left.is_zero());
         let socket = (short.is_none() && self.takes_more(&queue)).then_some(&self.socket);
         let turn = queue.turn.as_ref().map(|turn| turn.left(&queue.pending));
-        // Clients that have left too much unread are looked at now and then.
+        // Clients that have left too much unread may have read it by then.
         let blocked = (turn.is_none() && !queue.pending.is_empty()).then_some(RETRY);
         (socket, [turn, short, blocked].into_iter().flatten().min())
     }
@@ -221,7 +213,7 @@ impl Listener {
         }
     }
 
-    /// It has not asked for one in its time.
+    /// The client that was handed the channel has not asked for a session in its time.
     pub(crate) fn pass_turn(&self) {
         let mut queue = lock(&self.queue);
         if let Some(turn) = queue.turn.take() {
@@ -232,7 +224,7 @@ impl Listener {
     /// Hands a channel to the next client, unless one has it.
     ///
     /// # Errors
-    /// What the kernel refuses this process: descriptors, or to have more of them in flight. The clients go on waiting.
+    /// The kernel refuses this process descriptors, or more of them in flight. The clients go on waiting.
     pub(crate) fn hand_over(&self, section: &Section, end: &ClientEnd) -> Result<()> {
         let mut queue = lock(&self.queue);
         let queue = &mut *queue;
@@ -249,7 +241,7 @@ impl Listener {
                     queue.keep_for_later(connection, caller, since);
                     return Err(error);
                 }
-                // It has ended; or the system lets no process watch it.
+                // It has ended, or the system does not let this process watch it.
                 Err(_) => {
                     let _ = post(&connection, [Reason::Unwatchable as u32, 0], &[]);
                     continue;
@@ -363,7 +355,7 @@ impl Queue {
         self.pending.retain(|_| !gone.next().unwrap_or(false));
     }
 
-    /// This process lacks what the client takes.
+    /// Keeps a client for which this process lacks descriptors.
     fn keep_for_later(&mut self, connection: OwnedFd, caller: Caller, since: Instant) {
         self.pending.put_back(connection, caller, since);
         self.short_until = Some(Instant::now() + RETRY);

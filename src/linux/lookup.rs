@@ -20,7 +20,7 @@ pub(crate) type Found = kinds::Found<Section, EventOpener>;
 /// Has the events that came with a section.
 pub(crate) struct EventOpener(Ends);
 
-/// How long a client waits at once for a place in a server's queue that is full.
+/// How long a client waits for a place in a full queue before it looks at its interrupter.
 const QUEUE_SLICE: Duration = Duration::from_millis(20);
 
 /// Looks a name up, asks whether the server that has it is trusted, and waits to be handed a channel. `None`: no server has it,
@@ -30,12 +30,10 @@ pub(crate) fn lookup(
     interrupt: &Event,
 ) -> Result<Option<Found>> {
     let context = "looking the name up";
-    // In between, the caller looks at its interrupter.
     let slice = patience.map_or(QUEUE_SLICE, |patience| patience.min(QUEUE_SLICE));
     let connection = match connected(&address(name, "")?, slice) {
         Ok(connection) => connection,
         Err(Errno::CONNREFUSED) => return Ok(None),
-        // Too many wait already.
         Err(Errno::AGAIN) => return Err(ShmError::AlreadyConnected),
         Err(errno) => return Err(error(errno, context)),
     };

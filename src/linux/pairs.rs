@@ -78,15 +78,15 @@ pub(super) fn events_at(ends: &Ends) -> Result<[Event; EVENTS]> {
     Ok(LIST.map(|(pair, _)| Event::shared(&ends[pair], &ends[pair], created_in)))
 }
 
-/// Has the kernel refuse descriptors that a peer sends over a socket, and that this side never receives: to close one of them can
-/// take as long as its sender likes. From Linux 6.16 on; before it there's nothing of the sort.
+/// Has the kernel refuse descriptors that a peer sends over a socket. This side never receives them, and closing one of them can
+/// take as long as its sender likes. From Linux 6.16 on; older kernels ignore it.
 pub(super) fn take_no_descriptors(socket: &OwnedFd) {
     extern "C" {
         fn setsockopt(socket: i32, level: i32, name: i32, value: *const i32, length: u32) -> i32;
     }
     const SOL_SOCKET: i32 = 1;
     const SO_PASSRIGHTS: i32 = 83;
-    // SAFETY: the value is a number of 4 bytes, as is said.
+    // SAFETY: the value is valid and has the length said, 4 bytes.
     unsafe { setsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PASSRIGHTS, &0, 4) };
 }
 
@@ -101,12 +101,12 @@ pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
     })
 }
 
-/// Checks that a descriptor that came from another process is an end of a pair. Another might be ready without end.
+/// Checks that a descriptor from another process is an end of a pair. Another kind might be ready for ever.
 pub(super) fn check(end: &OwnedFd) -> Result<()> {
     match (socket_domain(end), socket_type(end)) {
         (Ok(AddressFamily::UNIX), Ok(SocketType::DGRAM)) => Ok(()),
-        _ => {
-            Err(ShmError::Refused { reason: "an event is not a datagram socket of this machine".to_owned() })
-        }
+        _ => Err(ShmError::Refused {
+            reason: "the descriptor of an event is no Unix datagram socket".to_owned(),
+        }),
     }
 }

@@ -1,30 +1,30 @@
 //! Which of the clients that wait for a channel gets it next, and how many may wait.
 //!
-//! A server hands its channel to one client at a time: it is that client's **turn**, in which it is to put its request into
-//! the section. Clients have their turns in the order in which they came, with two exceptions. After each turn of a process,
-//! its other clients count as having come at that moment: processes have their turns one after the other, however many
-//! connections each has. And a process that lets its turn pass a second time goes behind clients of a longer while, up to
-//! 10 s. A user of whom several processes let their turns pass goes behind the clients of other users in the same way. So a
-//! process that opens a thousand connections and does nothing with them costs the others one turn now and then.
+//! A server hands its channel to one client at a time: that client has its **turn**, in which it puts its request into the
+//! section. Clients have their turns in the order in which they came, with two exceptions. After each turn of a process, the
+//! other clients of that process count as having come at that moment: processes alternate, however many connections each has.
+//! And a process that lets its turn pass a second time goes behind clients that come later, up to 10 s later. A user whose
+//! processes let their turns pass goes behind other users in the same way. So a process that opens a thousand connections and
+//! does nothing with them costs the others one turn now and then.
 //!
-//! Nothing here calls the system: times come from the caller.
+//! Nothing here calls the system: the caller gives the times.
 
 use std::time::{Duration, Instant};
 
 /// How long a turn lasts when other clients wait, and for a process that has let no turn pass.
 pub(super) const TURN: Duration = Duration::from_millis(20);
 
-/// A process that has let turns pass may just be slow: each turn of it is twice as long as the one before, up to this,
-/// unless a client with fewer of them waits.
+/// A process that has let turns pass may just be slow: each of its turns is twice as long as the one before, up to this, unless
+/// a client that has let fewer turns pass waits.
 const LONGEST_TURN: Duration = Duration::from_millis(320);
 
 /// How long a process or a user goes behind the others at most.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// After this long, turns that passed are forgotten.
+/// How long turns that passed are remembered.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// Processes and users that are remembered at most. The one that offended longest ago is forgotten first.
+/// The most processes and users that are remembered. The one that changed longest ago is forgotten first.
 const MOST_RECORDS: usize = 256;
 
 /// The process that a connection is of, as the kernel says.

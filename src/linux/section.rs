@@ -27,7 +27,7 @@ impl Section {
         Self::named("xshm", size)
     }
 
-    /// The name shows in `/proc` alone.
+    /// A section with a name that only `/proc` shows.
     pub(super) fn named(name: &str, size: usize) -> Result<Self> {
         let failed = failed("creating a section");
         let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(&failed)?;
@@ -38,13 +38,13 @@ impl Section {
 
     /// Checks a descriptor that came from another process.
     pub(super) fn from_file(file: OwnedFd) -> Result<Self> {
-        // Of huge pages the kernel may not have enough when one is touched, seals or not.
+        // The kernel may lack huge pages when one is touched, seals or not.
         let kind = fstatfs(&file).map_err(failed("asking what the section is made of"))?.f_type;
         if kind as u64 != TMPFS_MAGIC {
             let (found, expected) = (kind as u64, TMPFS_MAGIC);
             return Err(ShmError::Incompatible { what: "section memory", found, expected });
         }
-        // Only what is memory has seals at all.
+        // Only memory has seals.
         let seals = fcntl_get_seals(&file).map_err(failed("asking for the section's seals"))?;
         if !seals.contains(SealFlags::SHRINK) {
             let (found, expected) = (u64::from(seals.bits()), u64::from(SEALS.bits()));

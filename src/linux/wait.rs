@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// What can be waited for.
 pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
-/// How often a waiting thread looks, where another process has shut the end that it would come through.
+/// How often a waiting thread looks, if another process has shut the end through which its signals come.
 const SHUT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Waits until one of `objects` is signalled, and says which: the first, where several are. `None`: the time was up. A
@@ -58,8 +58,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             }
         }
         if let Some(shut) = shut {
-            // It may poll as ready for ever. The others are waited for a little; then the wait reports it, so that its
-            // caller looks.
+            // It may poll as ready for ever. Waits for the others a little, and then reports it, so that the caller looks.
             let others: Vec<usize> = (0..objects.len()).filter(|&index| !is_shut(index)).collect();
             let waitables: Vec<_> = others.iter().map(|&index| objects[index]).collect();
             let interval = left().map_or(SHUT_INTERVAL, |left| left.min(SHUT_INTERVAL));

@@ -1,5 +1,5 @@
-//! What a server and its clients on Linux say to each other before a client has a section: the name's socket, the message that
-//! comes through it, and whose process is at the other end.
+//! What a server and its clients on Linux exchange before a client has a section: the name's socket, the message that comes
+//! through it, and the process at the other end.
 //!
 //! ```text
 //! client                                     server
@@ -9,14 +9,14 @@
 //! put the request into the section      -->  find it there; it must be of the process that was handed the section
 //! ```
 //!
-//! Names are each user's own; those that begin with `Global\` are the machine's. Anybody can bind an abstract name, so
+//! Each user has names of its own; those that begin with `Global\` are the machine's. Any process can bind an abstract name, so
 //! a client asks SO_PEERCRED too, and refuses a server of a user that it doesn't trust.
 //!
-//! A server that serves a client hands nothing to others. So that they can say why, it holds a second name for that long, the
-//! first with `\0busy` behind it, of which only the existence counts.
+//! A server that serves a client hands nothing to others. So that they can report why, it holds a second name for that long:
+//! the first with `\0busy` behind it, of which only the existence counts.
 //!
-//! Process ids are as the kernel translates them for each side. A process that is in no namespace of ours has id 0,
-//! can't be watched, and is refused.
+//! The kernel translates process ids for each side. A process that is in no namespace of ours has id 0, can't be watched, and is
+//! refused.
 
 use super::pairs::PAIRS;
 use super::system::{failed, User};
@@ -188,11 +188,11 @@ pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects. Where more clients wait than the server's queue holds, waits among those that wait for a place in it, up to
-/// `patience`: the kernel serves them in their order, while one that tried again and again would race with the others.
+/// Connects. If the server's queue is full, waits up to `patience` for a place in it: the kernel serves the clients that wait in
+/// their order, while a client that tried again and again would race with the others.
 ///
 /// # Errors
-/// [`Errno::AGAIN`]: there was no place.
+/// [`Errno::AGAIN`]: the queue is full.
 pub(super) fn connected(address: &SocketAddrUnix, patience: Duration) -> rustix::io::Result<OwnedFd> {
     let socket = socket()?;
     match connect(&socket, address) {

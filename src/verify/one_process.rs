@@ -38,7 +38,7 @@ pub(crate) fn borrow(descriptor: &OwnedObject) -> BorrowedObject<'_> {
 /// What can be waited for.
 pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
-/// A user, by number. Everybody is user 0.
+/// A user, by number. All are user 0.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct User(u32);
 

@@ -12,7 +12,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ptr;
 use std::time::{Duration, Instant};
 
-/// What a server makes for a fresh channel.
 pub(crate) type Prepared = kinds::Prepared<Section, Event, ClientEnd, Offer>;
 
 /// The last step for a channel: the name leads to it.
@@ -97,7 +96,7 @@ impl Listener {
         self.number
     }
 
-    /// What to wait for besides the request event. Nothing here: clients find the channel by themselves.
+    /// Nothing to wait for besides the request event: clients find the channel by themselves.
     pub(crate) fn wait_for(&self) -> (Option<&Event>, Option<Duration>) {
         (None, None)
     }
@@ -136,9 +135,9 @@ fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
     link.map_err(|status| creation_error(status, name, "creating the channel's name"))
 }
 
-/// A number that no other instance has, and that others don't guess: what the system has given once only, with the time
-/// and the place of the stack. Not from the system's random generator: std's way to it imports bcryptprimitives.dll into
-/// every C program. Nothing but the work of drawing again hangs on it, since names are created exclusively.
+/// A number that no other instance has, and that others don't guess: a number that the system gives only once, hashed with the
+/// time and the place of the stack. It is not from the system's random generator, since std's way to that imports
+/// bcryptprimitives.dll into every C program. A number that is in use is drawn again, since names are created exclusively.
 fn fresh() -> u64 {
     let mut unique = 0_u64;
     // SAFETY: the place for the number is valid. (It can't fail; a zero would be drawn again at the collision.)

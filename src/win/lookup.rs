@@ -60,8 +60,8 @@ impl EventOpener {
         Ok(Some(events))
     }
 
-    /// Asks the server to look at a section that a client has overwritten, and to repair it. Whose section it is, its name says,
-    /// which a client cannot change.
+    /// Asks the server to repair a section that a client has overwritten. The section's name, which a client cannot change, says
+    /// which instance it is.
     pub(crate) fn request_repair(&self, section: &Section, owner: Option<&User>) -> Result<()> {
         let Some(instance) = section_instance(section) else { return Ok(()) };
         let request = self.open(&self.0.event(instance, REQUEST), owner)?;

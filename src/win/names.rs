@@ -13,17 +13,16 @@
 //! The links have the name's bytes in hexadecimal: Windows compares the names of links without regard to case, those of
 //! sections and events with.
 //!
-//! An object's name lives as long as any handle to it. The links' handles are the server's alone: clients pass through
-//! a link when they open the section, without ever holding it, and its access list admits no other user. So the name
-//! is free the moment the server's process ends, however its clients cling to an old section; and creating the first link is
-//! what makes a second server fail. A client that finds no second link looks again.
+//! An object's name lives as long as any handle to it. Only the server has handles to the links: clients pass through a link
+//! when they open the section, and never hold it, and its access list admits no other user. So the name is free the moment the
+//! server's process ends, even if clients keep an old section; and a second server fails because it cannot create the first
+//! link. A client that finds no second link looks again.
 //!
 //! Clients take turns by the admission event, which the server sets once for each channel that it offers: it wakes one of the
 //! clients that wait, in the order in which they came.
 //!
-//! Symbolic links in the session's own directory need no privilege; in the global one
-//! (`Global\`, `\BaseNamedObjects` of session 0) Windows asks for "Create global objects", for sections and links
-//! alike. Tried with Wine 8, which asks for nothing.
+//! Symbolic links in the session's own directory need no privilege. In the global one (`Global\`, `\BaseNamedObjects` of
+//! session 0) Windows asks for "Create global objects", for sections and links. Wine 8 asks for nothing.
 
 use crate::error::{Result, ShmError};
 use crate::naming::{ChannelName, Scope};
