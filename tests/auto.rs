@@ -1,4 +1,4 @@
-//! The auto mode: contract lines 19 to 23. The peer is a separate process wherever one is spoken of.
+//! The auto mode: lines 19 to 23 of docs/guarantees.md. Where a test has a peer, the peer is a separate process.
 
 mod common;
 
@@ -25,7 +25,7 @@ enum Call {
 
 type Hook = Box<dyn Fn(&Call) + Send + Sync>;
 
-/// Writes down how it is called.
+/// A handler that records its calls.
 #[derive(Default)]
 struct Recorder {
     calls: Mutex<Vec<Call>>,
@@ -44,7 +44,7 @@ impl Recorder {
         recorder
     }
 
-    fn note(&self, call: Call) {
+    fn record(&self, call: Call) {
         self.calls.lock().unwrap().push(call.clone());
         self.more.notify_all();
         if let Some(hook) = self.hook.get() {
@@ -52,7 +52,7 @@ impl Recorder {
         }
     }
 
-    /// Waits until `enough` says yes to all calls so far.
+    /// Waits until `enough` returns true for the list of all calls so far.
     fn wait(&self, what: &str, enough: impl Fn(&[Call]) -> bool) -> Vec<Call> {
         let calls = self.calls.lock().unwrap();
         let patience = Duration::from_secs(20);
@@ -77,22 +77,22 @@ impl Recorder {
 
 impl AutoHandler for Recorder {
     fn on_connect(&self) {
-        self.note(Call::Connect);
+        self.record(Call::Connect);
     }
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
-        self.note(Call::Disconnect(reason.clone()));
+        self.record(Call::Disconnect(reason.clone()));
     }
     fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
-        self.note(Call::Message(direction, payload.to_vec()));
+        self.record(Call::Message(direction, payload.to_vec()));
     }
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
-        self.note(Call::Overflow(direction, count));
+        self.record(Call::Overflow(direction, count));
     }
     fn on_space_available(&self, direction: ChannelKind) {
-        self.note(Call::Space(direction));
+        self.record(Call::Space(direction));
     }
     fn on_error(&self, error: ShmError) {
-        self.note(Call::Error(error));
+        self.record(Call::Error(error));
     }
 }
 
@@ -113,7 +113,7 @@ fn has(count: usize, of: impl Fn(&Call) -> bool) -> impl Fn(&[Call]) -> bool {
 }
 
 #[test]
-fn line_19_connect_comes_first_and_disconnect_once_after_the_last_with_its_reason() {
+fn line_19_on_connect_comes_first_and_on_disconnect_once_and_last() {
     let name = unique("auto-order");
     let recorder = Recorder::new();
     let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
@@ -148,7 +148,7 @@ fn line_19_connect_comes_first_and_disconnect_once_after_the_last_with_its_reaso
 }
 
 #[test]
-fn line_20_what_is_sent_before_a_connection_waits_for_it() {
+fn line_20_messages_sent_before_a_connection_wait_for_it() {
     let name = unique("auto-queue");
     let recorder = Recorder::new();
     let options = AutoOptions { max_send_queue: 10, ..AutoOptions::default() };
@@ -169,16 +169,16 @@ fn line_20_what_is_sent_before_a_connection_waits_for_it() {
     for sequence in 3..13 {
         assert_eq!(peer.must("receive 10000"), sequence.to_string());
     }
-    // There was room again for what was refused.
+    // There is room again after the refused message.
     recorder.wait("space", has(1, |call| *call == Call::Space(ChannelKind::ClientToServer)));
-    // Connected, it goes straight into the ring.
+    // While the client is connected, a message goes directly into the ring.
     client.send(&message(13, 50)).unwrap();
     assert_eq!(client.stats().sent_messages, 11);
     assert_eq!(peer.must("receive 10000"), "13");
 }
 
 #[test]
-fn line_20_and_22_a_client_comes_back_and_its_queue_with_it() {
+fn line_20_and_22_a_client_reconnects_and_keeps_its_queue() {
     let name = unique("auto-back");
     let recorder = Recorder::new();
     let options = AutoOptions { reconnect_delay: Duration::from_millis(5), ..AutoOptions::default() };
@@ -192,7 +192,7 @@ fn line_20_and_22_a_client_comes_back_and_its_queue_with_it() {
         }
         client.send(&message(10 * round + 5, 50)).unwrap();
         assert_eq!(peer.must("receive 10000"), (10 * round + 5).to_string());
-        // These are in its ring when it dies, and lost with it.
+        // These messages are in the server's ring when the server dies, and are lost.
         for _ in 0..3 {
             client.send(&message(0, 50)).unwrap();
         }
@@ -235,7 +235,7 @@ fn line_20_messages_of_many_threads_arrive_each_once_and_in_order() {
 }
 
 #[test]
-fn line_20_what_is_evicted_is_counted_on_both_sides() {
+fn line_20_evicted_messages_are_counted_on_both_sides() {
     let name = unique("auto-evict");
     let recorder = Recorder::new();
     let server = AutoServer::start(&name, recorder.clone(), AutoOptions::default()).unwrap();
@@ -265,7 +265,7 @@ fn stops_at_once(what: &str, stop: impl FnOnce()) {
 }
 
 #[test]
-fn line_21_stop_takes_no_time_in_any_state() {
+fn line_21_stop_takes_at_most_100_ms_in_any_state() {
     let unused = || Recorder::new();
     let server = AutoServer::start(&unique("auto-stop"), unused(), AutoOptions::default()).unwrap();
     std::thread::sleep(Duration::from_millis(20));
@@ -275,7 +275,7 @@ fn line_21_stop_takes_no_time_in_any_state() {
     std::thread::sleep(Duration::from_millis(60));
     stops_at_once("a client without a server", || drop(client));
 
-    // Started, but not accepting.
+    // The server has started, but accepts no client.
     let name = unique("auto-stop");
     let _deaf = SharedServer::start(&name).unwrap();
     let client = AutoClient::connect(&name, unused(), AutoOptions::default()).unwrap();
@@ -306,7 +306,7 @@ fn line_21_stop_takes_no_time_in_any_state() {
 }
 
 #[test]
-fn line_21_what_was_accepted_before_a_stop_arrives() {
+fn line_21_messages_sent_before_a_stop_arrive() {
     for round in 0..20 {
         let name = unique("auto-flush");
         let recorder = Recorder::new();
@@ -326,7 +326,7 @@ fn line_21_what_was_accepted_before_a_stop_arrives() {
 }
 
 #[test]
-fn line_21_what_has_arrived_before_a_stop_is_handed_over() {
+fn line_21_stop_calls_the_handler_for_messages_that_have_arrived() {
     let name = unique("auto-arrived");
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let closed = gate.clone();
@@ -366,7 +366,7 @@ fn line_21_a_handler_may_stop_its_endpoint() {
     assert!(slot.set(server).is_ok());
     let mut peer = Peer::start();
     peer.must(&format!("connect {name} 10000"));
-    // It may find the server gone in the middle of it.
+    // The server may stop while the peer sends.
     let sent = peer.ask("send over 0 100 64");
     assert!(["ok 0", "err NotConnected"].contains(&sent.as_str()), "{sent}");
     recorder.wait("stopped", has(1, is_disconnect));
@@ -382,7 +382,7 @@ fn line_21_a_handler_may_stop_its_endpoint() {
 }
 
 #[test]
-fn line_22_a_server_takes_one_client_after_the_other() {
+fn line_22_a_server_accepts_one_client_after_the_other() {
     let name = unique("auto-next");
     let recorder = Recorder::new();
     let _server = AutoServer::start(
@@ -402,11 +402,11 @@ fn line_22_a_server_takes_one_client_after_the_other() {
 }
 
 #[test]
-fn line_23_a_panic_is_reported_and_nothing_else_suffers() {
+fn line_23_a_panic_of_a_handler_is_reported_and_changes_nothing_else() {
     let name = unique("auto-panic");
     let recorder = Recorder::with_hook(|call| match call {
         Call::Message(_, bytes) if check_message(bytes) % 2 == 0 => panic!("an even number"),
-        Call::Connect => panic!("at the door"),
+        Call::Connect => panic!("on connect"),
         Call::Error(_) => panic!("and again"),
         _ => {}
     });
@@ -439,7 +439,7 @@ fn line_23_no_lock_is_held_while_a_handler_runs() {
     let mut peer = Peer::start();
     peer.must(&format!("connect {name} 10000"));
     peer.must("send over 0 1 64");
-    recorder.wait("the handler is in it", has(1, is_message));
+    recorder.wait("the handler has been called", has(1, is_message));
     let ((), took) = timed(|| {
         for sequence in 0..100 {
             server.send(&message(sequence, 64)).unwrap();
@@ -460,7 +460,7 @@ fn a_handler_may_wait_for_room() {
     let inside = slot.clone();
     let recorder = Recorder::with_hook(move |call| {
         if let Call::Message(_, bytes) = call {
-            // Ten for one.
+            // Ten answers to one message.
             let base = check_message(bytes) * 10;
             for sequence in base..base + 10 {
                 inside.get().unwrap().send_timeout(&message(sequence, 64), seconds(10)).unwrap();
@@ -488,9 +488,9 @@ fn a_second_server_fails_at_once() {
     assert!(matches!(nameless, Err(ShmError::InvalidName { .. })));
 }
 
-/// Answers with room to wait for, to a peer that has left: neither waits for ever nor goes round for ever.
+/// The handler answers a peer that has left, with `send_timeout`: the call neither waits nor loops for ever.
 #[test]
-fn line_19_a_handler_that_answers_one_who_has_left_comes_to_an_end() {
+fn line_19_a_handler_that_answers_a_client_that_has_left_returns() {
     let name = unique("auto-late");
     let own: Arc<OnceLock<AutoServer>> = Arc::default();
     let (server, gone) = (own.clone(), Arc::new(AtomicBool::new(false)));
@@ -511,15 +511,15 @@ fn line_19_a_handler_that_answers_one_who_has_left_comes_to_an_end() {
     gone.store(true, Ordering::Release);
     recorder.wait("the end", has(1, is_disconnect));
     assert_eq!(recorder.messages(), [0, 1, 2]);
-    // What was answered waits for the next one.
+    // The answers wait in the queue for the next client.
     peer.must(&format!("connect {name} 10000"));
     recorder.wait("the next client", has(2, is_connect));
     own.get().unwrap().stop();
 }
 
-/// A client that sends all the time while there's no connection gets one all the same.
+/// A client that sends all the time while there is no connection still gets one.
 #[test]
-fn line_20_sending_without_a_pause_does_not_keep_from_connecting() {
+fn line_20_a_client_that_sends_without_a_pause_connects() {
     let name = unique("auto-eager");
     let recorder = Recorder::new();
     let options = AutoOptions { max_send_queue: 1, ..AutoOptions::default() };
@@ -532,7 +532,7 @@ fn line_20_sending_without_a_pause_does_not_keep_from_connecting() {
             }
         });
         let mut server = SharedServer::start(&name).unwrap();
-        // It looks now and then, so that an attempt to connect takes a while.
+        // The server looks now and then, so that an attempt to connect takes a while.
         let patience = Instant::now() + Duration::from_secs(10);
         let accepted = loop {
             std::thread::sleep(Duration::from_millis(5));
@@ -545,14 +545,14 @@ fn line_20_sending_without_a_pause_does_not_keep_from_connecting() {
         connected.store(true, Ordering::Release);
         accepted.unwrap();
     });
-    // The worker reports it on its next round, which may be after the one that connects.
-    recorder.wait("what was lost is call", has(1, |call| matches!(call, Call::Overflow(..))));
+    // The worker reports the loss in its next round, which may come after the round that connects.
+    recorder.wait("the loss is reported", has(1, |call| matches!(call, Call::Overflow(..))));
     client.stop();
 }
 
-/// What a handler panics with may panic once more when it is dropped.
+/// The payload of a handler's panic panics again when it is dropped.
 #[test]
-fn line_23_a_panic_that_panics_is_survived_too() {
+fn line_23_a_panic_payload_that_panics_when_dropped_is_caught() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {

@@ -22,7 +22,7 @@ fn a_batch_is_sent_as_far_as_it_fits() {
     assert_eq!(sender.try_send_batch::<&[u8]>(&[]), Ok(0));
     assert_eq!(sender.try_send_batch(&messages(0..300, 40)), Ok(250));
     assert_eq!(sender.try_send_batch(&messages(250..300, 40)), Ok(0));
-    // One that can't be sent, and none is.
+    // If one message cannot be sent, none is.
     assert_eq!(sender.try_send_batch(&[vec![1; 2], vec![1; 1]]), Err(ShmError::MessageTooSmall));
     assert_eq!(sender.send_batch(&[vec![1; 2], vec![1; 65_536]]), Err(ShmError::MessageTooLarge));
     assert_eq!(sender.stats().unwrap().sent, 250);
@@ -32,7 +32,7 @@ fn a_batch_is_sent_as_far_as_it_fits() {
     assert_eq!(peer.ask("receive 0"), "err Timeout");
 }
 
-/// A message of a batch. The second look at it has the peer take messages meanwhile.
+/// A message of a batch. When the sender looks at it for the second time, it has the peer take messages.
 struct Slow<'a> {
     message: Vec<u8>,
     looks: Cell<u32>,
@@ -49,9 +49,9 @@ impl AsRef<[u8]> for Slow<'_> {
     }
 }
 
-/// Room that comes in the middle of a batch, whenever it does, makes no hole in it.
+/// Room may come while any message of a batch is sent: the batch has no gap.
 #[test]
-fn a_batch_has_no_hole_where_room_comes_late() {
+fn a_batch_has_no_gap_when_room_comes_while_it_is_sent() {
     let (mut server, peer) = pair("batch-hole", ServerOptions::new().message_limit(16));
     let (sender, _) = server.split().unwrap();
     let peer = RefCell::new(peer);
@@ -79,7 +79,7 @@ fn a_batch_has_no_hole_where_room_comes_late() {
 }
 
 #[test]
-fn a_batch_evicts_where_single_messages_would() {
+fn a_batch_evicts_as_single_messages_do() {
     let (mut server, mut peer) = pair("batch-evict", ServerOptions::new());
     let (sender, _) = server.split().unwrap();
     let outcome = sender.send_batch(&messages(0..600, 40)).unwrap();
@@ -90,7 +90,7 @@ fn a_batch_evicts_where_single_messages_would() {
 }
 
 #[test]
-fn a_batch_stops_where_the_channel_rejects() {
+fn a_batch_stops_at_a_full_queue_of_a_channel_that_rejects() {
     let (mut server, mut peer) = pair("batch-reject", ServerOptions::new().reject_when_full());
     let (sender, _) = server.split().unwrap();
     let outcome = sender.send_batch(&messages(0..300, 40)).unwrap();
@@ -101,12 +101,12 @@ fn a_batch_stops_where_the_channel_rejects() {
 }
 
 #[test]
-fn a_sleeper_gets_one_signal_for_a_batch() {
+fn a_sleeping_receiver_gets_one_signal_for_a_batch() {
     let (mut server, mut peer) = pair("batch-asleep", ServerOptions::new());
     let (sender, _) = server.split().unwrap();
     for round in 0..50 {
         peer.tell("receive 10000");
-        // Until it sleeps, or has been too busy to get there; it is never signalled more often than it sleeps.
+        // Gives the peer time to sleep. If it has none, the assertion below still holds: no signal comes without a sleep.
         std::thread::yield_now();
         assert_eq!(sender.try_send_batch(&messages(4 * round..4 * round + 4, 40)), Ok(4));
         assert_eq!(peer.answer(), format!("ok {}", 4 * round));
@@ -129,14 +129,17 @@ fn batches_are_received_whole_and_in_order() {
     while next < 100 {
         let count = receiver.receive_batch(&mut batch).unwrap();
         assert!(count == batch.len() && count == batch.iter().len() && !batch.is_empty());
-        assert!(batch.iter().map(<[u8]>::len).sum::<usize>() <= 65_535, "more than the batch has room for");
+        assert!(
+            batch.iter().map(<[u8]>::len).sum::<usize>() <= 65_535,
+            "more bytes than the batch has room for"
+        );
         for message in batch.iter() {
             assert_eq!(check_message(message), next);
             next += 1;
         }
     }
     assert_eq!(receiver.stats().received, 100);
-    // A failure leaves nothing in it.
+    // A call that fails leaves nothing in the batch.
     assert_eq!(receiver.try_receive_batch(&mut batch), Err(ShmError::QueueEmpty));
     assert!(batch.is_empty() && batch.iter().next().is_none());
     peer.must("send over 100 1 65535");
@@ -149,7 +152,7 @@ fn batches_are_received_whole_and_in_order() {
 }
 
 #[test]
-fn batches_of_a_sender_that_evicts_are_whole_too() {
+fn batches_are_whole_while_the_sender_evicts() {
     let (mut server, mut peer) = pair("batch-overwritten", ServerOptions::new());
     let total = if long() { 3_000_000 } else { 100_000 };
     let (_, receiver) = server.split().unwrap();
@@ -196,7 +199,7 @@ fn a_message_is_written_in_place() {
         }
         assert_eq!(peer.must("receive 5000"), number.to_string());
     }
-    // A full queue evicts when the place is found.
+    // `reserve` on a full queue evicts.
     assert_eq!(sender.try_send_batch(&messages(0..250, 8)), Ok(250));
     assert!(matches!(sender.try_reserve(8), Err(ShmError::QueueFull)));
     let mut place = sender.reserve(8).unwrap();
@@ -212,7 +215,7 @@ fn a_message_is_written_in_place() {
 
 #[test]
 #[should_panic(expected = "beyond the end of the message")]
-fn nothing_is_written_behind_a_message() {
+fn writing_beyond_a_reserved_message_panics() {
     let (mut server, _peer) = pair("reserve-beyond", ServerOptions::new());
     let (sender, _) = server.split().unwrap();
     sender.reserve(8).unwrap().write_at(7, &[1, 2]);
@@ -224,7 +227,7 @@ fn a_message_is_read_in_place() {
     let (_, receiver) = server.split().unwrap();
     for number in 0..500_u64 {
         peer.must(&format!("send try {number} 1 {}", 8 + number * 131 % 60_000));
-        // SAFETY: the peer is one of ours, which changes no message that it has sent.
+        // SAFETY: the peer is this test program, which changes no message that it has sent.
         let read = unsafe { receiver.receive_with(check_message) };
         assert_eq!(read, Ok(number));
     }
@@ -236,7 +239,7 @@ fn a_message_is_read_in_place() {
     }));
     assert!(panicked.is_err());
     let mut buffer = Vec::new();
-    assert_eq!(receiver.try_receive(&mut buffer), Ok(8), "a message that could not be read stays");
+    assert_eq!(receiver.try_receive(&mut buffer), Ok(8), "the message stays if the reader panics");
     peer.kill();
     // SAFETY: as above.
     let read = unsafe { receiver.receive_with(<[u8]>::len) };
@@ -244,7 +247,7 @@ fn a_message_is_read_in_place() {
 }
 
 #[test]
-fn nothing_is_read_in_place_where_messages_are_evicted() {
+fn reading_in_place_is_refused_on_a_channel_that_evicts() {
     let (mut server, mut peer) = pair("in-place-evicting", ServerOptions::new());
     let (_, receiver) = server.split().unwrap();
     peer.must("send over 0 1 8");

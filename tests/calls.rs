@@ -1,5 +1,5 @@
-//! How many system calls waiting, signalling and messages cost: both processes run under strace, and each call between an
-//! order and its answer is counted. By ci/calls.sh, which sees to strace.
+//! Counts the system calls of waits, signals and messages: both processes run under strace, and each call between an
+//! order and its answer is counted. ci/calls.sh runs these tests, and installs strace.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -13,7 +13,7 @@ fn peer_process() {
     serve();
 }
 
-/// A peer whose system calls are written down.
+/// A peer whose system calls strace logs.
 struct Traced {
     peer: Peer,
     log: PathBuf,
@@ -26,7 +26,7 @@ impl Traced {
         Traced { peer, log }
     }
 
-    /// What an order cost, call by call: all threads, from its reading to the answer. Each order is given once.
+    /// The system calls of all threads, by name, from the reading of an order to its answer. Each order is given once.
     fn cost(&self, order: &str) -> Calls {
         let log = std::fs::read_to_string(&self.log).unwrap();
         let mut lines = log.lines();
@@ -34,7 +34,7 @@ impl Traced {
         assert!(lines.any(|line| line.contains(&read)), "{order} isn't in strace's log");
         let mut calls = Calls::new();
         for line in lines {
-            // A call that has waited has two lines, the second of which begins with "<... ".
+            // A call that waited has two lines. The second begins with "<... ".
             let Some((_, call)) = line.split_once(' ') else { continue };
             let Some((name, arguments)) = call.trim_start().split_once('(') else { continue };
             if name == "write" && arguments.starts_with("1, \"@") {
@@ -60,7 +60,7 @@ fn sum(calls: &Calls) -> u64 {
     calls.values().sum()
 }
 
-/// A server and a client that are connected, and look for that number of milliseconds before they sleep.
+/// A server and a client that are connected. Each spins for its number of milliseconds before it sleeps.
 fn connected(server_spin: u64, client_spin: u64) -> (Traced, Traced) {
     let name = unique("calls");
     let (mut server, mut client) = (Traced::start("server"), Traced::start("client"));
@@ -73,10 +73,10 @@ fn connected(server_spin: u64, client_spin: u64) -> (Traced, Traced) {
 
 #[test]
 #[ignore = "needs strace; ci/calls.sh runs it"]
-fn a_wait_costs_two_calls_and_a_signal_one() {
+fn a_wait_takes_two_system_calls_and_a_signal_one() {
     let rounds: u64 = if long() { 20_000 } else { 2000 };
     let (mut server, mut client) = connected(0, 0);
-    // The first ones fetch memory.
+    // The first rounds touch fresh memory, which costs system calls.
     for count in [10, rounds] {
         client.peer.tell(&format!("answer {count}"));
         server.peer.must(&format!("rounds {count}"));
@@ -89,31 +89,34 @@ fn a_wait_costs_two_calls_and_a_signal_one() {
     let costs = [server.cost(&format!("rounds {rounds}")), client.cost(&format!("answer {rounds}"))];
     for ((who, cost), (sleeps, signals)) in ["server", "client"].into_iter().zip(&costs).zip(figures) {
         println!("{who}: {rounds} messages sent, {rounds} waited for: {cost:?}");
-        println!("{who}: by its own account {sleeps} sleeps and {signals} signals");
-        // Two for a wait: the kernel's, and the taking in of the signal. One for a signal. And two for one that the
-        // first messages may have left.
+        println!("{who}: its statistics count {sleeps} sleeps and {signals} signals");
+        // A wait takes two calls: the wait itself, and the reading of the signal. A signal takes one. Two more are for a
+        // signal that the first messages may have left.
         assert!(sum(cost) <= 3 * rounds + 2, "{who}: {} calls", sum(cost));
-        assert!(sum(cost) <= 2 * sleeps + signals, "{who}: more calls than were accounted for");
-        assert!(cost.get("sendto").is_some_and(|&sent| sent <= rounds), "{who}: one signal for a message");
-        // Else this says nothing.
-        assert!(sleeps > rounds / 10, "{who}: it hardly ever slept");
+        assert!(sum(cost) <= 2 * sleeps + signals, "{who}: more calls than its statistics explain");
+        assert!(
+            cost.get("sendto").is_some_and(|&sent| sent <= rounds),
+            "{who}: more than one signal for each message"
+        );
+        // Otherwise the test shows nothing.
+        assert!(sleeps > rounds / 10, "{who}: only {sleeps} sleeps");
     }
     println!("both: {:.3} calls for a round trip", (sum(&costs[0]) + sum(&costs[1])) as f64 / rounds as f64);
 }
 
 #[test]
 #[ignore = "needs strace; ci/calls.sh runs it"]
-fn messages_cost_no_call_while_nobody_sleeps() {
+fn messages_take_no_system_call_while_no_side_sleeps() {
     let count: u64 = if long() { 1_000_000 } else { 100_000 };
-    // The client looks for longer than the test takes.
+    // The client spins for longer than the test takes.
     let (mut server, mut client) = connected(0, 600_000);
     server.peer.must("send over 0 10 64");
     client.peer.must("take 9");
 
-    // To one that looks elsewhere meanwhile, and then takes what is left.
+    // To a receiver that does something else meanwhile, and then takes what is left.
     server.peer.must(&format!("send over 10 {count} 64"));
     let left: u64 = client.peer.must(&format!("take {}", 9 + count)).parse().unwrap();
-    // To one that waits, awake.
+    // To a receiver that spins.
     let (from, last) = (10 + count, 9 + 2 * count);
     client.peer.tell(&format!("take {last}"));
     server.peer.must(&format!("send over {from} {count} 64"));
@@ -124,19 +127,19 @@ fn messages_cost_no_call_while_nobody_sleeps() {
 
     let costs = [
         (
-            format!("{count} messages to one that looks elsewhere"),
+            format!("{count} messages to a receiver that does something else"),
             server.cost(&format!("send over 10 {count} 64")),
         ),
         (format!("{left} messages taken from the queue"), client.cost(&format!("take {}", 9 + count))),
         (
-            format!("{count} messages to one that waits awake"),
+            format!("{count} messages to a receiver that spins"),
             server.cost(&format!("send over {from} {count} 64")),
         ),
     ];
     for (what, cost) in &costs {
         println!("{what}: {cost:?}");
     }
-    println!("who waited awake took {taken}: {:?}", client.cost(&format!("take {last}")));
+    println!("the receiver that spins took {taken}: {:?}", client.cost(&format!("take {last}")));
     assert_eq!(left, 250);
     for (what, cost) in costs {
         assert_eq!(sum(&cost), 0, "{what}: {cost:?}");

@@ -1,4 +1,5 @@
-//! More clients at once than a Linux server's queue holds. Their threads would disturb tests that count.
+//! More clients at once than a Linux server's queue holds. Their threads would disturb tests that count threads or
+//! handles, so this test has a separate program.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -7,9 +8,9 @@ use common::*;
 use std::time::{Duration, Instant};
 use xshm::{SharedClient, SharedServer, ShmError};
 
-/// Each waits as long as it may, and none is turned away before.
+/// Each client waits until its timeout; the server turns none away earlier.
 #[test]
-fn a_full_queue_of_clients_is_waited_out() {
+fn clients_wait_while_the_servers_queue_is_full() {
     let name = unique("crowd");
     let _server = SharedServer::start(&name).unwrap();
     raw::raise_limits();

@@ -1,4 +1,4 @@
-//! A peer that was killed is found by calls that do not wait, or that wait for a moment only.
+//! Calls that do not wait, or wait for a moment only, report that the peer was killed.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::*;
 use std::time::{Duration, Instant};
 use xshm::*;
 
-/// How late such a call may find that its peer was killed.
+/// How late such a call may report its peer's death.
 const SOON: Duration = Duration::from_millis(500);
 
 #[test]
@@ -14,14 +14,12 @@ fn peer_process() {
     serve();
 }
 
-// ---- Calls that do not wait, and a peer that was killed.
-
-/// Too short for a call that waits to come to sleep.
+/// Too short for a call to go to sleep.
 const MOMENT: Duration = Duration::from_micros(20);
 
 type Call<E> = (&'static str, fn(&mut E) -> Result<()>);
 
-/// Sends and tries in each way that does not wait, through the halves of an endpoint.
+/// Calls that do not wait, or wait for a moment: each way to send, to receive and to poll.
 macro_rules! calls_that_do_not_wait {
     ($end:ty, $send:ident, $try_send:ident, $try_receive:ident) => {
         [
@@ -53,7 +51,7 @@ const SERVERS_CALLS: [Call<SharedServer>; 8] =
 const CLIENTS_CALLS: [Call<SharedClient>; 8] =
     calls_that_do_not_wait!(SharedClient, send_to_server, try_send_to_server, try_receive_from_server);
 
-/// Repeats a call at this pace until it reports the peer's death. Returns how long that took, or what the last call returned.
+/// Repeats a call at this pace until it reports the peer's death. Returns the time until then, or the unexpected result.
 fn time_of_death<E>(
     end: &mut E, call: fn(&mut E) -> Result<()>, pace: Duration,
 ) -> std::result::Result<Duration, String> {
@@ -80,7 +78,8 @@ const PACES: [(usize, Duration); 4] = [
     (100, Duration::from_millis(60)),
 ];
 
-/// Makes a pair of endpoints for each call and each pace, kills the peer, and lists the calls that find its death too late.
+/// Makes a pair of endpoints for each call and each pace, kills the peer, and lists the calls that report its death too
+/// late.
 fn late_calls<E>(
     calls: &[Call<E>], make: impl Fn() -> (E, Peer), is_connected: impl Fn(&E) -> bool,
 ) -> Vec<String> {
@@ -89,13 +88,13 @@ fn late_calls<E>(
         for &(what, call) in calls {
             let (mut end, mut peer) = make();
             for _ in 0..quick {
-                // Full, empty, or in time.
+                // The queue may be full or empty: the result does not matter.
                 let _ = call(&mut end);
             }
             peer.kill();
             let found = time_of_death(&mut end, call, pace);
             if !found.as_ref().is_ok_and(|took| *took <= SOON) {
-                late.push(format!("{what}, one each {pace:?} after {quick} quick ones: {found:?}"));
+                late.push(format!("{what}, every {pace:?}, after {quick} quick calls: {found:?}"));
             }
             assert!(!is_connected(&end));
         }
@@ -118,7 +117,7 @@ fn a_client_that_never_waits_finds_that_its_server_was_killed() {
     assert!(late.is_empty(), "{late:#?}");
 }
 
-/// A server that has found its client's death by sending can accept the next client.
+/// A server that noticed its client's death when it sent can accept the next client.
 #[test]
 fn a_server_that_only_sends_accepts_the_next_client_after_one_was_killed() {
     let name = unique("silent-next");

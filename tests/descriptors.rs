@@ -1,4 +1,4 @@
-//! A server that has no descriptor left. The limit is the process's, so this test has a separate program.
+//! A server that has no descriptor left. The limit holds for the whole process, so this test has a separate program.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -22,13 +22,13 @@ impl MultiHandler for Errors {
     }
 }
 
-/// All that there are.
+/// Opens files until no descriptor is left.
 fn take_descriptors() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
 
 #[test]
-fn without_descriptors_a_server_says_so_and_takes_clients_in_when_there_are_some() {
+fn a_server_without_descriptors_reports_it_and_accepts_clients_when_it_has_some() {
     let (one, many) = (unique("descriptors"), unique("descriptors.multi"));
     let mut server = SharedServer::start(&one).unwrap();
     let (sender, errors) = mpsc::channel();
@@ -43,11 +43,11 @@ fn without_descriptors_a_server_says_so_and_takes_clients_in_when_there_are_some
     second.tell(&format!("join {many} 1"));
     let error = errors.recv_timeout(Duration::from_secs(10)).unwrap();
     assert!(error.to_string().contains("accepting a client"), "{error}");
-    // It doesn't try without end.
+    // The server pauses between its attempts.
     let before = raw::processor_time();
     std::thread::sleep(Duration::from_millis(500));
     let used = raw::processor_time() - before;
-    assert!(used < 1_000_000, "{used} of 100 ns, of 500 ms");
+    assert!(used < 1_000_000, "{used} units of 100 ns of processor time, in 500 ms");
 
     drop(descriptors);
     server.wait_for_client(seconds(10)).unwrap();

@@ -1,5 +1,5 @@
-//! The peer is stopped at each named place of the library: killed there; or held there for a while, and let go on. The side at the
-//! other end goes on as promised. Needs a build with `--cfg xshm_failpoints`: ci/failpoints.sh.
+//! The peer is stopped at each named place of the library: it is killed there, or held there for a while. The side at the
+//! other end works as docs/guarantees.md promises. Needs a build with `--cfg xshm_failpoints`: ci/failpoints.sh.
 #![cfg(xshm_failpoints)]
 
 mod common;
@@ -24,10 +24,10 @@ const LIMIT: usize = 8;
 /// How long a stopped peer is held before it may go on.
 const WHILE: Duration = Duration::from_millis(60);
 
-/// Within so much the other side knows that a peer is dead.
+/// The other side notices within this time that its peer is dead.
 const SOON: Duration = Duration::from_millis(500);
 
-/// How a session looked from the test's side.
+/// What the test's side of a session saw.
 #[derive(Debug)]
 struct Seen {
     /// Numbers of messages, in their order.
@@ -37,7 +37,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whole messages in their order, and one of the ends that there may be.
+    /// Checks that the messages came in order, and that the session ended with an allowed error.
     fn check(&self, place: &str) {
         assert!(self.received.windows(2).all(|pair| pair[0] < pair[1]), "{place}: {:?}", self.received);
         let over = matches!(self.end, ShmError::PeerDied { .. } | ShmError::NotConnected);
@@ -49,7 +49,7 @@ impl Seen {
     }
 }
 
-/// Receives until the session is over. What came is answered once, late enough for the peer to have gone to sleep.
+/// Receives until the session is over. Answers the last message, late enough for the peer to have gone to sleep.
 fn converse(
     mut receive: impl FnMut(&mut Vec<u8>) -> Result<usize, ShmError>,
     answer: impl Fn(&[u8]) -> Result<(), ShmError>,
@@ -61,7 +61,7 @@ fn converse(
                 received.push(check_message(&buffer));
                 if received.last() == Some(&(COUNT - 1)) {
                     std::thread::sleep(Duration::from_millis(5));
-                    // Its peer may be gone by now.
+                    // The peer may be gone by now.
                     let _ = answer(&message(7, 64));
                 }
             }
@@ -71,15 +71,16 @@ fn converse(
     }
 }
 
-/// Has a peer do these things, and stops it at a place once.
+/// How a peer that was to be stopped at a place has ended.
 enum Stopped {
     Killed(Instant),
-    /// Went on to the end.
+    /// It carried out all orders.
     Done,
-    /// It never came there.
+    /// It never came to the place.
     Never,
 }
 
+/// Gives a peer these orders, and stops it once, when it comes to `place`: kills it, or holds it for a while.
 fn perform(peer: &mut Peer, orders: &[String], place: &str, kill: bool) -> Stopped {
     let mut reached = place.is_empty();
     if !reached {
@@ -105,7 +106,7 @@ fn perform(peer: &mut Peer, orders: &[String], place: &str, kill: bool) -> Stopp
     }
 }
 
-/// Stops a peer at a place, and has another one do the same without a stop after it.
+/// Stops a peer at a place. If it was killed there, another peer then carries out the same orders without a stop.
 fn peers(orders: &[String], place: &str, kill: bool, seen: &mpsc::Receiver<Seen>) {
     let mut peer = Peer::start();
     let stopped = perform(&mut peer, orders, place, kill);
@@ -117,8 +118,12 @@ fn peers(orders: &[String], place: &str, kill: bool, seen: &mpsc::Receiver<Seen>
     if let Stopped::Killed(at) = stopped {
         let begun = Instant::now();
         assert!(matches!(perform(&mut next, orders, "", false), Stopped::Done));
-        assert!(begun.elapsed() < Duration::from_secs(3), "{place}: the next took {:?}", begun.elapsed());
-        // There may have been no session with the first, or one that was complete.
+        assert!(
+            begun.elapsed() < Duration::from_secs(3),
+            "{place}: the next peer took {:?}",
+            begun.elapsed()
+        );
+        // The first peer may have had no session, or a complete one.
         let mut sessions = vec![seen.recv_timeout(Duration::from_secs(5)).unwrap()];
         sessions.extend(seen.recv_timeout(Duration::from_millis(100)));
         assert!(sessions.last().unwrap().is_complete(), "{place}: {sessions:?}");
@@ -154,7 +159,7 @@ const CLIENT: [&str; 13] = [
 ];
 
 #[test]
-fn a_client_is_stopped_anywhere() {
+fn a_client_is_stopped_at_each_place() {
     for place in CLIENT {
         for kill in [true, false] {
             let name = unique("client");
@@ -205,14 +210,14 @@ const SERVER: [&str; 11] = [
 ];
 
 #[test]
-fn a_server_is_stopped_anywhere() {
+fn a_server_is_stopped_at_each_place() {
     for place in SERVER {
         for kill in [true, false] {
             let name = unique("server");
             let (sender, seen) = mpsc::channel();
             let own = name.clone();
             let asking = std::thread::spawn(move || {
-                // Until no test looks any more.
+                // Until the test no longer receives.
                 while let Ok(client) = SharedClient::connect(&own, Duration::from_millis(3000)) {
                     std::thread::sleep(Duration::from_millis(2));
                     let session = converse(
@@ -233,7 +238,7 @@ fn a_server_is_stopped_anywhere() {
             ];
             peers(&orders, place, kill, &seen);
             drop(seen);
-            // One without a peer ends the other's waiting.
+            // A last server ends the wait of the thread that still connects.
             let mut last = SharedServer::start(&name).unwrap();
             let _ = last.wait_for_client(seconds(5));
             drop(last);
@@ -249,8 +254,8 @@ const BETWEEN: &[&str] = if cfg!(windows) {
     &["renew.begun", "renew.made", "handover.begun"]
 };
 
-/// A server that is stopped between two sessions, while the next client waits: it gets its own session when the server goes
-/// on, and the next server when it does not.
+/// A server is stopped between two sessions while the next client waits. The client gets a session with this server if the
+/// server continues, and with the next server if it was killed.
 #[test]
 fn a_server_is_stopped_between_two_sessions() {
     for place in BETWEEN {
@@ -288,7 +293,7 @@ fn a_server_is_stopped_between_two_sessions() {
     }
 }
 
-/// Where a client of a server for many can be stopped before it has its slot.
+/// Where a client of a multi-client server can be stopped before it has its slot.
 const CLAIM: [&str; 7] = [
     "connect.found",
     "connect.before_request",
@@ -304,7 +309,7 @@ struct Quiet;
 impl MultiHandler for Quiet {}
 
 #[test]
-fn a_client_of_many_is_stopped_anywhere() {
+fn a_multi_client_is_stopped_at_each_place() {
     for place in CLAIM {
         for kill in [true, false] {
             let name = unique("many");
@@ -313,7 +318,7 @@ fn a_client_of_many_is_stopped_anywhere() {
             let mut peer = Peer::start();
             peer.must(&format!("stop_at {place}"));
             assert_eq!(peer.ask(&format!("join {name} 1")), format!("at {place}"));
-            // Others come in meanwhile.
+            // Another client connects meanwhile.
             let mut other = Peer::start();
             let begun = Instant::now();
             other.must(&format!("join {name} 1"));
@@ -339,11 +344,11 @@ fn a_client_of_many_is_stopped_anywhere() {
     }
 }
 
-/// Where the server knows of a client's request, so that it gets its slot whether it goes on or not.
-const ADMITTED: [&str; 4] = ["connect.requested", "connect.accepted", "claim.accepted", "claim.assigned"];
+/// Where the server knows of the client's request. The client gets its slot, whether it continues or not.
+const REQUESTED: [&str; 4] = ["connect.requested", "connect.accepted", "claim.accepted", "claim.assigned"];
 
-/// Has a peer join, or say something when it has joined, up to that place, and freezes it there.
-fn freeze_one_of_many(name: &str, place: &str) -> Peer {
+/// Has a peer join, or join and send, until it comes to that place, and freezes it there.
+fn freeze_multi_client(name: &str, place: &str) -> Peer {
     let mut peer = Peer::start();
     let joins = place.starts_with("connect") || place.starts_with("claim");
     if !joins {
@@ -356,18 +361,18 @@ fn freeze_one_of_many(name: &str, place: &str) -> Peer {
     peer
 }
 
-/// One that is frozen for longer than its server wants to wait is kicked, and finds that out when it goes on.
+/// A server disconnects a client that is frozen. The client learns this when it continues.
 #[test]
-fn line_13_and_24_a_client_of_many_is_frozen_and_kicked() {
-    for place in ADMITTED.into_iter().chain(["send.written", "send.published"]) {
+fn line_13_and_24_a_frozen_multi_client_is_disconnected() {
+    for place in REQUESTED.into_iter().chain(["send.written", "send.published"]) {
         let name = unique("kicked");
         let multi = MultiOptions { max_clients: 1, ..MultiOptions::default() };
         let options = ServerOptions::new().ring_size(4096).message_limit(LIMIT);
         let (sender, gone) = mpsc::channel();
         let handler = std::sync::Arc::new(Gone(std::sync::Mutex::new(sender)));
         let server = options.start_multi(&name, handler, multi).unwrap();
-        let mut frozen = freeze_one_of_many(&name, place);
-        // It stays for as long as it is let.
+        let mut frozen = freeze_multi_client(&name, place);
+        // The client stays connected until the server ends its session.
         assert_eq!(gone.recv_timeout(WHILE), Err(mpsc::RecvTimeoutError::Timeout), "{place}");
         assert_eq!(server.connected_clients(), [0], "{place}");
         server.send_to(0, &message(1, 64)).unwrap();
@@ -392,7 +397,7 @@ fn line_13_and_24_a_client_of_many_is_frozen_and_kicked() {
         raw::thaw(frozen.id());
         let begun = Instant::now();
         match frozen.ask("go on").as_str() {
-            // What it was sent before the end is its to receive.
+            // The client receives what the server sent before the end.
             "ok" | "ok 0" => {
                 assert_eq!(frozen.must("hear 0 5000"), "1", "{place}");
                 assert_eq!(frozen.must("hear 0 5000"), "end", "{place}");
@@ -420,18 +425,18 @@ impl MultiHandler for Gone {
     }
 }
 
-/// A server needs no answer of a frozen client to stop, and its successor none to start.
+/// Neither does a server wait for a frozen client when it stops, nor does the next server when it starts.
 #[test]
-fn line_21_a_server_for_many_stops_while_a_client_is_frozen() {
+fn line_21_a_multi_server_stops_while_a_client_is_frozen() {
     for place in CLAIM {
         let name = unique("stops");
         let start = || MultiServer::start(&name, std::sync::Arc::new(Quiet), MultiOptions::default());
         let server = start().unwrap();
-        let mut frozen = freeze_one_of_many(&name, place);
+        let mut frozen = freeze_multi_client(&name, place);
         let ((), took) = timed(|| server.stop());
         assert!(took < Duration::from_millis(100), "{place}: {took:?}");
         drop(server);
-        // A process that another test is about to start has a copy of the name's socket until it runs its program.
+        // A process that another test starts has a copy of the name's socket until it executes its program.
         let begun = Instant::now();
         let next = loop {
             match start() {
@@ -442,7 +447,7 @@ fn line_21_a_server_for_many_stops_while_a_client_is_frozen() {
             std::thread::yield_now();
         };
         raw::thaw(frozen.id());
-        // It comes again if it had not got in, and else learns that its session is over.
+        // If the client was not accepted yet, it looks the name up again. Otherwise it learns that its session is over.
         match frozen.ask("go on").as_str() {
             "ok 0" if next.client_count() == 1 => {}
             "ok 0" => assert_eq!(frozen.must("hear 0 5000"), "end", "{place}"),

@@ -1,6 +1,6 @@
 //! Clients that connect in turn to a server for one client, on Linux: each gets its share.
 //!
-//! These tests measure, so they have a program of their own, and run one after the other.
+//! These tests measure times, so they have a separate program, and run one after the other.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -18,7 +18,7 @@ fn peer_process() {
     serve_or_help();
 }
 
-/// Clients that connect in turn to a server for one client: none waits much longer than the others.
+/// `count` processes connect to a server for one client again and again: none waits much longer than the others.
 fn clients_in_turn_share(count: usize) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _quiet = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,7 +26,7 @@ fn clients_in_turn_share(count: usize) {
     let mut server = helper();
     server.must(&format!("serve server {name}"));
     let mut clients: Vec<Peer> = (0..count).map(|_| helper()).collect();
-    // All processes have started, and the server answers.
+    // After this, all processes have started, and the server answers.
     for client in &mut clients {
         client.must(&format!("visit server {name} 5000"));
     }
@@ -49,9 +49,9 @@ fn clients_in_turn_share(count: usize) {
     println!(
         "{count} clients: visits {visits:?}, median {median} us, 99 % {percentile} us, longest {longest} us"
     );
-    // The processes outnumber the processors, so that one of them waits for time slices of the others. Where each client has a
-    // channel of its own, and waits for no other client, the longest of 8,000 visits took 3 to 5 ms (two processors, debug
-    // build). A client that is passed over waits for hundreds of milliseconds.
+    // There are more processes than processors, so a process may wait while others have the processor. With a separate
+    // channel for each client, where no client waits for another, the longest of 8,000 visits took 3 to 5 ms (two
+    // processors, debug build). A client that the server passes over waits for hundreds of milliseconds.
     let allowance = 20_000;
     assert!(longest <= 3 * median + allowance, "median {median} us, longest {longest} us, visits {visits:?}");
     let (fewest, most) = (visits.iter().min().unwrap(), visits.iter().max().unwrap());

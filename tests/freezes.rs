@@ -1,6 +1,6 @@
-//! The peer's whole process is frozen at each named place of the library, and goes on later. A frozen peer is not a dead one:
-//! who is at the other end waits no longer than its time limit, takes nothing away from it, and all messages arrive in the end.
-//! Needs a build with `--cfg xshm_failpoints`: ci/failpoints.sh.
+//! The peer's whole process is frozen at each named place of the library, and continues later. A frozen peer is not dead:
+//! the side at the other end waits no longer than its time limit and does not end the session, and all messages arrive in
+//! the end. Needs a build with `--cfg xshm_failpoints`: ci/failpoints.sh.
 #![cfg(xshm_failpoints)]
 
 mod common;
@@ -20,29 +20,29 @@ fn peer_process() {
 const COUNT: u64 = 20;
 const LIMIT: usize = 8;
 
-/// What the peer is sent: one message, many more while it is frozen, and the last one.
+/// Numbers of messages that the test sends to the peer: the first one, and the last one after many while the peer is frozen.
 const FIRST: u64 = 100;
 const END: u64 = 999;
 
-/// How long one look at a frozen peer may wait, and how much longer it may take. The machine may be busy.
+/// The time limit of one call to a frozen peer, in milliseconds, and the time that the call may take on a busy machine.
 const GLANCE: u64 = 15;
 const SLACK: Duration = Duration::from_millis(250);
 
-/// Nothing of this takes so long.
+/// No step of a test takes this long.
 const HANG: Duration = Duration::from_secs(10);
 
-/// What the peer has come to.
+/// What the peer has done.
 #[derive(Debug, PartialEq)]
 enum Step {
     Frozen,
     /// All of its messages are sent; that number of them was evicted.
     Sent(u64),
-    /// It has had the last message, and that number before it.
+    /// It has received this number of messages, the last one included.
     Received(u64),
     Left,
 }
 
-/// Gives the peer its orders, and freezes it at the place when it comes there. It goes on when the test says so.
+/// Gives the peer its orders, and freezes it when it comes to the place. The peer continues when the test sends to `thaw`.
 fn drive(
     mut peer: Peer, place: &str, begin: &[String], how: &str, steps: &Sender<Step>, thaw: &Receiver<()>,
 ) {
@@ -85,8 +85,8 @@ trait End {
     fn try_send(&self, message: &[u8]) -> Result<()>;
     fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()>;
     fn is_connected(&self) -> bool;
-    /// Somebody else would like to have the peer's place.
-    fn asks_for_its_place(&mut self, name: &str, place: &str);
+    /// Another process tries to take the peer's place, and is refused in time.
+    fn another_process_wants_its_place(&mut self, name: &str, place: &str);
 }
 
 macro_rules! end {
@@ -118,9 +118,9 @@ end!(
     send_to_client,
     try_send_to_client,
     send_to_client_timeout,
-    fn asks_for_its_place(&mut self, name: &str, place: &str) {
+    fn another_process_wants_its_place(&mut self, name: &str, place: &str) {
         assert_eq!(self.wait_for_client(millis(GLANCE)), Err(ShmError::AlreadyConnected), "{place}");
-        knock_in_vain(name, place);
+        connecting_fails_in_time(name, place);
     }
 );
 
@@ -130,15 +130,15 @@ end!(
     send_to_server,
     try_send_to_server,
     send_to_server_timeout,
-    fn asks_for_its_place(&mut self, name: &str, place: &str) {
+    fn another_process_wants_its_place(&mut self, name: &str, place: &str) {
         let second = SharedServer::start(name).err();
         assert!(matches!(second, Some(ShmError::AlreadyExists { .. })), "{place}: {second:?}");
-        knock_in_vain(name, place);
+        connecting_fails_in_time(name, place);
     }
 );
 
-/// A client is not accepted, and has not waited longer for that than it wanted to.
-fn knock_in_vain(name: &str, place: &str) {
+/// Connects a client, which is not accepted, and which waits no longer than its timeout.
+fn connecting_fails_in_time(name: &str, place: &str) {
     let (error, took) = timed(|| SharedClient::connect(name, Duration::from_millis(GLANCE)).err());
     assert!(matches!(error, Some(ShmError::AlreadyConnected | ShmError::Timeout)), "{place}: {error:?}");
     assert!(took < SLACK, "{place}: {took:?}");
@@ -154,20 +154,23 @@ struct Case {
     driver: JoinHandle<()>,
 }
 
-/// When the peer is frozen: in the session, since before it was known of, or while there was none.
+/// When the peer is frozen.
 #[derive(Clone, Copy, PartialEq)]
 enum Frozen {
+    /// During the session.
     Later,
+    /// Since before the session began, and still.
     Now,
+    /// Before the session began; it has continued since.
     Before,
 }
 
 impl Case {
-    /// Has a peer follow its orders up to that place.
+    /// Starts a peer that carries out its orders until it comes to the place.
     fn begin(name: &str, place: &'static str, how: &'static str, begin: Vec<String>) -> Self {
         let (tell, steps) = mpsc::channel();
         let (thaw, orders) = mpsc::channel();
-        // If it panics, the test finds its channels closed, and panics too.
+        // If the thread panics, the test finds its channels closed, and panics too.
         let driver = std::thread::spawn(move || drive(Peer::start(), place, &begin, how, &tell, &orders));
         Case { name: name.to_owned(), place, how, steps, thaw, driver }
     }
@@ -176,24 +179,24 @@ impl Case {
         self.place.starts_with(prefix)
     }
 
-    /// Goes through the session, from its beginning to the peer's leaving.
+    /// Runs the session from its beginning until the peer leaves.
     fn converse(&self, end: &mut impl End, frozen: Frozen) {
         let place = self.place;
         let (mut received, mut buffer) = (Vec::new(), Vec::new());
         let (mut evicted, mut read) = (None, None);
-        // What the peer was sent: how many, and how many of them were evicted.
+        // Messages that the test sent, and how many of them were evicted.
         let (mut sent, mut lost) = (0, 0);
         let mut was_frozen = frozen != Frozen::Later;
-        // It is frozen after the last message, or has been so before the first.
+        // The peer is frozen after its last message, or was frozen before the first.
         let ends_at_once = self.is_at("leave") || self.is_at("stop") || frozen == Frozen::Before;
         if frozen == Frozen::Now {
             self.stay(end, &mut received, &mut sent, &mut lost);
         }
         let begun = Instant::now();
-        // Until the peer has left, or is frozen having left.
+        // Until the peer has left, or is frozen after it left.
         let over = loop {
             assert!(begun.elapsed() < HANG, "{place}: {received:?}");
-            // The queue is left to fill up where the peer is to evict, or to wait for room.
+            // The test does not receive while the peer must fill the queue, in order to evict or to wait for room.
             let fills = self.how == "over" || self.is_at("sleep");
             if !fills || evicted.is_some() || was_frozen {
                 match end.receive(&mut buffer, millis(2)) {
@@ -212,7 +215,7 @@ impl Case {
                 }
             }
             match self.steps.try_recv() {
-                // A peer that has left by then says so.
+                // The peer has left by then, so the session is over.
                 Ok(Step::Frozen) if self.is_at("leave.left") || self.is_at("stop.gone") => was_frozen = true,
                 Ok(Step::Frozen) => {
                     assert!(!was_frozen, "{place}");
@@ -234,7 +237,7 @@ impl Case {
                 other => panic!("{place} was never reached: {other:?}"),
             }
         }
-        // All of it has arrived, or was evicted and counted.
+        // Each message has arrived, or was evicted and counted.
         assert!(received.windows(2).all(|pair| pair[0] < pair[1]), "{place}: {received:?}");
         assert_eq!(received.last(), Some(&(COUNT - 1)), "{place}: {received:?}");
         assert_eq!(received.len() as u64 + evicted.unwrap(), COUNT, "{place}: {received:?}");
@@ -244,11 +247,11 @@ impl Case {
         }
     }
 
-    /// The time while the peer, with whom there is a session, is frozen; and its going on.
+    /// The time while the peer is frozen during a session, until it continues.
     fn stay(&self, end: &mut impl End, received: &mut Vec<u64>, sent: &mut u64, lost: &mut u64) {
         let place = self.place;
         let mut buffer = Vec::new();
-        // What it had sent before is there.
+        // The messages that the peer had sent before are there.
         let begun = Instant::now();
         loop {
             assert!(begun.elapsed() < HANG, "{place}");
@@ -263,9 +266,9 @@ impl Case {
             assert_eq!(nothing, Err(ShmError::Timeout), "{place}");
             assert!(took >= Duration::from_millis(GLANCE) && took < SLACK, "{place}: {took:?}");
             assert!(end.is_connected(), "{place}");
-            end.asks_for_its_place(&self.name, place);
+            end.another_process_wants_its_place(&self.name, place);
         }
-        // It can be sent more than there's room for, also while it stands in the middle of taking a message.
+        // The test can send more messages than there is room for, also while the peer is in the middle of taking one.
         for number in FIRST + 1..FIRST + 4 + LIMIT as u64 {
             *lost += u64::from(end.send(&message(number, 64)).unwrap().overwritten);
             *sent += 1;
@@ -276,7 +279,8 @@ impl Case {
         assert!(took < SLACK && end.is_connected(), "{place}: {took:?}");
         self.thaw.send(()).unwrap();
         if !self.is_at("leave") {
-            // It waits for the last one, and makes room by receiving the others; first it may wait for us to make some.
+            // The peer waits for the last message, and makes room by receiving the others. It may first wait for room
+            // itself.
             let begun = Instant::now();
             while let Err(error) = end.send_timeout(&message(END, 64), millis(2)) {
                 assert_eq!(error, ShmError::Timeout, "{place}");
@@ -294,14 +298,14 @@ impl Case {
 const IN_SESSION: [&str; 5] =
     ["send.written", "send.published", "sleep.announced", "receive.copied", "receive.taken"];
 
-/// The cases of one side: a side that sends by evicting comes to one place more.
+/// The cases of one side. A side that evicts comes to one more place.
 fn cases(places: &[&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
     let all: Vec<&str> = places.iter().chain(&IN_SESSION).copied().collect();
     let both = all.into_iter().flat_map(|place| [(place, "over"), (place, "wait")]);
     both.chain([("send.evicted", "over")])
 }
 
-/// Another one has a whole session.
+/// Another client has a whole session.
 fn serve_another(server: &mut SharedServer, name: &str, place: &str) {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
@@ -323,7 +327,7 @@ fn serve_another(server: &mut SharedServer, name: &str, place: &str) {
 }
 
 #[test]
-fn line_13_and_16_a_client_is_frozen_anywhere() {
+fn line_13_and_16_a_client_is_frozen_at_each_place() {
     const OUTSIDE: [&str; 2] = ["connect.found", "connect.before_request"];
     const INSIDE: [&str; 3] = ["connect.request", "connect.requested", "connect.accepted"];
     for (place, how) in cases(&[&OUTSIDE[..], &INSIDE, &["leave.begun", "leave.left"]].concat()) {
@@ -334,14 +338,14 @@ fn line_13_and_16_a_client_is_frozen_anywhere() {
         let mut frozen = if place.starts_with("connect") { Frozen::Now } else { Frozen::Later };
         let begun = Instant::now();
         let mut seen = false;
-        // Its hello counts, also where it could not signal it any more.
+        // The request counts, even if the client was frozen before it could signal it.
         while let Err(error) = server.wait_for_client(millis(2)) {
             assert_eq!(error, ShmError::Timeout, "{place}");
             assert!(begun.elapsed() < HANG, "{place}: there is no session");
             if case.steps.try_recv() == Ok(Step::Frozen) {
                 seen = true;
                 if OUTSIDE.contains(&place) {
-                    // It has no claim to anything yet, and delays no other client.
+                    // The client has requested nothing yet, so it delays no other client.
                     assert!(!server.is_connected(), "{place}");
                     serve_another(&mut server, &name, place);
                     case.thaw.send(()).unwrap();
@@ -355,7 +359,7 @@ fn line_13_and_16_a_client_is_frozen_anywhere() {
         }
         case.converse(&mut server, frozen);
         if place == "leave.left" {
-            // Nothing is left to take from it.
+            // The client has left: another one can take its place.
             serve_another(&mut server, &name, place);
             case.thaw.send(()).unwrap();
         }
@@ -364,7 +368,7 @@ fn line_13_and_16_a_client_is_frozen_anywhere() {
 }
 
 #[test]
-fn line_13_and_16_a_server_is_frozen_anywhere() {
+fn line_13_and_16_a_server_is_frozen_at_each_place() {
     for (place, how) in
         cases(&["accept.request", "accept.reset", "accept.ready", "accept.answered", "stop.gone"])
     {
@@ -380,8 +384,8 @@ fn line_13_and_16_a_server_is_frozen_anywhere() {
             assert_eq!(case.steps.recv_timeout(HANG), Ok(Step::Frozen), "{place}");
             frozen = Frozen::Now;
             if place == "accept.request" || place == "accept.reset" {
-                // It has not answered, so its client waits on, and others wait no longer than they want to.
-                knock_in_vain(&name, place);
+                // The server has not answered: its client still waits, and other clients wait until their timeouts.
+                connecting_fails_in_time(&name, place);
                 let second = SharedServer::start(&name).err();
                 assert!(matches!(second, Some(ShmError::AlreadyExists { .. })), "{place}: {second:?}");
                 assert!(!connecting.is_finished(), "{place}");
@@ -392,10 +396,10 @@ fn line_13_and_16_a_server_is_frozen_anywhere() {
         let mut client = connecting.join().unwrap().unwrap();
         case.converse(&mut client, frozen);
         if place == "stop.gone" {
-            // It has the name for as long as it isn't done.
+            // The server keeps its name until its process continues.
             let second = SharedServer::start(&name).err();
             assert!(matches!(second, Some(ShmError::AlreadyExists { .. })), "{place}: {second:?}");
-            knock_in_vain(&name, place);
+            connecting_fails_in_time(&name, place);
             case.thaw.send(()).unwrap();
         }
         case.driver.join().unwrap();
@@ -403,8 +407,8 @@ fn line_13_and_16_a_server_is_frozen_anywhere() {
     }
 }
 
-/// A server that is frozen between two sessions has lost nothing: the next client waits no longer than it wants to, and connects
-/// when the server goes on.
+/// A server is frozen between two sessions. Meanwhile the next client waits no longer than its timeout. When the server
+/// continues, the client connects.
 #[test]
 fn line_13_and_16_a_server_is_frozen_between_two_sessions() {
     for place in ["renew.begun", "renew.made"] {
@@ -419,7 +423,7 @@ fn line_13_and_16_a_server_is_frozen_between_two_sessions() {
         peer.must(&format!("stop_at {place}"));
         assert_eq!(peer.ask("accept 20000"), format!("at {place}"));
         raw::freeze(peer.id());
-        knock_in_vain(&name, place);
+        connecting_fails_in_time(&name, place);
         let second = SharedServer::start(&name).err();
         assert!(matches!(second, Some(ShmError::AlreadyExists { .. })), "{place}: {second:?}");
         let own = name.clone();

@@ -1,4 +1,4 @@
-//! Contract lines 26 to 29: peers that write anything anywhere, and those who shouldn't be here at all.
+//! Lines 24 and 26 to 29 of docs/guarantees.md: peers that write anything anywhere, and processes that are not admitted.
 
 mod common;
 
@@ -46,7 +46,7 @@ fn harmless<T>(result: Result<T, ShmError>) -> Option<T> {
     }
 }
 
-/// Uses everything that an endpoint has, for a while. Messages may be garbage, within the limits.
+/// Calls each function of an endpoint. Messages may be garbage, within the size limits.
 fn use_server(server: &SharedServer, buffer: &mut Vec<u8>) {
     harmless(server.send_to_client(&message(1, 300)));
     harmless(server.try_send_to_client(&message(2, 5000)));
@@ -61,7 +61,7 @@ fn use_server(server: &SharedServer, buffer: &mut Vec<u8>) {
 }
 
 #[test]
-fn line_26_garbage_in_each_field() {
+fn line_26_garbage_in_each_field_does_no_harm() {
     // The control block, both ring headers, and the first frames of both rings.
     let ring_b = 128 + 64 * 1024;
     let offsets: Vec<usize> = (0..64 + 64 + 256).chain(ring_b..ring_b + 64 + 256).step_by(4).collect();
@@ -70,7 +70,7 @@ fn line_26_garbage_in_each_field() {
     let mut buffer = Vec::new();
     let mut ended = 0;
     for (round, &offset) in offsets.iter().enumerate() {
-        // A channel of its own for each field.
+        // Each field is tested on a fresh channel.
         let name = unique("field");
         let mut server = ServerOptions::new().ring_size(64 * 1024).start(&name).unwrap();
         client.enter(&name, &mut server);
@@ -81,7 +81,7 @@ fn line_26_garbage_in_each_field() {
             vandal.must(&format!("poke {offset} {value}"));
             let (_, took) = timed(|| use_server(&server, &mut buffer));
             assert!(took < Duration::from_secs(2), "field {offset}: {took:?}");
-            // The library in the other process answers too, whatever it answers.
+            // The library in the other process returns too; its result does not matter.
             for order in ["send over 1 3 64", "stats", "poll 1"] {
                 let answer = client.ask(order);
                 assert!(!answer.contains("Windows"), "{order}: {answer}");
@@ -89,14 +89,14 @@ fn line_26_garbage_in_each_field() {
         }
         ended += u32::from(!server.is_connected());
         client.must("leave");
-        // Whatever the section holds now, the server can be asked to wait.
+        // The server can wait for a client, whatever the section holds now.
         harmless(server.wait_for_client(millis(0)));
     }
     assert!(ended >= 5, "garbage ended {ended} sessions of {}", offsets.len());
 }
 
 #[test]
-fn line_26_a_third_process_scribbles_while_both_work() {
+fn line_26_random_writes_of_a_third_process_do_no_harm() {
     let time = if long() { 60_000 } else { 3000 };
     let end = Instant::now() + Duration::from_millis(time);
     let mut seed = 0x1234_5678_9abc_def1_u64;
@@ -136,7 +136,7 @@ fn line_26_a_session_ends_with_corrupted_and_the_next_one_is_whole() {
     for generation in 1..5 {
         peer.enter(&name, &mut server);
         peer.must("send over 0 1 64");
-        // The first frame of the client's ring: a length beyond all limits' reach, a sequence that isn't its turn.
+        // The first frame of the client's ring gets a length below the minimum and a wrong kind, or a wrong sequence.
         let frame = 192 + 2 * 1024 * 1024;
         section
             .word64(frame)
@@ -145,7 +145,7 @@ fn line_26_a_session_ends_with_corrupted_and_the_next_one_is_whole() {
             assert_eq!(server.receive_from_client(&mut buffer), Err(ShmError::Corrupted));
         }
         assert_eq!(server.send_to_client(b"hello"), Err(ShmError::Corrupted));
-        // The peer learns it at once.
+        // The peer learns of the end at once.
         assert_eq!(peer.ask("receive 10000"), "err NotConnected");
         peer.must("leave");
     }
@@ -156,7 +156,7 @@ fn line_26_a_session_ends_with_corrupted_and_the_next_one_is_whole() {
 }
 
 #[test]
-fn line_26_what_was_spoiled_keeps_nobody_out() {
+fn line_26_overwritten_fields_keep_no_client_out() {
     let name = unique("overwritten");
     let mut server = SharedServer::start(&name).unwrap();
     let (mut vandal, mut peer) = (Peer::start(), Peer::start());
@@ -187,7 +187,7 @@ fn line_26_what_was_spoiled_keeps_nobody_out() {
 }
 
 #[test]
-fn line_24_what_a_visitor_spoiled_keeps_nobody_out() {
+fn line_24_fields_that_a_visitor_overwrote_keep_no_client_out() {
     struct Quiet;
     impl xshm::MultiHandler for Quiet {}
     impl xshm::MultiClientHandler for Quiet {}
@@ -196,7 +196,7 @@ fn line_24_what_a_visitor_spoiled_keeps_nobody_out() {
     let server = MultiServer::start(&name, std::sync::Arc::new(Quiet), options).unwrap();
     let mut vandal = Peer::start();
     for offset in [0, 4, 8, 12, 16, 20, 24, 32, 40, 44, 48, 52, 56, 60, 72, 96, 104] {
-        // It has the section of the channel that the next client would get, and says no hello.
+        // The vandal maps the section of the channel that the next client would get, and requests no connection.
         vandal.must(&format!("map {name}"));
         vandal.must(&format!("poke {offset} 3735928559"));
         let (client, took) = timed(|| {
@@ -210,13 +210,13 @@ fn line_24_what_a_visitor_spoiled_keeps_nobody_out() {
 }
 
 #[test]
-fn line_28_a_policy_without_us_keeps_us_out() {
+fn line_28_a_client_that_the_policy_does_not_admit_is_refused() {
     let name = unique("policy");
     #[cfg(windows)]
     {
-        let descriptor = raw::descriptor_for_nobody();
+        let descriptor = raw::empty_descriptor();
         let options = ServerOptions::new().access(Access::SecurityDescriptor(descriptor));
-        // Wine checks the list against the creator too, Windows doesn't.
+        // Wine checks the access list against the creator too; Windows does not.
         if let Ok(server) = options.start(&name) {
             let mut peer = Peer::start();
             let answer = peer.ask(&format!("connect {name} 1000"));
@@ -243,7 +243,7 @@ fn line_28_global_names_work_or_name_the_privilege() {
             assert!(SharedServer::start(&name).is_err());
             let mut peer = Peer::start();
             peer.enter(&name, &mut server);
-            // Another scope, another name.
+            // The same name in another scope is another name.
             let local = name.trim_start_matches("Global\\");
             drop(SharedServer::start(local).unwrap());
         }
@@ -252,7 +252,7 @@ fn line_28_global_names_work_or_name_the_privilege() {
 }
 
 #[test]
-fn line_29_who_is_there() {
+fn line_29_a_client_learns_its_servers_identity() {
     let name = unique("who");
     let mut peer = Peer::start();
     peer.must(&format!("start {name}"));
@@ -263,7 +263,7 @@ fn line_29_who_is_there() {
     let me = UserId::current().unwrap();
     assert_eq!((process_id, user), (peer.id(), Some(me.clone())));
     drop(client);
-    // Trusted by name, by being anyone, and not at all.
+    // The server's user is refused if it is not trusted, and accepted if it is trusted by name or as anyone.
     let refused =
         ClientOptions::new().trust(Trust::Users(vec![raw::unused_user()])).connect(&name, LONG_ENOUGH).err();
     match refused {
@@ -279,7 +279,7 @@ fn line_29_who_is_there() {
 }
 
 #[test]
-fn impossible_options_are_named() {
+fn invalid_options_are_refused_with_the_reason() {
     for (ring, limit, named) in [
         (0, 1, "ring size"),
         (4095, 1, "4096 bytes"),

@@ -1,5 +1,5 @@
-//! Contract line 15 by the system's count of wake-ups and by the processor's clock, which count for whole processes: a test
-//! with a separate program.
+//! Line 15 of docs/guarantees.md, by the system's count of wake-ups and by processor time. Both count for whole
+//! processes, so this test has a separate program.
 
 mod common;
 
@@ -20,7 +20,7 @@ impl AutoHandler for Silent {}
 impl MultiHandler for Silent {}
 
 #[test]
-fn line_15_idle_endpoints_wake_up_never() {
+fn line_15_idle_endpoints_never_wake_up() {
     let idle = if long() { 10_000 } else { 2000 };
     let name = unique("idle");
     let mut connected = SharedServer::start(&name).unwrap();
@@ -40,13 +40,13 @@ fn line_15_idle_endpoints_wake_up_never() {
     let many = MultiServer::start(&multi, quiet, MultiOptions::default()).unwrap();
     peer.must(&format!("join {multi} 20"));
     many.broadcast(b"are you all there?").unwrap();
-    // A third process counts, so that these two have nothing to do.
+    // A third process counts, so that the two under test have nothing to do.
     let mark = unique("idle-mark");
     wakings::mark(&mark);
     peer.must(&format!("mark {mark}"));
     let mut observer = Peer::start();
     let watched = observer.must(&format!("watch {mark}"));
-    // Timeouts that no thread comes to see: one that slept in slices would have one.
+    // These timeouts do not pass during the test. A thread that slept in slices would wake up, and be counted.
     peer.tell(&format!("poll {}", idle + 60_000));
     let interrupters = [alone.interrupter(), connected.interrupter()];
     let (woken, used) = std::thread::scope(|scope| {
@@ -58,7 +58,7 @@ fn line_15_idle_endpoints_wake_up_never() {
         });
         let (woken, before);
         if watched == "-" {
-            // The spinning is over by then.
+            // All threads have stopped spinning by then.
             std::thread::sleep(Duration::from_millis(100));
             before = raw::processor_time();
             std::thread::sleep(Duration::from_millis(idle));
@@ -72,12 +72,12 @@ fn line_15_idle_endpoints_wake_up_never() {
         interrupters.iter().for_each(Interrupter::interrupt);
         (woken, used)
     });
-    // Two ticks of the coarsest clock that counts this: a thread begins to wait, and ends. On Windows itself, which doesn't say
-    // how often anybody wakes up, this alone speaks, and of this process alone.
-    assert!(used <= 2 * 156_250, "{used} of 100 ns");
+    // Two ticks of the coarsest clock that counts processor time: one when a thread begins to wait, one when it ends.
+    // Windows itself does not report wake-ups, so there only this check applies, and only to this process.
+    assert!(used <= 2 * 156_250, "{used} units of 100 ns of processor time");
     if let Some(woken) = woken {
-        assert_eq!((watched.as_str(), woken.as_str()), ("2", "0"), "processes watched, their wakings");
-        // A thread that wakes up is counted: the clients' workers do for each message, in the peer.
+        assert_eq!((watched.as_str(), woken.as_str()), ("2", "0"), "processes watched, their wake-ups");
+        // The count works: in the peer, the clients' workers wake up for each message.
         observer.tell("count 300");
         let counted = AtomicBool::new(false);
         let woken: u64 = std::thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn line_15_idle_endpoints_wake_up_never() {
             counted.store(true, Ordering::Relaxed);
             woken.strip_prefix("ok ").expect("it counted").parse().unwrap()
         });
-        assert!(woken >= 20, "{woken} wakings of 20 clients that got messages");
+        assert!(woken >= 20, "{woken} wake-ups of 20 clients that got messages");
     }
     drop((peer, server, client, waiting, many));
 }

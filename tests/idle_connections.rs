@@ -28,7 +28,7 @@ fn delays(what: &str, kind: &str, count: u64, limit: Option<u64>) -> Result<(), 
         server.must(&format!("limit {limit}"));
     }
     server.must(&format!("serve {kind} {name}"));
-    // Processes, the name, and a channel are there.
+    // After this, the processes run, and the server offers a channel.
     honest.must(&format!("visit {kind} {name} 5000"));
     let opened: u64 = idle.must(&format!("idle {what} {name} {count}")).parse().unwrap();
     assert!(opened >= count.min(100), "{opened} connections");
@@ -111,7 +111,7 @@ fn users(test: u32) -> [String; 3] {
 /// the server sent them must not cause that.
 ///
 /// `idle_user` opens an idle connection `rounds` times; `honest_user` connects after each, in the same process if `same`.
-fn unread_descriptors_keep_nobody_out(
+fn unread_descriptors_delay_no_client(
     rounds: u32, server_user: &str, idle_user: &str, honest_user: &str, same: bool,
 ) {
     let Some(mut server) = helper_as(server_user) else { return };
@@ -132,20 +132,20 @@ fn unread_descriptors_keep_nobody_out(
 fn line_24_unread_descriptors_do_not_keep_out_another_process() {
     let [user, ..] = users(1);
     // Each has five descriptors: 80 are more than the limit.
-    unread_descriptors_keep_nobody_out(80, &user, &user, &user, false);
+    unread_descriptors_delay_no_client(80, &user, &user, &user, false);
 }
 
-/// A process that leaves more unread than this keeps itself out, and no other.
+/// A process that leaves more descriptors unread than this delays itself, and no other process.
 #[test]
 fn line_24_a_few_unread_descriptors_do_not_keep_out_the_same_process() {
     let [user, ..] = users(2);
-    unread_descriptors_keep_nobody_out(5, &user, &user, &user, true);
+    unread_descriptors_delay_no_client(5, &user, &user, &user, true);
 }
 
 #[test]
 fn line_24_unread_descriptors_of_one_user_do_not_keep_out_another_user() {
     let [server, idle, honest] = users(3);
-    unread_descriptors_keep_nobody_out(80, &server, &idle, &honest, false);
+    unread_descriptors_delay_no_client(80, &server, &idle, &honest, false);
 }
 
 /// All idle connections are opened at once, before the honest client connects.
@@ -166,9 +166,9 @@ fn line_24_many_unread_descriptors_at_once_do_not_keep_out_another_process() {
     }
 }
 
-/// A connection over which the kernel hands nothing: the server's error is that client's alone.
+/// The kernel passes no descriptor over these connections. The server's error concerns only their client.
 #[test]
-fn line_24_a_client_that_refuses_descriptors_keeps_nobody_out() {
+fn line_24_a_client_that_refuses_descriptors_delays_no_other() {
     for kind in ["server", "multi"] {
         let name = unique("pending-refusing");
         let (mut server, mut idle, mut honest) = (helper(), helper(), helper());
@@ -183,9 +183,9 @@ fn line_24_a_client_that_refuses_descriptors_keeps_nobody_out() {
     }
 }
 
-/// Descriptors are in flight as long as the connection is open, shut or not.
+/// Descriptors stay in flight while the connection is open, even after it was shut down.
 #[test]
-fn line_24_unread_descriptors_of_connections_that_are_shut_keep_nobody_out() {
+fn line_24_unread_descriptors_of_connections_that_are_shut_delay_no_other_client() {
     let [server, idle, honest] = users(6);
     let Some(mut server) = helper_as(&server) else { return };
     let (Some(mut idle), Some(mut honest)) = (helper_as(&idle), helper_as(&honest)) else { return };
@@ -200,9 +200,10 @@ fn line_24_unread_descriptors_of_connections_that_are_shut_keep_nobody_out() {
     }
 }
 
-/// Processes of one user that leave as much unread as they may lock out neither other users nor other processes of their own.
+/// Processes of one user leave as many descriptors unread as they may. They delay neither other users nor other processes of
+/// their user.
 #[test]
-fn line_24_what_is_left_unread_locks_nobody_out() {
+fn line_24_processes_that_leave_descriptors_unread_delay_no_other() {
     let [server, idle, other] = users(7);
     let Some(mut server) = helper_as(&server) else { return };
     let name = format!("Global\\{}", unique("pending-lock"));
@@ -216,7 +217,7 @@ fn line_24_what_is_left_unread_locks_nobody_out() {
     }
     let (Some(mut own), Some(mut other)) = (helper_as(&idle), helper_as(&other)) else { return };
     let begun = std::time::Instant::now();
-    // The hoarders go on having their turns, until they have all that they get.
+    // The hoarders still have turns until they have as many descriptors as the server sends them.
     while begun.elapsed() < std::time::Duration::from_secs(4) {
         for (which, honest) in [("the same", &mut own), ("another", &mut other)] {
             let (answer, took) = timed(|| honest.ask(&format!("visit server {name} 5000")));

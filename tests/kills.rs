@@ -1,5 +1,5 @@
-//! A client is killed again and again, wherever it is. Handles are counted for the whole process, so this test has a
-//! program of its own.
+//! A client is killed again and again, at any moment. Handles are counted for the whole process, so this test has a
+//! separate program.
 
 mod common;
 
@@ -18,11 +18,12 @@ fn a_killed_client_leaves_nothing_behind() {
     let mut server = SharedServer::start(&name).unwrap();
     let (mut before, mut sessions, mut received) = ((0, 0), 0, 0_u64);
     let rounds = if long() { 1000 } else { 60 };
-    // How long a client takes to connect on this machine, as slow as it has been, within reason.
+    // The longest time that a client has taken to connect on this machine, at most 300 ms.
     let mut connecting = Duration::from_millis(2);
     for round in 0..rounds {
         let mut peer = Peer::start();
-        // From before it has looked for the name until it's deep in talk. The first ones show how long that takes.
+        // The moment of the kill: from before the client looks the name up until it exchanges messages. The first rounds
+        // measure how long that takes.
         let moment = match round {
             0..=3 => Duration::from_secs(10),
             _ => connecting * (round as u32 * 7919 % 4096) / 1024,
@@ -60,11 +61,11 @@ fn a_killed_client_leaves_nothing_behind() {
             let over = matches!(result, ShmError::PeerDied { .. } | ShmError::NotConnected);
             assert!(over && took < Duration::from_millis(500), "round {round}: {result} after {took:?}");
         }
-        // The handle of the last client's process is dropped when the next one comes; here none does.
+        // The server closes the handle of the last client's process when it accepts the next one; here none comes.
         assert_eq!(server.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout), "round {round}");
         let now = (raw::open_handles(), raw::mappings());
         match round {
-            // What is made once and kept is there after the first rounds.
+            // After the first rounds, all handles that the process keeps are open.
             20 => before = now,
             _ if round > 20 => {
                 assert!(now.0 <= before.0 + 1 && now.1 == before.1, "{now:?} {before:?}, round {round}")
@@ -74,7 +75,7 @@ fn a_killed_client_leaves_nothing_behind() {
         drop(peer);
     }
     assert!(sessions > rounds / 4 && received > 0, "{sessions} sessions, {received} messages");
-    // And it accepts.
+    // The server still accepts a client.
     let mut peer = Peer::start();
     peer.enter(&name, &mut server);
 }

@@ -11,7 +11,7 @@ fn peer_process() {
 }
 
 #[test]
-fn nothing_is_left_open() {
+fn a_closed_channel_leaves_no_handle_open() {
     let name = unique("leak");
     let mut peer = Peer::start();
     let mut before = 0;
@@ -20,7 +20,7 @@ fn nothing_is_left_open() {
         peer.enter(&name, &mut server);
         peer.must("leave");
         drop(server);
-        // What is made once and kept is there after the first rounds.
+        // After the first rounds, all handles that the process keeps are open.
         match round {
             10 => before = raw::open_handles(),
             _ if round > 10 => assert_eq!(raw::open_handles(), before, "round {round}"),

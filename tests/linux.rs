@@ -1,4 +1,4 @@
-//! What Linux alone has: forks, descriptors that a peer holds, process namespaces.
+//! Tests for Linux only: forks, descriptors that a peer holds, process namespaces, other users.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -25,7 +25,7 @@ fn peer_process() {
     serve();
 }
 
-/// Runs `child` in a fork of this process, and says whether it returned true.
+/// Runs `child` in a fork of this process, and returns its result.
 fn in_a_fork(child: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child runs in this thread alone, takes no lock that another thread may hold but the allocator's,
     // which the C library looks after, and ends without unwinding.
@@ -43,12 +43,12 @@ fn in_a_fork(child: impl FnOnce() -> bool) -> bool {
 }
 
 #[test]
-fn line_33_a_forks_copy_of_a_server_is_inert() {
+fn line_33_a_forked_copy_of_a_server_does_nothing() {
     let (server, mut peer) = pair("fork-server", ServerOptions::new());
     server.send_to_client(&message(0, 64)).unwrap();
     peer.must("send over 0 1 64");
     let inert = in_a_fork(|| {
-        // SAFETY: a copy of this process's value, as any fork has, that the other goes on without.
+        // SAFETY: the fork has its own copy of the value's memory, so the original is used only in the other process.
         let mut copy = unsafe { std::ptr::read(&server) };
         let mut buffer = Vec::new();
         let forked = Some(ShmError::Forked);
@@ -68,7 +68,7 @@ fn line_33_a_forks_copy_of_a_server_is_inert() {
         inert
     });
     assert!(inert);
-    // No process knows of it.
+    // Nothing that the fork did reaches the server or its client.
     assert_eq!(peer.must("receive 5000"), "0");
     peer.tell("receive 10000");
     server.send_to_client(&message(1, 64)).unwrap();
@@ -80,7 +80,7 @@ fn line_33_a_forks_copy_of_a_server_is_inert() {
 }
 
 #[test]
-fn line_33_a_forks_copy_of_a_client_is_inert() {
+fn line_33_a_forked_copy_of_a_client_does_nothing() {
     let (client, mut peer) = client_of("fork-client", ClientOptions::new());
     let own = unique("fork-own");
     let inert = in_a_fork(|| {
@@ -91,7 +91,7 @@ fn line_33_a_forks_copy_of_a_client_is_inert() {
             && copy.receive_from_server(&mut Vec::new()).err() == forked
             && !copy.is_connected();
         drop(copy);
-        // What a fork makes itself works, in its own fork not.
+        // An endpoint that a fork creates works there, but not in a fork of that fork.
         let Ok(mut server) = SharedServer::start(&own) else { return false };
         inert
             && server.wait_for_client(Some(Duration::ZERO)) == Err(ShmError::Timeout)
@@ -104,9 +104,9 @@ fn line_33_a_forks_copy_of_a_client_is_inert() {
 }
 
 #[test]
-fn a_peer_can_not_change_the_sections_size() {
+fn a_peer_cannot_change_the_sections_size() {
     let server = SharedServer::start(&unique("truncate")).unwrap();
-    // As a peer has it: opened anew, with all the rights that the user has.
+    // As a peer has it: opened again, with all rights of the user.
     let path = format!("/proc/{}/fd/{}", std::process::id(), server.section_handle());
     let file = File::options().read(true).write(true).open(path).unwrap();
     let size = file.metadata().unwrap().len();
@@ -116,14 +116,14 @@ fn a_peer_can_not_change_the_sections_size() {
     }
     assert!((&file).write_all(&vec![0; size as usize + 1]).is_err(), "not even by writing over its end");
     assert_eq!(file.metadata().unwrap().len(), size);
-    // F_ADD_SEALS, F_SEAL_WRITE: nor take away the right to write.
+    // F_ADD_SEALS, F_SEAL_WRITE: the peer cannot take away the right to write either.
     // SAFETY: no pointers.
     assert_eq!(unsafe { fcntl(file.as_raw_fd(), 1033, 8) }, -1);
 }
 
-/// The peer makes its event sockets wait, fills their queues, shuts them and closes them. The peer waits for none of that.
+/// The peer makes its event sockets blocking, fills their queues, shuts them and closes them. No call of the server blocks.
 #[test]
-fn a_peer_that_abuses_its_events_blocks_nobody() {
+fn a_peer_that_abuses_its_events_does_not_block_the_server() {
     let (server, mut peer) = pair("abuse", ServerOptions::new());
     for how in ["fill", "shut", "close"] {
         peer.must(&format!("abuse {how}"));
@@ -131,12 +131,12 @@ fn a_peer_that_abuses_its_events_blocks_nobody() {
         let (result, took) = timed(|| server.receive_from_client_timeout(&mut buffer, millis(300)));
         assert_eq!(result, Err(ShmError::Timeout), "{how}");
         assert!((280..700).contains(&took.as_millis()), "{how}: {took:?}");
-        // It sleeps, too: stale signals run out.
+        // The server sleeps too, once the stale signals are used up.
         let before = raw::processor_time();
         assert_eq!(server.poll_client(millis(300)), Ok(false));
         let used = raw::processor_time() - before;
-        assert!(used < 1_000_000, "{how}: {used} of 100 ns, of 300 ms");
-        // Every message is signalled, whether anybody takes the signal or not.
+        assert!(used < 1_000_000, "{how}: {used} units of 100 ns of processor time, in 300 ms");
+        // From here on every message is signalled, whether the peer takes the signals or not.
         server.get_event_handles().unwrap();
         let ((), took) = timed(|| {
             for sequence in 0..1000 {
@@ -148,7 +148,7 @@ fn a_peer_that_abuses_its_events_blocks_nobody() {
     drop(server);
 }
 
-/// A server that has shut its client's ends, or has filled what it waits at, and is dead then.
+/// The server shuts its client's sockets, or fills their queues, and is killed.
 #[test]
 fn a_dead_peer_is_noticed_whatever_it_did_to_its_events() {
     for how in ["fill", "shut", "shut_reading"] {
@@ -162,10 +162,10 @@ fn a_dead_peer_is_noticed_whatever_it_did_to_its_events() {
     }
 }
 
-/// A server shuts the ends that its client waits at, which poll as ready from then on, and lives. The client finds what comes
-/// all the same, and sleeps meanwhile.
+/// A server shuts the sockets that its client polls, so that they stay ready, and lives on. The client still receives the
+/// messages, and sleeps meanwhile.
 #[test]
-fn a_peer_that_shuts_the_events_costs_nobody_a_processor() {
+fn a_peer_that_shuts_the_events_does_not_keep_its_client_busy() {
     for how in ["shut", "shut_reading"] {
         let (client, mut peer) = client_of("awake", ClientOptions::new());
         peer.must(&format!("abuse {how}"));
@@ -174,7 +174,7 @@ fn a_peer_that_shuts_the_events_costs_nobody_a_processor() {
         let used = raw::processor_time() - before;
         assert_eq!(waited, Ok(false), "{how}");
         assert!((280..700).contains(&took.as_millis()), "{how}: {took:?}");
-        assert!(used < 1_000_000, "{how}: {used} of 100 ns, of 300 ms");
+        assert!(used < 1_000_000, "{how}: {used} units of 100 ns of processor time, in 300 ms");
         let mut buffer = Vec::new();
         for sequence in 0..20 {
             peer.must(&format!("send over {sequence} 1 64"));
@@ -184,10 +184,9 @@ fn a_peer_that_shuts_the_events_costs_nobody_a_processor() {
     }
 }
 
-/// A client shuts its ends of the events, and goes. The next one, which would have them too, is served all the same: it is woken,
-/// and wakes.
+/// A client shuts its event sockets and goes. The next client gets fresh ones: signals work in both directions.
 #[test]
-fn what_a_client_did_to_its_events_harms_nobody_after_it() {
+fn a_client_that_shuts_its_events_does_not_harm_the_next() {
     let name = unique("after");
     let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
     for kill in [true, false] {
@@ -212,10 +211,10 @@ fn what_a_client_did_to_its_events_harms_nobody_after_it() {
     }
 }
 
-/// A process that has the section can write any process id into it. That of a client that came by the name before, and still
-/// lives, is not accepted: the peer's user is proof here.
+/// A process that has the section can write any process id into it. The server does not accept the id of an earlier client
+/// that still lives, since on Linux the user that `peer` returns must be proof.
 #[test]
-fn line_29_a_request_is_of_the_process_that_was_handed_the_section() {
+fn line_29_only_the_process_that_was_given_the_section_may_request() {
     let name = unique("claim");
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
@@ -223,25 +222,26 @@ fn line_29_a_request_is_of_the_process_that_was_handed_the_section() {
     peer.must("leave");
     assert_eq!(server.wait_for_client(millis(50)), Err(ShmError::Timeout));
     let section = raw::RawSection::open(&name);
-    // It is a fresh one: no client has written into it.
+    // The section is fresh: no client has written into it.
     assert_eq!(section.word64(16).load(Ordering::SeqCst), 0);
     assert_eq!(section.word32(8).load(Ordering::SeqCst), 0);
     let request = 1 | 5 << 4 | u64::from(peer.id()) << 32;
     section.word64(16).store(request, Ordering::SeqCst);
     assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
     assert_eq!(section.word64(16).load(Ordering::SeqCst) & 15, 0, "the request is cleared");
-    // It has to come by the name.
+    // The client is accepted when it connects by the name.
     peer.enter(&name, &mut server);
     assert_eq!(server.peer().unwrap().process_id, peer.id());
 }
 
-/// Another user: kept out, accepted by name, known for what it is, and not believed as a server.
+/// A client of another user is refused unless the access policy names the user. A server of another user is refused unless
+/// the client trusts the user by name.
 #[test]
-fn line_28_and_29_another_user() {
+fn line_28_and_29_another_user_is_refused_unless_it_is_named() {
     const NOBODY: &str = "65534";
     let Some(mut peer) = Peer::start_as(NOBODY) else { return };
     let global = |name: &str| format!("Global\\{}", unique(name));
-    // The name alone doesn't let anybody in.
+    // Knowing the name is not enough.
     let name = global("owner");
     let mut server = SharedServer::start(&name).unwrap();
     peer.tell(&format!("connect {name} 2000"));
@@ -249,7 +249,7 @@ fn line_28_and_29_another_user() {
     let answer = peer.answer();
     assert!(answer.contains("does not admit this user"), "{answer}");
     assert!(server.peer().is_none());
-    // A user that is admitted connects, and is known for what it is.
+    // A user that is named connects, and `peer` returns this user.
     let name = global("users");
     let other: UserId = NOBODY.parse().unwrap();
     let mut server = ServerOptions::new().access(Access::Users(vec![other.clone()])).start(&name).unwrap();
@@ -261,7 +261,7 @@ fn line_28_and_29_another_user() {
     peer.kill();
     let ended = server.receive_from_client(&mut Vec::new());
     assert!(matches!(ended, Err(ShmError::PeerDied { .. })), "{ended:?}");
-    // A name that it squats on is taken, and its server is not believed.
+    // A name under which the other user started a server is taken, and a client refuses that server.
     let mut peer = Peer::start_as(NOBODY).unwrap();
     let name = global("impostor");
     peer.must(&format!("start {name}"));
@@ -270,15 +270,15 @@ fn line_28_and_29_another_user() {
     let refused = SharedClient::connect(&name, Duration::from_secs(5)).err();
     assert!(matches!(&refused, Some(ShmError::Refused { reason }) if reason.contains(NOBODY)), "{refused:?}");
     assert_eq!(peer.answer(), "err Timeout");
-    // Unless it is named.
+    // A client that trusts the user by name connects.
     peer.tell("accept 5000");
     let trusting = ClientOptions::new().trust(Trust::Users(vec![other]));
     trusting.connect(&name, Duration::from_secs(5)).unwrap();
     assert_eq!(peer.answer(), "ok");
 }
 
-/// Starts the peer in a process namespace of its own. `None`: this user may not.
-fn peer_elsewhere() -> Option<Peer> {
+/// Starts the peer in a new process namespace. `None`: this user is not permitted to create one.
+fn peer_in_a_namespace() -> Option<Peer> {
     let flags = ["--pid", "--fork", "--kill-child"];
     let allowed = Command::new("unshare").args(flags).arg("true").stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {
@@ -289,15 +289,15 @@ fn peer_elsewhere() -> Option<Peer> {
 }
 
 #[test]
-fn line_16_a_client_in_a_namespace_that_hides_its_server_says_so() {
-    let Some(mut peer) = peer_elsewhere() else { return };
+fn line_16_a_client_that_cannot_see_its_server_is_refused() {
+    let Some(mut peer) = peer_in_a_namespace() else { return };
     let name = unique("namespace-client");
     let mut server = SharedServer::start(&name).unwrap();
     peer.tell(&format!("connect {name} 5000"));
     let _ = server.wait_for_client(seconds(2));
     let answer = peer.answer();
     assert!(answer.contains("Refused") && answer.contains("process namespace"), "{answer}");
-    // Its server lives on, for others.
+    // The server still works for other clients.
     assert!(matches!(server.wait_for_client(millis(50)), Err(ShmError::Timeout | ShmError::Refused { .. })));
     let other = std::thread::spawn(move || SharedClient::connect(&name, Duration::from_secs(5)));
     server.wait_for_client(seconds(5)).unwrap();
@@ -305,8 +305,8 @@ fn line_16_a_client_in_a_namespace_that_hides_its_server_says_so() {
 }
 
 #[test]
-fn line_16_a_server_in_a_namespace_below_is_watched_or_refuses() {
-    let Some(mut peer) = peer_elsewhere() else { return };
+fn line_16_a_server_in_a_child_namespace_is_watched_or_refused() {
+    let Some(mut peer) = peer_in_a_namespace() else { return };
     let name = unique("namespace-server");
     peer.must(&format!("start {name}"));
     peer.tell("accept 3000");

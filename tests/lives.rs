@@ -1,5 +1,5 @@
-//! Where one session ends and the next one begins: a killed peer is found by calls that do not wait, the end of a session is
-//! reported in time, and a message reaches the session that it was meant for, or is an error.
+//! Where one session ends and the next one begins: the end of a session is reported in time, and a message reaches the
+//! session that it was meant for, or sending it is an error.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use xshm::*;
 
-/// How late a call that does not wait may find that its peer was killed.
+/// How late the end of a session may be reported.
 const SOON: Duration = Duration::from_millis(500);
 
 #[test]
@@ -23,7 +23,7 @@ struct Quiet;
 impl MultiClientHandler for Quiet {}
 impl AutoHandler for Quiet {}
 
-/// Runs a call that may hang, on a new thread. `None`: it has not returned in this time, and its thread is left behind.
+/// Runs a call that may hang, on a new thread. `None`: the call has not returned in this time, and its thread still runs.
 fn within<T: Send + 'static>(time: Duration, call: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, result) = channel();
     std::thread::spawn(move || {
@@ -53,7 +53,8 @@ impl MultiHandler for Ends {
     }
 }
 
-/// A worker of a `MultiServer` that spins for seconds, or for ever, reports the end of a session as early as one that sleeps.
+/// A worker of a `MultiServer` that spins for seconds, or for ever, reports the end of a session as early as one that
+/// sleeps.
 #[test]
 fn a_multi_server_that_spins_reports_that_a_client_left_or_was_killed() {
     let mut late = Vec::new();
@@ -89,7 +90,7 @@ fn a_multi_server_that_spins_reports_that_a_client_left_or_was_killed() {
 
 // ---- Waiting for the next client.
 
-/// `wait_for_client` without a client changes nothing: what the last client sent is there to be received.
+/// `wait_for_client` changes nothing if no client comes: the server can still receive what the last client sent.
 #[test]
 fn waiting_for_a_client_that_does_not_come_loses_nothing() {
     let name = unique("lives-unread");
@@ -105,7 +106,7 @@ fn waiting_for_a_client_that_does_not_come_loses_nothing() {
         assert_eq!(check_message(&buffer), number);
     }
     assert_eq!(server.try_receive_from_client(&mut buffer), Err(ShmError::NotConnected));
-    // The next client's session has no part of it.
+    // The next client's session contains none of it.
     let mut next = Peer::start();
     next.enter(&name, &mut server);
     assert_eq!(server.try_receive_from_client(&mut buffer), Err(ShmError::QueueEmpty));
@@ -210,7 +211,7 @@ fn an_auto_servers_answer_to_a_client_that_has_left_reaches_no_other_client() {
 
 // ---- Auto endpoints.
 
-/// The pause before the next attempt is for clients, and for failures. A server accepts at once after a client that left.
+/// Only clients and failures have a pause before the next attempt. A server accepts at once after a client has left.
 #[test]
 fn an_auto_server_does_not_pause_after_a_client_that_left() {
     let name = unique("lives-pause");
@@ -275,7 +276,7 @@ fn two_handlers_that_stop_each_others_endpoint_both_return() {
     });
     handlers[0].other.set(Arc::downgrade(&two)).unwrap();
     handlers[1].other.set(Arc::downgrade(&one)).unwrap();
-    // A test that fails must not wait for them when it unwinds.
+    // If the test fails, it must not wait for the endpoints when it unwinds.
     std::mem::forget((one.clone(), two.clone()));
     let mut peers = names.clone().map(|_| Peer::start());
     for (peer, name) in peers.iter_mut().zip(&names) {
@@ -295,7 +296,7 @@ fn two_handlers_that_stop_each_others_endpoint_both_return() {
 
 // ---- Slots.
 
-/// Takes `takes` to handle the end of a session. The slot is not free meanwhile.
+/// Takes the time `takes` to handle the end of a session. The slot is not free meanwhile.
 struct Slow {
     ends: Mutex<Sender<()>>,
     takes: Duration,
@@ -357,7 +358,7 @@ impl AutoHandler for Connects {
 
 /// Messages that were queued before the connection all leave the queue without a further call, however small the ring.
 #[test]
-fn what_was_queued_before_there_was_a_server_all_arrives() {
+fn messages_queued_before_there_was_a_server_all_arrive() {
     const MESSAGES: u64 = 200;
     let busy = Arc::new(AtomicBool::new(true));
     let spinning = busy.clone();
@@ -383,7 +384,7 @@ fn what_was_queued_before_there_was_a_server_all_arrives() {
             match server.receive_from_client_timeout(&mut buffer, seconds(2)) {
                 Ok(_) => assert_eq!(check_message(&buffer), number),
                 Err(error) => {
-                    stuck.push(format!("round {round}: {error:?} in place of message {number}"));
+                    stuck.push(format!("round {round}: {error:?} instead of message {number}"));
                     break;
                 }
             }
@@ -399,7 +400,7 @@ fn what_was_queued_before_there_was_a_server_all_arrives() {
 
 // ---- The end of an auto endpoint.
 
-/// Counts what an endpoint reports as lost.
+/// Passes on the counts of lost messages that an endpoint reports.
 struct Losses(Mutex<Sender<(ChannelKind, u32)>>);
 
 impl AutoHandler for Losses {
@@ -408,7 +409,7 @@ impl AutoHandler for Losses {
     }
 }
 
-/// Messages that wait for a connection when their endpoint is stopped do not vanish in silence.
+/// Messages that wait for a connection when their endpoint is stopped are reported as lost.
 #[test]
 fn messages_that_are_queued_when_an_endpoint_stops_are_counted_and_reported() {
     let (sender, losses) = channel();
@@ -427,7 +428,7 @@ fn messages_that_are_queued_when_an_endpoint_stops_are_counted_and_reported() {
     assert_eq!(losses.try_recv(), Ok((ChannelKind::ServerToClient, 1)));
 }
 
-/// Answers each message, and notes the session before and after.
+/// Answers each message, and records the session at each message and at the end.
 struct Echo {
     server: OnceLock<Weak<AutoServer>>,
     asked: Mutex<Sender<()>>,
@@ -460,9 +461,9 @@ impl AutoHandler for Echo {
     }
 }
 
-/// What has arrived is handed over before an endpoint ends, and what the handler answers to it arrives.
+/// An endpoint that stops first calls its handler for the messages that have arrived, and the answers of the handler arrive.
 #[test]
-fn a_handler_answers_what_it_is_handed_while_its_endpoint_stops() {
+fn a_handler_can_answer_messages_while_its_endpoint_stops() {
     const QUESTIONS: u64 = 5;
     let name = unique("lives-stop-answers");
     let ((asked, question), (go, gate), (sent, answers)) = (channel(), channel(), channel());

@@ -1,4 +1,4 @@
-//! Contract lines 1 to 7: what happens to messages, between two processes.
+//! Lines 1 and 3 to 7 of docs/guarantees.md: messages between two processes.
 
 mod common;
 
@@ -11,7 +11,7 @@ fn peer_process() {
 }
 
 #[test]
-fn line_1_message_sizes() {
+fn line_1_sizes_out_of_bounds_are_refused() {
     let (server, mut peer) = pair("sizes", ServerOptions::new());
     for (len, error) in [
         (0, ShmError::MessageTooSmall),
@@ -64,7 +64,7 @@ fn line_3_sending_evicts_the_oldest() {
 }
 
 #[test]
-fn line_3_eviction_for_want_of_bytes() {
+fn line_3_long_messages_evict_when_the_ring_is_full() {
     let (server, mut peer) = pair("bytes", ServerOptions::new());
     let overwritten = peer.must("send over 0 100 65535").parse::<u64>().unwrap();
     let mut buffer = Vec::new();
@@ -91,7 +91,7 @@ fn line_4_a_full_queue_rejects_and_stays_as_it_was() {
     assert_eq!(result, Err(ShmError::Timeout));
     assert!(took >= std::time::Duration::from_millis(50), "{took:?}");
     assert_eq!(server.stats().unwrap().send_depth, 250);
-    // Mixed: room by taking, room by evicting.
+    // First the peer takes a message and makes room, then the sender evicts one.
     assert_eq!(peer.must("receive 5000"), "0");
     server.try_send_to_client(&message(250, 40)).unwrap();
     assert_eq!(server.send_to_client(&message(251, 40)).unwrap().overwritten, 1);
@@ -102,7 +102,7 @@ fn line_4_a_full_queue_rejects_and_stays_as_it_was() {
 }
 
 #[test]
-fn line_4_waiting_for_room() {
+fn line_4_send_timeout_waits_for_room() {
     let (server, mut peer) = pair("room", ServerOptions::new());
     for sequence in 0..250 {
         server.try_send_to_client(&message(sequence, 40)).unwrap();
@@ -139,7 +139,7 @@ fn a_channel_can_reject_by_default() {
 }
 
 #[test]
-fn line_5_receiving() {
+fn line_5_receive_waits_and_poll_leaves_the_message() {
     let (server, mut peer) = pair("receive", ServerOptions::new());
     let mut buffer = vec![1, 2, 3];
     assert_eq!(server.try_receive_from_client(&mut buffer), Err(ShmError::QueueEmpty));
@@ -147,14 +147,14 @@ fn line_5_receiving() {
     assert_eq!(result, Err(ShmError::Timeout));
     assert!((100..2000).contains(&took.as_millis()), "{took:?}");
     assert_eq!(server.poll_client(millis(0)), Ok(false));
-    // It waits until a message comes, however late.
+    // `receive` without a time limit waits until a message comes.
     peer.tell("receive 300");
     peer.tell("send over 7 1 64");
     let (result, took) = timed(|| server.receive_from_client(&mut buffer));
     assert_eq!((result, check_message(&buffer)), (Ok(64), 7));
     assert!(took.as_millis() >= 250, "{took:?}");
     assert_eq!((peer.answer().as_str(), peer.answer().as_str()), ("err Timeout", "ok 0"));
-    // A poll leaves the message there.
+    // `poll` leaves the message in the queue.
     peer.must("send over 8 1 64");
     for _ in 0..3 {
         assert_eq!(server.poll_client(None), Ok(true));
@@ -165,7 +165,7 @@ fn line_5_receiving() {
 }
 
 #[test]
-fn line_5_what_was_sent_before_the_end_is_delivered_first() {
+fn line_5_messages_sent_before_the_end_are_delivered_first() {
     for killed in [false, true] {
         let (server, mut peer) = pair("last-words", ServerOptions::new());
         peer.must("send over 0 10 1000");
@@ -192,7 +192,7 @@ fn line_5_what_was_sent_before_the_end_is_delivered_first() {
 }
 
 #[test]
-fn before_the_first_client_nothing_is_connected() {
+fn calls_before_the_first_client_return_not_connected() {
     let server = SharedServer::start(&unique("alone")).unwrap();
     let mut buffer = Vec::new();
     assert_eq!(server.send_to_client(b"hello?"), Err(ShmError::NotConnected));
@@ -203,7 +203,7 @@ fn before_the_first_client_nothing_is_connected() {
 }
 
 #[test]
-fn receive_can_be_bounded_by_option() {
+fn the_option_receive_timeout_bounds_receive() {
     let name = unique("bounded");
     let mut peer = Peer::start();
     peer.must(&format!("start {name}"));
@@ -219,7 +219,7 @@ fn receive_can_be_bounded_by_option() {
 }
 
 #[test]
-fn line_6_a_buffer_too_small_leaves_the_message() {
+fn line_6_a_buffer_that_is_too_small_leaves_the_message() {
     let (server, mut peer) = pair("buffer", ServerOptions::new());
     peer.must("send over 5 1 1000");
     peer.must("send over 6 1 10");
@@ -238,7 +238,7 @@ fn line_6_a_buffer_too_small_leaves_the_message() {
 }
 
 #[test]
-fn line_7_no_shared_counter_decides_anything() {
+fn line_7_overwritten_counters_change_no_decision() {
     let name = unique("counters");
     let mut server = SharedServer::start(&name).unwrap();
     let (mut peer, mut vandal) = (Peer::start(), Peer::start());
@@ -271,7 +271,7 @@ fn line_7_no_shared_counter_decides_anything() {
 }
 
 #[test]
-fn the_client_here_and_the_server_there() {
+fn a_server_in_another_process_echoes_messages() {
     let name = unique("mirror");
     let mut peer = Peer::start();
     peer.must(&format!("start {name} 65536 100"));

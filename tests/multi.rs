@@ -1,5 +1,5 @@
-//! The multi-client mode: contract lines 19, 21, 23, 24 and 25. The clients are in processes of their own wherever one
-//! is spoken of.
+//! The multi-client mode: lines 18, 19, 21 and 23 to 25 of docs/guarantees.md. A `Peer` is a separate process, with one
+//! or more clients.
 
 mod common;
 
@@ -23,7 +23,7 @@ enum Call {
 
 type Hook = Box<dyn Fn(&Call) + Send + Sync>;
 
-/// Writes down how it is called.
+/// A handler that records its calls.
 #[derive(Default)]
 struct Recorder {
     calls: Mutex<Vec<Call>>,
@@ -42,7 +42,7 @@ impl Recorder {
         recorder
     }
 
-    fn note(&self, call: Call) {
+    fn record(&self, call: Call) {
         self.calls.lock().unwrap().push(call.clone());
         self.more.notify_all();
         if let Some(hook) = self.hook.get() {
@@ -50,7 +50,7 @@ impl Recorder {
         }
     }
 
-    /// Waits until `of` was said so often. How long that took.
+    /// Waits until there were `count` calls for which `of` returns true. Returns how long that took.
     fn wait(&self, what: &str, count: usize, of: impl Fn(&Call) -> bool) -> Duration {
         let start = Instant::now();
         let calls = self.calls.lock().unwrap();
@@ -72,16 +72,16 @@ impl Recorder {
 
 impl MultiHandler for Recorder {
     fn on_client_connect(&self, client_id: u32) {
-        self.note(Call::Connect(client_id));
+        self.record(Call::Connect(client_id));
     }
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
-        self.note(Call::Disconnect(client_id, reason.clone()));
+        self.record(Call::Disconnect(client_id, reason.clone()));
     }
     fn on_message(&self, client_id: u32, data: &[u8]) {
-        self.note(Call::Message(client_id, check_message(data)));
+        self.record(Call::Message(client_id, check_message(data)));
     }
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
-        self.note(Call::Error(client_id, error));
+        self.record(Call::Error(client_id, error));
     }
 }
 
@@ -113,7 +113,7 @@ fn join(name: &str) -> Result<MultiClient> {
 }
 
 #[test]
-fn line_24_slots_go_from_0_the_lowest_free_first_and_each_to_one_client() {
+fn line_24_each_client_gets_the_lowest_free_slot() {
     let recorder = Recorder::new();
     let (name, server) = start("multi-slots", &recorder, options(4));
     assert_eq!((server.base_name(), server.client_count()), (&*name, 0));
@@ -136,7 +136,7 @@ fn line_24_slots_go_from_0_the_lowest_free_first_and_each_to_one_client() {
     peer.must("part 1");
     other.must("part 0");
     recorder.wait("two leave", 2, is_disconnect);
-    // Their slots come free when the handler has returned.
+    // A slot becomes free when the handler has returned.
     while join(&name).map(|client| client.slot_id()) != Ok(1) {
         std::thread::yield_now();
     }
@@ -147,7 +147,7 @@ fn line_24_slots_go_from_0_the_lowest_free_first_and_each_to_one_client() {
 }
 
 #[test]
-fn line_24_the_servers_handler_is_first_the_clients_second_and_connect_last() {
+fn line_24_connect_returns_after_the_servers_and_the_clients_handler() {
     struct Notes(Arc<Mutex<Vec<&'static str>>>);
     impl MultiHandler for Notes {
         fn on_client_connect(&self, _: u32) {
@@ -171,7 +171,7 @@ fn line_24_the_servers_handler_is_first_the_clients_second_and_connect_last() {
 }
 
 #[test]
-fn line_24_a_slot_is_given_again_only_after_its_last_call() {
+fn line_24_a_slot_is_reused_only_after_its_last_callback() {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let closed = gate.clone();
     let recorder = Recorder::with_hook(move |call| {
@@ -198,7 +198,7 @@ fn line_24_a_slot_is_given_again_only_after_its_last_call() {
 }
 
 #[test]
-fn line_19_and_24_messages_come_between_connect_and_disconnect_each_once_in_order() {
+fn line_19_and_24_messages_come_once_and_in_order_between_connect_and_disconnect() {
     let recorder = Recorder::new();
     let (name, _server) = start("multi-messages", &recorder, options(20));
     let mut peers: Vec<Peer> = (0..3).map(|_| Peer::start()).collect();
@@ -213,7 +213,7 @@ fn line_19_and_24_messages_come_between_connect_and_disconnect_each_once_in_orde
     for peer in &mut peers {
         assert_eq!((peer.answer().trim_end(), peer.answer().trim_end()), ("ok", "ok"));
     }
-    // Two leave, one dies with what it sent still on its way.
+    // Two processes leave; the third is killed while its messages may still be unread.
     peers[0].must("part 0");
     peers[0].must("part 1");
     peers[1].must("part 0");
@@ -252,7 +252,7 @@ fn line_24_clients_that_die_at_any_step_give_their_slot_back() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let mut peer = Peer::start();
-    // In which order, depends on how long each has been free.
+    // The order depends on how long each slot has been free.
     let mut slots: Vec<_> = peer.must(&format!("join {name} 3")).split(' ').map(str::to_owned).collect();
     slots.sort();
     assert_eq!(slots, ["0", "1", "2"]);
@@ -263,7 +263,7 @@ fn line_24_clients_that_die_at_any_step_give_their_slot_back() {
 }
 
 #[test]
-fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
+fn line_24_a_client_that_is_frozen_or_blocks_its_worker_delays_no_other() {
     let gate = Arc::new((Mutex::new(false), Condvar::new()));
     let closed = gate.clone();
     let recorder = Recorder::with_hook(move |call| {
@@ -285,7 +285,7 @@ fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
         let mut peer = Peer::start();
         let (answer, took) = timed(|| peer.must(&format!("join {name} 1")));
         assert_eq!(answer, slot.to_string());
-        // A process has to start for it, too.
+        // This includes the start of a process.
         assert!(took < Duration::from_millis(2000), "{took:?}");
         peer.must("say 0 7 1 64");
         let took = recorder.wait("its message", 1, |call| *call == Call::Message(slot, 7));
@@ -294,9 +294,9 @@ fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
         assert_eq!(peer.must("hear 0 5000"), "1");
         others.push(peer);
     }
-    // A frozen one can be kicked, and its slot given away, though it holds its channel.
+    // The server can disconnect a frozen client and give its slot to another, although the client still has its channel.
     server.disconnect_client(1).unwrap();
-    recorder.wait("it is kicked", 1, |call| *call == Call::Disconnect(1, DisconnectReason::Kicked));
+    recorder.wait("it is disconnected", 1, |call| *call == Call::Disconnect(1, DisconnectReason::Kicked));
     let mut next = Peer::start();
     loop {
         match next.ask(&format!("join {name} 1")).as_str() {
@@ -311,7 +311,7 @@ fn line_24_one_that_is_frozen_or_blocks_its_worker_delays_no_other() {
 }
 
 #[test]
-fn a_kicked_client_receives_what_it_was_sent_and_then_the_end() {
+fn a_disconnected_client_receives_what_it_was_sent_and_then_the_end() {
     let recorder = Recorder::new();
     let (name, server) = start("multi-kick", &recorder, options(2));
     let mut peer = Peer::start();
@@ -320,7 +320,7 @@ fn a_kicked_client_receives_what_it_was_sent_and_then_the_end() {
     server.disconnect_client(0).unwrap();
     assert_eq!(peer.must("hear 0 5000"), "5");
     assert_eq!(peer.must("hear 0 5000"), "end");
-    recorder.wait("it is kicked", 1, |call| *call == Call::Disconnect(0, DisconnectReason::Kicked));
+    recorder.wait("it is disconnected", 1, |call| *call == Call::Disconnect(0, DisconnectReason::Kicked));
     assert_eq!(server.disconnect_client(0), Err(ShmError::NotConnected));
     assert_eq!(server.broadcast(&message(6, 40)), Ok(1));
     assert_eq!(peer.must("hear 1 5000"), "6");
@@ -328,12 +328,12 @@ fn a_kicked_client_receives_what_it_was_sent_and_then_the_end() {
 }
 
 #[test]
-fn line_24_and_25_many_clients_on_few_threads_and_nothing_made_before_they_come() {
+fn line_24_and_25_many_clients_share_few_workers_and_get_memory_when_they_connect() {
     let count = if long() { 200 } else { 70 };
     let before = raw::open_handles();
     let recorder = Recorder::new();
     let (name, server) = start("multi-many", &recorder, options(1000));
-    // Workers have an event each, which costs no memory.
+    // Each worker has one event. No channel exists yet except the one on offer.
     assert!(raw::open_handles() < before + 100, "{} handles", raw::open_handles() - before);
     let mut peer = Peer::start();
     let slots = peer.must(&format!("join {name} {count}"));
@@ -354,7 +354,7 @@ fn line_24_and_25_many_clients_on_few_threads_and_nothing_made_before_they_come(
 }
 
 #[test]
-fn line_21_stop_hands_over_what_arrived_and_takes_no_time() {
+fn line_21_stop_delivers_what_arrived_within_100_ms() {
     for clients in [0, 1, 5] {
         let recorder = Recorder::new();
         let (name, server) = start("multi-stop", &recorder, options(8));
@@ -387,7 +387,7 @@ fn line_21_and_23_a_handler_may_stop_the_server_and_may_panic() {
     let slot: Arc<OnceLock<MultiServer>> = Arc::default();
     let inside = slot.clone();
     let recorder = Recorder::with_hook(move |call| match call {
-        Call::Connect(1) => panic!("at the door"),
+        Call::Connect(1) => panic!("on connect"),
         Call::Message(_, 13) => panic!("thirteen"),
         Call::Message(_, 14) => inside.get().unwrap().stop(),
         _ => {}
@@ -397,21 +397,21 @@ fn line_21_and_23_a_handler_may_stop_the_server_and_may_panic() {
     let mut peer = Peer::start();
     assert_eq!(peer.must(&format!("join {name} 2")), "0 1");
     peer.must("say 1 12 2 64");
-    recorder.wait("it goes on", 2, |call| matches!(call, Call::Error(Some(1), _)));
+    recorder.wait("both panics are reported", 2, |call| matches!(call, Call::Error(Some(1), _)));
     peer.must("say 1 14 1 64");
-    recorder.wait("all are call", 2, is_disconnect);
+    recorder.wait("both ends are reported", 2, is_disconnect);
     assert_eq!(peer.must("hear 0 5000"), "end");
     slot.get().unwrap().stop();
 }
 
-/// The sender moves on from the place where a sleeping worker expects its next message.
+/// By evicting, the sender moves `read_pos` away from where a sleeping worker expects its next message.
 #[test]
 fn line_18_a_burst_that_evicts_wakes_a_sleeping_worker() {
     let recorder = Recorder::new();
     let (name, _server) = start("multi-burst", &recorder, options(2));
     let client = join(&name).unwrap();
     for round in 1..if long() { 5000 } else { 300_u64 } {
-        // So that it sleeps, mostly.
+        // Long enough that the worker mostly sleeps.
         std::thread::sleep(Duration::from_micros(round * 37 % 400));
         for _ in 0..20 + round % 60 {
             client.send(&message(0, 300 + round as usize % 1000)).unwrap();
@@ -441,11 +441,11 @@ fn a_client_of_the_other_kind_is_refused() {
     assert!(matches!(refused, Some(ShmError::Refused { reason }) if reason.contains("SharedClient")));
 }
 
-/// A client that gives its worker no time to sleep hides no other one's death.
+/// A client that keeps its worker busy does not delay the report of another client's death.
 #[test]
-fn line_24_a_busy_client_hides_nobodys_end() {
+fn line_24_a_busy_client_does_not_delay_the_report_of_anothers_end() {
     let name = unique("multi-busy");
-    // Slower than its client, so that there's always more.
+    // The handler is slower than the client, so that messages always wait.
     let recorder = Recorder::with_hook(|call| {
         if matches!(call, Call::Message(..)) {
             let end = Instant::now() + Duration::from_micros(50);

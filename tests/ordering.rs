@@ -1,4 +1,5 @@
-//! Contract line 2: whole, in order, at most once, and every loss counted, while the sender overwrites.
+//! Line 2 of docs/guarantees.md: while the sender evicts, messages arrive whole, in order and at most once, and both
+//! sides count each loss.
 
 mod common;
 
@@ -10,7 +11,7 @@ fn peer_process() {
     serve();
 }
 
-/// Receives until the peer's flood is over, slowly now and then, and settles the account.
+/// Receives until the peer stops sending, with a pause after each 64 messages, and compares both sides' counts.
 fn account(mut server: SharedServer, name: &str, time: u64, len: usize, pause: u32) {
     let mut peer = Peer::start();
     peer.enter(name, &mut server);
@@ -41,7 +42,7 @@ fn account(mut server: SharedServer, name: &str, time: u64, len: usize, pause: u
     let stats = server.stats().unwrap();
     assert_eq!((stats.received, stats.receive_dropped), (received, lost));
     assert_eq!(received + lost, sent, "the last message is never evicted");
-    assert_eq!(overwritten, lost, "what one side counts as lost the other does too");
+    assert_eq!(overwritten, lost, "both sides count the same losses");
     assert!(received > 0);
 }
 
@@ -54,27 +55,27 @@ fn time(short: u64, long_form: u64) -> u64 {
 }
 
 #[test]
-fn line_2_overwriting_a_slow_receiver() {
+fn line_2_losses_of_a_slow_receiver_are_counted() {
     let name = unique("slow");
     account(SharedServer::start(&name).unwrap(), &name, time(1500, 60_000), 200, 20_000);
 }
 
 #[test]
-fn line_2_overwriting_long_messages() {
+fn line_2_losses_of_long_messages_are_counted() {
     let name = unique("long");
     account(SharedServer::start(&name).unwrap(), &name, time(1500, 20_000), 65_000, 2000);
 }
 
 #[test]
-fn line_2_overwriting_in_a_tiny_ring() {
-    // Every message is overwritten as it's read, and every other one wraps.
+fn line_2_losses_in_a_tiny_ring_are_counted() {
+    // Nearly every message is evicted while the receiver copies it, and every other one wraps.
     let name = unique("tiny");
     let server = ServerOptions::new().ring_size(4096).message_limit(3).start(&name).unwrap();
     account(server, &name, time(1500, 20_000), 1900, 100);
 }
 
 #[test]
-fn line_2_overwriting_a_queue_of_one() {
+fn line_2_losses_in_a_queue_of_one_are_counted() {
     let name = unique("one");
     let server = ServerOptions::new().ring_size(4096).message_limit(1).start(&name).unwrap();
     account(server, &name, time(1500, 20_000), 40, 0);

@@ -1,5 +1,5 @@
-//! Contract line 28: those who are not admitted find no way in beside the library either, and the exported handles open no
-//! more than it must.
+//! Line 28 of docs/guarantees.md: a process that is not admitted cannot open the objects without the library either, and
+//! exported handles have the least rights.
 
 mod common;
 
@@ -14,13 +14,13 @@ fn peer_process() {
     serve();
 }
 
-/// The peer goes on without what the user who started it may. `None`: it can't run so.
+/// Starts a peer that lacks the user's rights or the administrators' rights. `None`: such a process cannot run here.
 #[cfg(windows)]
 fn restricted(whom: &str) -> Option<Peer> {
     let mut peer = Peer::start();
     let answer = peer.ask(&format!("restrict {whom}"));
     if answer != "ok" {
-        // Windows may keep a process without its user's rights from so much as loading its program.
+        // On Windows, a process without its user's rights may not even be able to load its program.
         skipped(&answer);
         return None;
     }
@@ -48,15 +48,15 @@ fn line_28_a_process_without_its_users_rights_is_kept_out() {
         });
         assert!(took < Duration::from_secs(5), "{whom}: {took:?}");
         if whom == "user" && tokens::is_wine() && answer == "ok" {
-            // It finds the user's rights in a token that they were taken from.
-            note("NOT ENFORCED by this Wine: a process without its user's rights came in");
+            // Wine grants rights that were removed from the token.
+            note("NOT ENFORCED by this Wine: a process without its user's rights was accepted");
             assert!(server.is_connected());
             continue;
         }
         assert!(answer.starts_with("err Refused") && answer.contains("does not admit"), "{whom}: {answer}");
         assert!(!server.is_connected());
         assert_eq!(peer.must(&open), format!("{:?}", [ACCESS_DENIED; 9]), "{whom}");
-        // A user that is admitted can: it was not for want of the names.
+        // The control: a process that is admitted can open all of them.
         let mut other = Peer::start();
         other.tell(&format!("connect {name} 1000"));
         if server.wait_for_client(millis(1500)).is_ok() {
@@ -70,10 +70,10 @@ fn line_28_a_process_without_its_users_rights_is_kept_out() {
     }
 }
 
-/// Handles are enough: a process that is given them needs no name, and so no rights to what is named.
+/// A process that is given the handles needs no rights to the named objects.
 #[cfg(windows)]
 #[test]
-fn line_28_who_is_given_handles_comes_in_whoever_it_is() {
+fn line_28_a_process_that_is_given_handles_is_accepted() {
     let access = xshm::Access::SecurityDescriptor(tokens::descriptor_for_administrators());
     let mut server = ServerOptions::new().access(access).start(&unique("given")).unwrap();
     let Some(mut peer) = restricted("administrators") else { return };
@@ -98,17 +98,17 @@ fn line_28_another_user_reaches_neither_section_nor_events() {
     let events = handles.events.unwrap();
     for event in [events.s2c_data, events.c2s_space, events.acknowledge, events.disconnect] {
         let reach = format!("reach {} {} {event}", std::process::id(), handles.section);
-        // EACCES, EPERM.
+        // EACCES and EPERM.
         assert_eq!(stranger.must(&reach), "[13, 1]", "event {event}");
-        // There is something to be reached, for one who may.
+        // The control: a process of the same user reaches both.
         assert_eq!(peer.must(&reach), "[0, 0]", "event {event}");
     }
 }
 
-/// No user owns the names of abstract sockets: another user can take one that is in our user's part.
+/// Names of abstract sockets have no owner: another user can take a name that contains our user's id.
 #[cfg(unix)]
 #[test]
-fn line_28_another_user_that_squats_on_our_name_is_not_believed() {
+fn line_28_another_user_that_takes_our_name_is_refused() {
     let Some(mut stranger) = Peer::start_as(NOBODY) else { return };
     let name = unique("squatted");
     let user = xshm::UserId::current().unwrap();
@@ -117,13 +117,13 @@ fn line_28_another_user_that_squats_on_our_name_is_not_believed() {
     assert!(matches!(&refused, Some(ShmError::Refused { reason }) if reason.contains(NOBODY)), "{refused:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
     assert!(matches!(ServerOptions::new().start(&name).err(), Some(ShmError::AlreadyExists { .. })));
-    // The name is free when it has gone.
+    // The name is free when that process has ended.
     stranger.kill();
     drop(SharedServer::start(&name).unwrap());
 }
 
-/// The exported handles, in the order in which it was asked for: each with the rights that `docs/protocol.md` says.
-fn handed_out(server: &SharedServer) -> Vec<(&'static str, isize, u32)> {
+/// The exported handles, each with the rights that `docs/protocol.md` states.
+fn exported_handles(server: &SharedServer) -> Vec<(&'static str, isize, u32)> {
     let handles = server.client_handles().unwrap();
     let own = server.get_event_handles().unwrap();
     let events = handles.events.unwrap();
@@ -147,28 +147,28 @@ fn handed_out(server: &SharedServer) -> Vec<(&'static str, isize, u32)> {
     ]
 }
 
-/// On Linux a descriptor has no rights of its own: the section's is for reading and writing, as it must be, and can't change
-/// its size (see tests/linux.rs), and an event's is a socket.
+/// On Linux a descriptor has no separate rights: the section's descriptor is for reading and writing, and cannot change the
+/// size (see tests/linux.rs). An event's descriptor is a socket.
 #[test]
-fn line_28_handles_are_not_inherited_and_open_no_more_than_they_must() {
+fn line_28_handles_are_not_inherited_and_have_the_least_rights() {
     let named = SharedServer::start(&unique("handles")).unwrap();
     let anonymous = ServerOptions::new().anonymous_events().start_anonymous().unwrap();
     for (which, server) in [("named", &named), ("anonymous", &anonymous)] {
-        for (what, handle, rights) in handed_out(server) {
+        for (what, handle, rights) in exported_handles(server) {
             assert!(!raw::is_inheritable(handle), "{which}: {what}");
             if let Some(granted) = raw::rights(handle) {
                 assert_eq!(granted, rights, "{which}: {what}: {granted:#x}, not {rights:#x}");
             }
         }
     }
-    // Without events there's the section alone.
+    // A server without events exports only the section.
     let bare = SharedServer::start_anonymous().unwrap();
     let handles = bare.client_handles().unwrap();
     assert_eq!(handles.events, None);
     assert!(!raw::is_inheritable(bare.section_handle()) && !raw::is_inheritable(handles.section));
 }
 
-/// Nor does any other descriptor of the library's leak into programs that are started: name, watched process, interrupters.
+/// Programs that this process starts inherit no other descriptor of the library either: name, watched process, interrupters.
 #[cfg(unix)]
 #[test]
 fn line_28_no_descriptor_is_inherited() {
@@ -179,7 +179,7 @@ fn line_28_no_descriptor_is_inherited() {
     let mut looked_at = 0;
     for descriptor in std::fs::read_dir("/proc/self/fd").unwrap().flatten() {
         let number: isize = descriptor.file_name().to_str().unwrap().parse().unwrap();
-        // What is gone by now was another test's.
+        // A descriptor that is closed by now belonged to another test.
         let Ok(leads_to) = std::fs::read_link(descriptor.path()) else { continue };
         let leads_to = leads_to.to_string_lossy().into_owned();
         let kinds = ["socket:", "anon_inode:", "/memfd:", "pidfd"];
@@ -188,6 +188,6 @@ fn line_28_no_descriptor_is_inherited() {
             looked_at += 1;
         }
     }
-    // At the least a section, eight ends of sockets, a name, a process.
+    // At least a section, eight sockets, a name and a process.
     assert!(looked_at >= 11, "{looked_at} descriptors");
 }

@@ -1,4 +1,5 @@
-//! What a server hands to a client that waits at its name, on Linux: nothing of the session before, however that ended.
+//! Line 9a of docs/guarantees.md, on Linux: what a server gives to a client that waits contains nothing of the last session,
+//! however that session ended.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -18,8 +19,8 @@ fn peer_process() {
     serve_or_help();
 }
 
-/// Connects to the name, and waits in a thread until the server hands a channel over. `take` decides what happens with it.
-/// `None`: the machine was busy, and the client's turn passed. Like any client, it connects again.
+/// Connects to the name, and waits in a thread until the server gives it a channel, which `take` uses. If `take` returns
+/// `None`, the client missed its turn because the machine was busy. Like any client, it then connects again.
 fn queued<T: Send + 'static>(
     name: &str, mut take: impl FnMut(RawClient, Duration) -> Option<T> + Send + 'static,
 ) -> std::thread::JoinHandle<T> {
@@ -28,7 +29,7 @@ fn queued<T: Send + 'static>(
     std::thread::spawn(move || loop {
         let (answered, took) = timed(|| connection.is_answered(Duration::from_secs(10)));
         assert!(answered, "nothing for 10 s");
-        let client = connection.take_answer().expect("the server hands its channel over");
+        let client = connection.take_answer().expect("the server gives it a channel");
         if let Some(taken) = take(client, took) {
             return taken;
         }
@@ -36,7 +37,7 @@ fn queued<T: Send + 'static>(
     })
 }
 
-/// What a client was handed, as it was at first.
+/// What a client got from the server, before it changed anything.
 struct Seen {
     bytes: Vec<u8>,
     generation: u32,
@@ -48,13 +49,13 @@ impl Seen {
         Seen { bytes: client.bytes(), generation: client.generation(), state: client.state() }
     }
 
-    /// Lists what it shows of an earlier session, in which these messages were sent.
+    /// Lists the traces of an earlier session in which these messages were sent.
     fn traces(&self, messages: impl IntoIterator<Item = u64>) -> Vec<String> {
         let sees = |number: &u64| self.bytes.windows(64).any(|window| window == message(*number, 64));
         let mut traces: Vec<String> = messages
             .into_iter()
             .filter(sees)
-            .map(|number| format!("message {number} of the session before"))
+            .map(|number| format!("message {number} of the last session"))
             .collect();
         if (self.generation, self.state) != (0, 0) {
             traces.push(format!("generation {}, client word in state {}", self.generation, self.state));
@@ -64,7 +65,7 @@ impl Seen {
 }
 
 #[test]
-fn a_queued_client_is_handed_nothing_of_a_client_that_left() {
+fn line_9a_a_waiting_client_sees_nothing_of_a_client_that_left() {
     let name = unique("pending-left");
     let mut server = small().start(&name).unwrap();
     let mut peer = Peer::start();
@@ -84,13 +85,13 @@ fn a_queued_client_is_handed_nothing_of_a_client_that_left() {
     while server.receive_from_client(&mut buffer).is_ok() {}
     let accepted = server.wait_for_client(seconds(5));
     let (traces, answered) = next.join().unwrap();
-    assert!(traces.is_empty(), "the client was handed {traces:?}");
+    assert!(traces.is_empty(), "the client got {traces:?}");
     assert_eq!((accepted, answered), (Ok(()), true));
 }
 
-/// The client before still has messages to receive. The next client can neither read nor change them, and does not wait for it.
+/// The last client still has messages to receive. The next client can neither read nor change them, and does not wait.
 #[test]
-fn a_queued_client_is_handed_nothing_of_a_client_that_still_drains() {
+fn line_9a_a_waiting_client_sees_nothing_of_a_client_that_still_receives() {
     let name = unique("pending-drains");
     let mut server = small().start(&name).unwrap();
     let mut peer = Peer::start();
@@ -110,18 +111,19 @@ fn a_queued_client_is_handed_nothing_of_a_client_that_still_drains() {
     let start = Instant::now();
     let accepted = server.wait_for_client(seconds(5));
     let (traces, handed_at, answered) = next.join().unwrap();
-    // The client before receives what it was sent, unchanged, and nothing else.
+    // The last client receives exactly what it was sent.
     let received: Vec<String> = (0..6).map(|_| peer.ask("receive 5000")).collect();
-    assert!(traces.is_empty(), "the next client was handed {traces:?}; the one before received {received:?}");
+    assert!(traces.is_empty(), "the next client got {traces:?}; the last one received {received:?}");
     assert_eq!(received, ["ok 0", "ok 1", "ok 2", "ok 3", "ok 4", "err NotConnected"]);
     let took = handed_at - start;
-    assert!(took < Duration::from_millis(500), "the next client was handed its channel after {took:?}");
+    assert!(took < Duration::from_millis(500), "the next client got its channel after {took:?}");
     assert_eq!((accepted, answered), (Ok(()), true));
 }
 
-/// The server ends the session of a client that is frozen and so never lets go. It accepts the next clients all the same.
+/// The server ends the session of a client that is frozen, and so keeps its channel. The server still accepts the next
+/// clients.
 #[test]
-fn a_disconnected_client_that_never_lets_go_delays_no_other() {
+fn line_13_a_disconnected_client_that_keeps_its_channel_delays_no_other() {
     let name = unique("pending-frozen");
     let mut server = small().start(&name).unwrap();
     let mut frozen = Vec::new();
@@ -131,7 +133,7 @@ fn a_disconnected_client_that_never_lets_go_delays_no_other() {
         let (accepted, took) = timed(|| server.wait_for_client(seconds(5)));
         assert_eq!(accepted, Ok(()), "round {round}");
         assert_eq!(peer.answer(), "ok");
-        // A process has to start for it, too.
+        // This includes the start of a process.
         assert!(took < Duration::from_secs(2), "round {round}: {took:?}");
         server.send_to_client(&message(round, 64)).unwrap();
         raw::freeze(peer.id());
@@ -145,9 +147,9 @@ fn a_disconnected_client_that_never_lets_go_delays_no_other() {
     }
 }
 
-/// Where the channel can be renewed, the next client does not wait for the one before at all.
+/// If the server can make a new channel, the next client does not wait for the last one.
 #[test]
-fn a_client_is_accepted_at_once_though_the_disconnected_one_has_not_let_go() {
+fn line_13_a_client_is_accepted_at_once_although_the_last_one_keeps_its_channel() {
     const ROUNDS: usize = 11;
     let name = unique("pending-at-once");
     let mut server = small().start(&name).unwrap();
@@ -167,9 +169,9 @@ fn a_client_is_accepted_at_once_though_the_disconnected_one_has_not_let_go() {
     assert!(waits[ROUNDS / 2] < Duration::from_millis(15), "{waits:?}");
 }
 
-/// While the session before is not settled and other clients wait at the name, the server sleeps.
+/// The server sleeps while the last client still has its channel and other clients wait at the name.
 #[test]
-fn a_server_that_waits_for_a_client_sleeps_though_the_one_before_has_not_let_go() {
+fn a_server_that_waits_for_a_client_sleeps_although_the_last_one_keeps_its_channel() {
     let name = unique("pending-sleeps");
     let mut server = small().start(&name).unwrap();
     let mut peer = Peer::start();
@@ -179,13 +181,13 @@ fn a_server_that_waits_for_a_client_sleeps_though_the_one_before_has_not_let_go(
     let before = raw::processor_time();
     assert_eq!(server.wait_for_client(millis(500)), Err(ShmError::Timeout));
     let used = raw::processor_time() - before;
-    assert!(used < 1_000_000, "{used} of 100 ns, of 500 ms");
+    assert!(used < 1_000_000, "{used} units of 100 ns of processor time, in 500 ms");
     drop((idle, peer));
 }
 
 // ---- A renewal that fails.
 
-/// A server in a helper, and a client that has had a session with it, has left by the rules, and keeps its section mapped.
+/// A server in a helper process, and a client ("the spy") that had a session with it and keeps its section mapped.
 struct Spied {
     name: String,
     server: Peer,
@@ -193,7 +195,7 @@ struct Spied {
 }
 
 impl Spied {
-    /// `held` descriptor numbers below those of the server are free.
+    /// `held` descriptor numbers below those of the server are free afterwards.
     fn start(test: &str, held: u32) -> Self {
         let name = unique(test);
         let mut server = helper();
@@ -227,7 +229,7 @@ impl Spied {
             return Err(format!("the spy reads messages {seen:?} of the next session"));
         }
         let mut received = vec![next.ask("receive 2000"), self.server.ask("receive 2000")];
-        // A receiver that waits is woken too: both ends of each socket pair belong together.
+        // A receiver that waits is woken too, so both sockets of each pair belong together.
         next.tell("receive 2000");
         self.server.must("send 9");
         received.push(next.answer());
@@ -241,13 +243,14 @@ impl Spied {
     }
 }
 
-/// A renewal needs nine descriptors at once. Four are too few, even after the last session's are closed.
+/// A new section and its events need nine descriptors at once. Four free ones are too few, even after the server has closed
+/// those of the last session.
 const TOO_FEW: u64 = 4;
 
-/// The section that a client keeps after it left is never handed to the next one, also when the server had no descriptors for
-/// a fresh one. It owes that until it has succeeded.
+/// The server never gives a section that an earlier client keeps to the next client. If it has no descriptors for a new
+/// section, it tries again before it accepts.
 #[test]
-fn a_renewal_that_failed_is_owed() {
+fn line_9a_a_server_retries_a_failed_renewal_before_it_accepts() {
     let mut wrong = Vec::new();
     for free in [1, 2, TOO_FEW, 6, 8] {
         let mut spied = Spied::start("pending-owed", 0);
@@ -267,9 +270,9 @@ fn a_renewal_that_failed_is_owed() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The next client waits at the name while the renewal fails.
+/// The next client waits at the name while the server fails to make a new section.
 #[test]
-fn a_client_that_waits_while_a_renewal_fails_is_handed_a_fresh_section() {
+fn line_9a_a_client_that_waits_while_a_renewal_fails_gets_a_fresh_section() {
     let mut wrong = Vec::new();
     for free in [1, 2, TOO_FEW, 6, 8] {
         let mut spied = Spied::start("pending-waits", 0);
@@ -301,10 +304,10 @@ fn a_client_that_waits_while_a_renewal_fails_is_handed_a_fresh_section() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The limit is below some of the numbers that the server's descriptors have. So the server can create fresh descriptors, but
-/// `dup3` can't put them in the place of all old ones. Afterwards no socket pair may have an old end and a fresh one.
+/// The limit is below some numbers of the server's descriptors. So the server can create new descriptors, but `dup3` cannot
+/// replace all old ones. Afterwards no socket pair may consist of an old socket and a new one.
 #[test]
-fn a_renewal_that_fails_halfway_mixes_nothing() {
+fn line_9a_a_renewal_that_fails_halfway_does_not_mix_old_and_new_sockets() {
     let mut wrong = Vec::new();
     for limit in 14..40 {
         let mut spied = Spied::start("pending-halfway", 12);

@@ -12,7 +12,7 @@ fn peer_process() {
 }
 
 #[test]
-fn one_signal_for_each_arming_and_none_without() {
+fn one_signal_comes_for_each_arm_and_none_without() {
     let (mut server, mut peer) = pair("arm", ServerOptions::new());
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap().unwrap();
@@ -32,22 +32,22 @@ fn one_signal_for_each_arming_and_none_without() {
     // One signal for ten messages, each time.
     let stats = peer.must("stats");
     assert!(stats.contains("signals: 5,"), "{stats}");
-    // Unarmed, the half is not signalled.
+    // Without `arm`, the peer does not signal.
     peer.must("send over 50 10 100");
     assert!(!raw::is_ready(raw::number(handles.data()), 50));
     assert_eq!(half.arm(), Ok(true), "there is something to receive");
     assert!(!raw::is_ready(raw::number(handles.data()), 0));
 }
 
-/// What woke a blocking call doesn't make ready what is armed after it.
+/// The signal that woke a blocking call does not make the handle ready for a later `arm`.
 #[test]
-fn arming_after_a_sleep_waits_for_a_new_signal() {
+fn arm_after_a_sleep_waits_for_a_new_signal() {
     let (mut server, mut peer) = pair("arm-after", ServerOptions::new().spin(Duration::ZERO));
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap().unwrap();
     let mut buffer = Vec::new();
     let mut sequence = 0;
-    // Until it has been signalled, which it is where it slept.
+    // Until the peer has signalled, which it does when the receiver slept.
     while !peer.must("stats").contains("signals: 1,") {
         peer.tell(&format!("send over {sequence} 1 100"));
         half.receive(&mut buffer).unwrap();
@@ -63,7 +63,7 @@ fn arming_after_a_sleep_waits_for_a_new_signal() {
 }
 
 #[test]
-fn leaving_makes_ready() {
+fn the_data_handle_is_ready_when_the_peer_has_left() {
     let (mut server, mut peer) = pair("arm-leave", ServerOptions::new());
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap().unwrap();
@@ -73,12 +73,12 @@ fn leaving_makes_ready() {
     assert!(raw::is_ready(raw::number(handles.data()), 5000));
     half.disarm().unwrap();
     assert_eq!(half.try_receive(&mut Vec::new()), Ok(100));
-    assert_eq!(half.arm(), Ok(true), "the end is there to be received");
+    assert_eq!(half.arm(), Ok(true), "the end is there to be reported");
     assert_eq!(half.try_receive(&mut Vec::new()), Err(ShmError::NotConnected));
 }
 
 #[test]
-fn death_makes_ready() {
+fn the_peer_handle_is_ready_when_the_peer_has_died() {
     let (mut server, mut peer) = pair("arm-death", ServerOptions::new());
     let (_, half) = server.split().unwrap();
     let handles = half.wait_handles().unwrap().unwrap();
@@ -95,7 +95,7 @@ fn death_makes_ready() {
 }
 
 #[test]
-fn an_anonymous_server_has_nothing_to_wait_for() {
+fn an_anonymous_server_without_events_has_no_wait_handles() {
     let mut server = SharedServer::start_anonymous().unwrap();
     let mut peer = Peer::start();
     let given = raw::give_handle(peer.id(), server.section_handle());
@@ -105,10 +105,10 @@ fn an_anonymous_server_has_nothing_to_wait_for() {
     assert!(server.split().unwrap().1.wait_handles().unwrap().is_none());
 }
 
-/// A server shuts what its client waits for, which is ready from then on. The client's event loop learns this.
+/// A server shuts its client's event sockets, which stay ready from then on. The client's event loop gets an error.
 #[cfg(unix)]
 #[test]
-fn what_is_ready_for_ever_ends_the_session() {
+fn a_data_handle_that_stays_ready_ends_the_session() {
     for how in ["shut", "shut_reading"] {
         let (mut client, mut peer) = client_of("arm-shut", xshm::ClientOptions::new());
         let (_, half) = client.split().unwrap();
@@ -122,9 +122,9 @@ fn what_is_ready_for_ever_ends_the_session() {
     }
 }
 
-/// An event loop that still has the last client's handles when it registers the next one's is woken for the next one.
+/// An event loop may still have the last session's handles when it registers the next session's: the numbers differ.
 #[test]
-fn handles_of_the_last_session_stay_open_and_are_no_later_ones() {
+fn wait_handles_of_an_ended_session_stay_open_and_are_not_reused() {
     let name = unique("arm-next");
     let mut server = SharedServer::start(&name).unwrap();
     let mut last = Vec::new();
@@ -144,7 +144,7 @@ fn handles_of_the_last_session_stay_open_and_are_no_later_ones() {
         peer.must("leave");
         last.push(handles);
     }
-    // Those of an ended session can be waited for, and of its peer's end too.
+    // The handles of an ended session can still be polled, and show that the peer's process has ended.
     drop(server);
     for handles in &last {
         assert!(raw::is_ready(raw::number(handles.peer().unwrap()), 5000));

@@ -1,5 +1,5 @@
-//! Very many clients of one server. Threads and handles are counted for the whole process, so this test has its own program
-//! own.
+//! Very many clients of one server. Threads and handles are counted for the whole process, so this test has a separate
+//! program.
 
 mod common;
 
@@ -21,10 +21,10 @@ const CLIENTS_PER_PROCESS: u64 = 50;
 /// Clients that share a worker of the server.
 const CLIENTS_PER_WORKER: u64 = 30;
 
-/// Handles that a client costs its server, generously.
+/// The most handles that a client may cost its server.
 const HANDLES: u64 = 16;
 
-/// What each client has sent, and which have gone.
+/// The messages of each client, and the number of ended sessions.
 #[derive(Default)]
 struct Book {
     said: Mutex<BTreeSet<(u32, u64)>>,
@@ -59,7 +59,7 @@ impl MultiHandler for Book {
 }
 
 #[test]
-fn line_24_a_thousand_clients_take_one_thread_for_thirty() {
+fn line_24_a_server_has_one_worker_per_30_clients() {
     let limit = raw::raise_limits();
     let wanted = if long() { 1000 } else { 100 };
     let count = wanted.min(limit.saturating_sub(200) / HANDLES / CLIENTS_PER_PROCESS * CLIENTS_PER_PROCESS);
@@ -68,7 +68,7 @@ fn line_24_a_thousand_clients_take_one_thread_for_thirty() {
             "{count} clients instead of {wanted}: this process may have no more than {limit} descriptors"
         );
     }
-    assert!(count >= 2 * CLIENTS_PER_WORKER, "{count} clients show nothing");
+    assert!(count >= 2 * CLIENTS_PER_WORKER, "{count} clients are too few for two workers");
     let name = unique("scale");
     let book = Arc::new(Book::default());
     let threads = raw::threads();
@@ -85,7 +85,7 @@ fn line_24_a_thousand_clients_take_one_thread_for_thirty() {
         let expected: Vec<String> = slots.clone().map(|slot| slot.to_string()).collect();
         assert_eq!(peer.must(&format!("join {name} {CLIENTS_PER_PROCESS}")), expected.join(" "));
         peers.push(peer);
-        // One that accepts, and the workers. The test harness may have ended one meanwhile.
+        // One accept thread, and the workers. The test harness may have ended one of its threads meanwhile.
         let workers = slots.end.div_ceil(CLIENTS_PER_WORKER) as usize;
         let now = raw::threads();
         assert!(
@@ -97,7 +97,7 @@ fn line_24_a_thousand_clients_take_one_thread_for_thirty() {
     }
     assert_eq!(u64::from(server.client_count()), count);
 
-    // Each is sent its own message, all are sent the same one, and each says one.
+    // The server sends a different message to each client, then the same one to all, and each client sends one.
     for slot in 0..count {
         server.send_to(slot as u32, &message(slot, 64)).unwrap();
     }
@@ -111,13 +111,13 @@ fn line_24_a_thousand_clients_take_one_thread_for_thirty() {
     let said = book.said.lock().unwrap();
     let few = |said: &mut BTreeSet<_>| (said.len() as u64) < count;
     let (said, out) = book.more.wait_timeout_while(said, Duration::from_secs(10), few).unwrap();
-    assert!(!out.timed_out(), "{} of {count} were heard", said.len());
+    assert!(!out.timed_out(), "{} of {count} messages arrived", said.len());
     assert!(said.iter().copied().eq((0..count).map(|slot| (slot as u32, slot))), "{said:?}");
     drop(said);
 
     let ((), took) = timed(|| server.stop());
-    // Beside the tenth of a second that it may take with few, each client's channel has to be closed; under Wine another
-    // process does that, for one thread after the other.
+    // Beyond the 100 ms for few clients, each client's channel has to be closed. Under Wine another process does that, for
+    // one thread after the other.
     let each = Duration::from_micros(if cfg!(windows) { 5000 } else { 300 });
     let most = Duration::from_millis(100) + each * count as u32;
     println!("{count} clients: stopped in {took:?}");

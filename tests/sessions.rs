@@ -1,4 +1,4 @@
-//! Contract lines 8 to 14: names, connections, and what is left of them.
+//! Lines 8 to 11, 13 and 14 of docs/guarantees.md: names, connections, and their ends.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn line_8_a_second_server_fails_at_once() {
     let (second, took) = timed(|| SharedServer::start(&name));
     assert_eq!(second.err(), Some(exists(&name)));
     assert!(took < Duration::from_secs(2), "{took:?}");
-    // The same name with its prefix, another geometry: still the same name.
+    // The prefix `Local\` and another geometry do not make it another name.
     let local = format!("Local\\{name}");
     assert_eq!(
         ServerOptions::new().ring_size(4096).message_limit(1).start(&local).err(),
@@ -41,7 +41,7 @@ fn line_8_a_second_server_fails_at_once() {
 }
 
 #[test]
-fn line_8_whatever_holds_the_name() {
+fn line_8_a_name_held_by_another_object_is_taken() {
     let name = unique("squat");
     raw::squat(&name);
     assert_eq!(SharedServer::start(&name).err(), Some(exists(&name)));
@@ -90,7 +90,7 @@ fn line_8_a_client_waits_for_its_server() {
 }
 
 #[test]
-fn names_that_cannot_be_are_refused() {
+fn names_that_are_not_valid_are_refused() {
     for name in ["", "a\\b", "a\0b", "Global\\", &"x".repeat(81)] {
         let invalid = |error| matches!(error, Some(ShmError::InvalidName { .. }));
         assert!(invalid(SharedServer::start(name).err()), "{name:?}");
@@ -139,20 +139,19 @@ fn line_10_acceptance_and_withdrawal_exclude_each_other() {
     b.tell(&format!("reconnect {name} {rounds}"));
     let mut accepted = 0;
     let mut buffer = Vec::new();
-    let knockers = std::thread::spawn(move || {
+    let connecting = std::thread::spawn(move || {
         let answers = [a.answer(), b.answer()];
-        answers
-            .map(|answer| answer.strip_prefix("ok ").expect("reconnecting goes well").parse::<u64>().unwrap())
+        answers.map(|answer| answer.strip_prefix("ok ").expect("reconnecting works").parse::<u64>().unwrap())
     });
     let mut round = 0_u64;
     loop {
         round += 1;
-        let over = knockers.is_finished();
+        let over = connecting.is_finished();
         let wait = if over { Duration::ZERO } else { Duration::from_micros(round * 53 % 2500) };
         match server.wait_for_client(Some(wait)) {
             Ok(()) => {
                 accepted += 1;
-                // A client that was accepted knows it, says something and leaves.
+                // Each client that was accepted knows it, sends one message and leaves.
                 assert_eq!(server.receive_from_client_timeout(&mut buffer, seconds(10)), Ok(16));
                 check_message(&buffer);
                 let left = server.receive_from_client_timeout(&mut buffer, seconds(10));
@@ -163,7 +162,7 @@ fn line_10_acceptance_and_withdrawal_exclude_each_other() {
             Err(error) => panic!("{error:?}"),
         }
     }
-    let known: u64 = knockers.join().unwrap().iter().sum();
+    let known: u64 = connecting.join().unwrap().iter().sum();
     assert_eq!(accepted, known);
     assert!(accepted > 0);
 }
@@ -185,7 +184,7 @@ fn line_11_a_second_client_disturbs_nothing() {
         assert_eq!(check_message(&buffer), sequence);
     }
     assert_eq!(server.wait_for_client(millis(0)), Err(ShmError::AlreadyConnected));
-    // The first leaves: it's the second's turn.
+    // The first client leaves, and the second one is accepted.
     first.must("leave");
     assert_eq!(server.receive_from_client(&mut buffer), Err(ShmError::NotConnected));
     server.wait_for_client(seconds(10)).unwrap();
@@ -204,7 +203,7 @@ fn line_11_the_server_can_end_a_session() {
     assert!(!server.is_connected());
     assert_eq!(peer.must("receive 5000"), "3");
     assert_eq!(peer.ask("receive 5000"), "err NotConnected");
-    // It has not let go of its section, which no other client gets: the next client has one of its own, at once.
+    // The client still has its section. The next client gets a new section, at once.
     let mut next = Peer::start();
     next.enter(&name, &mut server);
     assert_eq!(server.peer().unwrap().process_id, next.id());
@@ -216,7 +215,7 @@ fn line_11_the_server_can_end_a_session() {
 }
 
 #[test]
-fn line_13_a_frozen_client_is_not_a_dead_one() {
+fn line_13_a_frozen_client_keeps_its_session() {
     let name = unique("frozen");
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
@@ -232,8 +231,8 @@ fn line_13_a_frozen_client_is_not_a_dead_one() {
 }
 
 #[test]
-fn line_14_another_make_is_refused_with_what_differed() {
-    // No server looks after this section: a server that waits for a client would put it right.
+fn line_14_an_incompatible_section_is_refused_with_the_difference() {
+    // The server does not run: a server that waits for a client would restore the fields.
     let server = SharedServer::start_anonymous().unwrap();
     let section = raw::RawSection::map(server.section_handle());
     let mut peer = Peer::start();
@@ -282,7 +281,7 @@ fn line_14_a_client_adopts_any_geometry_unless_it_demands_one() {
 }
 
 #[test]
-fn an_anonymous_server_serves_who_has_its_section() {
+fn an_anonymous_server_accepts_a_process_that_has_its_section() {
     let mut server = SharedServer::start_anonymous().unwrap();
     assert!(server.is_anonymous() && server.get_event_handles().is_none());
     let mut peer = Peer::start();
@@ -301,7 +300,7 @@ fn an_anonymous_server_serves_who_has_its_section() {
     let (result, took) = timed(|| server.receive_from_client(&mut buffer));
     assert_eq!(result, Err(ShmError::PeerDied { pid: peer.id() }));
     assert!(took < Duration::from_millis(500), "{took:?}");
-    // The next one. Without events it is found by looking.
+    // The next client. Without events, the server polls.
     let mut peer = Peer::start();
     let handle = raw::give_handle(peer.id(), server.section_handle());
     peer.tell(&format!("attach {handle} 10000"));
@@ -309,7 +308,7 @@ fn an_anonymous_server_serves_who_has_its_section() {
     assert_eq!(peer.answer(), "ok");
 }
 
-/// All that a client gets in place of a name, and a peer that has it.
+/// A peer that has the handles which a client needs instead of a name, and the order with which it attaches.
 fn peer_with_handles(server: &SharedServer) -> (Peer, String) {
     let all = all_handles(&server.client_handles().unwrap());
     let peer = raw::inherited(&all, Peer::start);
@@ -318,7 +317,7 @@ fn peer_with_handles(server: &SharedServer) -> (Peer, String) {
 }
 
 #[test]
-fn a_server_serves_who_has_its_handles() {
+fn a_server_accepts_a_process_that_has_its_handles() {
     let anonymous = ServerOptions::new().anonymous_events().start_anonymous().unwrap();
     assert!(anonymous.is_anonymous() && anonymous.get_event_handles().is_some());
     for mut server in [anonymous, SharedServer::start(&unique("handles")).unwrap()] {
@@ -326,14 +325,14 @@ fn a_server_serves_who_has_its_handles() {
         for round in 0..2 {
             let (mut peer, order) = peer_with_handles(&server);
             peer.tell(&order);
-            // By the request event: nothing looks.
+            // The request event wakes the server, which does not poll.
             server.wait_for_client(seconds(10)).unwrap();
             assert_eq!(peer.answer(), "ok");
             peer.tell("echo");
             let mut buffer = Vec::new();
             for sequence in 0..100 {
                 if sequence % 10 == 0 {
-                    // So that both sides sleep, and are woken by these events.
+                    // Long enough that both sides sleep, and these events wake them.
                     std::thread::sleep(Duration::from_millis(2));
                 }
                 server.send_to_client(&message(sequence, 1000)).unwrap();
@@ -351,13 +350,13 @@ fn a_server_serves_who_has_its_handles() {
 }
 
 #[test]
-fn handles_must_be_a_channels() {
+fn handles_that_do_not_belong_together_are_refused() {
     let named = SharedServer::start(&unique("others")).unwrap();
     let plain = SharedServer::start_anonymous().unwrap();
     let handles = named.client_handles().unwrap();
     let section = plain.client_handles().unwrap().section;
     assert_eq!(plain.client_handles().unwrap().events, None);
-    // SAFETY: the servers keep them open. The kernel refuses what is none.
+    // SAFETY: the servers keep the handles open. The kernel refuses a number that is no handle.
     let attach = |handles: &ClientHandles| unsafe { SharedClient::attach_handles(handles, Duration::ZERO) };
     let refused = |handles: &ClientHandles| match attach(handles) {
         Err(ShmError::Refused { reason }) => reason,
@@ -367,12 +366,12 @@ fn handles_must_be_a_channels() {
     assert!(refused(&ClientHandles { events: None, ..handles }).contains("has events"));
     let events = handles.events.map(|events| ClientEvents { request: -1, ..events });
     assert!(attach(&ClientHandles { events, ..handles }).is_err());
-    // No server is there to accept it.
+    // The server accepts no client.
     assert_eq!(attach(&handles).err(), Some(ShmError::Timeout));
 }
 
 #[test]
-fn a_named_servers_section_is_not_for_attaching() {
+fn attaching_to_a_named_servers_section_is_refused() {
     let server = SharedServer::start(&unique("named")).unwrap();
     assert!(!server.is_anonymous());
     let error = SharedClient::attach(raw::lent(server.section_handle()), Duration::ZERO).err();
@@ -387,7 +386,7 @@ fn a_named_servers_section_is_not_for_attaching() {
 }
 
 #[test]
-fn wait_for_client_noevent_takes_a_named_client_too() {
+fn wait_for_client_noevent_accepts_a_named_servers_client() {
     let name = unique("noevent");
     let mut server = SharedServer::start(&name).unwrap();
     assert_eq!(server.wait_for_client_noevent(millis(20)), Err(ShmError::Timeout));
@@ -398,7 +397,7 @@ fn wait_for_client_noevent_takes_a_named_client_too() {
 }
 
 #[test]
-fn a_log_hears_of_connections_losses_and_refusals() {
+fn the_event_hook_is_called_for_connections_and_losses() {
     let name = unique("log");
     let events = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let log = events.clone();

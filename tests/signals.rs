@@ -1,5 +1,5 @@
-//! Contract line 12: signals that mean nothing. On Linux they go to all events of the process, so that this test has its own program
-//! own.
+//! Line 12 of docs/guarantees.md: stale signals. On Linux the test sets all events of the process, so it has a separate
+//! program.
 
 mod common;
 
@@ -13,7 +13,7 @@ fn peer_process() {
 }
 
 #[test]
-fn line_12_stale_signals_and_an_acknowledgement_without_a_hello_change_nothing() {
+fn line_12_stale_signals_change_nothing() {
     let name = unique("stale");
     let mut server = SharedServer::start(&name).unwrap();
     let section = raw::RawSection::map(server.section_handle());
@@ -22,7 +22,7 @@ fn line_12_stale_signals_and_an_acknowledgement_without_a_hello_change_nothing()
     all(&name);
     assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
     let mut peer = Peer::start();
-    // A client that no server accepts is not confirmed by signals either.
+    // Signals do not make a client believe that it was accepted.
     peer.tell(&format!("connect {name} 300"));
     for _ in 0..10 {
         all(&name);
@@ -30,7 +30,7 @@ fn line_12_stale_signals_and_an_acknowledgement_without_a_hello_change_nothing()
     }
     assert_eq!(peer.answer(), "err Timeout");
     peer.enter(&name, &mut server);
-    // Nor does a signal end a session, or pretend to be a message.
+    // A signal ends no session, and is not reported as a message.
     let mut buffer = Vec::new();
     for sequence in 0..50 {
         all(&name);

@@ -1,4 +1,4 @@
-//! Many clients of one server come, send, go and are killed. Handles are counted for the whole process, so this test
+//! Many clients of one server connect, send, leave and are killed. Handles are counted for the whole process, so this test
 //! has a separate program.
 
 mod common;
@@ -18,7 +18,7 @@ const PROCESSES: u64 = 8;
 
 #[derive(Default)]
 struct Account {
-    /// Each slot's session: its number, and how many messages of it have come; whether the last one has.
+    /// Each slot's session: its number, how many messages have come, and whether the last one has come.
     open: BTreeMap<u32, Option<(u64, u64, bool)>>,
     left: u64,
     died: u64,
@@ -45,14 +45,14 @@ impl MultiHandler for Book {
         account.messages += 1;
         let (of, next, over) = account.open[&client_id].unwrap_or((session, 0, false));
         if of != session || sequence != next || over {
-            let fault = format!("{session}.{sequence} where {of}.{next} was expected ({over})");
+            let fault = format!("message {session}.{sequence}, expected {of}.{next} (last one came: {over})");
             account.faults.push(fault);
         }
         account.open.insert(client_id, Some((session, sequence + u64::from(!last), last)));
     }
 
     fn on_overflow(&self, client_id: u32, count: u32) {
-        self.0.lock().unwrap().faults.push(format!("{count} of slot {client_id} were lost"));
+        self.0.lock().unwrap().faults.push(format!("{count} messages of slot {client_id} were lost"));
     }
 
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
@@ -83,7 +83,7 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
         .message_limit(64)
         .start_multi(&name, book.clone(), options)
         .unwrap();
-    // All workers are started once, and stay.
+    // After this, all workers run, and stay.
     let mut fill = Peer::start();
     fill.must(&format!("join {name} {clients}"));
     let settled = |count| {
@@ -106,12 +106,12 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
         peer
     };
     let end = Instant::now() + Duration::from_secs(seconds);
-    // Half of the processes go on to the end; the others are killed, wherever they are, and started anew.
+    // Half of the processes ("calm") run to the end. The others ("wild") are killed at any moment, and started again.
     let calm: Vec<Peer> = (0..PROCESSES / 2).map(|_| storm(seconds)).collect();
     let mut wild: Vec<Peer> = (0..PROCESSES / 2).map(|_| storm(seconds + 60)).collect();
     let mut round = 0_u64;
     while Instant::now() < end {
-        // Under Wine a process takes longer to come as far as to connect.
+        // Under Wine a process takes longer to start and connect.
         let pace = if cfg!(windows) { 4 } else { 1 };
         std::thread::sleep(Duration::from_millis((20 + round * 7919 % 150) * pace));
         let at = (round % (PROCESSES / 2)) as usize;
@@ -132,7 +132,7 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
     {
         let account = book.0.lock().unwrap();
         assert!(account.faults.is_empty(), "{:?}", &account.faults[..account.faults.len().min(10)]);
-        // Those of the calm processes all left properly, with all that they sent; the wild ones' come on top.
+        // All messages of the calm processes have arrived. Those of the wild processes come in addition.
         assert!(
             account.left > 0 && account.died >= clients + u64::from(long()) && account.messages >= sent,
             "{} of {sent}",
@@ -143,7 +143,7 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
             account.left, account.died, account.messages
         );
     }
-    // Whether a channel was on offer when they were counted is a matter of chance; one has about ten handles and a mapping.
+    // A channel was on offer or not when the handles were counted first. It has about ten handles and one mapping.
     let start = Instant::now();
     while raw::open_handles() > handles + 12 || raw::mappings() > mappings + 1 {
         let (handles_now, mappings_now) = (raw::open_handles(), raw::mappings());
@@ -158,7 +158,7 @@ fn a_storm_of_clients_loses_no_message_and_no_slot() {
     let mut slots: Vec<u64> = slots.split(' ').map(|slot| slot.parse().unwrap()).collect();
     slots.sort_unstable();
     assert_eq!(slots, (0..clients).collect::<Vec<_>>());
-    // All those that served them end with the server: one that accepts, one for each 30 clients.
+    // The accept thread, and one worker per 30 clients, end with the server.
     let workers = clients.div_ceil(30) as usize;
     assert!(raw::threads() >= threads + workers, "{} after {threads}", raw::threads());
     drop(server);

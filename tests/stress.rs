@@ -1,4 +1,4 @@
-//! Everything at once for a while: two processes, both directions, two threads each, many connections.
+//! Two processes that send in both directions, with two threads each, and processes that are killed at any moment.
 
 mod common;
 
@@ -45,13 +45,13 @@ fn clients_killed_at_any_moment() {
         peer.tell(&format!("connect {name} 10000"));
         peer.tell("flood 60000 3000");
         let killer = std::thread::spawn(move || {
-            // Anywhere from before its connection to well into its messages.
+            // The moment is anywhere from before the client connects until it has sent many messages.
             std::thread::sleep(Duration::from_micros(round * 7919 % 900_000));
             peer.kill();
             Instant::now()
         });
         let mut last = None;
-        // Not accepted at all: it was killed before.
+        // If the server accepts no client, the client was killed before.
         let accepted = loop {
             match server.wait_for_client(millis(100)) {
                 Ok(()) => break true,
@@ -77,7 +77,7 @@ fn clients_killed_at_any_moment() {
             assert!(took < Duration::from_millis(500), "round {round}: {took:?}");
         }
     }
-    // And all is well.
+    // The server still accepts a client.
     let mut peer = Peer::start();
     peer.enter(&name, &mut server);
 }
@@ -96,13 +96,13 @@ fn servers_killed_at_any_moment() {
         client.tell(&format!("connect {name} 20000"));
         std::thread::sleep(Duration::from_micros(round * 104_729 % 300_000));
         server.kill();
-        // Old clients go on holding what was the server's.
+        // Some old clients live on, and keep the section of their dead server.
         clients.push(client);
         if clients.len() > 4 {
             clients.remove(0);
         }
     }
-    // Those that were waiting are served by the next server, as are new ones.
+    // The next server accepts old clients that still wait, and new ones.
     let mut server = SharedServer::start(&name).unwrap();
     let mut peer = Peer::start();
     peer.tell(&format!("connect {name} 20000"));

@@ -1,11 +1,11 @@
-//! The source tree keeps its own rules: each file stands on a layer and imports from its own layer or from lower ones, no
+//! Checks the rules of the source tree: each file stands on a layer and imports from its own layer or from lower ones, no
 //! files import each other in a circle, and few files mention a platform.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// The layers, from the ground up. A name stands for the file or the folder of that name.
+/// The layers, from bottom to top. A name stands for the file or the folder of that name.
 const LAYERS: [(&str, &[&str]); 10] = [
     ("vocabulary", &["constants", "error", "handles", "naming", "sync", "sys/kinds"]),
     ("rings", &["bytes", "layout", "ring", "wake"]),
@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("crate", &["lib"]),
 ];
 
-/// Tests and models, which may look at everything, and which nothing imports except for its hooks.
+/// Tests and models, which may import everything. Other files import only their hooks.
 const VERIFY: &str = "verify";
 
 /// Files whose code is chosen by platform.
@@ -70,7 +70,7 @@ fn code(text: &str) -> String {
     kept
 }
 
-/// Splits what stands between braces at its commas.
+/// Splits the text between two braces at its commas.
 fn parts(list: &str) -> Vec<&str> {
     let (mut depth, mut start, mut found) = (0, 0, Vec::new());
     for (at, character) in list.char_indices() {
@@ -137,7 +137,7 @@ fn imports(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<Str
             }
         }
     }
-    // A module that imports from one of its own, and does not only pass its names on.
+    // A module may import from its own submodule by `use child::…`. Passing names on (`pub use`) does not count.
     for line in text.lines().filter_map(|line| line.strip_prefix("use ")) {
         let child = line.split("::").next().unwrap_or_default();
         let path = [own.join("/"), child.to_owned()].join("/");
@@ -161,7 +161,7 @@ fn layer(module: &str) -> Option<usize> {
     lengths.enumerate().filter_map(|(at, length)| Some((length?, at))).max().map(|(_, at)| at)
 }
 
-/// What is wrong with the imports of these files.
+/// Lists what is wrong with the imports of these files.
 fn faults(sources: &Sources) -> Vec<String> {
     let modules: BTreeSet<String> = sources.keys().cloned().collect();
     let product = sources.iter().filter(|(module, _)| !module.starts_with(VERIFY));
@@ -177,7 +177,7 @@ fn faults(sources: &Sources) -> Vec<String> {
             faults.push(format!("{module} imports {other}, which stands above it"));
         }
     }
-    // What can be reached from a file, by any number of imports.
+    // `reached`: the files that a file imports directly or indirectly.
     for module in imports.keys() {
         let (mut open, mut reached) = (vec![*module], BTreeSet::new());
         while let Some(at) = open.pop() {
@@ -209,9 +209,8 @@ fn reaches(imports: &BTreeMap<&str, BTreeSet<String>>, from: &str, to: &str) -> 
     false
 }
 
-/// Lines that choose code by platform where none may.
+/// Lists the lines that choose code by platform in files where that is not permitted.
 fn mentions_of_a_platform(sources: &Sources) -> Vec<String> {
-    // Put together, so that this file doesn't find itself.
     let words = ["windows", "unix", "target_os", "target_family", "linux"];
     let outside = sources.iter().filter(|(module, _)| !SEAM.contains(&module.as_str()));
     let mut found = Vec::new();
@@ -231,23 +230,23 @@ fn only_the_seam_mentions_a_platform() {
 }
 
 #[test]
-fn imports_point_down_and_in_no_circle() {
+fn imports_point_down_and_form_no_circle() {
     assert_eq!(faults(&sources()), [""; 0]);
 }
 
-/// Only the platform's own files use the raw system.
+/// Only the files of the platform layer use `ntapi` and `rustix`.
 #[test]
 fn only_the_platform_calls_the_system() {
     for (module, text) in sources() {
         let is_platform = ["win", "ntapi", "linux"].iter().any(|folder| module.starts_with(folder));
         assert!(
             is_platform || !(text.contains("ntapi::") || text.contains("rustix::")),
-            "{module} uses the raw system"
+            "{module} calls the system directly"
         );
     }
 }
 
-/// Each rule finds what breaks it.
+/// Each rule finds a planted violation.
 #[test]
 fn planted_faults_are_found() {
     let plant = |module: &str, line: &str| {
@@ -256,12 +255,12 @@ fn planted_faults_are_found() {
         sources.entry(module.to_owned()).or_default().push_str(&code(line));
         faults(&sources).len() + mentions_of_a_platform(&sources).len() - before
     };
-    // Upwards, in each way to say it.
+    // An import from a higher layer, in each form.
     assert!(plant("ring", "use crate::session::Session;\n") > 0);
     assert!(plant("ring/producer", "use crate::{error::Result, server::SharedServer};\n") > 0);
     assert!(plant("layout", "fn f() { crate::background::worker::run(); }\n") > 0);
     assert!(plant("linux/wait", "use super::super::channel::Channel;\n") > 0);
-    // Between files of one layer.
+    // A circle between files of one layer.
     assert!(plant("waiting", "use crate::options::Tuning;\n") > 0);
     assert!(plant("linux/system", "use super::event::Event;\n") > 0);
     assert!(
@@ -281,7 +280,7 @@ fn planted_faults_are_found() {
     // A file that no layer names, and a platform in the wrong place.
     assert!(plant("utilities", "fn f() {}\n") > 0);
     assert!(plant("session", "#[cfg(target_os = \"linux\")]\n") > 0);
-    // What is no import.
+    // Text that is no import.
     assert_eq!(plant("ring", "// use crate::session::Session;\n"), 0);
     assert_eq!(plant("ring", "#[cfg(test)]\nmod tests {\n    use crate::session::Session;\n}\n"), 0);
 }

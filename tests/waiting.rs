@@ -1,4 +1,4 @@
-//! Contract lines 15 to 18, 31 and 32: waiting, and how it ends.
+//! Lines 15 to 18 and 31 of docs/guarantees.md: waiting, and how it ends.
 
 mod common;
 
@@ -11,11 +11,11 @@ fn peer_process() {
     serve();
 }
 
-/// What a blocking call may take to notice that the peer is gone.
+/// The time in which a blocking call must notice that the peer is gone.
 const NOTICE: Duration = Duration::from_millis(500);
 
 #[test]
-fn line_15_an_idle_endpoint_sleeps_once_for_all() {
+fn line_15_an_idle_endpoint_sleeps_once() {
     let (server, mut peer) = pair("idle", ServerOptions::new());
     let idle = if long() { 10_000 } else { 1500 };
     peer.tell(&format!("receive {idle}"));
@@ -23,7 +23,7 @@ fn line_15_an_idle_endpoint_sleeps_once_for_all() {
     let mut buffer = Vec::new();
     let received = server.receive_from_client_timeout(&mut buffer, millis(idle));
     assert_eq!(received, Err(ShmError::Timeout));
-    // One wait in the kernel, which ended with the time. (It may end a little early by our clock: then a second.)
+    // One wait in the kernel, until the timeout. If it ended a little early by our clock, there was a second one.
     let sleeps = server.stats().unwrap().sleeps - before;
     assert!((1..=2).contains(&sleeps), "{sleeps} sleeps");
     assert_eq!(peer.answer(), "err Timeout");
@@ -47,7 +47,7 @@ fn line_16_a_killed_server_is_noticed_in_every_blocking_call() {
             full(&client);
             let pid = peer.id();
             let killer = std::thread::spawn(move || {
-                // While the call waits.
+                // By then the call waits.
                 std::thread::sleep(Duration::from_millis(100));
                 peer.kill();
                 Instant::now()
@@ -55,7 +55,7 @@ fn line_16_a_killed_server_is_noticed_in_every_blocking_call() {
             let error = call(&client);
             let noticed = Instant::now();
             assert_eq!(error, Some(ShmError::PeerDied { pid }), "{what}");
-            // `kill` returns after the process is gone, so that the call may even have noticed before.
+            // `kill` returns after the process is gone, so the call may have noticed even earlier.
             let took = noticed.saturating_duration_since(killer.join().unwrap());
             assert!(took < NOTICE, "{what}, spin {spin:?}: {took:?}");
         }
@@ -117,8 +117,8 @@ fn line_16_leaving_ends_every_blocking_call() {
 }
 
 #[test]
-fn line_16_a_connecting_client_outlives_its_server() {
-    // The server never accepts and is killed; the next one does.
+fn line_16_a_client_that_connects_is_accepted_by_the_next_server() {
+    // The first server never accepts, and is killed. The next server accepts.
     let name = unique("outlive");
     let mut old = Peer::start();
     old.must(&format!("start {name}"));
@@ -132,13 +132,13 @@ fn line_16_a_connecting_client_outlives_its_server() {
 }
 
 #[test]
-fn line_16_a_client_that_dies_waiting_is_not_accepted() {
+fn line_16_a_client_that_died_while_it_waited_is_not_accepted() {
     let name = unique("hello");
     let mut server = SharedServer::start(&name).unwrap();
     let mut dead = Peer::start();
     dead.tell(&format!("connect {name} 20000"));
-    // Until its request stands in the section, where it can put one without the server's help (Windows); until it has
-    // connected to the name, where it can't.
+    // On Windows: until the client's request is in the section. On Linux the client needs the server to write its request,
+    // so there the test waits for 500 ms, in which the client connects to the name.
     let section = raw::RawSection::map(server.section_handle());
     let end = Instant::now() + Duration::from_millis(500);
     while section.word64(16).load(std::sync::atomic::Ordering::SeqCst) & 0xf != 1 && Instant::now() < end {
@@ -151,8 +151,8 @@ fn line_16_a_client_that_dies_waiting_is_not_accepted() {
 }
 
 #[test]
-fn line_16_a_hello_without_its_signal_blocks_nobody() {
-    // As if a client had died after its hello, before it could signal: the server sleeps and doesn't know.
+fn line_16_a_request_without_its_signal_blocks_no_other_client() {
+    // As if a client had died after it wrote its request and before it signalled: the server sleeps and does not know.
     let name = unique("unsignalled");
     let mut server = SharedServer::start(&name).unwrap();
     let mut dead = Peer::start();
@@ -201,7 +201,7 @@ fn line_16_connecting_can_be_interrupted() {
 }
 
 #[test]
-fn line_16_what_one_half_finds_corrupted_ends_the_others_wait() {
+fn line_16_corruption_found_by_one_half_ends_the_other_halfs_wait() {
     let (mut server, _peer) = pair("halves", ServerOptions::new());
     while server.try_send_to_client(&[0; 64]).is_ok() {}
     let section = raw::RawSection::map(server.section_handle());
@@ -219,7 +219,7 @@ fn line_16_what_one_half_finds_corrupted_ends_the_others_wait() {
 }
 
 #[test]
-fn interrupting_and_resetting_at_once_leaves_either_state_whole() {
+fn interrupting_and_resetting_at_the_same_time_leaves_one_state_or_the_other() {
     let server = SharedServer::start(&unique("toggle")).unwrap();
     let interrupter = server.interrupter();
     let mut server = server;
@@ -255,7 +255,7 @@ fn line_16_and_31_another_thread_ends_blocking_calls() {
         assert_eq!(receiving.join().unwrap(), Err(ShmError::Interrupted));
         assert!(start.elapsed() < NOTICE);
     });
-    // It lasts until taken back, and keeps nothing from working that needn't wait.
+    // The interrupt lasts until `reset`. A call that does not have to wait still works.
     assert!(interrupter.is_interrupted());
     assert_eq!(server.poll_client(None), Err(ShmError::Interrupted));
     assert_eq!(server.send_to_client(&[0; 64]).map(|outcome| outcome.overwritten), Ok(1));
@@ -277,7 +277,7 @@ fn line_16_waiting_for_a_client_can_be_interrupted() {
 }
 
 #[test]
-fn line_17_timeouts() {
+fn line_17_zero_and_huge_timeouts() {
     let (server, mut peer) = pair("timeouts", ServerOptions::new());
     let mut buffer = Vec::new();
     let (result, took) = timed(|| server.receive_from_client_timeout(&mut buffer, Some(Duration::ZERO)));
@@ -298,8 +298,8 @@ fn line_17_timeouts() {
 }
 
 #[test]
-fn line_18_no_wake_up_is_lost() {
-    // Both sides go to sleep at once, each time: every message is a race between sleeping and sending.
+fn line_18_no_wake_up_for_a_message_is_lost() {
+    // With a spin budget of zero both sides sleep at once, so every message is a race between sleeping and sending.
     let rounds = if long() { 200_000 } else { 5000 };
     let name = unique("wake");
     let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
@@ -312,7 +312,7 @@ fn line_18_no_wake_up_is_lost() {
     let mut pause = 1_u32;
     for sequence in 0..rounds {
         server.send_to_client(&message(sequence, 16)).unwrap();
-        // Now and then, look just as the answer may come.
+        // A random pause, so that the receiver sometimes looks just when the answer comes.
         pause = pause.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (0..pause >> 18).for_each(|_| std::hint::spin_loop());
         assert_eq!(server.receive_from_client_timeout(&mut buffer, seconds(10)), Ok(16), "round {sequence}");
@@ -321,14 +321,14 @@ fn line_18_no_wake_up_is_lost() {
     let stats = server.stats().unwrap();
     drop(server);
     assert_eq!(peer.answer(), format!("ok {rounds}"));
-    // One signal at most for each time the other one slept, never one for a peer that's awake.
+    // Each side was signalled at most once for each of its sleeps, and never while it was awake.
     assert!(stats.signals <= peer.figure("sleeps"), "{stats:?}");
     assert!(peer.figure("signals") <= stats.sleeps, "{stats:?}");
     assert!(stats.sleeps > 0 && stats.signals > 0, "{stats:?}");
 }
 
 #[test]
-fn line_18_nor_one_for_room() {
+fn line_18_no_wake_up_for_room_is_lost() {
     let rounds = if long() { 200_000 } else { 5000 };
     let name = unique("room");
     let options = ServerOptions::new().spin(Duration::ZERO).ring_size(4096).message_limit(1);
@@ -365,12 +365,12 @@ fn while_both_are_awake_there_is_no_kernel_call() {
 }
 
 #[test]
-fn exported_events_are_signalled_for_every_message() {
+fn data_events_are_signalled_for_every_message() {
     let name = unique("exported");
     let mut server = SharedServer::start(&name).unwrap();
     let handles = server.get_event_handles().unwrap();
     let mut peer = Peer::start();
-    // Once at the call, once at each connection.
+    // Both events are signalled once at the call, and once at each connection.
     assert!(raw::wait_event(handles.c2s_data, 0) && raw::wait_event(handles.s2c_data, 0));
     assert!(!raw::wait_event(handles.c2s_data, 0));
     for _ in 0..2 {
@@ -378,7 +378,7 @@ fn exported_events_are_signalled_for_every_message() {
         assert!(raw::wait_event(handles.c2s_data, 0));
         let mut buffer = Vec::new();
         for sequence in 0..10 {
-            // No thread sleeps in the library: a native waiter sets no bit, and is signalled all the same.
+            // No thread sleeps in the library. A native waiter sets no bit, and is still signalled.
             peer.must(&format!("send over {sequence} 1 64"));
             assert!(raw::wait_event(handles.c2s_data, 5000), "message {sequence}");
             server.try_receive_from_client(&mut buffer).unwrap();

@@ -1,7 +1,7 @@
-//! A second process that can do more than `common`'s, on Linux: it has limits of its own, serves clients in the background,
-//! and opens connections that do nothing.
+//! The helper: a second process that can do more than a [`Peer`], on Linux. It sets its limit of descriptors, serves
+//! clients in the background, and opens connections that do nothing.
 //!
-//! A test file that starts one calls [`serve_or_help`] in its test `peer_process`, in place of [`serve`].
+//! A test file that starts one calls [`serve_or_help`] in its test `peer_process`, instead of [`serve`].
 #![allow(dead_code, reason = "each test file uses some of this")]
 
 use super::common::*;
@@ -19,7 +19,8 @@ extern "C" {
     fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
 }
 
-/// Runs the helper, or an ordinary [`Peer`], if a test started this process as one. Returns at once in the test's own process.
+/// Runs the helper, or an ordinary [`Peer`], if a test started this process as one. Returns at once in the test's own
+/// process.
 pub fn serve_or_help() {
     if std::env::var_os(HELPER).is_some() {
         return Helper::default().serve();
@@ -60,7 +61,7 @@ struct Quiet;
 impl MultiHandler for Quiet {}
 impl MultiClientHandler for Quiet {}
 
-/// A server's rings: small ones, so that a channel is quickly made.
+/// Options of a server with small rings, whose channels are made quickly.
 pub fn small() -> ServerOptions {
     ServerOptions::new().ring_size(16 * 1024).message_limit(100)
 }
@@ -165,9 +166,9 @@ impl Helper {
                 self.multi = Some(small().start_multi(name, Arc::new(Quiet), options)?);
                 Ok(String::new())
             }
-            // Opens connections. `unread` does nothing with them; `shut` shuts each when something has come, and keeps it;
-            // `refusing` has the kernel refuse descriptors (from Linux 6.16 on); `reading` takes what the server sends, keeps
-            // it, and does nothing else. Answers how many connections it opened.
+            // Opens connections. `unread` does nothing with them; `shut` shuts each when something has come, and keeps
+            // it; `refusing` has the kernel refuse descriptors (from Linux 6.16 on); `reading` takes what the server
+            // sends, keeps it, and does nothing else. Answers how many connections it opened.
             ["idle", what, name, count] => {
                 let before = self.idle.len();
                 for _ in 0..number(count) {

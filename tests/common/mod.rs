@@ -1,6 +1,8 @@
-//! A second process for the tests: the test program started once more, following orders from its standard input.
+//! The peer: a second process for the tests. It is the test program, started again, and carries out orders from its standard
+//! input.
 //!
-//! Each test file has a test `peer_process` that calls [`serve`]; it does nothing unless [`Peer::start`] started it.
+//! Each test file has a test `peer_process` that calls [`serve`]. It does nothing unless [`Peer::start`] started the
+//! process.
 #![allow(dead_code, reason = "each test file uses some of this")]
 
 pub mod raw;
@@ -15,13 +17,13 @@ use std::time::{Duration, Instant};
 use xshm::{ClientEvents, ClientHandles, ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
 use xshm::{DisconnectReason, ServerOptions, SharedClient, SharedServer, ShmError};
 
-/// Marks the peer's answers among what the test harness prints.
+/// The first character of the peer's answers, which distinguishes them from the output of the test harness.
 const ANSWER: char = '@';
 const ROLE: &str = "XSHM_TEST_PEER";
-/// Says that the peer runs in another's place, and is to answer for it that it does.
+/// The environment variable of a peer that continues the work of another one, which gave the order `restrict`.
 const RESTRICTED: &str = "XSHM_TEST_RESTRICTED";
 
-/// All that a client is given in place of a name, in the order in which a peer's `attach_handles` takes it.
+/// The handles that a client needs instead of a name, in the order of the arguments of `attach_handles`.
 pub fn all_handles(handles: &ClientHandles) -> [isize; 8] {
     let events = handles.events.expect("the channel has events");
     [
@@ -42,22 +44,21 @@ pub fn unique(test: &str) -> String {
     format!("test-{test}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Whether the long forms are asked for.
+/// Whether tests use their long counts: `XSHM_LONG` is set.
 pub fn long() -> bool {
     std::env::var_os("XSHM_LONG").is_some()
 }
 
-/// Says what is not tested here, on the standard error output itself: what a test that passes prints is not shown. Where
-/// nothing may be left out, it fails.
+/// Reports on the standard error output that a test, or a part of it, is skipped. Fails if `XSHM_REQUIRE_ALL` is set.
 pub fn skipped(why: &str) {
     note(&format!("SKIPPED: {why}"));
     assert!(
         std::env::var_os("XSHM_REQUIRE_ALL").is_none(),
-        "XSHM_REQUIRE_ALL: nothing may be left out, but {why}"
+        "XSHM_REQUIRE_ALL forbids to skip a test, but {why}"
     );
 }
 
-/// Prints something for the person who runs the tests, though the test passes.
+/// Prints a line on the standard error output itself: the harness does not show what a test that passes prints.
 pub fn note(text: &str) {
     let thread = std::thread::current();
     let _ = writeln!(std::io::stderr(), "{}: {text}", thread.name().unwrap_or("a test"));
@@ -71,14 +72,14 @@ pub fn millis(count: u64) -> Option<Duration> {
     Some(Duration::from_millis(count))
 }
 
-/// What a call returned and how long it took.
+/// Runs a call. Returns its result and the time that it took.
 pub fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = call();
     (result, start.elapsed())
 }
 
-/// Waits until this process has no more threads than it had before. The kernel counts one for a moment after it was joined.
+/// Waits until this process has at most `before` threads. The kernel still counts a thread for a moment after it was joined.
 pub fn threads_are_back(before: usize) {
     let start = Instant::now();
     while raw::threads() > before {
@@ -87,7 +88,7 @@ pub fn threads_are_back(before: usize) {
     }
 }
 
-/// Message number `sequence` of `len` bytes: its number, then bytes that follow from number and place.
+/// The message with the number `sequence` and `len` bytes: its number, then bytes that are calculated from the number.
 pub fn message(sequence: u64, len: usize) -> Vec<u8> {
     let mut bytes = sequence.to_le_bytes().to_vec();
     let mut state = sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -99,14 +100,14 @@ pub fn message(sequence: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The number of a message that is whole.
+/// Checks that a message is whole. Returns its number.
 pub fn check_message(bytes: &[u8]) -> u64 {
     let sequence = u64::from_le_bytes(bytes[..8].try_into().unwrap());
     assert_eq!(bytes, message(sequence, bytes.len()), "message {sequence} is torn");
     sequence
 }
 
-/// A server here, its client in another process.
+/// A server in this process, and its client in another one.
 pub fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
     let name = unique(test);
     let mut server = options.start(&name).unwrap();
@@ -115,7 +116,7 @@ pub fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
     (server, peer)
 }
 
-/// A client here, its server in another process.
+/// A client in this process, and its server in another one.
 pub fn client_of(test: &str, options: ClientOptions) -> (SharedClient, Peer) {
     let name = unique(test);
     let mut peer = Peer::start();
@@ -126,7 +127,7 @@ pub fn client_of(test: &str, options: ClientOptions) -> (SharedClient, Peer) {
     (client, peer)
 }
 
-/// The second process. Killed when dropped.
+/// The second process. It is killed when the value is dropped.
 pub struct Peer {
     child: Child,
     input: ChildStdin,
@@ -138,7 +139,8 @@ impl Peer {
         Self::start_by("", &[])
     }
 
-    /// Starts it by another program, if one is named, that runs what its last arguments say.
+    /// Starts the peer by the program `starter`, unless that is empty: the last arguments of `starter` are the command to
+    /// run.
     pub fn start_by(starter: &str, arguments: &[&str]) -> Self {
         let program = std::env::current_exe().expect("a test knows its program");
         let mut command =
@@ -152,7 +154,7 @@ impl Peer {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("the test program starts once more");
+            .expect("the test program can be started again");
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
         Peer { child, input, output }
@@ -165,7 +167,7 @@ impl Peer {
         assert_eq!(self.answer(), "ok");
     }
 
-    /// One of the figures that its endpoint reports.
+    /// One of the peer's statistics, by its name.
     pub fn figure(&mut self, name: &str) -> u64 {
         let stats = self.must("stats");
         let (_, rest) = stats.split_once(&format!(" {name}: ")).expect("it has this figure");
@@ -178,7 +180,7 @@ impl Peer {
         self.input.write_all(format!("{order}\n").as_bytes()).expect("the peer listens");
     }
 
-    /// The answer to the oldest order that wasn't answered yet.
+    /// Waits for the answer to the oldest order that has none yet.
     pub fn answer(&mut self) -> String {
         loop {
             let mut line = String::new();
@@ -189,7 +191,7 @@ impl Peer {
         }
     }
 
-    /// Starts the peer as another user. `None`: this user may not, or the other one can't read the program.
+    /// Starts the peer as another user. `None`: this user may not do that, or the other user cannot read the program.
     #[cfg(unix)]
     pub fn start_as(user: &str) -> Option<Self> {
         let arguments = ["--reuid", user, "--clear-groups"];
@@ -217,13 +219,13 @@ impl Peer {
         }
     }
 
-    /// Ends the process without giving it a chance, and waits until it's gone.
+    /// Kills the process, and waits until it has ended.
     pub fn kill(&mut self) {
         self.child.kill().expect("the peer can be killed");
         self.child.wait().expect("the peer can be waited for");
     }
 
-    /// Has the process end by itself, and waits until it has.
+    /// Has the process end by itself, and waits until it has ended.
     pub fn finish(&mut self) {
         self.tell("end");
         assert!(self.child.wait().expect("the peer can be waited for").success());
@@ -241,7 +243,7 @@ impl Drop for Peer {
     }
 }
 
-/// What a peer holds.
+/// What the peer's process has open.
 #[derive(Default)]
 struct Actor {
     server: Option<SharedServer>,
@@ -253,7 +255,7 @@ struct Actor {
 
 type Answer = Result<String, ShmError>;
 
-/// The peer's side. Returns at once in the test's own process.
+/// Carries out orders until the test has gone. Returns at once in the test's own process.
 pub fn serve() {
     if std::env::var_os(ROLE).is_none() {
         return;
@@ -275,18 +277,18 @@ pub fn serve() {
         println!("{ANSWER}{answer}");
     }
     if std::env::var_os(RESTRICTED).is_some() {
-        // No process reads any more what the test harness has to say.
+        // No process reads the output of the test harness any more.
         std::process::exit(0);
     }
 }
 
-/// What the test says next. `None`: it is gone.
+/// The next order. `None`: the test has gone.
 fn next_line() -> Option<String> {
     let mut line = String::new();
-    (std::io::stdin().read_line(&mut line).expect("the test talks to us") > 0).then_some(line)
+    (std::io::stdin().read_line(&mut line).expect("orders can be read") > 0).then_some(line)
 }
 
-/// Stops this process, and no other thread of it, where it comes to that place next, until the test says anything.
+/// Stops this thread when it next comes to that place, until the test sends a line. Other threads are not stopped.
 #[cfg(xshm_failpoints)]
 fn stop_at(place: &str) {
     let (place, here) = (place.to_owned(), std::thread::current().id());
@@ -303,7 +305,7 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or_else(|_| panic!("{text:?} is no number"))
 }
 
-/// `-` is for ever.
+/// A time limit in milliseconds. `-` is no limit.
 fn timeout(text: &str) -> Option<Duration> {
     (text != "-").then(|| Duration::from_millis(number(text)))
 }
@@ -311,7 +313,7 @@ fn timeout(text: &str) -> Option<Duration> {
 /// Marks a session's last message.
 pub const LAST: u64 = 1 << 19;
 
-/// One session of a storm: sends `count` messages and says so. Returns how many it sent.
+/// One session of a storm: sends `count` messages and then their number. Returns how many messages it sent.
 fn storm_session(name: &str, base: u64, count: u64) -> Result<u64, ShmError> {
     struct Deaf;
     impl MultiClientHandler for Deaf {}
@@ -331,7 +333,7 @@ fn storm_session(name: &str, base: u64, count: u64) -> Result<u64, ShmError> {
 
 type Messages = std::sync::mpsc::Receiver<Result<Vec<u8>, DisconnectReason>>;
 
-/// Passes a client's messages on, and at the end its reason.
+/// Passes on a client's messages, and why its session ended.
 struct Hears(std::sync::Mutex<std::sync::mpsc::Sender<Result<Vec<u8>, DisconnectReason>>>);
 
 impl MultiClientHandler for Hears {
@@ -377,7 +379,7 @@ impl Actor {
                 Ok(String::new())
             }
             ["attach", handle, wait] => {
-                // The library has one of its own.
+                // The library duplicates the handle.
                 let section = raw::owned(raw::take_handle(handle));
                 self.client = Some(SharedClient::attach(section, timeout(wait).unwrap_or(Duration::MAX))?);
                 Ok(String::new())
@@ -396,11 +398,11 @@ impl Actor {
                 };
                 let handles = ClientHandles { section: raw::take_handle(section), events: Some(events) };
                 let wait = timeout(wait).unwrap_or(Duration::MAX);
-                // SAFETY: they are open, and no other code closes them.
+                // SAFETY: the handles are open, and no other code closes them.
                 self.client = Some(unsafe { SharedClient::attach_handles(&handles, wait) }?);
                 Ok(String::new())
             }
-            // Tries to connect over and over, giving up at once; says how often it was accepted.
+            // Connects again and again with a short timeout. Answers how often it was accepted.
             ["reconnect", name, count] => {
                 let mut accepted = 0;
                 for round in 0..number(count) {
@@ -419,7 +421,8 @@ impl Actor {
                 (self.server, self.client) = (None, None);
                 Ok(String::new())
             }
-            // Sends `count` messages of `len` bytes, numbered from `from`, in one of the three ways.
+            // Sends `count` messages of `len` bytes, numbered from `from`, by evicting (`over`), failing (`try`) or
+            // waiting (`wait`).
             ["send", how, from, count, len] => {
                 let mut overwritten = 0;
                 for sequence in number(from)..number(from) + number(count) {
@@ -427,7 +430,7 @@ impl Actor {
                 }
                 Ok(overwritten.to_string())
             }
-            // The same for that number of milliseconds; says how many it sent, and how many of them were evicted.
+            // Sends for `time` milliseconds. Answers how many messages it sent, and how many of them were evicted.
             ["flood", time, len] => {
                 let end = Instant::now() + Duration::from_millis(number(time));
                 let (mut sent, mut overwritten) = (0, 0);
@@ -441,7 +444,7 @@ impl Actor {
                 Ok(format!("{sent} {overwritten}"))
             }
             ["receive", wait] => self.receive(timeout(wait)).map(|bytes| check_message(&bytes).to_string()),
-            // Sends back whatever comes until the other side leaves.
+            // Sends back each message until the other side leaves.
             ["echo"] => {
                 let mut count = 0;
                 loop {
@@ -453,7 +456,7 @@ impl Actor {
                     count += 1;
                 }
             }
-            // Sends that number of messages of 64 bytes and waits for the answer to each.
+            // Sends `count` messages of 64 bytes, and waits for the answer to each.
             ["rounds", count] => {
                 for sequence in 0..number(count) {
                     self.send("wait", &message(sequence, 64))?;
@@ -461,7 +464,7 @@ impl Actor {
                 }
                 Ok(String::new())
             }
-            // The other side of that.
+            // Answers the messages of `rounds`.
             ["answer", count] => {
                 for _ in 0..number(count) {
                     let bytes = self.receive(None)?;
@@ -469,7 +472,7 @@ impl Actor {
                 }
                 Ok(String::new())
             }
-            // Receives until that message comes; says how many came.
+            // Receives until the message `last` comes. Answers how many messages came.
             ["take", last] => {
                 for count in 1u64.. {
                     if check_message(&self.receive(None)?) == number(last) {
@@ -490,7 +493,7 @@ impl Actor {
                 _ => Err(ShmError::NotConnected),
             }
             .map(|stats| format!("{stats:?}")),
-            // Goes on as a process that may less: without what administrators may, and the `user`, or only the former.
+            // Continues as a process without the rights of administrators; `whom` = `user`: also without those of its user.
             #[cfg(windows)]
             ["restrict", whom] => {
                 std::env::set_var(RESTRICTED, "1");
@@ -516,12 +519,12 @@ impl Actor {
                 raw::squat_on(number(uid) as u32, name);
                 Ok(String::new())
             }
-            // See `wakings`.
+            // Marks this process for `watch`; see `wakings`.
             ["mark", name] => {
                 wakings::mark(name);
                 Ok(String::new())
             }
-            // Says how many processes have a mark, and watches them. `-`: no process can be watched here.
+            // Watches all processes that have the mark. Answers how many they are, or `-` if none can be watched here.
             ["watch", mark] => Ok(match wakings::Watched::find(mark) {
                 Some(watched) => {
                     self.watched = watched;
@@ -533,20 +536,21 @@ impl Actor {
                 self.watched.settle();
                 Ok(String::new())
             }
-            // How often they woke up in that number of milliseconds.
+            // Answers how often the watched processes woke up in `time` milliseconds.
             ["count", time] => Ok(self.watched.count(number(time)).to_string()),
-            // Opens a channel's section behind the library's back, and keeps it.
+            // Maps a channel's section without the library, and keeps it.
             ["map", name] => {
                 self.section = Some(raw::RawSection::open(name));
                 Ok(String::new())
             }
-            // Writes a 32-bit word there.
+            // Writes a 32-bit word into the mapped section.
             ["poke", offset, value] => {
                 let section = self.section.as_ref().expect("a section is mapped");
                 section.store32(number(offset) as usize, number(value) as u32);
                 Ok(String::new())
             }
-            // Connects that number of clients to a multi-client server; says their slots. They are counted from 0.
+            // Connects `count` clients to a multi-client server. Answers their slots. The other orders number the clients
+            // from 0.
             ["join", name, count] => {
                 let mut slots = String::new();
                 for _ in 0..number(count) {
@@ -558,7 +562,7 @@ impl Actor {
                 }
                 Ok(slots.trim_end().to_owned())
             }
-            // One of them sends messages, numbered as with `send`.
+            // The client `which` sends messages, numbered as with `send`.
             ["say", which, from, count, len] => {
                 let client = &self.members[number(which) as usize].as_ref().expect("it has joined").0;
                 for sequence in number(from)..number(from) + number(count) {
@@ -566,8 +570,8 @@ impl Actor {
                 }
                 Ok(String::new())
             }
-            // The number of the next message that one of them has got; `end`, if its session is over, with the reason
-            // unless the server ended it.
+            // Answers the number of the next message of the client `which`. If its session is over, answers `end`, and the
+            // reason unless that is `PeerLeft`.
             ["hear", which, wait] => {
                 let messages = &self.members[number(which) as usize].as_ref().expect("it has joined").1;
                 match messages.recv_timeout(Duration::from_millis(number(wait))) {
@@ -577,9 +581,9 @@ impl Actor {
                     Err(_) => Err(ShmError::Timeout),
                 }
             }
-            // For that number of seconds, that number of threads connect, send, leave, and connect again. Says how many sessions and
-            // messages there were. Each session has a number; its messages are numbered on from that, and the last one
-            // says how many there were.
+            // For `time` seconds, `threads` threads connect, send, leave, and connect again. Answers how many sessions and
+            // messages there were. A message's number contains its session's number. The last message of a session
+            // contains how many messages there were.
             ["storm", name, time, threads, base] => {
                 let end = Instant::now() + Duration::from_secs(number(time));
                 let storm = |thread: u64| {
@@ -603,13 +607,13 @@ impl Actor {
                 self.members[number(which) as usize] = None;
                 Ok(String::new())
             }
-            // Does to the events that it has what their other end won't like.
+            // Misuses the events of this process: see `raw::abuse_events`.
             #[cfg(unix)]
             ["abuse", how] => {
                 raw::abuse_events(how);
                 Ok(String::new())
             }
-            // Sends and receives as long as it lives.
+            // Sends and receives until the process is killed.
             ["chat", from] => {
                 for sequence in number(from).. {
                     self.send("over", &message(sequence, 64))?;
@@ -622,7 +626,7 @@ impl Actor {
                 }
                 Ok(String::new())
             }
-            // Writes garbage all over its first `bytes` for that number of milliseconds.
+            // Writes garbage into the first `bytes` bytes of the mapped section for `time` milliseconds.
             ["scribble", seed, bytes, time] => {
                 let section = self.section.as_ref().expect("a section is mapped");
                 section.scribble(number(seed), number(bytes) as usize, Duration::from_millis(number(time)));

@@ -1,5 +1,5 @@
-//! The operating system behind the library's back: a channel's section as a hostile process sees it, and processes
-//! stopped and examined. Declared by hand, so that the tests need no further crates.
+//! System calls without the library: a channel's section as a hostile process maps it, processes that are frozen, and
+//! counts of handles, threads and processor time. Declared by hand, so that the tests need no further crates.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ impl RawSection {
 
     pub fn word32(&self, offset: usize) -> &AtomicU32 {
         assert!(offset % 4 == 0 && offset + 4 <= self.size);
-        // SAFETY: within the mapping, which is never taken back, and aligned.
+        // SAFETY: within the mapping, which is never unmapped, and aligned.
         unsafe { &*self.base.add(offset).cast() }
     }
 
@@ -31,8 +31,8 @@ impl RawSection {
         self.word32(offset).store(value, Ordering::SeqCst);
     }
 
-    /// Writes garbage at random places among the first `bytes`, for a time: small numbers, large ones, and what was
-    /// there before with a bit turned.
+    /// Writes garbage at random places among the first `bytes`, for a time: zeros, small numbers, large ones, and the old
+    /// value with one bit changed.
     pub fn scribble(&self, seed: u64, bytes: usize, time: Duration) {
         let mut state = seed | 1;
         let mut next = move || {
@@ -167,8 +167,8 @@ mod windows {
         }
     }
 
-    /// Opens all that belongs to the server of that name, by the names: the section by both of its own, for mapping, and
-    /// the events, for setting. Says the error of each; 0 is none.
+    /// Opens the objects of the server of that name by their names: the section by both of its names, for mapping, and the
+    /// events, for setting. Returns the error of each; 0 is none.
     pub fn open_all(name: &str, instance: u64) -> Vec<u32> {
         let sections = [link_path(name), wide(&format!("Local\\xshm.section.{instance:016x}.{name}"))];
         let events = (0..7).map(|index| wide(&format!("Local\\xshm.event.{index}.{instance:016x}.{name}")));
@@ -188,13 +188,13 @@ mod windows {
         }
     }
 
-    /// Whether an event of the library is set, within `millis` milliseconds. Unsets it.
+    /// Whether an event of the library is set, within `millis` milliseconds. Resets it.
     pub fn wait_event(event: isize, millis: u32) -> bool {
         // SAFETY: waiting for a handle, whatever it is, touches no memory of ours.
         unsafe { WaitForSingleObject(event as Handle, millis) == 0 }
     }
 
-    /// Whether a handle is signalled within `millis` milliseconds. Unsets an event.
+    /// Whether a handle is signalled within `millis` milliseconds. Resets an event.
     pub fn is_ready(handle: isize, millis: u32) -> bool {
         wait_event(handle, millis)
     }
@@ -209,7 +209,7 @@ mod windows {
         RawSection::map(section as isize);
     }
 
-    /// Lets this process have more handles: it may have as many as it likes.
+    /// Raises the limit of handles. Windows has none.
     pub fn raise_limits() -> u64 {
         u64::MAX
     }
@@ -234,12 +234,12 @@ mod windows {
         count
     }
 
-    /// Sections that this process has mapped: the handles tell, here.
+    /// Always 0: on Windows each mapped section has a handle, which `open_handles` counts.
     pub fn mappings() -> usize {
         0
     }
 
-    /// Takes the name that a server would take, with something else.
+    /// Takes the name that a server would take, by another object.
     pub fn squat(name: &str) {
         let path = link_path(name);
         // SAFETY: the name ends with a NUL. The handle stays open for as long as the process lives.
@@ -264,8 +264,8 @@ mod windows {
         }
     }
 
-    /// A self-relative security descriptor whose access list is empty.
-    pub fn descriptor_for_nobody() -> Vec<u8> {
+    /// A self-relative security descriptor whose access list is empty, and so admits no user.
+    pub fn empty_descriptor() -> Vec<u8> {
         let mut bytes = vec![1, 0, 0x04, 0x80];
         for offset in [0_u32, 0, 0, 20] {
             bytes.extend_from_slice(&offset.to_le_bytes());
@@ -274,7 +274,7 @@ mod windows {
         bytes
     }
 
-    /// Gives another process a handle like ours, and says what it is there.
+    /// Duplicates a handle into another process. Returns its number there.
     pub fn give_handle(pid: u32, handle: isize) -> String {
         let process = OpenedProcess::new(pid);
         let mut given = ptr::null_mut();
@@ -287,12 +287,12 @@ mod windows {
         (given as isize).to_string()
     }
 
-    /// What another process gave.
+    /// The handle that another process gave, by its number.
     pub fn take_handle(given: &str) -> isize {
         given.parse().unwrap()
     }
 
-    /// Whether programs that are started have a handle too.
+    /// Whether programs that this process starts inherit a handle.
     pub fn is_inheritable(handle: isize) -> bool {
         const HANDLE_FLAG_INHERIT: u32 = 1;
         let mut flags = 0;
@@ -316,7 +316,7 @@ mod windows {
         Some(information[1])
     }
 
-    /// Makes handles of ours other processes' too: they are given to them once they run.
+    /// Runs `start`, which starts a process. Here the test gives the handles to the process later, by `give_handle`.
     pub fn inherited<R>(_handles: &[isize], start: impl FnOnce() -> R) -> R {
         start()
     }
@@ -409,8 +409,8 @@ mod linux {
     const SIGSTOP: c_int = 19;
 
     impl RawSection {
-        /// The section of the server of that name, taken from whichever process has it: the one that it offers, where it has
-        /// that of the last session too.
+        /// The section of the server of that name, found among the descriptors of all processes. If the server also has the
+        /// section of the last session, the result is the one that it offers.
         pub fn open(name: &str) -> Self {
             const SERVER_GONE: u32 = 2;
             let wanted = format!("/memfd:xshm:{name} (deleted)");
@@ -449,7 +449,7 @@ mod linux {
         let numbers = descriptors.map(|entry| entry.file_name().to_str().unwrap().parse().unwrap());
         let is_event = |&number: &c_int| {
             let (mut kind, mut length) = (0, 4);
-            // SAFETY: the places for the results are valid; what isn't a socket says so. SOL_SOCKET, SO_TYPE,
+            // SAFETY: the places for the results are valid; the call fails for what is no socket. SOL_SOCKET, SO_TYPE,
             // SOCK_DGRAM.
             unsafe { getsockopt(number, 1, 3, &mut kind, &mut length) == 0 && kind == 2 }
         };
@@ -464,11 +464,11 @@ mod linux {
         }
     }
 
-    /// Makes all event sockets of this process wait, and fills their queues; or shuts them, or only what they receive; or
-    /// closes them.
+    /// Misuses all event sockets of this process: makes them blocking and fills their queues (`fill`), shuts both directions
+    /// (`shut`) or only the receiving one (`shut_reading`), or closes them (`close`).
     pub fn abuse_events(how: &str) {
         for socket in event_sockets() {
-            // SAFETY: a buffer of one byte; F_SETFL. What is closed is the library's own, which this process does
+            // SAFETY: a buffer of one byte; F_SETFL. The closed descriptors belong to the library, which this process does
             // not use any more.
             unsafe {
                 match how {
@@ -485,7 +485,7 @@ mod linux {
         }
     }
 
-    /// Whether an event of the library is set, within `millis` milliseconds. Unsets it.
+    /// Whether an event of the library is set, within `millis` milliseconds. Resets it.
     pub fn wait_event(event: isize, millis: u32) -> bool {
         let event = event as c_int;
         // A `struct pollfd`: the descriptor (four bytes), what to wait for (POLLIN), what was found.
@@ -504,13 +504,13 @@ mod linux {
         unsafe { poll(&mut descriptor, 1, millis as c_int) == 1 }
     }
 
-    /// Takes the name that a server would take, with something else: a socket where no process listens.
+    /// Takes the name that a server would take, by another object: a socket where no process listens.
     pub fn squat(name: &str) {
         // SAFETY: no pointers.
         bound_socket(unsafe { getuid() }, name);
     }
 
-    /// Takes a name of another user's, and listens there.
+    /// Takes a name that contains another user's id, and listens there.
     pub fn squat_on(uid: u32, name: &str) {
         // SAFETY: no pointers.
         assert_eq!(unsafe { listen(bound_socket(uid, name), 8) }, 0);
@@ -529,7 +529,7 @@ mod linux {
         }
     }
 
-    /// Reaches for another process's section, by `/proc`, and maps it; and for a descriptor of it, by its number. Says the
+    /// Tries to open and map another process's section by `/proc`, and to duplicate one of its descriptors. Returns the
     /// error of each; 0 is none.
     pub fn reach(pid: u32, section: isize, event: isize) -> [i32; 2] {
         const PIDFD_OPEN: c_long = 434;
@@ -555,19 +555,20 @@ mod linux {
         [section, event]
     }
 
-    /// How another process finds a descriptor of ours.
+    /// The text by which another process finds a descriptor of this one.
     pub fn give_handle(_pid: u32, handle: isize) -> String {
         format!("/proc/{}/fd/{handle}", std::process::id())
     }
 
-    /// Opens what another process gave. No process can open a socket: what is one was inherited, under the same number.
+    /// Opens the descriptor that another process gave. No process can open a socket by `/proc`: a socket was inherited,
+    /// and has the same number.
     pub fn take_handle(given: &str) -> isize {
         let opened = fs::File::options().read(true).write(true).open(given);
         let number = || given.rsplit('/').next().unwrap().parse().unwrap();
         opened.map_or_else(|_| number(), |file| file.into_raw_fd() as isize)
     }
 
-    /// Whether programs that are started have a descriptor too.
+    /// Whether programs that this process starts inherit a descriptor.
     pub fn is_inheritable(handle: isize) -> bool {
         const F_GETFD: c_int = 1;
         const FD_CLOEXEC: c_int = 1;
@@ -577,12 +578,12 @@ mod linux {
         flags & FD_CLOEXEC == 0
     }
 
-    /// The rights that a handle has: descriptors have none of their own.
+    /// `None`: a descriptor has no separate rights.
     pub fn rights(_handle: isize) -> Option<u32> {
         None
     }
 
-    /// Makes handles of ours other processes': those that are started meanwhile.
+    /// Runs `start`; the processes that it starts inherit these descriptors.
     pub fn inherited<R>(handles: &[isize], start: impl FnOnce() -> R) -> R {
         let inherit = |flags: c_int| {
             for &handle in handles {
@@ -639,7 +640,7 @@ mod linux {
         fs::read_dir("/proc/self/task").unwrap().count()
     }
 
-    /// Lets this process have as many descriptors as it may. How many.
+    /// Raises the limit of descriptors to the highest value that is permitted, and returns it.
     pub fn raise_limits() -> u64 {
         let mut limits = [0_u64; 2];
         // SAFETY: the place for the limits is valid. RLIMIT_NOFILE.

@@ -49,7 +49,7 @@ const CLIENT_WORD: usize = 16;
 /// The socket pair that carries connection requests.
 const REQUEST_PAIR: usize = 2;
 
-/// A connection to a server's name, which waits there to be accepted.
+/// A connection to a server's name, which waits for the server's answer.
 pub struct Connection(OwnedFd);
 
 impl Connection {
@@ -63,8 +63,8 @@ impl Connection {
         let mut address = 1_u16.to_ne_bytes().to_vec();
         address.extend_from_slice(path.as_bytes());
         let error = || Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0));
-        // SAFETY: AF_UNIX, SOCK_SEQPACKET with SOCK_CLOEXEC and SOCK_NONBLOCK; a new descriptor has no other owner; the address
-        // has the length said.
+        // SAFETY: AF_UNIX, SOCK_SEQPACKET with SOCK_CLOEXEC and SOCK_NONBLOCK; a new descriptor has no other owner; the
+        // address has the length said.
         unsafe {
             let number = socket(1, 5 | 0o2_000_000 | 0o4000, 0);
             if number < 0 {
@@ -92,7 +92,7 @@ impl Connection {
         let other = Connection(self.0.try_clone().unwrap());
         std::thread::spawn(move || {
             if other.is_answered(Duration::from_secs(60)) {
-                // SAFETY: takes a descriptor, whatever it is. SHUT_RDWR.
+                // SAFETY: the call touches no memory, whatever the descriptor is. SHUT_RDWR.
                 unsafe { shutdown(socket, 2) };
             }
         });
@@ -111,8 +111,8 @@ impl Connection {
         Some(RawClient { section, own_pid, descriptors, _connection: self })
     }
 
-    /// Takes the message that hands the channel over: the client's process id as the server knows it, and the descriptors of the
-    /// section and of one end of each socket pair.
+    /// Receives the message with the channel: the client's process id as the server sees it, and the descriptors of the
+    /// section and of the client's socket of each pair.
     pub fn read(&self) -> Option<(u32, Vec<OwnedFd>)> {
         let (mut bytes, mut control) = ([0_u8; 8], [0_u64; 8]);
         let mut part = Part { start: bytes.as_mut_ptr().cast(), length: bytes.len() };
@@ -140,7 +140,7 @@ impl Connection {
     }
 }
 
-/// A client that was handed its channel.
+/// A client that has received its channel.
 pub struct RawClient {
     pub section: RawSection,
     own_pid: u32,
@@ -148,7 +148,7 @@ pub struct RawClient {
     _connection: Connection,
 }
 
-// SAFETY: the mapping is never taken back, and is only used through atomics.
+// SAFETY: the mapping is never unmapped, and is only used through atomics.
 unsafe impl Send for RawClient {}
 
 impl RawClient {
@@ -166,7 +166,7 @@ impl RawClient {
         self.word() & 15
     }
 
-    /// Sessions that this section has had.
+    /// The generation: how many sessions this section has had.
     pub fn generation(&self) -> u32 {
         self.section.word32(8).load(Ordering::SeqCst)
     }
@@ -191,7 +191,7 @@ impl RawClient {
         true
     }
 
-    /// Whether the server offers another channel by now: this client's turn has passed.
+    /// Whether the server offers another channel by now, since this client missed its turn.
     pub fn is_withdrawn(&self) -> bool {
         const SERVER_GONE: u32 = 2;
         self.section.word32(12).load(Ordering::SeqCst) == SERVER_GONE

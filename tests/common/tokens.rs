@@ -1,4 +1,4 @@
-//! Windows: a process that may less than the user who started it.
+//! Windows: a process with fewer rights than the user that started it.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -76,8 +76,8 @@ pub fn is_wine() -> bool {
 }
 
 /// Starts this program once more, with the same arguments, input and output, but without the administrators' rights, nor
-/// any privilege, and also without the user's own rights, if `user` is said. Waits until it has ended. Returns its
-/// code, or why there is none.
+/// any privilege; if `user` is true, also without the user's own rights. Waits until it has ended. Returns its exit code,
+/// or the reason why there is none.
 pub fn run_restricted(user: bool) -> Result<u32, String> {
     const ALL_RIGHTS: u32 = 0x000f_01ff;
     const TOKEN_USER: u32 = 1;
@@ -95,7 +95,7 @@ pub fn run_restricted(user: bool) -> Result<u32, String> {
         if OpenProcessToken(GetCurrentProcess(), ALL_RIGHTS, &mut token) == 0
             || GetTokenInformation(token, TOKEN_USER, buffer.as_mut_ptr().cast(), 128, &mut needed) == 0
         {
-            return failed("asking who this is");
+            return failed("querying the user");
         }
         let disabled = [
             SidAndAttributes { sid: ADMINISTRATORS.as_ptr().cast(), attributes: 0 },
@@ -159,8 +159,8 @@ pub fn run_restricted(user: bool) -> Result<u32, String> {
     }
 }
 
-/// A self-relative security descriptor that admits administrators to sections and events, and no other users. What has it
-/// is this user's.
+/// A self-relative security descriptor that admits administrators to sections and events, and no other users. Its owner is
+/// this user.
 pub fn descriptor_for_administrators() -> Vec<u8> {
     const ALL_RIGHTS: u32 = 0x001f_001f;
     let user = xshm::UserId::current().expect("this user has an id").to_string();

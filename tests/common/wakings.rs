@@ -1,8 +1,8 @@
-//! How often processes wake up, as `/proc` says: natively, and under Wine, whose processes are Linux processes, and which
-//! shows Linux's root directory as drive Z. Windows itself doesn't tell.
+//! Counts how often processes wake up, by `/proc`: natively, and under Wine, whose processes are Linux processes, and which
+//! shows Linux's root directory as drive Z. Windows itself does not report it.
 //!
-//! A process marks itself, and a third one, which is none of those that are watched, looks for the mark and counts: who
-//! counts wakes up for it.
+//! A process marks itself. A third process, which is not watched, finds the mark and counts, since counting wakes up the
+//! process that counts.
 
 use super::raw;
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 const PROC: &str = if cfg!(windows) { "Z:\\proc" } else { "/proc" };
 
-/// Marks this process for as long as it lives: it maps a file of that name, among others. (Under Wine a program doesn't
-/// know its number in `/proc`.)
+/// Marks this process for as long as it lives: it maps a file with the mark in its name. (Under Wine a program does not know
+/// its number in `/proc`.)
 pub fn mark(name: &str) {
     let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
     let mut options = fs::File::options();
@@ -28,7 +28,7 @@ pub fn mark(name: &str) {
     file.set_len(4096).expect("a file of a page");
     raw::map_file(file);
     #[cfg(unix)]
-    fs::remove_file(path).expect("it is ours");
+    fs::remove_file(path).expect("this process made it");
 }
 
 /// Processes that are watched.
@@ -55,9 +55,10 @@ impl Watched {
         let _ = (0..40).find(|_| self.count_at_once(50) == 0);
     }
 
-    /// How often threads of theirs that live all the time wake up in that number of milliseconds and sleep again, all together.
+    /// The sum over all threads of how often they wake up and sleep again in `millis` milliseconds. Threads that end or
+    /// begin meanwhile do not count.
     pub fn count(&self, millis: u64) -> u64 {
-        // The thread that asked for this falls asleep waiting for the answer, and may be one of them.
+        // The thread that asked for the count may be a watched one, and now goes to sleep.
         self.settle();
         self.count_at_once(millis)
     }
