@@ -1,4 +1,4 @@
-//! The first process: opens lines, runs blocks on them, and sets blocks beside each other.
+//! The first process: opens lines, runs blocks on them, and compares blocks.
 
 use crate::bare::{ticks, Page};
 use crate::cores::nanoseconds_per_tick;
@@ -9,18 +9,19 @@ use crate::side::{page_name, Job, Shared, Side, WARM_UP};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How much of everything.
+/// How much is measured.
 pub struct Plan {
     /// How many pairs of processes are measured, one after the other.
     pub sessions: usize,
     /// Blocks of each measure in a comparison, in each session.
     pub blocks: usize,
-    /// Long enough to outweigh the start of a block, and short: what the machine does meanwhile hits all alike.
+    /// The length of a block: long enough to outweigh its start, and short enough that other work of the machine affects all
+    /// measures alike.
     pub round_trips: Duration,
     pub stream: Duration,
     /// Blocks of each measure for the pictures.
     pub curve_blocks: usize,
-    /// Clients of a multi server, stage by stage.
+    /// The number of clients of a multi-client server, for each stage.
     pub clients: &'static [usize],
 }
 
@@ -60,11 +61,11 @@ pub struct Bench {
     thread: Option<Side>,
     page: Page,
     buffers: Buffers,
-    /// The next number on the page.
+    /// The next number to write into the page.
     next: u64,
     pub nanoseconds: f64,
     links: HashMap<&'static str, Link>,
-    /// How many messages make a block.
+    /// The number of messages in a block.
     counts: HashMap<Measure, u64>,
 }
 
@@ -86,7 +87,7 @@ impl Bench {
         })
     }
 
-    /// Opens a line, if it isn't open yet. The error says why that line can't be had here.
+    /// Opens a line, unless it is open already. The error states why the line is not available here.
     pub fn open(&mut self, kind: &Kind) -> Outcome<()> {
         if self.links.contains_key(kind.name) {
             return Ok(());
@@ -109,7 +110,7 @@ impl Bench {
         }
     }
 
-    /// Runs a block of that number of messages or round trips. Returns nanoseconds for each of them.
+    /// Runs a block of `count` messages or round trips. Returns the nanoseconds for each of them.
     fn run(&mut self, measure: Measure, count: u64, times: Option<&mut Vec<u64>>) -> Outcome<f64> {
         let Measure { line, way, size } = measure;
         let (name, buffers) = (line.to_owned(), &mut self.buffers);
@@ -141,7 +142,7 @@ impl Bench {
         Ok(elapsed as f64 * self.nanoseconds / count as f64)
     }
 
-    /// How many messages last as long as a block should.
+    /// The number of messages that fill a block.
     fn count(&mut self, measure: Measure) -> Outcome<u64> {
         if let Some(count) = self.counts.get(&measure) {
             return Ok(*count);
@@ -155,25 +156,25 @@ impl Bench {
         Ok(count)
     }
 
-    /// Runs a block. Returns nanoseconds for each message or round trip.
+    /// Runs a block. Returns the nanoseconds for each message or round trip.
     pub fn block(&mut self, measure: Measure) -> Outcome<f64> {
         let count = self.count(measure)?;
         self.run(measure, count, None)
     }
 
-    /// Runs a block of round trips and notes each one's ticks.
+    /// Runs a block of round trips, and records the ticks of each.
     pub fn timed_block(&mut self, measure: Measure, times: &mut Vec<u64>) -> Outcome<f64> {
         let count = self.count(measure)?;
         self.run(measure, count, Some(times))
     }
 
-    /// Runs one stream of that number of messages.
+    /// Runs one stream of `count` messages.
     pub fn burst(&mut self, measure: Measure, count: u64) -> Outcome<f64> {
         self.run(measure, count, None)
     }
 
-    /// Each subject in turn with the reference: every block of a subject lies between two of the reference, and is set
-    /// against their mean.
+    /// Compares each subject with the reference: every block of a subject lies between two blocks of the reference, and is
+    /// divided by their mean.
     pub fn compare(&mut self, reference: Measure, subjects: &[Measure]) -> Outcome<Vec<Comparison>> {
         let mut comparisons: Vec<Comparison> = subjects.iter().map(|_| Comparison::default()).collect();
         for measure in subjects {
@@ -191,7 +192,7 @@ impl Bench {
         Ok(comparisons)
     }
 
-    /// The bare line that is quicker on this processor: spun on with a pause instruction or without.
+    /// The bare line that is faster on this processor: with a pause instruction in its spin loop, or without.
     pub fn limit(&mut self) -> Outcome<&'static Kind> {
         let kinds = [&lines::BARE, &lines::BARE_PAUSING];
         let mut figures = [Vec::new(), Vec::new()];
@@ -207,7 +208,7 @@ impl Bench {
         Ok(kinds[usize::from(pausing < busy)])
     }
 
-    /// Signals and sleeps of both ends so far.
+    /// The signals and sleeps of both sides so far.
     pub fn kernel_calls(&mut self, kind: &Kind) -> Outcome<[u64; 2]> {
         let theirs = self.process.ask(Job::KernelCalls { line: kind.name.to_owned() })?;
         let ours = self.links.get(kind.name).and_then(|link| link.end.kernel_calls());
@@ -218,7 +219,7 @@ impl Bench {
     }
 }
 
-/// How many messages fill a block, by what `run` says that each of them takes, in nanoseconds.
+/// The number of messages that fill a block. `run` returns the nanoseconds that each message takes.
 pub fn calibrate(block: Duration, mut run: impl FnMut(u64) -> Outcome<f64>) -> Outcome<u64> {
     const LEAST: u64 = 8;
     let block = block.as_nanos() as f64;

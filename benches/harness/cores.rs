@@ -1,17 +1,17 @@
-//! Where the two sides run, on what, and how long a tick is.
+//! The cores on which the two sides run, the system, and the length of a tick.
 
 use crate::bare::ticks;
 use core_affinity::CoreId;
 use std::time::{Duration, Instant};
 
-/// One core for each side, where the system lets us choose.
+/// One core for each side. `None`: the system cannot pin threads, or has only one core.
 pub struct Cores {
     pub first: Option<usize>,
     pub second: Option<usize>,
 }
 
 impl Cores {
-    /// Two that aren't threads of one core, if there are such.
+    /// Chooses two processors that are not threads of one core, if there are such.
     pub fn choose() -> Self {
         let all = core_affinity::get_core_ids().unwrap_or_default();
         let first = all.first().map(|core| core.id);
@@ -29,7 +29,7 @@ impl Cores {
     }
 }
 
-/// The processors that share a core with this one. Only Linux says so.
+/// The processors that share a core with this one. Only Linux reports them; elsewhere the list is empty.
 fn siblings(core: usize) -> Vec<usize> {
     let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
     let list = std::fs::read_to_string(path).unwrap_or_default();
@@ -48,7 +48,7 @@ pub fn nanoseconds_per_tick() -> f64 {
     elapsed.as_nanos() as f64 / count.max(1) as f64
 }
 
-/// Whether this is Wine: its `ntdll` has a function more.
+/// Whether this is Wine, whose `ntdll` has one more function.
 pub fn is_wine() -> bool {
     #[cfg(windows)]
     {

@@ -1,5 +1,5 @@
-//! The clients of a multi server, as one process of the other side has them: many that only count what comes, and
-//! for each server at most one that is busy.
+//! The clients of a multi-client server in one process: many that only count the messages that come, and for each server at
+//! most one that is busy.
 
 use crate::line::Outcome;
 use crate::region::Region;
@@ -12,7 +12,7 @@ use xshm::{ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
 
 /// Messages under way at once.
 const WINDOW: u64 = 16;
-/// The counter's region, of which it is the first word.
+/// The size of the counter's region, in bytes. The counter is its first word.
 pub const COUNTER_BYTES: usize = 4096;
 
 pub struct Crowd {
@@ -26,7 +26,7 @@ pub fn counter_name(base: &str) -> String {
 }
 
 pub fn counter(region: Region) -> &'static AtomicU64 {
-    // SAFETY: the region stays mapped, is as long, and begins with the counter, which all touch as an atomic.
+    // SAFETY: the region stays mapped, has this size, and begins with the counter, which is accessed only as an atomic.
     unsafe { &*region.at(0).cast::<AtomicU64>() }
 }
 
@@ -35,7 +35,7 @@ impl Crowd {
         Crowd { base: base.to_owned(), idle: Vec::new(), busy: HashMap::new() }
     }
 
-    /// Connects clients that do nothing but count.
+    /// Connects clients that only count.
     pub fn join(&mut self, server: &str, clients: usize) -> Outcome<()> {
         let counter = counter(Region::open(&counter_name(&self.base), COUNTER_BYTES)?);
         for _ in 0..clients {
@@ -60,9 +60,10 @@ impl Crowd {
         Ok(())
     }
 
-    /// Sends that number of messages, each of which the server sends back, a few at once. Returns the nanoseconds it took.
+    /// Sends `messages` messages, each of which the server sends back, [`WINDOW`] at once. Returns the nanoseconds that
+    /// it took.
     pub fn exchange(&mut self, server: &str, size: usize, messages: u64) -> Outcome<u64> {
-        let (busy, done) = self.busy.get(server).ok_or("no busy client there")?;
+        let (busy, done) = self.busy.get(server).ok_or("that server has no busy client")?;
         let client = busy.client.get().ok_or("no client")?;
         let message = vec![0x5a; size];
         let first = WINDOW.min(messages);
@@ -94,11 +95,11 @@ impl MultiClientHandler for Counting {
     }
 }
 
-/// Sends the next message for each that comes back, on the client's own thread, which alone does all the work.
+/// Sends the next message for each that comes back, on the client's own thread.
 struct Busy {
     client: OnceLock<MultiClient>,
     to_send: AtomicU64,
-    /// Zero outside of an exchange: what comes then is a broadcast.
+    /// Zero outside of an exchange: a message that comes then is a broadcast.
     to_come: AtomicU64,
     done: Mutex<mpsc::Sender<()>>,
 }
@@ -109,7 +110,7 @@ impl MultiClientHandler for Busy {
         let (Some(client), 1..) = (self.client.get(), to_come) else { return };
         self.to_come.store(to_come - 1, Ordering::Relaxed);
         let to_send = self.to_send.load(Ordering::Relaxed);
-        // A message that can't be sent is missed at the end.
+        // A message that cannot be sent is missing at the end, and the exchange times out.
         if to_send > 0 && client.send(data).is_ok() {
             self.to_send.store(to_send - 1, Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@ use crate::report::Point;
 const SIZES: [usize; 7] = [8, 64, 256, 1024, 4096, 16_384, LONGEST];
 pub const QUANTILES: [(f64, &str); 4] = [(0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %")];
 
-/// All figures of one point, until the blocks are done.
+/// The figures of one point.
 struct Figures {
     kind: &'static Kind,
     size: usize,
@@ -24,7 +24,7 @@ pub fn points(bench: &mut Bench) -> Outcome<Vec<Point>> {
     let mut kinds = vec![&XSHM];
     kinds.extend(peers::ALL);
     kinds.extend([&COPY, limit]);
-    // What can't be had stands in the table with the reason.
+    // The table states why a line is not available.
     kinds.retain(|kind| bench.open(kind).is_ok());
 
     let figures = |kind| SIZES.map(|size| Figures { kind, size, ticks: Vec::new(), rates: Vec::new() });
@@ -33,7 +33,7 @@ pub fn points(bench: &mut Bench) -> Outcome<Vec<Point>> {
         eprintln!("  {block} of {}", bench.plan.curve_blocks);
         for Figures { kind, size, ticks, rates } in &mut all {
             bench.timed_block(Measure::round_trip(kind, *size), ticks)?;
-            // A bare line carries nothing.
+            // A bare line carries no messages.
             if kind.name != limit.name {
                 rates.push(1e9 / bench.block(Measure::stream(kind, *size))?);
             }

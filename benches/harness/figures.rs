@@ -1,14 +1,14 @@
-//! What is made of many figures.
+//! Statistics of many figures.
 
 use serde::Serialize;
 
-/// How figures are spread.
+/// The spread of figures.
 #[derive(Clone, Copy, Serialize)]
 pub struct Spread {
-    /// A tenth of them are lower.
+    /// A tenth of the figures are lower.
     pub p10: f64,
     pub median: f64,
-    /// A tenth of them are higher.
+    /// A tenth of the figures are higher.
     pub p90: f64,
 }
 
@@ -25,15 +25,15 @@ impl Spread {
     }
 }
 
-/// Of sorted figures, at least one.
+/// A quantile of sorted figures, of which there is at least one.
 pub fn quantile<T: Copy>(sorted: &[T], part: f64) -> T {
     sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }
 
-/// A measure against its reference, block by block.
+/// A measure and its reference, block by block.
 #[derive(Clone, Default)]
 pub struct Comparison {
-    /// Time over time.
+    /// The subject's time divided by the reference's time.
     ratios: Vec<f64>,
     /// Nanoseconds for each message or round trip.
     pub subject: Vec<f64>,
@@ -47,7 +47,7 @@ impl Comparison {
         self.reference.push(reference);
     }
 
-    /// Takes in the blocks of another.
+    /// Adds the blocks of another comparison.
     pub fn extend(&mut self, other: Comparison) {
         self.ratios.extend(other.ratios);
         self.subject.extend(other.subject);
@@ -62,7 +62,7 @@ impl Comparison {
         Spread::of(&self.ratios)
     }
 
-    /// Rate over rate: the reverse of time over time.
+    /// The ratios of rates, which are the inverse of those of times.
     pub fn rates(&self) -> Spread {
         let rates: Vec<f64> = self.ratios.iter().map(|ratio| 1.0 / ratio).collect();
         Spread::of(&rates)

@@ -1,19 +1,19 @@
-//! A line between two sides, and what is measured of it: round trips and streams.
+//! A line between two sides, and its measurement by round trips and streams.
 //!
-//! A way of passing messages implements [`Line`], which says no more than how it sends and receives one. Everything
-//! timed goes through the one [`End`] of all lines, so that all are driven, checked and timed alike.
+//! A way of passing messages implements [`Line`]: how it sends and receives one message. Everything that is timed goes
+//! through the one implementation of [`End`], so that all lines are driven, checked and timed alike.
 
 use crate::bare::ticks;
 use std::error::Error;
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// The most that is sent in one message, xshm's own bound.
+/// The longest message, in bytes: xshm's own limit.
 pub const LONGEST: usize = xshm::MAX_MESSAGE_SIZE;
-/// A stream's messages begin with their number.
+/// The bytes of the number with which each message begins.
 const NUMBER: usize = 8;
 
-/// Where messages are kept, made once for each side: clearing memory is no part of what is timed.
+/// Buffers for messages, made once for each side, so that clearing memory is not timed.
 pub struct Buffers {
     pub message: &'static mut [u8],
     pub answer: &'static mut [u8],
@@ -25,8 +25,8 @@ impl Buffers {
     }
 }
 
-/// Room for a message, for as long as the process runs. It starts in the middle of a page, since many processors copy
-/// slowly between places that are alike within their pages, and shared memory starts with one.
+/// Makes a buffer that lives as long as the process. It starts in the middle of a page, because many processors copy slowly
+/// between two places with the same offset in their pages, and shared memory starts at a page.
 fn room(byte: u8) -> &'static mut [u8] {
     const PAGE: usize = 4096;
     let whole = vec![byte; LONGEST + 2 * PAGE].leak();
@@ -34,9 +34,9 @@ fn room(byte: u8) -> &'static mut [u8] {
     &mut whole[start..start + LONGEST]
 }
 
-/// One side's end of a way of passing messages.
+/// One end of a way of passing messages.
 pub trait Line {
-    /// False for what only signals: nothing is there to be checked.
+    /// False for a line that only signals: there is no message to check.
     const CARRIES: bool = true;
 
     /// Sends a message, waiting for room.
@@ -45,7 +45,7 @@ pub trait Line {
     /// Waits for a message of this length.
     fn receive(&mut self, message: &mut [u8]) -> Outcome<()>;
 
-    /// Sends messages numbered from zero on, in whatever portions the line is made for.
+    /// Sends `count` messages, numbered from zero, one at a time or in batches.
     fn send_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
         let message = &mut buffers.message[..size];
         for number in 0..count {
@@ -56,10 +56,10 @@ pub trait Line {
         Ok(())
     }
 
-    /// Shows the receiver what a line holds back to show it together with what comes next.
+    /// Publishes the messages that the line holds back to publish several together.
     fn show(&mut self) {}
 
-    /// Receives as many.
+    /// Receives `count` messages.
     fn receive_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
         let message = &mut buffers.message[..size];
         for number in 0..count {
@@ -69,7 +69,7 @@ pub trait Line {
         Ok(())
     }
 
-    /// Signals sent and sleeps begun so far, where the line counts them.
+    /// The signals sent and the sleeps begun so far. `None`: the line does not count them.
     fn kernel_calls(&self) -> Option<[u64; 2]> {
         None
     }
@@ -77,7 +77,7 @@ pub trait Line {
 
 /// What the harness does with any line.
 pub trait End {
-    /// Leads round trips; with `times`, notes what each took, in ticks.
+    /// Leads round trips; with `times`, records the ticks of each.
     fn lead(
         &mut self, buffers: &mut Buffers, size: usize, rounds: u64, times: Option<&mut Vec<u64>>,
     ) -> Outcome<()>;
@@ -139,7 +139,8 @@ impl<L: Line> End for L {
     }
 }
 
-/// A message's number, and at its end a byte of it: a message that came in part is noticed.
+/// Writes a message's number at its start, and the number's lowest byte at its end, so that an incomplete message is
+/// noticed.
 #[inline(always)]
 pub fn write_number(message: &mut [u8], number: u64) {
     if let Some(last) = message.last_mut() {
@@ -152,10 +153,10 @@ pub fn write_number(message: &mut [u8], number: u64) {
 pub fn check_number(message: &[u8], expected: u64) -> Outcome<()> {
     let (number, _) = message.split_first_chunk().ok_or("a message without a number")?;
     let number = u64::from_le_bytes(*number);
-    // The last byte of a message as short as its number is the number's.
+    // In a message of 8 bytes, the last byte belongs to the number.
     if number == expected && (message.len() == NUMBER || message.last() == Some(&(number as u8))) {
         Ok(())
     } else {
-        Err(format!("message {number} came in place of {expected}, or not as it was sent").into())
+        Err(format!("message {number} came instead of {expected}, or was changed").into())
     }
 }

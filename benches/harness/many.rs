@@ -1,4 +1,4 @@
-//! P9: one multi server, more and more clients.
+//! P9: a multi-client server with more and more clients.
 //!
 //! ```text
 //!   first process            second process        others
@@ -7,7 +7,7 @@
 //!                   ◄────────────────────────────► all the other clients, which wait
 //! ```
 //!
-//! The busy clients exchange messages in turn, so that what is compared is a server with many clients and one with a
+//! The busy clients exchange messages alternately. So the comparison is between a server with many clients and one with a
 //! single client, at the same time on the same machine.
 
 use crate::bench::{calibrate, Bench};
@@ -25,15 +25,15 @@ use std::time::{Duration, Instant};
 use xshm::{MultiHandler, MultiOptions, MultiServer, ServerOptions};
 
 const SIZE: usize = 64;
-/// Small rings, as the documentation advises where there are many.
+/// Small rings, as the documentation advises for many channels.
 const RING: usize = 16 * 1024;
 const MESSAGES: usize = 64;
-/// Clients that one process has at most.
+/// The most clients of one process.
 const CLIENTS_PER_PROCESS: usize = 250;
-/// Clients that share a thread of the server.
+/// Clients that share a worker thread of the server.
 const CLIENTS_PER_THREAD: usize = 30;
 
-/// Lets this process, and those that it starts, have as many files open as the system allows.
+/// Raises the limit of open files, for this process and those that it starts, to the highest value that is permitted.
 pub fn allow_many_files() {
     #[cfg(target_os = "linux")]
     {
@@ -55,7 +55,7 @@ struct Echo(OnceLock<MultiServer>);
 impl MultiHandler for Echo {
     fn on_message(&self, client: u32, data: &[u8]) {
         if let Some(server) = self.0.get() {
-            // A message that is not sent back is missed by the client, which ends the benchmark.
+            // If a message cannot be sent back, the client's exchange times out, and the benchmark ends.
             let _ = server.send_to(client, data);
         }
     }
@@ -70,7 +70,7 @@ impl Server {
     fn start(name: String, clients: usize) -> Outcome<Self> {
         let echo = Arc::new(Echo::default());
         let options = MultiOptions { max_clients: u32::try_from(clients)?, ..MultiOptions::default() };
-        // The default, which depends on how many cores the process may use: one, here.
+        // The usual default. Here it would be zero, because the process may use only one core.
         let spin = Duration::from_micros(50);
         let channels = ServerOptions::new().ring_size(RING).message_limit(MESSAGES).spin(spin);
         let server = channels.start_multi(&name, echo.clone(), options)?;
@@ -129,7 +129,7 @@ fn stage(bench: &mut Bench, clients: usize, counted: &'static AtomicU64) -> Outc
         missing -= some;
     }
     if many.get()?.client_count() as usize != clients {
-        return Err(format!("{} clients are there", many.get()?.client_count()).into());
+        return Err(format!("only {} clients are connected", many.get()?.client_count()).into());
     }
 
     let rates = exchange(bench, &alone, &many)?;
@@ -144,13 +144,13 @@ fn stage(bench: &mut Bench, clients: usize, counted: &'static AtomicU64) -> Outc
         let row = Row::new("P9", what, "1 thread", Goal::AtMost(goal as f64));
         rows.push(match (threads_with_one, threads()) {
             (Some(before), Some(after)) => row.with(Spread::exactly((after - before) as f64), 1),
-            _ => row.missing("only Linux says so"),
+            _ => row.missing("only Linux reports it"),
         });
     }
     Ok(rows)
 }
 
-/// The busy clients of both servers in turn.
+/// Measures the busy clients of both servers alternately.
 fn exchange(bench: &mut Bench, alone: &Server, many: &Server) -> Outcome<Comparison> {
     let (blocks, block) = (bench.plan.blocks, 2 * bench.plan.stream);
     let side = &mut bench.process;
@@ -171,7 +171,7 @@ fn exchange(bench: &mut Bench, alone: &Server, many: &Server) -> Outcome<Compari
     Ok(comparison)
 }
 
-/// One broadcast, and one send to each client, in turn. All clients are asleep again before each.
+/// Measures one broadcast, and one send to each client, alternately. All clients sleep again before each.
 fn broadcasts(
     bench: &Bench, server: &MultiServer, counting: u64, counted: &AtomicU64,
 ) -> Outcome<Comparison> {
@@ -214,7 +214,7 @@ fn broadcasts(
     Ok(comparison)
 }
 
-/// Threads of this process, where the system says so. Wine shows programs another process's.
+/// The number of threads of this process. `None`: the system does not report it. (`/proc/self` of Wine is another process.)
 fn threads() -> Option<i64> {
     if !cfg!(target_os = "linux") {
         return None;

@@ -13,7 +13,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 const PICTURE: (u32, u32) = (1230, 860);
 const LEGEND: u32 = 250;
 const HEADING: u32 = 46;
-/// Colours that also those tell apart who see fewer of them (Okabe and Ito), and two more.
+/// Colours that colour-blind readers can distinguish (Okabe and Ito), and two more.
 const COLOURS: [RGBColor; 9] = [
     RGBColor(213, 94, 0),
     RGBColor(0, 114, 178),
@@ -33,13 +33,13 @@ struct Series<'a> {
     name: &'a str,
     points: Vec<&'a Point>,
     style: ShapeStyle,
-    /// The dashes of what is no way to pass messages: pixels drawn, pixels left out.
+    /// The dashes of a limit: pixels drawn, pixels left out.
     dashes: Option<(i32, i32)>,
 }
 
 type Value<'a> = Box<dyn Fn(&Point) -> Option<f64> + 'a>;
 
-/// A part of a picture: what of each point it shows.
+/// A part of a picture, which shows one value of each point.
 struct Panel<'a> {
     title: String,
     unit: &'a str,
@@ -47,7 +47,7 @@ struct Panel<'a> {
     label: fn(&f64) -> String,
 }
 
-/// Draws what there are points for.
+/// Draws the pictures of a report that has points.
 pub fn draw(report: &Report, folder: &Path) -> Outcome<()> {
     if report.points.is_empty() {
         return Ok(());
@@ -84,7 +84,7 @@ pub fn draw(report: &Report, folder: &Path) -> Outcome<()> {
     picture(&folder.join(format!("{system}-throughput.svg")), heading, vec![messages, bytes], &series, (1, 2))
 }
 
-/// The points of each line, in the order in which they come: xshm first.
+/// The points of each line, in the order of the report: xshm first.
 fn series(points: &[Point]) -> Vec<Series<'_>> {
     let mut all: Vec<Series> = Vec::new();
     for point in points {
@@ -110,13 +110,13 @@ fn picture(
 ) -> Outcome<()> {
     let height = if rows == 1 { PICTURE.1 / 2 + HEADING } else { PICTURE.1 };
     let root = SVGBackend::new(path, (PICTURE.0, height)).into_drawing_area();
-    // Its own background, for readers whose page is dark.
+    // A white background, for readers whose page is dark.
     root.fill(&WHITE)?;
     let (top, below) = root.split_vertically(HEADING);
     top.draw_text(heading, &("sans-serif", 22).into_text_style(&root), (20, 14))?;
     let (charts, legend) = below.split_horizontally(PICTURE.0 - LEGEND);
     for (area, panel) in charts.split_evenly((rows, columns)).iter().zip(&panels) {
-        // What has the same unit has the same scale.
+        // Panels with the same unit have the same scale.
         let alike: Vec<_> = panels.iter().filter(|other| other.unit == panel.unit).collect();
         chart(area, panel, range(&alike, series), series)?;
     }
@@ -156,7 +156,7 @@ fn chart(area: &Area<'_>, panel: &Panel<'_>, range: Range<f64>, series: &[Series
         .label_style(("sans-serif", 14))
         .axis_desc_style(("sans-serif", 14))
         .draw()?;
-    // xshm last, above the others.
+    // xshm is drawn last, above the others.
     for series in series.iter().rev() {
         let points: Vec<(f64, f64)> = series
             .points
@@ -215,7 +215,7 @@ fn number(number: &f64) -> String {
     scaled(*number, &["", "k", "M", "G"])
 }
 
-/// In the unit of a thousand times the one before that leaves the fewest digits.
+/// Formats a figure in the unit that leaves the fewest digits. Each unit is a thousand times the one before it.
 fn scaled(mut figure: f64, units: &[&str]) -> String {
     let mut unit = 0;
     while figure >= 999.5 && unit + 1 < units.len() {

@@ -1,9 +1,9 @@
-//! Memory that two processes share, for the limits and for nothing else.
+//! Memory that two processes share, for the limits and the counter of [`crate::crowd`].
 
 use crate::line::Outcome;
 use std::ptr::NonNull;
 
-/// A mapping, left in place until the process ends.
+/// A mapping, which stays until the process ends.
 #[derive(Clone, Copy)]
 pub struct Region(NonNull<u8>);
 
@@ -17,7 +17,7 @@ impl Region {
         system::map(name, size, false).map(Region)
     }
 
-    /// Takes the name away, when all who need the region have it.
+    /// Removes the name, when all processes have opened the region.
     pub fn forget(name: &str) {
         system::forget(name);
     }
@@ -41,7 +41,7 @@ mod system {
         if file < 0 {
             return Err(io::Error::last_os_error().into());
         }
-        // SAFETY: the descriptor is open; it is needed for the mapping alone, and closed behind it.
+        // SAFETY: the descriptor is open until the mapping exists, and is closed once.
         let place = unsafe {
             if create && libc::ftruncate(file, libc::off_t::try_from(size)?) != 0 {
                 return Err(io::Error::last_os_error().into());
@@ -94,6 +94,6 @@ mod system {
         Ok(NonNull::new(view.Value.cast()).ok_or_else(io::Error::last_os_error)?)
     }
 
-    /// The name goes with its last handle.
+    /// Does nothing: the name disappears with the last handle.
     pub fn forget(_name: &str) {}
 }

@@ -1,4 +1,4 @@
-//! The table, and the same as JSON.
+//! The table, and the same figures as JSON.
 
 use crate::figures::{Comparison, Spread};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use std::fmt::Write;
 pub enum Goal {
     AtMost(f64),
     AtLeast(f64),
-    /// A figure to know, not to reach.
+    /// The figure has no goal.
     None,
 }
 
@@ -26,21 +26,21 @@ impl Goal {
 /// A line of the table.
 #[derive(Serialize)]
 pub struct Row {
-    /// The row of the plan, such as `P1`, or another section's name.
+    /// The section, such as `P1` or `peers`.
     pub section: &'static str,
     pub what: String,
-    /// What it is divided by.
+    /// The limit or peer by which the figure is divided.
     pub against: String,
     pub ratio: Option<Spread>,
     pub blocks: usize,
     pub goal: Goal,
     pub reached: Option<bool>,
-    /// Nanoseconds, medians, where they were taken.
+    /// Medians in nanoseconds, if they were measured.
     pub subject_ns: Option<f64>,
     pub reference_ns: Option<f64>,
-    /// Why there's no figure, or what belongs to it.
+    /// Why there is no figure, or a remark on it.
     pub note: String,
-    /// What the figures are of, where blocks were compared.
+    /// The blocks behind the figures, if blocks were compared.
     #[serde(skip)]
     samples: Option<Samples>,
 }
@@ -69,7 +69,7 @@ impl Row {
         }
     }
 
-    /// A row without a figure, and why.
+    /// A row without a figure, with the reason.
     pub fn missing(mut self, why: impl ToString) -> Self {
         self.note = format!("not measured: {}", why.to_string());
         self
@@ -119,7 +119,7 @@ pub struct Point {
 #[derive(Serialize)]
 pub struct Report {
     pub system: &'static str,
-    /// Whether what looks like Windows is Wine.
+    /// Whether the system is Wine.
     pub wine: bool,
     pub architecture: &'static str,
     pub processors: usize,
@@ -130,7 +130,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds rows. Blocks of a row that is there already are added to that one.
+    /// Adds rows. If the report has a row already, adds the blocks to it.
     pub fn add(&mut self, rows: Vec<Row>) {
         for row in rows {
             let key = |row: &Row| (row.section, row.what.clone(), row.against.clone());
@@ -139,14 +139,14 @@ impl Report {
                 (Some(Row { samples: Some(samples), .. }), Row { samples: Some(more), .. }) => {
                     samples.comparison.extend(more.comparison);
                 }
-                // The same reason why there is no figure, from another session.
+                // Another session gave the same reason why there is no figure.
                 (Some(_), _) => {}
                 (None, row) => self.rows.push(row),
             }
         }
     }
 
-    /// Makes the figures of what has been added since.
+    /// Calculates the figures from all blocks that were added.
     pub fn finish(&mut self) {
         for row in &mut self.rows {
             if let Some(samples) = row.samples.take() {
@@ -178,7 +178,7 @@ impl Report {
             let mut text = String::new();
             for (at, cell) in line.iter().enumerate() {
                 let width = widths[at];
-                // Figures stand at the right, words at the left.
+                // Figures are aligned to the right, words to the left.
                 let written = if matches!(at, 3 | 7 | 8) {
                     write!(text, "{cell:>width$}  ")
                 } else {
@@ -225,7 +225,7 @@ fn cells(row: &Row) -> [String; COLUMNS] {
     ]
 }
 
-/// Three digits that count.
+/// Formats a figure with about three significant digits.
 fn figure(figure: f64) -> String {
     match figure.abs() {
         0.0 => "0".to_owned(),

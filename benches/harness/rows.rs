@@ -1,4 +1,4 @@
-//! The rows of the plan, between two processes: round trips, streams, kernel calls, memory.
+//! The rows between two processes: round trips, streams, kernel calls, memory.
 
 use crate::bench::{Bench, Measure};
 use crate::figures::Spread;
@@ -10,7 +10,7 @@ use crate::lines::{
 use crate::peers;
 use crate::report::{Goal, Row};
 
-/// Of a round trip's message where no other is asked for.
+/// The size of a message unless a row has another one, in bytes.
 const SMALL: usize = 64;
 const KILOBYTE: usize = 1024;
 
@@ -26,7 +26,7 @@ pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
         (16_384, Goal::None),
         (LONGEST, Goal::None),
     ];
-    /// Of these, those of which the table also says what frames cost that nothing makes safe.
+    /// For this number of sizes, from the first on, the table also has bare frames.
     const FEWEST: usize = 3;
     bench.open(&XSHM)?;
     bench.open(&FRAMES)?;
@@ -36,7 +36,7 @@ pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
     let subjects: Vec<_> = ours.chain(frames).collect();
     let comparisons = bench.compare(Measure::round_trip(limit, 0), &subjects)?;
     let row = |((size, goal), comparison): (_, &_)| {
-        // Whichever of the two bare lines it was.
+        // One name for both bare lines, whichever was faster.
         Row::new("P1", format!("round trip, {size} bytes"), BARE.name, goal).times(comparison)
     };
     let bare = |((size, _), comparison): (_, &_)| {
@@ -52,7 +52,7 @@ pub fn against_iceoryx(bench: &mut Bench) -> Outcome<Vec<Row>> {
     #[cfg(not(target_os = "linux"))]
     {
         let _ = bench;
-        Ok(vec![row("iceoryx2").missing("taken on Linux alone")])
+        Ok(vec![row("iceoryx2").missing("measured only on Linux")])
     }
     #[cfg(target_os = "linux")]
     {
@@ -114,7 +114,7 @@ pub fn asleep(bench: &mut Bench) -> Outcome<Vec<Row>> {
     Ok([ours, guarded].into_iter().zip(&comparisons).map(|(row, comparison)| row.times(comparison)).collect())
 }
 
-/// P6: kernel calls, as both ends count them.
+/// P6: kernel calls, by the counts of both sides.
 pub fn kernel_calls(bench: &mut Bench) -> Outcome<Vec<Row>> {
     /// Messages of a burst that find the receiver asleep.
     const BURST: u64 = 100;
@@ -149,13 +149,13 @@ pub fn kernel_calls(bench: &mut Bench) -> Outcome<Vec<Row>> {
     Ok(vec![awake_row, asleep_row])
 }
 
-/// P8: what connecting touches of the section, in KiB.
+/// P8: how much of the section connecting touches, in KiB.
 pub fn connecting(bench: &mut Bench) -> Outcome<Vec<Row>> {
     let row = Row::new("P8", "KiB of the section after connecting", "1 KiB", Goal::AtMost(63.0));
     #[cfg(not(target_os = "linux"))]
     {
         let _ = bench;
-        Ok(vec![row.missing("only Linux says so")])
+        Ok(vec![row.missing("only Linux reports it")])
     }
     #[cfg(target_os = "linux")]
     {
@@ -166,7 +166,7 @@ pub fn connecting(bench: &mut Bench) -> Outcome<Vec<Row>> {
         server.wait_for_client(Some(crate::PATIENCE))?;
         bench.process.answer()?;
         let section = i32::try_from(server.section_handle())?;
-        // SAFETY: all bit patterns are valid for it, zeros among them.
+        // SAFETY: all bit patterns are valid for the structure.
         let mut status: libc::stat = unsafe { std::mem::zeroed() };
         // SAFETY: the descriptor is the server's, and open; the structure is lent.
         if unsafe { libc::fstat(section, &mut status) } != 0 {
@@ -178,7 +178,7 @@ pub fn connecting(bench: &mut Bench) -> Outcome<Vec<Row>> {
     }
 }
 
-/// P10: spinning round trips against what a signal for each message costs, as earlier builds of xshm send it.
+/// P10: spinning round trips, against a signal for each message, as earlier builds of xshm send it.
 pub fn against_signals_for_each(bench: &mut Bench) -> Outcome<Vec<Row>> {
     let row = |against| {
         Row::new("P10", format!("round trip, {SMALL} bytes, spinning"), against, Goal::AtMost(0.01))
@@ -186,7 +186,7 @@ pub fn against_signals_for_each(bench: &mut Bench) -> Outcome<Vec<Row>> {
     #[cfg(not(windows))]
     {
         let _ = bench;
-        Ok(vec![row("an event set for each message").missing("taken for Windows alone")])
+        Ok(vec![row("an event set for each message").missing("measured only for Windows")])
     }
     #[cfg(windows)]
     {
@@ -199,7 +199,7 @@ pub fn against_signals_for_each(bench: &mut Bench) -> Outcome<Vec<Row>> {
     }
 }
 
-/// Every peer in turn, where it can be had: round trips and streams.
+/// Round trips and streams against each peer that is available.
 pub fn peers(bench: &mut Bench) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
     for kind in [&XSHM, &ASLEEP] {
@@ -212,7 +212,7 @@ pub fn peers(bench: &mut Bench) -> Outcome<Vec<Row>> {
             continue;
         }
         for size in [SMALL, KILOBYTE] {
-            // A peer that sleeps in the kernel is set beside us asleep as well: like and like.
+            // A peer that sleeps in the kernel is also compared with xshm asleep.
             let subjects: &[&Kind] = if peer.sleeps { &[&XSHM, &ASLEEP] } else { &[&XSHM] };
             let measures: Vec<_> = subjects.iter().map(|kind| Measure::round_trip(kind, size)).collect();
             let comparisons = bench.compare(Measure::round_trip(peer, size), &measures)?;

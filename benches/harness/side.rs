@@ -5,8 +5,8 @@
 //!                 ◄── its answer ───────────────  standard output of the second
 //! ```
 //!
-//! Pipes carry the jobs, so that no line under test is needed to test another. In both directions a thread reads,
-//! which ends its process when the pipe does: a side that spins for the other's sake must not outlive it.
+//! Pipes carry the jobs, so that no line under test is needed to test another. On both sides a thread reads the pipe, and
+//! ends its process when the pipe ends: a process that spins must not outlive the other one.
 
 use crate::bare::Page;
 use crate::cores::{nanoseconds_per_tick, Cores};
@@ -23,22 +23,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The first argument of a second process; what it shares with the first follows.
 pub const SECOND: &str = "--run-as-second-process";
-/// Rounds that belong to no figure, before each block of round trips.
+/// Round trips before each block that are not measured.
 pub const WARM_UP: u64 = 16;
 
 /// What both sides know from the start.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Shared {
-    /// What all names begin with: no other run has it.
+    /// The beginning of all names. No other run has it.
     pub base: String,
-    /// Where the other side runs.
+    /// The core of the other side.
     pub core: Option<usize>,
     /// Descriptors that the second process inherits.
     pub inherited: Vec<i32>,
 }
 
 impl Shared {
-    /// For the first process. Sessions of one run differ in their names.
+    /// Makes the value in the first process. The sessions of a run have different names.
     pub fn new(session: usize, core: Option<usize>) -> Outcome<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
         let base = format!("xshm-bench-{}-{session}-{now:x}", std::process::id());
@@ -52,21 +52,21 @@ pub enum Job {
     Open { line: String, address: String },
     /// Answer round trips.
     Echo { line: String, size: usize, rounds: u64 },
-    /// Receive a stream; `barrier` is the page's next number.
+    /// Receive a stream; `barrier` is the next number of the page.
     Drain { line: String, size: usize, count: u64, barrier: u64 },
-    /// Answers with signals and sleeps.
+    /// Answer with the numbers of signals and sleeps.
     KernelCalls { line: String },
     /// Connect to an xshm server, and stay.
     Connect { server: String },
     /// Connect a client with this spin budget, for [`Job::Answer`].
     ConnectAnswering { server: String, spin: Duration },
-    /// Answer that number of messages, each after some work. Answers with the processor time used, in nanoseconds.
+    /// Answer `rounds` messages, each after some work; then answer the job with the processor time used, in nanoseconds.
     Answer { server: String, work: Duration, rounds: u64 },
-    /// Connect that number of clients to a multi server.
+    /// Connect this number of clients to a multi-client server.
     Join { server: String, clients: usize },
-    /// Connect one more, for [`Job::Exchange`].
+    /// Connect one more client, for [`Job::Exchange`].
     JoinBusy { server: String },
-    /// Exchange messages with a multi server. Answers with nanoseconds.
+    /// Exchange messages with a multi-client server; answer with the nanoseconds that it took.
     Exchange { server: String, size: usize, messages: u64 },
 }
 
@@ -137,8 +137,8 @@ impl Ends {
         Ok(Vec::new())
     }
 
-    /// An error in opening something is an answer. Any other leaves the first side waiting in the middle of a block,
-    /// and is the end.
+    /// Returns an error of a job that opens something as an answer. After any other error the first side would wait in the
+    /// middle of a block, so that error ends the process.
     fn answer(&mut self, job: Job) -> Outcome<Answer> {
         let may_fail = matches!(
             job,
@@ -160,7 +160,7 @@ pub fn page_name(base: &str) -> String {
     format!("{base}-barrier")
 }
 
-/// All that a second process does.
+/// The main function of a second process.
 pub fn serve(shared: &str) -> Outcome<()> {
     let shared = serde_json::from_str(shared)?;
     let (sender, jobs) = mpsc::channel();
@@ -174,8 +174,8 @@ pub fn serve(shared: &str) -> Outcome<()> {
                 return;
             }
         }
-        // Dropping the sender is enough for a side that waits for its next job, and for one that is in the middle of
-        // a block no client would come any more.
+        // Dropping the sender ends a side that waits for its next job. A side in the middle of a block would wait for ever,
+        // so the process ends after a while.
         drop(sender);
         thread::sleep(crate::PATIENCE / 10);
         std::process::exit(1);
@@ -191,7 +191,7 @@ pub fn serve(shared: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// The other side, as the first one has it.
+/// The first side's handle to the other side.
 pub struct Side {
     jobs: Jobs,
     answers: mpsc::Receiver<Answer>,

@@ -1,5 +1,5 @@
-//! What it costs and what it gains to look for a while before sleeping: round trips whose answer takes the other side
-//! some time, with different spin budgets.
+//! What spinning before a sleep costs and gains: round trips with different spin budgets, in which the other side
+//! prepares its answer for some time.
 
 use crate::bare::ticks;
 use crate::bench::{calibrate, Bench};
@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 use xshm::{ClientOptions, ServerOptions, SharedClient, SharedServer};
 
-/// The first one is what the others are divided by.
+/// The spin budgets. The figures of all are divided by those of the first.
 const BUDGETS: [(Duration, &str); 4] = [
     (Duration::ZERO, "no"),
     (Duration::from_micros(10), "10 µs"),
@@ -26,7 +26,7 @@ const ANSWERS: [(Duration, &str); 3] = [
 ];
 const SIZE: usize = 64;
 
-/// The clients of the other side, by their server's name.
+/// The clients of the second process, by their server's name.
 #[derive(Default)]
 pub struct Answering(HashMap<String, SharedClient>);
 
@@ -36,7 +36,7 @@ impl Answering {
         Ok(())
     }
 
-    /// Answers that number of messages, each after some work.
+    /// Answers `rounds` messages, each after working for the time `work`.
     pub fn answer(&mut self, server: &str, work: Duration, rounds: u64, tick: f64) -> Outcome<()> {
         let client = self.0.get(server).ok_or("a client that is not connected")?;
         let mut message = Vec::with_capacity(SIZE);
@@ -50,7 +50,7 @@ impl Answering {
     }
 }
 
-/// Processor time of this process so far, in nanoseconds, where the system says so it finely enough.
+/// The processor time of this process so far, in nanoseconds. `None`: the system does not report it precisely enough.
 pub fn processor_time() -> Option<u64> {
     #[cfg(target_os = "linux")]
     {
@@ -88,7 +88,7 @@ pub fn budgets(bench: &mut Bench) -> Outcome<Vec<Row>> {
             let theirs = bench.process.answer()?;
             let ours = processor_time().zip(used).map(|(after, before)| after - before);
             let used = ours.zip(theirs.first()).map_or(f64::NAN, |(ours, theirs)| (ours + theirs) as f64);
-            // What the answer takes is the same for all, and not ours.
+            // The time of the work is the same for all, and does not belong to xshm.
             Ok([elapsed / rounds as f64 - work.as_nanos() as f64, used / elapsed])
         };
         let block = 4 * bench.plan.stream;

@@ -6,9 +6,9 @@
 //! ci/wine.sh bench --manifest-path benches/Cargo.toml -- --quick
 //! ```
 //!
-//! The time of a message says more about the machine, and about who else uses it just then, than about the library.
-//! So every figure is a ratio to a limit or to a peer, taken in the same run, in short blocks in turn: reference, ours,
-//! reference, ours, …, reference. The table gives the median of the ratios of many such blocks, and how they spread.
+//! A time alone says little: it depends on the machine and on the other programs that run there. So every figure is a
+//! ratio to a limit or to a peer that is measured in the same run, in short alternating blocks: reference, ours,
+//! reference, ours, …, reference. The table shows the median and the spread of the ratios of many such blocks.
 
 #[path = "../../examples/ping_pong/bare.rs"]
 mod bare;
@@ -82,10 +82,10 @@ struct Arguments {
 
 type Section = fn(&mut Bench) -> Outcome<Vec<Row>>;
 
-/// How often a section is taken.
+/// How often a section is measured.
 enum Times {
     Once,
-    /// In each session: between processes of its own, in memory of its own, whose place in the caches matters.
+    /// In each session, with other processes and other memory, because the memory's place in the caches matters.
     EachSession,
 }
 
@@ -102,7 +102,7 @@ const SECTIONS: [(&str, Times, Section); 11] = [
     ("spin", Times::Once, spin::budgets),
     ("peers", Times::Once, rows::peers),
 ];
-/// The section of the pictures.
+/// The section that measures the points of the pictures.
 const CURVES: &str = "curves";
 
 fn main() -> ExitCode {
@@ -174,7 +174,7 @@ fn print(report: &Report) {
     let system = if report.wine { "Wine" } else { report.system };
     let pinned = if report.pinned { "each side on its own core" } else { "the system chooses the cores" };
     println!("Two processes, {processors} processors, {system} on {architecture}; {pinned}.");
-    println!("Each median is that of the ratios of blocks in turn, ours divided by the limit's or the peer's; for a");
+    println!("Each median is that of the ratios of alternating blocks, ours divided by the limit's or the peer's; for a");
     println!("rate more is better. The times are medians of the blocks, for a message or a round trip.\n");
     print!("{}", report.table());
     println!("\nP7, no wake-ups while idle, is a test: tests/idle.rs.");

@@ -1,6 +1,6 @@
-//! What `ci/instructions.sh` counts the instructions of: `instructions OPERATION SIZE MESSAGES`.
+//! The program whose instructions `ci/instructions.sh` counts: `instructions OPERATION SIZE MESSAGES`.
 //!
-//! Both ends are in one thread, so that neither ever waits, and the counts are the same each time.
+//! Both endpoints are in one thread, so that neither ever waits, and the counts are the same each time.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -8,11 +8,11 @@ use std::thread;
 use std::time::Duration;
 use xshm::{ClientOptions, MessageBatch, ReceiveHalf, SendHalf, ServerOptions};
 
-/// Messages that are sent before they are received: as many as there is room for, whatever their size.
+/// Messages that are sent before they are received: as many of the longest messages as have room.
 const AT_ONCE: usize = 30;
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Valgrind counts while it is in here.
+/// Valgrind counts only while this function runs.
 #[no_mangle]
 #[inline(never)]
 pub fn xshm_counted(work: &mut dyn FnMut()) {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (size, messages): (usize, usize) = (size.parse()?, messages.parse()?);
 
     let name = format!("instructions-{}", std::process::id());
-    // Valgrind knows no way to watch a process's end; both ends are this one's.
+    // Under valgrind the end of a process cannot be watched, so the endpoints need a check interval.
     let mut server = ServerOptions::new().check_interval(PATIENCE).start(&name)?;
     let connecting =
         thread::spawn(move || ClientOptions::new().check_interval(PATIENCE).connect(&name, PATIENCE));
@@ -60,7 +60,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Sends and receives [`AT_ONCE`] messages, one part of it counted.
+    /// Sends and receives [`AT_ONCE`] messages, with the instructions of one operation counted.
     fn round(&mut self, operation: &str) -> Result<(), Box<dyn Error>> {
         let Work { sender, receiver, message, messages, buffer, batch } = self;
         let counted = |here: bool, mut work: &mut dyn FnMut()| {

@@ -1,8 +1,8 @@
-//! Boost.Interprocess's `message_queue`, by `boost_queue.cpp`. What it takes to build that, `build.rs` says.
+//! Boost.Interprocess's `message_queue`, by `boost_queue.cpp`, which `build.rs` builds.
 
 use crate::lines::Kind;
 
-/// Boost's conditions sleep in the kernel, except on Windows, where they look again and again.
+/// Boost's conditions sleep in the kernel, except on Windows, where they poll.
 pub const KIND: Kind =
     Kind { sleeps: !cfg!(windows), ..Kind::new("Boost message_queue", system::offer, system::open) };
 
@@ -41,7 +41,7 @@ mod system {
     pub fn open(shared: &Shared, _address: &str) -> Outcome<Box<dyn End>> {
         let open = |way| -> Outcome<Queue> {
             let name = name(shared, way)?;
-            // SAFETY: the name ends in a zero. It can go once both sides have opened what it stands for.
+            // SAFETY: the name ends in a zero. It can be removed once both sides have opened the queue.
             let queue = unsafe {
                 let queue = boost_queue_open(name.as_ptr());
                 boost_queue_remove(name.as_ptr());
@@ -65,16 +65,16 @@ mod system {
         }
 
         fn receive(&mut self, message: &mut [u8]) -> Outcome<()> {
-            // Boost wants room for the longest message that the queue takes, whichever comes.
+            // Boost requires room for the longest message that the queue takes.
             let mut buffer = [std::mem::MaybeUninit::<u8>::uninit(); LONGEST];
             // SAFETY: the queue is open, and the buffer is lent for the call.
             let size = unsafe {
                 boost_queue_receive(self.receives.0.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len())
             };
             if size != message.len() {
-                return Err(format!("Boost received {size} bytes in place of {}", message.len()).into());
+                return Err(format!("Boost received {size} bytes instead of {}", message.len()).into());
             }
-            // SAFETY: that number of bytes of the buffer was written.
+            // SAFETY: `size` bytes of the buffer were written.
             unsafe { message.as_mut_ptr().copy_from_nonoverlapping(buffer.as_ptr().cast(), size) };
             Ok(())
         }

@@ -1,9 +1,8 @@
-// Boost.Interprocess's message_queue for boost.rs. It waits in its own way: by a mutex and conditions in the shared
-// memory.
+// Boost.Interprocess's message_queue for boost.rs. It waits by a mutex and conditions in the shared memory.
 
 #ifdef _WIN32
-// Its files go to the user's temporary folder: by default their folder is named after the time at which the system was
-// started, which Boost can't find out everywhere.
+// Its files go to the user's temporary folder. By default their folder is named after the time of the system's start, which
+// Boost cannot find out everywhere.
 #define BOOST_INTERPROCESS_SHARED_DIR_FUNC
 #endif
 

@@ -1,4 +1,4 @@
-//! Builds the one peer that is C++, if its headers are there; says why not otherwise.
+//! Builds the peer that is written in C++, if Boost's headers are installed. Otherwise the benchmark's table has the reason.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +15,7 @@ fn main() {
     }
 }
 
-/// Where packages of Linux distributions put them.
+/// The folder of Boost's headers in packages of Linux distributions.
 const HEADERS: &str = "/usr/include/boost";
 
 fn boost() -> Result<(), String> {
@@ -24,7 +24,7 @@ fn boost() -> Result<(), String> {
     }
     let target = env::var("TARGET").unwrap_or_default();
     let mut build = cc::Build::new();
-    // The library is linked below, as a whole: Wine has no libstdc++.
+    // The C++ library is linked statically, below: Wine has no libstdc++.
     build.cpp(true).std("c++17").warnings(false).file("peers/boost_queue.cpp").cargo_warnings(false);
     if target.ends_with("-windows-gnu") {
         build.cpp_link_stdlib(None);
@@ -51,7 +51,7 @@ fn boost() -> Result<(), String> {
     Ok(())
 }
 
-/// A folder with Boost in it and nothing else: the system's own headers are none for another system's compiler.
+/// A folder that contains only Boost: a compiler for another system must not use this system's headers.
 fn headers_alone() -> std::io::Result<PathBuf> {
     let folder = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("include");
     let link = folder.join("boost");

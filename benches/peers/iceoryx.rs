@@ -1,9 +1,9 @@
-//! iceoryx2, publish-subscribe with copy: a sample is loaned, the message copied into it, and out of it on the other
-//! side, which asks for the next sample again and again.
+//! iceoryx2, publish-subscribe with copy: the sender borrows a sample and copies the message into it. The receiver polls
+//! for the next sample and copies the message out.
 //!
-//! Nothing may be lost, so a publisher retries until it has delivered. Each size has its own service, since a
-//! publisher's samples are as long as the longest: short messages lie as close together as they can. Whichever side
-//! comes first creates the service.
+//! No message may be lost, so a publisher retries until it has delivered. All samples of a publisher have the size of the
+//! longest, so each size has a separate service: short messages then lie close together. The side that comes first
+//! creates the service.
 
 use crate::line::{Line, Outcome};
 use crate::lines::{Kind, Offer};
@@ -76,7 +76,7 @@ impl Iceoryx {
                 .open_or_create()?)
         };
         let [sends, receives] = self.ways;
-        // The subscriber first: a subscriber that gets a message from us can answer it.
+        // The subscriber comes first, so that it is there when the other side answers our first message.
         let subscriber = service(receives)?.subscriber_builder().create()?;
         let publisher = service(sends)?
             .publisher_builder()
@@ -91,7 +91,7 @@ impl Line for Iceoryx {
     #[inline]
     fn send(&mut self, message: &[u8]) -> Outcome<()> {
         let ports = self.ports(message.len())?;
-        // Nobody gets a sample that is sent before the other side has subscribed.
+        // A sample that is sent before the other side has subscribed reaches no subscriber: send it again.
         while ports.publisher.loan_slice_uninit(message.len())?.write_from_slice(message).send()? == 0 {
             spin_loop();
         }

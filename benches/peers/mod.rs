@@ -1,7 +1,8 @@
-//! What xshm is compared with: one file for each, which uses it as its own documentation recommends.
+//! The libraries and system calls with which xshm is compared: one file for each, which uses it as its documentation
+//! recommends.
 //!
-//! Both sides of a line know how long the next message is, so that a stream of bytes needs no lengths in it: that
-//! spares some of these peers work which they would have otherwise.
+//! Both sides of a line know the length of the next message, so that a stream of bytes needs no lengths. This saves some
+//! of the peers work that they would have in real programs.
 
 mod boost;
 #[cfg(target_os = "linux")]
@@ -21,7 +22,7 @@ mod unix_socket;
 use crate::lines::Kind;
 
 pub const RTRB: Kind = rtrb::KIND;
-/// Not among [`ALL`], which pass messages one at a time.
+/// rtrb in batches. It is not in [`ALL`], whose lines pass messages one at a time.
 pub const RTRB_BATCHED: Kind = rtrb::BATCHED;
 #[cfg(target_os = "linux")]
 pub const ICEORYX: Kind = iceoryx::KIND;

@@ -1,4 +1,4 @@
-//! Two pipes, with names, so that the second process need not inherit them.
+//! Two pipes, which have names, so that the second process does not have to inherit them.
 
 use super::streams::Streams;
 use crate::line::Outcome;
@@ -39,7 +39,7 @@ fn paths(shared: &Shared) -> [PathBuf; 2] {
 }
 
 fn make(path: &Path) -> Outcome<()> {
-    let path = CString::new(path.to_str().ok_or("a path that is no text")?)?;
+    let path = CString::new(path.to_str().ok_or("the path is not valid UTF-8")?)?;
     // SAFETY: the path ends in a zero.
     if unsafe { libc::mkfifo(path.as_ptr(), 0o600) } == 0 {
         Ok(())

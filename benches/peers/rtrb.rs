@@ -1,7 +1,7 @@
-//! rtrb, a ring for one sender and one receiver in one process: between two threads.
+//! rtrb, a ring for one sender and one receiver: here between two threads of one process.
 //!
-//! A message is a chunk of bytes; `push_entire_slice` and `pop_entire_slice` are its way to copy one in and out, by
-//! `write_chunk_uninit` and `read_chunk`. As in xshm, 250 messages wait at most, and no more than fit into 2 MiB.
+//! A message is a chunk of bytes. `push_entire_slice` and `pop_entire_slice` copy it in and out, by `write_chunk_uninit` and
+//! `read_chunk`. As in xshm, at most 250 messages wait, and at most as many as fit into 2 MiB.
 
 use crate::line::{check_number, write_number, Buffers, Line, Outcome};
 use crate::lines::{Kind, Offer, BATCH};
@@ -26,8 +26,8 @@ pub const BATCHED: Kind = Kind {
 
 type Ends = (Producer<u8>, Consumer<u8>);
 
-/// The ends of the side that hasn't asked yet, for each size. Blocks come one after the
-/// other, so that two lines of this kind don't meet here.
+/// For each size, the ends of the side that has not asked for them yet. Blocks run one after the other, so two lines
+/// never use this at the same time.
 static WAITING: Mutex<Option<HashMap<usize, Ends>>> = Mutex::new(None);
 
 struct Rtrb {
@@ -42,7 +42,7 @@ impl Rtrb {
         Rtrb { first, size: 0, ends: None, others: HashMap::new() }
     }
 
-    /// The rings for messages of a size: whichever side comes first makes them.
+    /// The rings for messages of a size. The side that comes first makes them.
     #[inline(always)]
     fn ends(&mut self, size: usize) -> &mut Ends {
         if self.size != size {

@@ -1,4 +1,4 @@
-//! Lines over streams of bytes: pipes and sockets.
+//! Lines over byte streams: pipes and sockets.
 
 use crate::line::{Line, Outcome};
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! TCP over the loopback interface, without delay.
+//! TCP over the loopback interface, with `TCP_NODELAY`.
 
 use super::streams::Streams;
 use crate::lines::{Kind, Offer};

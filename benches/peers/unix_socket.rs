@@ -1,4 +1,4 @@
-//! A Unix socket, of streams.
+//! A Unix stream socket.
 
 use super::streams::Streams;
 use crate::lines::{Kind, Offer};

@@ -1,5 +1,5 @@
-//! The least that a round trip costs where every message signals an event, as earlier builds of xshm do, whether or not
-//! anybody sleeps: two bare cache lines, and a call to set an event for which no thread waits on each way.
+//! The least that a round trip costs if every message signals an event, as in earlier builds of xshm, whether or not a
+//! thread sleeps: two bare cache lines, and in each direction a call that sets an event for which no thread waits.
 
 use super::signals::system::{self, Signal};
 use super::{Kind, Offer};
@@ -7,7 +7,7 @@ use crate::bare::Page;
 use crate::line::{Buffers, End, Outcome};
 use crate::side::Shared;
 
-/// The part of the events that no other code uses.
+/// The number of the pair of events that no other line uses.
 const PART: usize = 2;
 
 pub const KIND: Kind = Kind::new(
@@ -28,7 +28,7 @@ fn name(shared: &Shared) -> String {
 
 struct Announced {
     page: Page,
-    /// The next number on the page: both sides count alike.
+    /// The next number to write into the page; both sides count alike.
     next: u64,
     signal: Signal,
 }

@@ -6,7 +6,7 @@ use crate::line::{Buffers, End, Outcome};
 
 struct Bare<const PAUSE: bool> {
     page: Page,
-    /// The next number on the page: both sides count alike.
+    /// The next number to write into the page; both sides count alike.
     next: u64,
 }
 

@@ -5,8 +5,8 @@
 //!   slot 0 │ slot 1 │ …        as many messages as fit into 2 MiB, at most 250
 //! ```
 //!
-//! The sender waits for an empty slot, copies and says full; the receiver waits for a full one, copies and says empty.
-//! No lengths, no check, no way to notice that the other side is gone.
+//! The sender waits for an empty slot, copies into it and marks it full. The receiver waits for a full slot, copies out
+//! of it and marks it empty. There are no lengths and no checks, and no side notices that the other is gone.
 
 use super::{Kind, Offer};
 use crate::line::{Line, Outcome};
@@ -40,11 +40,11 @@ struct Copy {
     receives: Slots,
 }
 
-/// One direction, as one side has it.
+/// One side's end of one direction.
 struct Slots {
     region: Region,
     start: usize,
-    /// The length of a message at present. Both sides begin with slot 0 again when it changes.
+    /// The present length of a message. When it changes, both sides begin again with slot 0.
     size: usize,
     at: usize,
 }
@@ -55,7 +55,7 @@ impl Slots {
         Slots { region, start, size: 0, at: 0 }
     }
 
-    /// Waits until the next slot is in this state, hands it to `copy`, and turns the state over.
+    /// Waits until the next slot is in this state, calls `copy` with it, and changes its state.
     #[inline(always)]
     fn turn(&mut self, size: usize, state: u32, copy: impl FnOnce(*mut u8)) {
         if self.size != size {
@@ -63,7 +63,7 @@ impl Slots {
         }
         let pitch = size.next_multiple_of(CACHE_LINE);
         let flag = self.region.at(self.start + self.at * CACHE_LINE).cast::<AtomicU32>();
-        // SAFETY: flags lie in the region, aligned, and are touched as atomics only.
+        // SAFETY: flags are in the region, aligned, and accessed only as atomics.
         let flag = unsafe { &*flag };
         while flag.load(Ordering::Acquire) != state {
             spin_loop();
@@ -80,7 +80,7 @@ impl Slots {
 impl Line for Copy {
     #[inline]
     fn send(&mut self, message: &[u8]) -> Outcome<()> {
-        // SAFETY: the slot lies in the region, has room, and is ours until its flag says otherwise.
+        // SAFETY: the slot is in the region, is long enough, and belongs to this side until its flag changes.
         self.sends.turn(message.len(), 0, |slot| unsafe {
             slot.copy_from_nonoverlapping(message.as_ptr(), message.len());
         });

@@ -1,14 +1,14 @@
-//! What a message through memory takes at least: frames such as xshm's, and nothing besides.
+//! The least that a message through memory takes: frames such as xshm's, without its checks.
 //!
 //! ```text
 //!   header │ payload │ pad to 64 bytes ║ header │ …      2 MiB, over and over
 //! ```
 //!
-//! The sender writes the payload, then the header, and zeroes headers to come a little ahead; the receiver spins on the
-//! header that it expects, and copies the payload out. Nothing is checked or counted, and neither side can sleep or leave.
-//! Messages have whole words. For round trips no room is looked for, since they need none, and nothing is taken; for
-//! streams the receiver says how far it is, and the sender looks there when it has come round. Streams come one message at a
-//! time, or some together: the first one's header is written when all of the others' are.
+//! The sender writes the payload, then the header, and zeroes the next headers a little ahead. The receiver spins on the
+//! header that it expects, and copies the payload out. Nothing is checked or counted, and neither side can sleep or
+//! leave. Messages consist of whole words. In round trips the sender does not look for room, and the receiver stores no
+//! position. In streams the receiver stores its position, and the sender reads it when it has come round. A stream has
+//! one message at a time, or several are shown together: the header of the first one is written last.
 
 use super::{Kind, Offer};
 use crate::line::{Line, Outcome};
@@ -20,22 +20,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BYTES: usize = xshm::RING_CAPACITY;
 const FRAME_ALIGN: usize = 64;
 const WORD: usize = 8;
-/// As far ahead as xshm does after short messages, and as many at once.
+/// The same distances as xshm's after short messages.
 const ZEROED_AHEAD: usize = 12 * FRAME_ALIGN;
 const FEWEST_ZEROED: usize = 4 * FRAME_ALIGN;
 
-/// Two rings, and behind each a line for where its receiver is.
+/// Two rings, and after each of them a cache line for the receiver's position.
 const REGION: usize = 2 * (BYTES + FRAME_ALIGN);
 const BACK: usize = REGION / 2;
 
-/// So many messages does xshm show together.
+/// The number of messages that xshm publishes together in a batch.
 pub const TOGETHER: usize = 16;
 
 pub const KIND: Kind = kind::<0>("bare frames");
 pub const TAKEN: Kind = kind::<1>("bare frames, taken");
 pub const TAKEN_TOGETHER: Kind = kind::<TOGETHER>("bare frames, taken together");
 
-/// `SHOWN`: how many messages are shown together, in streams. None is taken where it is zero.
+/// `SHOWN`: the number of messages of a stream that are shown together. Zero: the receiver stores no position.
 const fn kind<const SHOWN: usize>(name: &'static str) -> Kind {
     Kind::new(
         name,
@@ -54,7 +54,7 @@ const fn kind<const SHOWN: usize>(name: &'static str) -> Kind {
     )
 }
 
-/// Bytes of a frame with that number of payload bytes.
+/// The bytes of a frame whose payload has `len` bytes.
 fn frame(len: usize) -> usize {
     (WORD + len).next_multiple_of(FRAME_ALIGN)
 }
@@ -68,17 +68,17 @@ struct Frames<const SHOWN: usize> {
     receives: Ring,
 }
 
-/// One direction, as one side has it.
+/// One side's end of one direction.
 struct Ring {
     region: Region,
     start: usize,
     position: usize,
     sequence: u64,
     zeroed: usize,
-    /// A header that is not written yet, where it belongs, and how many messages there are from it on.
+    /// The position and the value of a header that is not written yet. `hidden`: the number of messages from it on.
     first: (usize, u64),
     hidden: usize,
-    /// Where the receiver was when the sender looked last.
+    /// The receiver's position when the sender last looked.
     taken: usize,
 }
 
@@ -98,13 +98,13 @@ impl Ring {
 
     #[inline(always)]
     fn word(&self, position: usize) -> &'static AtomicU64 {
-        // SAFETY: the position is brought into the ring, is a word's, and the region stays; all touch it as atomics.
+        // SAFETY: the position is reduced to the ring, is a word's, and the region stays; all accesses are atomic.
         unsafe { &*self.region.at(self.start + position % BYTES).cast() }
     }
 
-    /// Where the receiver is.
+    /// The word with the receiver's position.
     fn place(&self) -> &'static AtomicU64 {
-        // SAFETY: behind the ring there's a line for it; otherwise as in `word`.
+        // SAFETY: the region has a cache line for it after the ring; otherwise as in `word`.
         unsafe { &*self.region.at(self.start + BYTES).cast() }
     }
 
@@ -112,7 +112,7 @@ impl Ring {
         self.sequence << 16 | len as u64
     }
 
-    /// Shows what is hidden.
+    /// Publishes the hidden messages.
     fn show(&mut self) {
         let (at, header) = self.first;
         if self.hidden > 0 {
@@ -133,7 +133,7 @@ impl<const SHOWN: usize> Line for Frames<SHOWN> {
         let ring = &mut self.sends;
         let (at, header) = (ring.position, ring.header(message.len()));
         if SHOWN > 0 {
-            // Nothing is zeroed that is unread either.
+            // Headers that are zeroed ahead must not be unread either.
             let end = at + frame(message.len()) + ZEROED_AHEAD;
             if end - ring.taken > BYTES {
                 ring.show();

@@ -1,4 +1,4 @@
-//! All lines there are: the limits, xshm itself, its peers.
+//! All lines: the limits, xshm itself, its peers.
 
 #[cfg(windows)]
 mod announced;
@@ -12,16 +12,16 @@ use crate::line::{End, Outcome};
 use crate::peers;
 use crate::side::Shared;
 
-/// A line that is ready for its other end.
+/// A line that the other side can open.
 pub struct Offer {
-    /// Where the other side finds it, if the names that both know don't say so already.
+    /// The address by which the other side opens the line. Empty: both sides know the name.
     pub address: String,
-    /// Waits for the other side, where that has to be waited for.
+    /// Waits for the other side, if the line requires that.
     pub accept: Box<dyn FnOnce() -> Outcome<Box<dyn End>>>,
 }
 
 impl Offer {
-    /// A line that needs nothing more.
+    /// A line that does not wait for the other side.
     pub fn ready(end: impl End + 'static) -> Outcome<Self> {
         Self::once(move || Ok(end))
     }
@@ -48,7 +48,7 @@ pub struct Kind {
 }
 
 impl Kind {
-    /// Between two processes that spin.
+    /// A line between two processes that spin.
     pub const fn new(
         name: &'static str, offer: fn(&Shared) -> Outcome<Offer>,
         open: fn(&Shared, &str) -> Outcome<Box<dyn End>>,
@@ -65,38 +65,38 @@ impl Kind {
     }
 }
 
-/// Two cache lines, spun on without and with a pause instruction.
+/// Two cache lines, with a spin loop without and with a pause instruction.
 pub const BARE: Kind = bare::kind::<false>("bare line");
 pub const BARE_PAUSING: Kind = bare::kind::<true>("bare line, pausing");
-/// Messages in frames such as xshm's, and nothing that makes them safe.
+/// Messages in frames such as xshm's, without its checks.
 pub const FRAMES: Kind = frames::KIND;
-/// The same for streams, which need to know how much room there is.
+/// The same for streams, in which the sender looks for room.
 pub const TAKEN_FRAMES: Kind = frames::TAKEN;
-/// The same, some messages shown together.
+/// The same, with several messages shown together.
 pub const FRAMES_TOGETHER: Kind = frames::TAKEN_TOGETHER;
 pub use frames::TOGETHER;
 /// `memcpy` into shared memory and out again.
 pub const COPY: Kind = copy::KIND;
-/// A kernel's signal each way.
+/// One signal of the kernel in each direction.
 pub const SIGNALS: Kind = signals::KIND;
-/// The same, in a way that a hostile peer can't turn against us.
+/// The same, by objects that a hostile peer cannot make block.
 pub const GUARDED_SIGNALS: Kind = signals::GUARDED;
 /// An event set for each message.
 #[cfg(windows)]
 pub const ANNOUNCED: Kind = announced::KIND;
-/// Both ends spin for ever.
+/// xshm; both sides spin for ever.
 pub const XSHM: Kind = ours::SPINNING;
-/// Both ends sleep at once.
+/// xshm; both sides sleep at once.
 pub const ASLEEP: Kind = ours::ASLEEP;
 /// As [`XSHM`], with room for more messages than by default.
 pub const ROOMY: Kind = ours::ROOMY;
 /// As [`XSHM`], in a ring of 32 KiB.
 pub const COMPACT: Kind = ours::COMPACT;
-/// As [`XSHM`], many messages with one call.
+/// As [`XSHM`], with [`BATCH`] messages in each call.
 pub const BATCHED: Kind = ours::BATCHED;
 pub use ours::BATCH;
 
-/// Whether a line is no way of passing messages, but what such ways are measured against.
+/// Whether a line is a limit, not a way of passing messages.
 pub fn is_reference(name: &str) -> bool {
     [BARE, BARE_PAUSING, FRAMES, TAKEN_FRAMES, FRAMES_TOGETHER, COPY, SIGNALS, GUARDED_SIGNALS]
         .iter()

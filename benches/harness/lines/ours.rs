@@ -8,7 +8,7 @@ use std::hint::spin_loop;
 use std::time::Duration;
 use xshm::{ClientOptions, MessageBatch, ReceiveHalf, SendHalf, ServerOptions, ShmError};
 
-/// The ring of [`COMPACT`]: as many short messages as by default, and not much more.
+/// The ring of [`COMPACT`], in bytes: it holds as many short messages as the default limit allows, and not many more.
 const COMPACT_RING: usize = 32 * 1024;
 /// Messages that [`ROOMY`] queues.
 const MANY: usize = 4000;
@@ -54,14 +54,14 @@ pub const BATCHED: Kind = Kind::new(
     |shared, _| Ok(Box::new(Batched::new(client(shared, "batched", Duration::MAX)?))),
 );
 
-/// Starts a server. What it returns waits for the client.
+/// Starts a server. The returned function waits for the client.
 fn server(
     shared: &Shared, what: &str, spin: Duration, options: ServerOptions,
 ) -> Outcome<impl FnOnce() -> Outcome<Xshm>> {
     let mut server = options.spin(spin).start(&format!("{}-{what}", shared.base))?;
     Ok(move || {
         server.wait_for_client(Some(PATIENCE))?;
-        // The halves are borrowed from their endpoint, which stays until the process ends.
+        // The halves borrow the endpoint, which therefore lives until the process ends.
         let (tx, rx) = Box::leak(Box::new(server)).split()?;
         Ok(Xshm { tx, rx, spins: spin > Duration::ZERO })
     })
@@ -98,7 +98,7 @@ impl Line for Xshm {
         if len == message.len() {
             Ok(())
         } else {
-            Err(format!("{len} bytes came in place of {}", message.len()).into())
+            Err(format!("{len} bytes came instead of {}", message.len()).into())
         }
     }
 
@@ -108,7 +108,7 @@ impl Line for Xshm {
     }
 }
 
-/// A stream in portions: several messages with one call, and as many as are there with one.
+/// A stream in batches: one call sends [`BATCH`] messages, and one call receives all that are there.
 struct Batched {
     line: Xshm,
     messages: Vec<Vec<u8>>,
@@ -157,7 +157,7 @@ impl Line for Batched {
             self.line.rx.receive_batch(&mut self.received)?;
             for message in self.received.iter() {
                 if message.len() != size {
-                    return Err(format!("{} bytes came in place of {size}", message.len()).into());
+                    return Err(format!("{} bytes came instead of {size}", message.len()).into());
                 }
                 check_number(message, next)?;
                 next += 1;

@@ -1,7 +1,7 @@
-//! The limit of round trips between sides that sleep: a signal of the kernel's each way, with no message.
+//! The limit of round trips between sides that sleep: one signal of the kernel in each direction, without a message.
 //!
-//! On Linux there are two: an eventfd, which the peer could fill or make block, and what only the kernel has a hold
-//! of, a datagram socket that is polled and then read without waiting.
+//! On Linux there are two: an eventfd, which the peer could fill or make block; and a datagram socket, which is polled
+//! and then read without waiting, so that the peer cannot make it block.
 
 use super::{Kind, Offer};
 use crate::line::{Line, Outcome};
@@ -23,7 +23,7 @@ const fn kind<const PART: usize>(name: &'static str) -> Kind {
 }
 
 pub const KIND: Kind = kind::<0>(system::NAME);
-/// The second kind on Linux; elsewhere the first once more.
+/// The second kind on Linux; elsewhere the first one again.
 pub const GUARDED: Kind = kind::<1>(system::GUARDED_NAME);
 
 pub use system::inheritable;
@@ -59,7 +59,7 @@ mod system {
         Socket(i32),
     }
 
-    /// Made before the second process, which inherits them: the counters, and the ends of two pairs of sockets.
+    /// Makes the eventfds and two pairs of sockets, before the second process starts and inherits them.
     pub fn inheritable() -> Outcome<Vec<i32>> {
         // SAFETY: the call has no precondition.
         let mut made = [(); 2].map(|()| unsafe { libc::eventfd(0, 0) }).to_vec();
@@ -75,7 +75,7 @@ mod system {
         Ok(made)
     }
 
-    /// For each way, what is set and what is waited for.
+    /// For each direction, the signal that is set and the one that is waited for.
     pub fn open(shared: &Shared, part: usize, _create: bool) -> Outcome<[(Signal, Signal); 2]> {
         let [there, back, a, b, c, d] = shared.inherited[..] else {
             return Err("nothing was inherited".into());
@@ -147,7 +147,7 @@ pub mod system {
     #[derive(Clone, Copy)]
     pub struct Signal(HANDLE);
 
-    /// Events have names; none is inherited.
+    /// Returns nothing: events have names, and none is inherited.
     pub fn inheritable() -> Outcome<Vec<i32>> {
         Ok(Vec::new())
     }
