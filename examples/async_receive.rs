@@ -1,11 +1,12 @@
-//! Messages awaited in an event loop, with tokio.
+//! Awaits messages in an event loop, with tokio.
 //!
 //! ```text
 //! cargo run --example async_receive
 //! ```
 //!
-//! The program starts itself as a second process, which sends lines in bursts and then leaves. The first awaits them on
-//! one thread, along with a timer that shows that the thread is free meanwhile. `Door` is all that a program needs.
+//! The program starts itself as a second process, which sends lines in bursts and then leaves. The first process awaits
+//! them on one thread, together with a timer, which shows that the thread is free meanwhile. A program of your own needs
+//! only `Door` and `receive`.
 
 mod common;
 
@@ -23,7 +24,7 @@ const BURSTS: usize = 5;
 const LINES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits for either of a half's handles: for tokio on Linux, an `AsyncFd` for each.
+/// Waits for one of the two handles of a half. On Linux, tokio has an `AsyncFd` for each.
 #[cfg(target_os = "linux")]
 mod door {
     use std::io;
@@ -47,7 +48,7 @@ mod door {
             Ok(Door { data: readable(data)?, peer: peer.map(readable).transpose()? })
         }
 
-        /// Returns when it's worth looking.
+        /// Returns when there may be a message, or the peer may have gone.
         pub async fn wait(&self) -> io::Result<()> {
             let Some(peer) = &self.peer else {
                 self.data.readable().await?.clear_ready();
@@ -55,7 +56,7 @@ mod door {
             };
             tokio::select! {
                 data = self.data.readable() => data?.clear_ready(),
-                // It stays ready, since a process ends but once.
+                // The handle stays ready for ever, since a process ends once.
                 ended = peer.readable() => drop(ended?),
             }
             Ok(())
@@ -63,7 +64,7 @@ mod door {
     }
 }
 
-/// Waits for either of a half's handles: on Windows in a thread of tokio's pool for what blocks.
+/// Waits for one of the two handles of a half. On Windows, a thread of tokio's blocking pool waits.
 #[cfg(windows)]
 mod door {
     use std::io;
@@ -76,7 +77,7 @@ mod door {
         fn WaitForMultipleObjects(count: u32, handles: *const isize, all: i32, millis: u32) -> u32;
     }
 
-    /// The thread that waits keeps the handles open as well.
+    /// Shared with the thread that waits, so that the handles stay open for it.
     pub struct Door(Arc<Vec<OwnedHandle>>);
 
     impl Door {
@@ -85,7 +86,7 @@ mod door {
             Ok(Door(Arc::new([data].into_iter().chain(peer).collect())))
         }
 
-        /// Returns when it's worth looking.
+        /// Returns when there may be a message, or the peer may have gone.
         pub async fn wait(&self) -> io::Result<()> {
             const INFINITE: u32 = u32::MAX;
             const WAIT_FAILED: u32 = u32::MAX;
@@ -93,7 +94,7 @@ mod door {
             tokio::task::spawn_blocking(move || {
                 let numbers: Vec<isize> =
                     handles.iter().map(|handle| handle.as_raw_handle() as isize).collect();
-                // SAFETY: as many handles as it says, and open.
+                // SAFETY: the count is right, and the handles are open.
                 let woken =
                     unsafe { WaitForMultipleObjects(numbers.len() as u32, numbers.as_ptr(), 0, INFINITE) };
                 if woken == WAIT_FAILED {
@@ -121,7 +122,7 @@ async fn receive(door: &Door, half: &mut ReceiveHalf, buffer: &mut Vec<u8>) -> O
         }
         door.wait().await?;
         half.disarm()?;
-        // Takes note of a peer that has died.
+        // Records the death of the peer, if it has died.
         half.is_connected();
     }
 }
@@ -150,14 +151,14 @@ fn listen() -> Outcome<()> {
     Ok(())
 }
 
-/// Prints what comes until the peer leaves, while the timer ticks on the same thread.
+/// Prints messages until the peer leaves, while the timer ticks on the same thread.
 async fn count(half: &mut ReceiveHalf) -> Outcome<(usize, usize)> {
     let ticks = Cell::new(0);
-    // Neither is dropped and begun anew while the other goes on: a wait that was given up may still take a signal
-    // (on Windows its thread sits there until one comes).
+    // Neither future is dropped and started again while the other runs: a wait that was dropped may still consume a
+    // signal (on Windows its thread waits until one comes).
     let lines = tokio::select! {
         lines = print(half) => lines?,
-        () = tick(&ticks) => unreachable!("the timer goes on for ever"),
+        () = tick(&ticks) => unreachable!("the timer never ends"),
     };
     Ok((lines, ticks.get()))
 }
@@ -187,7 +188,7 @@ async fn tick(ticks: &Cell<usize>) {
 fn talk(name: &str) -> Outcome<()> {
     let client = SharedClient::connect(name, Duration::from_secs(20))?;
     for burst in 1..=BURSTS {
-        // What the work takes that the lines tell of.
+        // Stands for the work between two bursts.
         std::thread::sleep(PAUSE);
         for line in 1..=LINES {
             client.send_to_server(format!("burst {burst}, line {line}").as_bytes())?;

@@ -1,4 +1,4 @@
-//! A chat room, to be tried in three terminals:
+//! A chat room. Try it in three terminals:
 //!
 //! ```text
 //! cargo run --example chat -- serve
@@ -6,9 +6,9 @@
 //! cargo run --example chat -- join Grace
 //! ```
 //!
-//! Everybody in the room sees who comes and goes, and what is said. A person leaves with the end of the input (Ctrl+D;
-//! Ctrl+Z and Enter on Windows) or by being killed; the room is closed when its own input ends. `check` starts a
-//! room and two people in it as processes, and sees whether each hears what it should.
+//! All people in the room see each line, and which people come and go. A person leaves at the end of the input (Ctrl+D; on
+//! Windows Ctrl+Z and Enter), or when the process is killed. The room closes when its own input ends. `check` starts a room
+//! and two people as processes, and checks the lines that each of them receives.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -52,16 +52,16 @@ fn main() -> ExitCode {
 
 #[derive(Default)]
 struct Room {
-    /// The names of those who have said them: a person's first message is the name.
+    /// The people's names, by slot. A person's first message is the name.
     names: Mutex<BTreeMap<u32, String>>,
     server: OnceLock<MultiServer>,
 }
 
 impl Room {
-    /// Tells everybody.
+    /// Prints a line, and sends it to all people in the room.
     fn say(&self, line: &str) {
         println!("{line}");
-        // It is set before the first person can come in, except one that is very quick, which no other one hears yet.
+        // The server may not be set yet when a very quick first person connects. No other person is there then.
         if let Some(server) = self.server.get() {
             if let Err(error) = server.broadcast(line.as_bytes()) {
                 eprintln!("chat: {error}");
@@ -183,7 +183,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Fails where it has ended, as it should have.
+        // Fails if the process has ended, as it should have.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! As examples/c/echo.c, in Rust:
+//! The same as examples/c/echo.c, in Rust:
 //!
 //! ```text
 //! echo serve NAME COUNT     waits for a client, sends it COUNT messages, and checks the answers
@@ -11,7 +11,7 @@ use xshm::{SharedClient, SharedServer};
 
 const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
 
-/// Message `number` has 4 bytes of it, and up to 5,000 more that follow from it.
+/// Message `number` has the 4 bytes of its number, and up to 5,000 more that are calculated from it.
 fn message(number: u32) -> Vec<u8> {
     let size = 4 + number.wrapping_mul(7919) % 5000;
     let mut message = number.to_le_bytes().to_vec();

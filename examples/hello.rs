@@ -1,7 +1,6 @@
 //! The shortest program that does something: a server and a client in two threads, a question and an answer.
 //!
-//! The client would be a separate process otherwise, and nothing in it would change; `ping_pong` and `send_file`
-//! show that.
+//! In a real program the client is a separate process, with the same code: see `ping_pong` and `send_file`.
 
 use std::thread;
 use std::time::Duration;

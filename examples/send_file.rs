@@ -1,14 +1,14 @@
-//! Copies a file from one process to another, losslessly.
+//! Copies a file from one process to another, without loss.
 //!
 //! ```text
 //! cargo run --release --example send_file -- <input> <output>
 //! ```
 //!
-//! The program starts itself as a second process, the receiver, and sends it the file through a channel. The
-//! receiver writes to a temporary name beside the output, verifies size and checksum, and renames at the end: the
-//! output's name never shows half a file. The temporary file stays behind only if both processes are killed.
+//! The program starts itself as a second process, the receiver, and sends it the file through a channel. The receiver writes
+//! a temporary file beside the output, verifies size and checksum, and renames the file at the end. So the output is never
+//! half a file. The temporary file is left only if both processes are killed.
 //!
-//! Each message is a kind (one byte) and what belongs to it:
+//! Each message is a kind (one byte) and its data:
 //!
 //! ```text
 //! sender                                       receiver
@@ -20,8 +20,8 @@
 //!                                     ◄──       FAILED reason   at any time, and the receiver leaves
 //! ```
 //!
-//! A receiver that fails says why and leaves. The sender then finds that no receiver is there, and reads the reason,
-//! since what a peer sent before it left is delivered first. A process that is killed is noticed as well.
+//! A receiver that fails sends the reason and leaves. The sender's next call fails, and the sender then reads the reason,
+//! since messages that a peer sent before it left are delivered first. The sender also notices that the receiver was killed.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -49,11 +49,11 @@ const STORED: u8 = 5;
 const FAILED: u8 = 6;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A receiver that takes nothing for so long is given up, alive or not.
+/// If the receiver takes no message for this long, the sender gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The disk may take longer over what the system has buffered.
+/// Storing may take longer, since the disk has to write what the system has buffered.
 const DISK_PATIENCE: Duration = Duration::from_secs(600);
-/// How often a wait is left to show that it goes on.
+/// How often a wait is interrupted to show the progress.
 const TICK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -83,8 +83,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// A simple checksum, fast enough not to matter: each word is mixed in by a multiplication, so that it counts what
-/// stands where. Against accidents, not against forgers.
+/// A simple and fast checksum: each word is mixed in by a multiplication, so that the order of the words matters. It detects
+/// accidents, not forgeries.
 struct Checksum(u64);
 
 impl Checksum {
@@ -101,7 +101,7 @@ impl Checksum {
         let mut last = [0; 8];
         last[..tail.len()].copy_from_slice(tail);
         self.mix(u64::from_le_bytes(last));
-        // So that trailing zeros count, and where one message ends.
+        // The length makes trailing zeros count, and the end of each message.
         self.mix(bytes.len() as u64);
     }
 
@@ -125,7 +125,7 @@ fn number_of(payload: &[u8]) -> Result<u64, String> {
 
 fn send(input: &Path, output: &Path) -> Result<(), String> {
     let failed = |error| format!("can't read {}: {error}", input.display());
-    // Asked by name first: Windows can't open a directory, and says something else about it.
+    // The check comes before opening: on Windows, opening a directory gives a misleading error.
     let metadata = fs::metadata(input).map_err(failed)?;
     if !metadata.is_file() {
         return Err(format!("{} is no regular file", input.display()));
@@ -146,16 +146,16 @@ fn send(input: &Path, output: &Path) -> Result<(), String> {
         .accept(&mut server, CONNECT_TIMEOUT)
         .and_then(|()| transfer(&server, file, input, &mut progress));
     progress.finish();
-    // Our leaving ends a receiver that still waits for more.
+    // A receiver that still waits ends when this side leaves.
     drop(server);
     let ended = receiver.finish(Duration::from_secs(5));
     if outcome.is_err() {
-        // A receiver that was killed couldn't do it. Usually it isn't there any more.
+        // A receiver that was killed could not remove its file. Usually the file is gone already.
         let _ = fs::remove_file(&temporary);
     }
     let times = outcome?;
     if !ended.is_ok_and(|status| status.success()) {
-        return Err("the file was stored, but the receiver did not end well".to_owned());
+        return Err("the file was stored, but the receiver failed afterwards".to_owned());
     }
     let seconds = times.received.as_secs_f64();
     println!(
@@ -168,7 +168,7 @@ fn send(input: &Path, output: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// A name beside the output, so that renaming stays within one file system; unique, as the channel's name is.
+/// A name in the folder of the output, so that renaming stays within one file system. It is unique like the channel's name.
 fn temporary_name(output: &Path, channel: &str) -> Result<PathBuf, String> {
     let mut name =
         output.file_name().ok_or_else(|| format!("{} is no file name", output.display()))?.to_owned();
@@ -176,7 +176,7 @@ fn temporary_name(output: &Path, channel: &str) -> Result<PathBuf, String> {
     Ok(output.with_file_name(name))
 }
 
-/// From the first message on.
+/// Times since the first message.
 struct Times {
     received: Duration,
     stored: Duration,
@@ -225,7 +225,7 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-/// Sends one message without ever losing another.
+/// Sends one message; waits for room, so that no message is lost.
 fn push(server: &SharedServer, message: &[u8], progress: &mut Progress) -> Result<(), String> {
     let mut sent = server.try_send_to_client(message);
     if sent == Err(ShmError::QueueFull) {
@@ -253,7 +253,7 @@ fn await_answer(
     }
 }
 
-/// Why the channel broke: in the receiver's words, if it left any.
+/// Why the channel broke: the reason that the receiver sent, if it sent one.
 fn broken(server: &SharedServer, error: ShmError) -> String {
     let mut answer = Vec::new();
     while server.try_receive_from_client(&mut answer).is_ok() {
@@ -263,7 +263,7 @@ fn broken(server: &SharedServer, error: ShmError) -> String {
     }
     match error {
         ShmError::PeerDied { pid } => format!("the receiver (process {pid}) was killed, or crashed"),
-        ShmError::NotConnected => "the receiver left without saying why".to_owned(),
+        ShmError::NotConnected => "the receiver left without a reason".to_owned(),
         ShmError::Timeout => "the receiver has stopped taking messages; given up".to_owned(),
         error => format!("the channel broke: {error}"),
     }
@@ -272,22 +272,22 @@ fn broken(server: &SharedServer, error: ShmError) -> String {
 fn failure(answer: &[u8]) -> String {
     match answer[0] {
         FAILED => format!("the receiver failed: {}", String::from_utf8_lossy(&answer[1..])),
-        kind => format!("the receiver answered with a message of kind {kind}, which makes no sense"),
+        kind => format!("the receiver answered with a message of kind {kind}, which was not expected"),
     }
 }
 
-/// Bytes in `time`, in millions a second.
+/// Millions of bytes per second.
 fn rate(bytes: u64, time: Duration) -> f64 {
     bytes as f64 / 1e6 / time.as_secs_f64().max(1e-9)
 }
 
-/// The line that shows how far it is, from the first second on.
+/// The line that shows the progress, from the first second on.
 struct Progress {
     size: u64,
     done: u64,
     started: Instant,
     next: Duration,
-    /// A terminal's line is written over and over; elsewhere each is a line, and rare.
+    /// On a terminal one line is overwritten. Elsewhere each report is a new line, and reports are rare.
     terminal: bool,
     shown: bool,
 }
@@ -334,16 +334,18 @@ fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String>
     let mut unfinished = Unfinished { path: temporary, file: None };
     match store(&client, output, &mut unfinished) {
         Ok(()) => Ok(()),
-        Err(Failure::Sender(ShmError::NotConnected)) => Err(String::new()), // It says itself why it left.
+        Err(Failure::Sender(ShmError::NotConnected)) => Err(String::new()), // The sender prints why it left.
         Err(Failure::Sender(error)) => Err(format!("receiver: {error}; {} was removed", temporary.display())),
         Err(Failure::Own(reason)) => {
-            // Before the sender learns of it and looks whether something stayed behind.
+            // The file is removed before the sender learns of the failure and looks for it.
             drop(unfinished);
             let mut message = vec![FAILED];
             message.extend(reason.bytes().take(MAX_MESSAGE_SIZE - 1));
             match client.send_to_server(&message) {
-                Ok(_) => Err(String::new()), // The sender reports it to its user.
-                Err(error) => Err(format!("receiver: {reason} (and telling the sender failed: {error})")),
+                Ok(_) => Err(String::new()), // The sender prints it.
+                Err(error) => {
+                    Err(format!("receiver: {reason} (and sending this to the sender failed: {error})"))
+                }
             }
         }
     }
@@ -351,9 +353,9 @@ fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String>
 
 /// Why a file was not stored.
 enum Failure {
-    /// The sender is gone, or talks nonsense.
+    /// The sender is gone, or its messages are wrong.
     Sender(ShmError),
-    /// Something that the sender must learn.
+    /// A failure of the receiver, which it sends to the sender.
     Own(String),
 }
 
@@ -377,7 +379,7 @@ struct Unfinished<'a> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        // Closed first: Windows keeps the name of an open file.
+        // The file is closed first: on Windows an open file keeps its name.
         if self.file.take().is_some() {
             let _ = fs::remove_file(self.path);
         }
@@ -425,7 +427,7 @@ fn store(client: &SharedClient, output: &Path, unfinished: &mut Unfinished<'_>) 
         return Err(format!("the checksum is {:#x}, not {expected:#x}", checksum.0).into());
     }
     client.send_to_server(&number_message(RECEIVED, done))?;
-    // Some file systems say only here that the disk is full.
+    // Some file systems report only here that the disk is full.
     file.sync_all().map_err(|error| format!("storing {}: {error}", path.display()))?;
     drop(unfinished.file.take());
     if let Err(error) = fs::rename(path, output) {

@@ -1,15 +1,15 @@
-//! All kinds of channels at the same time, for as long as you like: messages of random sizes at random rates, processes that come,
-//! leave and are killed; and at the end an account of every message.
+//! Runs all kinds of channels at the same time, for as long as you like: messages of random sizes at random rates, and
+//! processes that connect, leave and are killed. At the end it accounts for every message.
 //!
 //! ```text
-//! cargo run --release --example soak -- 1      for a minute
+//! cargo run --release --example soak -- 1      for one minute
 //! ```
 //!
-//! A table is printed every ten seconds. The exit code is 0 if nothing was duplicated, torn, out of order or lost that should not be,
-//! and if the memory, handles and threads of this process, which has all the servers, didn't grow.
+//! It prints a table every ten seconds. The exit code is 0 if no message was duplicated, torn, out of order or lost by
+//! mistake, and if the memory, handles and threads of this process, which has all servers, did not grow.
 //!
-//! The sender numbers its messages in each session, and its last message says that it is the last: so the receiver knows what it
-//! should have got. Of a process that was killed it knows what it got up to then.
+//! The sender numbers the messages of a session and marks the last one. So the receiver knows which messages it should have
+//! received. If the sender was killed, the receiver checks the messages up to the last one that came.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ const PATIENCE: Option<Duration> = Some(Duration::from_secs(60));
 
 // ------------------------------------------------------------------------------------------------------- messages
 
-/// A small generator of random numbers: what it gives is as good as the seed.
+/// A small pseudo-random generator (xorshift).
 struct Random(u64);
 
 impl Random {
@@ -41,7 +41,7 @@ impl Random {
         (self.0 >> 16) % limit
     }
 
-    /// Mostly short ones, now and then a long one.
+    /// A random size of a message: mostly short, sometimes long.
     fn size(&mut self) -> usize {
         match self.below(100) {
             0 => 24 + self.below(60_000) as usize,
@@ -60,7 +60,7 @@ fn write_message(buffer: &mut Vec<u8>, session: u64, number: u64, last: bool, si
     buffer.extend((24..size.max(24)).map(|at| (pattern >> (at % 8 * 8)) as u8 ^ at as u8));
 }
 
-/// Session, number, and whether it is the last. `None`: torn.
+/// Returns the session, the number, and whether the message is the last one. `None`: the message is torn.
 fn read_message(bytes: &[u8]) -> Option<(u64, u64, bool)> {
     thread_local! {
         static EXPECTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -75,13 +75,13 @@ fn read_message(bytes: &[u8]) -> Option<(u64, u64, bool)> {
     whole.then_some((session, number, last == 1))
 }
 
-/// What became of the messages of one kind of channel in one direction.
+/// The counts of one kind of channel, in one direction.
 #[derive(Default)]
 struct Account {
     sessions: AtomicU64,
     complete: AtomicU64,
     received: AtomicU64,
-    /// Evicted, as the channel says, in complete sessions.
+    /// Evicted messages, as the channel counts them.
     dropped: AtomicU64,
     duplicated: AtomicU64,
     out_of_order: AtomicU64,
@@ -115,7 +115,7 @@ impl Account {
     }
 }
 
-/// One session's messages, as they come.
+/// Checks the messages of one session as they come.
 struct Ledger {
     evicts: bool,
     next: u64,
@@ -142,13 +142,13 @@ impl Ledger {
         self.complete |= last;
     }
 
-    /// `dropped` is what the channel says was evicted.
+    /// Adds the session to the account. `dropped`: the number of evicted messages, as the channel counts them.
     fn close(&self, dropped: u64, account: &Account) {
         if self.complete {
             account.complete.fetch_add(1, Relaxed);
         }
         account.dropped.fetch_add(dropped, Relaxed);
-        // Every gap is one that the channel reports, and there's none where nothing is evicted.
+        // The channel reports every gap. A channel that does not evict has none.
         let allowed = if self.evicts { dropped } else { 0 };
         account.lost.fetch_add(self.gaps.abs_diff(allowed), Relaxed);
     }
@@ -156,7 +156,7 @@ impl Ledger {
 
 // ------------------------------------------------------------------------------------------------------ both sides
 
-/// Sends numbered messages until it is to stop, or until the session is over.
+/// Sends numbered messages until `stop` is set or the session is over.
 fn send_all(sender: &mut SendHalf, session: u64, evicts: bool, stop: &AtomicBool) -> Result<(), ShmError> {
     let (mut random, mut buffer, mut number) = (Random(session | 1), Vec::new(), 0);
     loop {
@@ -203,7 +203,7 @@ fn receive_all(receiver: &mut ReceiveHalf, evicts: bool, account: &Account) -> O
     end
 }
 
-/// One that no other session has, not even one of an earlier process with the same id.
+/// A session number that no other session has, not even one of an earlier process with the same id.
 fn fresh_session() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
@@ -213,11 +213,11 @@ fn fresh_session() -> u64 {
 
 // ----------------------------------------------------------------------------------------------------- the servers
 
-/// One kind of channel: to the server, and from it, where the clients tell.
+/// The accounts of one kind of channel: the messages to the server, and the clients that found faults.
 #[derive(Default)]
 struct Book {
     inward: Account,
-    /// Faults that clients found.
+    /// Clients that found a fault in the messages from the server.
     client_faults: AtomicU64,
 }
 
@@ -239,7 +239,7 @@ fn serve_halves(name: &str, evicts: bool, book: &Book, over: &AtomicBool) {
     }
 }
 
-/// Keeps the ledgers of many senders, by their sessions.
+/// A handler that keeps the ledgers of many senders, by session.
 struct Desk {
     book: Arc<Book>,
     ledgers: Mutex<HashMap<u64, Ledger>>,
@@ -265,7 +265,7 @@ impl Desk {
         }
     }
 
-    /// What is left are sessions whose process was killed.
+    /// Closes the ledgers that are left: those of sessions whose process was killed.
     fn close(&self) {
         for (_, ledger) in self.ledgers.lock().unwrap().drain() {
             ledger.close(0, &self.book.inward);
@@ -283,7 +283,7 @@ impl MultiHandler for Desk {
     fn on_message(&self, client_id: u32, data: &[u8]) {
         self.note(data);
         if let Some(server) = self.server.get() {
-            // An echo, where there's room: the client sees that it is its own.
+            // Sends the message back if there is room. The client checks that it is its own.
             let _ = server.try_send_to(client_id, data);
         }
     }
@@ -291,7 +291,7 @@ impl MultiHandler for Desk {
 
 // ----------------------------------------------------------------------------------------------------- the clients
 
-/// A client process: works until its input ends, then leaves. Its exit code says whether it found a fault.
+/// A client process: works until its input ends, then leaves. The exit code is 0 if it found no fault.
 fn client(kind: &str, name: &str) -> ExitCode {
     let stop = Arc::new(AtomicBool::new(false));
     let until = stop.clone();
@@ -312,7 +312,7 @@ fn client(kind: &str, name: &str) -> ExitCode {
             ExitCode::SUCCESS
         }
         other => {
-            eprintln!("a client of the kind {kind}: {other:?}\n{}", account.line("what it received"));
+            eprintln!("a client of the kind {kind}: {other:?}\n{}", account.line("received"));
             ExitCode::FAILURE
         }
     }
@@ -324,7 +324,7 @@ fn talk(name: &str, evicts: bool, account: &Account, stop: &AtomicBool) -> Resul
     thread::scope(|scope| {
         let receiving = scope.spawn(|| receive_all(receiver, evicts, account));
         let sent = send_all(sender, fresh_session(), evicts, stop);
-        // The server sends its last message when ours has come.
+        // The server sends its last message after it has received ours.
         match receiving.join().expect("no panic") {
             None | Some(ShmError::NotConnected) => sent,
             Some(error) => Err(error),
@@ -340,7 +340,7 @@ struct Own {
 
 impl Own {
     fn note(&self, bytes: &[u8]) {
-        // Echoes may be left out, and never be another's.
+        // Echoes may be missing, but must never belong to another session.
         match read_message(bytes) {
             Some((session, number, last)) if session == self.session => {
                 self.ledger.lock().unwrap().note(number, last, &self.account)
@@ -399,7 +399,7 @@ fn talk_many(name: &str, account: &Arc<Account>, stop: &AtomicBool) -> Result<()
     Ok(())
 }
 
-/// Sends numbered messages until it is to stop; the last one says so.
+/// Sends numbered messages until `stop` is set, then the last one.
 fn send_numbered(
     session: u64, stop: &AtomicBool, mut send: impl FnMut(&[u8]) -> Result<(), ShmError>,
 ) -> Result<(), ShmError> {
@@ -420,13 +420,13 @@ fn send_numbered(
 
 // ------------------------------------------------------------------------------------------------------ the keeper
 
-/// Keeps one client process of a kind running: starts it, lets it work, and has it leave, or kills it.
+/// Starts one client process of a kind after the other. Each works for a while, and then leaves or is killed.
 fn keep(kind: &'static str, name: &str, book: &Book, over: &AtomicBool, seed: u64) {
     let mut random = Random(seed);
-    let program = std::env::current_exe().expect("a program knows itself");
+    let program = std::env::current_exe().expect("the program's path is known");
     while !over.load(Relaxed) {
         let started = Command::new(&program).args(["client", kind, name]).stdin(Stdio::piped()).spawn();
-        let mut child: Child = started.expect("the program starts once more");
+        let mut child: Child = started.expect("the program can be started again");
         let until = Instant::now() + Duration::from_millis(100 + random.below(3000));
         while Instant::now() < until && !over.load(Relaxed) {
             thread::sleep(Duration::from_millis(10));
@@ -457,7 +457,7 @@ fn keep(kind: &'static str, name: &str, book: &Book, over: &AtomicBool, seed: u6
     }
 }
 
-/// Resident memory in KiB, handles or descriptors, and threads of this process; 0 where the system isn't asked.
+/// Resident memory in KiB, handles or descriptors, and threads of this process. 0: not measured on this system.
 #[derive(Clone, Copy)]
 struct Usage {
     memory: u64,
@@ -517,7 +517,7 @@ fn usage() -> Usage {
 
     let (mut handles, mut threads) = (0, 0);
     // SAFETY: all zeros are valid for both structures, which hold numbers; their sizes are given as required, the
-    // pseudo-handle is this process's, the snapshot is closed once, and where it could not be made (-1) its calls fail.
+    // pseudo-handle is this process's, the snapshot is closed once, and if it could not be made (-1), its calls fail.
     let memory = unsafe {
         let mut memory: Memory = zeroed();
         let mut entry: Thread = zeroed();
@@ -559,7 +559,7 @@ fn soak(minutes: f64) -> ExitCode {
     let run = format!("soak-{}", std::process::id());
     let name = |kind: &str| format!("{run}-{kind}");
     let books: Vec<Arc<Book>> = KINDS.iter().map(|_| Arc::default()).collect();
-    // Servers go on until their clients have ended.
+    // Servers run until their clients have ended.
     let (over, servers_over) = (AtomicBool::new(false), AtomicBool::new(false));
 
     let auto_desk = Desk::new(books[2].clone());
@@ -591,7 +591,7 @@ fn soak(minutes: f64) -> ExitCode {
                 keepers.push(scope.spawn(move || keep(kind, &name, book, over, seed)));
             }
         }
-        // What is made once and kept is there by then.
+        // By then the process has all handles and threads that it keeps.
         let warm = time.mul_f64(0.2).min(Duration::from_secs(60));
         let (mut first, mut next) = (None, Duration::ZERO);
         while begun.elapsed() < time {
@@ -618,7 +618,7 @@ fn soak(minutes: f64) -> ExitCode {
     table(&books, begun, last);
 
     let faults: u64 = books.iter().map(|book| book.inward.faults() + book.client_faults.load(Relaxed)).sum();
-    // Rings are touched as they fill: 2 x 2 MiB for each channel, at the most. Handles come and go with sessions.
+    // Rings take memory as they fill, at most 2 x 2 MiB for each channel. Handles come and go with sessions.
     let steady = last.memory <= first.memory + 40 * 1024
         && last.handles <= first.handles + 150
         && last.threads <= first.threads + 10;

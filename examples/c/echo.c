@@ -1,5 +1,6 @@
 /*
- * Two processes, written in C, C++ (examples/cpp/echo.cpp) or Rust (examples/echo.rs), in any pairing:
+ * Two processes that exchange messages. Each may be this program, or the one in C++ (examples/cpp/echo.cpp) or Rust
+ * (examples/echo.rs):
  *
  *   echo serve NAME COUNT     waits for a client, sends it COUNT messages, and checks the answers
  *   echo answer NAME COUNT    connects, and sends back what it receives
@@ -20,7 +21,7 @@ static int fail(const char *doing)
     return 1;
 }
 
-/* Message `number` has 4 bytes of it, and up to 5,000 more that follow from it. */
+/* Message `number` has the 4 bytes of its number, and up to 5,000 more that are calculated from it. */
 static uint32_t fill(uint8_t *message, uint32_t number)
 {
     uint32_t size = 4 + number * 7919u % 5000u, at;

@@ -1,4 +1,4 @@
-//! What the examples with two processes share: this program, running a second time, and its way into a channel.
+//! Shared by the examples with two processes: starts this program a second time, and accepts it as the client.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,19 +12,19 @@ pub fn channel_name(program: &str) -> String {
     format!("xshm-{program}-{}-{:x}", std::process::id(), now.as_nanos())
 }
 
-/// This program, running a second time. Dropping it ends that process, if it still runs.
+/// This program, running a second time. Dropping the value ends that process, if it still runs.
 pub struct SecondProcess(Child);
 
 impl SecondProcess {
-    /// Starts it. What it writes to standard error goes where ours does.
+    /// Starts the process. It has the same standard output and standard error as this one.
     pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         Command::new(program).args(arguments).stdin(Stdio::null()).spawn().map(SecondProcess)
     }
 
-    /// Waits until it has connected to `server`: it and no other client.
+    /// Waits until this process, and no other client, has connected to `server`.
     pub fn accept(&mut self, server: &mut SharedServer, within: Duration) -> Result<(), String> {
-        // In slices, since a process that never gets as far as to connect is none that the server watches.
+        // In slices, because the server does not watch a process that ends before it connects.
         const SLICE: Duration = Duration::from_millis(50);
         let started = Instant::now();
         loop {
@@ -42,16 +42,16 @@ impl SecondProcess {
         }
         match server.peer() {
             Some(peer) if peer.process_id == self.0.id() => Ok(()),
-            _ => Err("another process than the one that was started has connected".to_owned()),
+            _ => Err("a process other than the one that was started has connected".to_owned()),
         }
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if the process has ended.
     fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().ok().flatten()
     }
 
-    /// Waits for its end, and ends it after `grace`. Says how it ended.
+    /// Waits for the end of the process, and kills it after `grace`. Returns its exit status.
     pub fn finish(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         let started = Instant::now();
         while started.elapsed() < grace {
@@ -60,7 +60,7 @@ impl SecondProcess {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        // Fails if it has ended just now; then it need not be ended.
+        // Fails if the process has ended just now.
         let _ = self.0.kill();
         self.0.wait()
     }

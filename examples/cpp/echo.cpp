@@ -1,4 +1,4 @@
-// As examples/c/echo.c, in C++:
+// The same as examples/c/echo.c, in C++:
 //
 //   echo serve NAME COUNT     waits for a client, sends it COUNT messages, and checks the answers
 //   echo answer NAME COUNT    connects, and sends back what it receives
@@ -14,7 +14,7 @@ namespace {
 
 constexpr auto patience = 20s;
 
-/// Message `number` has 4 bytes of it, and up to 5,000 more that follow from it.
+/// Message `number` has the 4 bytes of its number, and up to 5,000 more that are calculated from it.
 std::vector<unsigned char> message(std::uint32_t number)
 {
     std::vector<unsigned char> message(4 + number * 7919u % 5000u);

@@ -1,8 +1,8 @@
-//! The user's end of the driver `xshm_echo`, in Rust; `user.c` is one in C. `ci/driver.sh` builds the driver, loads it,
-//! and runs this under Wine; docs/driver.md explains.
+//! The user program of the driver `xshm_echo`, in Rust; `user.c` is one in C. `ci/driver.sh` builds the driver, loads it,
+//! and runs this program under Wine. docs/driver.md is the guide.
 //!
 //! ```text
-//! driver COUNT     COUNT messages to the driver and back, which inverts their bytes
+//! driver COUNT     sends COUNT messages to the driver, which sends them back with inverted bytes
 //! ```
 
 #[cfg(windows)]
@@ -27,7 +27,7 @@ mod device {
         0x22 << 16 | 3 << 14 | function << 2
     }
 
-    /// The driver's device. Closed, the driver leaves the channel.
+    /// The driver's device. When it is closed, the driver leaves the channel.
     pub struct Device(File);
 
     impl Device {
@@ -35,7 +35,7 @@ mod device {
             OpenOptions::new().read(true).write(true).open(r"\\.\XshmEcho").map(Device)
         }
 
-        /// Hands a channel over, as `xshm_echo_attach`. The driver's hello stands there when this returns.
+        /// Gives the driver the handles of a channel. When this returns, the driver has requested a connection.
         pub fn attach(&self, handles: &ClientHandles) -> io::Result<()> {
             let events = handles.events.expect("the server has events");
             let all = [
@@ -57,7 +57,7 @@ mod device {
 
         fn control(&self, code: u32, input: &[u64]) -> io::Result<()> {
             let mut returned = 0;
-            // SAFETY: the input is as long as said, and the call waits for the driver.
+            // SAFETY: the input has this length, and the call waits for the driver.
             let done = unsafe {
                 DeviceIoControl(
                     self.0.as_raw_handle(),
@@ -123,6 +123,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(not(windows))]
 fn main() {
-    eprintln!("Drivers are Windows'. On Linux, ci/driver.sh runs this with a driver under Wine.");
+    eprintln!("Drivers exist only on Windows. On Linux, ci/driver.sh runs this with a driver under Wine.");
     std::process::exit(2);
 }

@@ -1,12 +1,12 @@
 /*
- * The user's end of the driver xshm_echo, in C; main.rs is one in Rust.
+ * The user program of the driver xshm_echo, in C; main.rs is one in Rust.
  *
  *   user install FILE.sys      makes a service of the driver, and starts it (as an administrator)
  *   user remove                stops the driver and removes the service
- *   user talk COUNT            COUNT messages to the driver and back, by a server without a name
- *   user talk COUNT NAME       by a server with that name
- *   user forever               the same without end; for being killed
- *   user wrong                 what must be refused is refused
+ *   user talk COUNT            sends COUNT messages to the driver and receives them back, by a server without a name
+ *   user talk COUNT NAME       the same, by a server with that name
+ *   user forever               the same without end, until it is killed
+ *   user wrong                 checks that the driver refuses invalid requests
  *   user scribble COUNT        writes garbage into the section while the driver works, COUNT times
  */
 #include "xshm.h"
@@ -22,7 +22,7 @@
 
 #define SERVICE L"xshm_echo"
 #define PATIENCE 20000
-/* So many messages are under way at once. */
+/* The number of messages under way at the same time. */
 #define WINDOW 100
 
 static int fail(const char *doing)
@@ -63,7 +63,7 @@ static void install_service(const char *file)
     wchar_t path[MAX_PATH], full[MAX_PATH];
     CHECK(MultiByteToWideChar(CP_ACP, 0, file, -1, path, MAX_PATH) > 0);
     CHECK(GetFullPathNameW(path, MAX_PATH, full, NULL) > 0 && GetFileAttributesW(full) != INVALID_FILE_ATTRIBUTES);
-    /* What an earlier run left behind. */
+    /* Removes the service of an earlier run. */
     remove_service();
     manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_ALL_ACCESS);
     CHECK(manager);
@@ -131,7 +131,7 @@ static ServerHandle *start(const char *name)
     return server;
 }
 
-/* Starts a channel with the driver at its other end. */
+/* Starts a server, and connects the driver as its client. */
 static ServerHandle *connected(HANDLE device, const char *name)
 {
     ServerHandle *server = start(name);
@@ -143,7 +143,7 @@ static ServerHandle *connected(HANDLE device, const char *name)
 
 /* ---------------------------------------------------------------------------------------------------- talking */
 
-/* Message `number`: itself, and up to 1,000 bytes that follow from it. */
+/* Writes message `number`: its number, and up to 1,000 bytes that are calculated from it. */
 static uint32_t fill(unsigned char *message, uint32_t number)
 {
     uint32_t size = 4 + number * 2654435761u % 1000u, at;
@@ -152,7 +152,7 @@ static uint32_t fill(unsigned char *message, uint32_t number)
     return size;
 }
 
-/* Sends and checks `count` messages, WINDOW of them under way at once. */
+/* Sends `count` messages and checks the answers; WINDOW messages are under way at the same time. */
 static void exchange(ServerHandle *server, uint32_t count)
 {
     static unsigned char message[4096], answer[4096];
@@ -173,7 +173,7 @@ static void exchange(ServerHandle *server, uint32_t count)
     }
 }
 
-/* Fills the ring to the server, and a part of the other one, before it takes anything: the driver has to sleep until there is room. */
+/* Fills the ring to the server and a part of the other one before it receives: the driver has to sleep until there is room. */
 static void flood(HANDLE device, ServerHandle *server)
 {
     static unsigned char message[4096], answer[4096];
@@ -209,14 +209,14 @@ static void talk(uint32_t count, const char *name)
     status = status_of(device);
     CHECK(status.running && status.code == 0 && status.received == count && status.sent == count);
     printf("%u messages to the driver and back in %.2f s; it slept %llu times\n", (unsigned)count, seconds, status.data_sleeps);
-    /* Neither of a program that was killed is anything left. */
+    /* Wait until the driver has ended the attachments of programs that were killed. */
     while ((status = status_of(device)).attachments != 1) {
         CHECK(waited++ < 5000);
         Sleep(1);
     }
     flood(device, server);
     CHECK(detach(device));
-    /* The driver left: the server learns of it, and can take another client. */
+    /* The driver has left: the server notices this, and can accept another client. */
     CHECK(shm_server_poll(server, PATIENCE) == SHM_ERROR_NOT_CONNECTED);
     {
         xshm_echo_attach given = handles_of(server);
@@ -224,7 +224,7 @@ static void talk(uint32_t count, const char *name)
         CHECK(shm_server_wait_for_client(server, PATIENCE) == SHM_SUCCESS);
         exchange(server, 100);
     }
-    /* The server stops: the driver learns of it by itself. */
+    /* The server stops, and the driver notices this. */
     shm_server_stop(server);
     while (status_of(device).running) Sleep(1);
     CloseHandle(device);
@@ -275,7 +275,7 @@ static void wrong(void)
     CHECK(!attach(another, &given) && GetLastError() == ERROR_BUSY);
     CHECK(shm_server_wait_for_client(server, PATIENCE) == SHM_SUCCESS);
     exchange(server, 100);
-    /* A second channel beside the first, by another handle of the device. */
+    /* A second channel at the same time, by another handle of the device. */
     {
         ServerHandle *second = connected(another, NULL);
         exchange(second, 100);
@@ -306,10 +306,10 @@ static void scribble(uint32_t count)
         for (each = 0; each < 200; each++) {
             uint32_t size = sizeof message;
             uint64_t garbage = (uint64_t)rand() << 40 ^ (uint64_t)rand() << 20 ^ (uint64_t)rand();
-            /* Headers and positions are what a driver looks at. */
+            /* Mostly headers and positions, which the driver reads. */
             size_t at = rand() % 4 == 0 ? 64 + 8 * (rand() % 2) : rand() % 4 == 0 ? 8 * (rand() % 24) : 128 + 64 * (rand() % 256);
             memcpy(base + at, &garbage, rand() % 2 ? 8 : 4);
-            /* They may fail: it's the driver that must not. */
+            /* These calls may fail; the driver must not. */
             shm_server_try_send(server, message, size);
             shm_server_try_receive(server, message, &size);
             if (each % 50 == 0) Sleep(1);

@@ -1,26 +1,26 @@
 /*
- * A kernel driver (WDM) that plays the client of a channel: it sends each message back with its bytes inverted.
+ * A kernel driver (WDM) that is the client of a channel: it sends each message back with its bytes inverted.
  *
- * A user program starts a server, and hands over the channel's handles by IOCTL_XSHM_ECHO_ATTACH. A thread of the system then takes part
- * by xshm_driver.h until it is to detach, the program closes the device or dies, or the session is over.
+ * A user program starts a server, and passes the channel's handles by IOCTL_XSHM_ECHO_ATTACH. A system thread then works as the
+ * client, by xshm_driver.h, until the program detaches, closes the device or dies, or the session is over.
  *
- * The handles. On Windows they are looked up in the caller's own context, as the caller's (UserMode), so that the kernel checks type
- * and access as it would for the caller itself. Wine 8 runs drivers in a process of their own, where the caller's handles mean nothing:
- * built with -DXSHM_ECHO_UNDER_WINE, the driver duplicates them out of the caller's process. Tested is that way alone.
+ * The handles. On Windows the driver looks them up in the caller's context and for UserMode, so that the kernel checks type and
+ * access as it would for the caller. Wine 8 runs drivers in a separate process, where the caller's handles are not valid. Built
+ * with -DXSHM_ECHO_UNDER_WINE, the driver duplicates them from the caller's process. Only this build is tested.
  *
- * All code here runs at PASSIVE_LEVEL: in the dispatch routines, which get there from user mode, and in the thread.
+ * All code here runs at PASSIVE_LEVEL: in the dispatch routines, which are called from user mode, and in the thread.
  */
 #include <ntifs.h>
 
 #include "xshm_driver.h"
 #include "xshm_echo.h"
 
-/* "Xshm", as tools for pools show it. */
+/* The pool tag, which tools show as "Xshm". */
 #define TAG 0x6d687358
 #define EVENTS 7
 #define ENDS 250
 
-/* What MinGW's headers lack, or say otherwise. */
+/* Declarations that MinGW's headers lack, or have in another form. */
 #ifdef __GNUC__
 #define EVENT_TYPE ((POBJECT_TYPE)ExEventObjectType)
 #define THREAD_TYPE ((POBJECT_TYPE)PsThreadType)
@@ -61,7 +61,7 @@ typedef struct {
     HANDLE section;
     PVOID view;
     SIZE_T view_size;
-    /* Only those that a client waits for or sets: all of them. */
+    /* All events of the channel. */
     PKEVENT events[EVENTS];
 
     xshm_driver_t channel;
@@ -76,12 +76,12 @@ typedef struct {
     volatile LONG64 space_sleeps;
 } attachment;
 
-/* How many threads run. */
+/* The number of threads that run. */
 static volatile LONG attachments;
 
 /* One open handle of the device. */
 typedef struct {
-    /* One dispatch routine at a time changes the attachment: an event that is set while none does. */
+    /* A lock: only one dispatch routine at a time changes the attachment. The event is set while none does. */
     KEVENT free;
     attachment *attached;
 } opened;
@@ -109,7 +109,7 @@ static NTSTATUS duplicate(HANDLE process, unsigned long long handle, ACCESS_MASK
     return ZwDuplicateObject(process, (HANDLE)(ULONG_PTR)handle, NtCurrentProcess(), own, access, OBJ_KERNEL_HANDLE, 0);
 }
 
-/* In the thread, whose process is the one that the view will be in. */
+/* Runs in the thread, since the section is mapped into its process. */
 static NTSTATUS take_handles(attachment *a)
 {
     OBJECT_ATTRIBUTES attributes;
@@ -137,13 +137,13 @@ static NTSTATUS take_handles(attachment *a)
 
 #else
 
-/* In the caller's context, and as the caller: it gets nothing here that it could not have by itself. */
+/* Runs in the caller's context and with its rights: the driver gets no access that the caller does not have. */
 static NTSTATUS look_handles_up(attachment *a)
 {
     PVOID section;
     NTSTATUS status;
     int each;
-    /* Of a type that is no section's the view will not be mapped. */
+    /* The type is not checked here: mapping fails if the object is not a section. */
     status = ObReferenceObjectByHandle((HANDLE)(ULONG_PTR)a->given.section, SECTION_ACCESS, NULL, UserMode, &section, NULL);
     if (!NT_SUCCESS(status)) return status;
     status = ObOpenObjectByPointer(section, OBJ_KERNEL_HANDLE, NULL, SECTION_ACCESS, NULL, KernelMode, &a->section);
@@ -176,7 +176,7 @@ static void set_event(void *context, unsigned event)
     KeSetEvent(a->events[event], IO_NO_INCREMENT, FALSE);
 }
 
-/* Waits for an event of the channel, or to be stopped: then it gives 0. */
+/* Waits for an event of the channel, or for the request to stop. Returns 0 if the thread must stop. */
 static int wait_for(attachment *a, int event, LARGE_INTEGER *timeout)
 {
     PVOID objects[2];
@@ -190,7 +190,7 @@ static NTSTATUS map_and_check(attachment *a)
     section_information information;
     NTSTATUS status = ZwQuerySection(a->section, 0, &information, sizeof information, NULL);
     if (!NT_SUCCESS(status)) return status;
-    /* Pages that are not all there, or a file's, could fault under our hands. */
+    /* Pages that are not committed, or that belong to a file, could fault when the driver touches them. */
     if ((information.attributes & (SEC_RESERVE | SEC_FILE | SEC_IMAGE)) != 0) return STATUS_INVALID_PARAMETER;
     status = ZwMapViewOfSection(
         a->section, NtCurrentProcess(), &a->view, 0, 0, NULL, &a->view_size, ViewUnmap, 0, PAGE_READWRITE);
@@ -208,7 +208,7 @@ static NTSTATUS map_and_check(attachment *a)
     }
 }
 
-/* Sends a message without loss. XSHM_DRIVER_WAITING: we were stopped meanwhile. */
+/* Sends a message without loss. XSHM_DRIVER_WAITING: the thread must stop. */
 static int send_back(attachment *a, xshm_driver_u32 length)
 {
     int code;
@@ -228,13 +228,13 @@ static int send_back(attachment *a, xshm_driver_u32 length)
     return code;
 }
 
-/* Until we are stopped (XSHM_DRIVER_WAITING), or the session is over. */
+/* Answers messages until the thread must stop (XSHM_DRIVER_WAITING) or the session is over. */
 static int talk(attachment *a)
 {
     xshm_driver_u32 length, at;
     int code;
     for (;;) {
-        /* A server that gives us no cause to sleep does not keep us from being stopped. */
+        /* The thread must stop even if the server sends so fast that the thread never sleeps. */
         if (KeReadStateEvent(&a->stop)) return XSHM_DRIVER_WAITING;
         code = xshm_driver_receive(&a->channel, a->message, sizeof a->message, &length);
         if (code == XSHM_DRIVER_OK) {
@@ -263,7 +263,7 @@ static void NTAPI run(PVOID context)
     attachment *a = context;
     LARGE_INTEGER a_while;
     int code = XSHM_DRIVER_WAITING;
-    /* 50 ms: another client's refusal may have taken our signal. */
+    /* 50 ms, since another client that was refused may have consumed the signal. */
     a_while.QuadPart = -50 * 10000;
 #ifdef XSHM_ECHO_UNDER_WINE
     a->attached = take_handles(a);
@@ -289,7 +289,7 @@ static void NTAPI run(PVOID context)
 
 /* ------------------------------------------------------------------------------------------------- attachments */
 
-/* An attachment that got no thread. */
+/* Frees an attachment for which no thread could be started. */
 static NTSTATUS discard(attachment *a, NTSTATUS status)
 {
     give_back(a);
@@ -316,7 +316,7 @@ static NTSTATUS attach(opened *o, const xshm_echo_attach *given)
     HANDLE thread;
     NTSTATUS status;
     if (o->attached && o->attached->running) return STATUS_DEVICE_BUSY;
-    /* What has ended by itself makes room. */
+    /* Frees the previous attachment, which has ended by itself. */
     detach(o);
     a = ExAllocatePoolWithTag(NonPagedPool, sizeof *a, TAG);
     if (!a) return STATUS_INSUFFICIENT_RESOURCES;
@@ -334,7 +334,7 @@ static NTSTATUS attach(opened *o, const xshm_echo_attach *given)
 #endif
     status = PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, run, a);
     if (!NT_SUCCESS(status)) return discard(a, status);
-    /* With a kernel handle to a thread of ours this can't fail. */
+    /* This cannot fail with a kernel handle to a thread that this driver created. */
     ObReferenceObjectByHandle(thread, THREAD_ALL_ACCESS, THREAD_TYPE, KernelMode, &a->thread, NULL);
     ZwClose(thread);
     KeWaitForSingleObject(&a->begun, Executive, KernelMode, FALSE, NULL);
@@ -385,7 +385,7 @@ static NTSTATUS NTAPI on_create(DEVICE_OBJECT *device, IRP *irp)
     return complete(irp, STATUS_SUCCESS, 0);
 }
 
-/* The program closed its last handle, or died: its channel ends. Wine 8 knows this request not at all; hence close does it too. */
+/* The program closed its last handle or died, so its channel ends. Wine 8 does not send this request, so close does the same. */
 static NTSTATUS NTAPI on_cleanup(DEVICE_OBJECT *device, IRP *irp)
 {
     opened *o = IoGetCurrentIrpStackLocation(irp)->FileObject->FsContext;

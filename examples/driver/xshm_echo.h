@@ -1,4 +1,4 @@
-/* What the driver xshm_echo and its user programs say to each other. */
+/* The interface between the driver xshm_echo and its user programs. */
 #ifndef XSHM_ECHO_H
 #define XSHM_ECHO_H
 
@@ -6,20 +6,20 @@
 
 #define XSHM_ECHO_PATH "\\\\.\\XshmEcho"
 
-/* Begins to play the client of a channel. Its hello stands in the section when the call returns: wait for the client then. One channel
-   for each open handle of the device. */
+/* The driver becomes the client of a channel. It has requested a connection when the call returns: then call
+   wait_for_client. Each open handle of the device can have one channel. */
 #define IOCTL_XSHM_ECHO_ATTACH CTL_CODE(FILE_DEVICE_UNKNOWN, 0x800, METHOD_BUFFERED, FILE_READ_ACCESS | FILE_WRITE_ACCESS)
 
-/* Leaves the channel, and returns when nothing of it is used any more. Closing the device's handle does so too. */
+/* The driver leaves the channel, and stops using it before the call returns. Closing the device's handle does the same. */
 #define IOCTL_XSHM_ECHO_DETACH CTL_CODE(FILE_DEVICE_UNKNOWN, 0x801, METHOD_BUFFERED, FILE_READ_ACCESS | FILE_WRITE_ACCESS)
 
-/* How it goes: gives an xshm_echo_status. */
+/* Returns an xshm_echo_status. */
 #define IOCTL_XSHM_ECHO_STATUS CTL_CODE(FILE_DEVICE_UNKNOWN, 0x802, METHOD_BUFFERED, FILE_READ_ACCESS | FILE_WRITE_ACCESS)
 
-/* The handles that shm_server_client_handles gives, of the calling process. 64 bits each, so that 32-bit programs say the same. */
+/* The handles from shm_server_client_handles in the calling process, 64 bits each, also in 32-bit programs. */
 typedef struct xshm_echo_attach {
     unsigned long long section;
-    /* In the order of their numbers: data to the client, data to the server, space likewise, request, acknowledgement, disconnect. */
+    /* By number: s2c_data, c2s_data, s2c_space, c2s_space, request, acknowledge, disconnect. */
     unsigned long long events[7];
 } xshm_echo_attach;
 
@@ -28,12 +28,12 @@ typedef struct xshm_echo_status {
     unsigned int code;
     /* Whether the driver's thread still runs. */
     unsigned int running;
-    /* Attachments of all open handles whose threads run. */
+    /* The number of attachments, of all open handles, whose threads run. */
     unsigned int attachments;
     unsigned int reserved;
     unsigned long long received;
     unsigned long long sent;
-    /* Times that it has slept for a message, and for room. */
+    /* How often the driver has slept for a message, and for room. */
     unsigned long long data_sleeps;
     unsigned long long space_sleeps;
 } xshm_echo_status;

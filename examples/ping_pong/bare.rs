@@ -1,4 +1,4 @@
-//! What the library is measured against: two bare words in memory that both processes have, and a clock.
+//! The limit against which the library is measured: two words in memory that both processes share. Also a clock.
 //!
 //! ```text
 //!   leader                          follower
@@ -6,9 +6,9 @@
 //!   sees pong = n   ◄── line 2 ──   pong = n
 //! ```
 //!
-//! No way of passing a message through memory and back can be faster: each round moves two cache lines, and nothing
-//! else is done. The library's interface gives no access to bare shared memory, so this page comes from the system, by
-//! declarations of its own. It stays mapped until the process ends.
+//! No way of passing a message through memory and back can be faster: each round only moves two cache lines. The library
+//! gives no access to bare shared memory, so this module gets the page from the system. The page stays mapped until the
+//! process ends.
 
 use std::hint::spin_loop;
 use std::io;
@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const PAGE: usize = 4096;
 
-/// Far enough apart for no prefetcher to take them for neighbours.
+/// The two words are so far apart that no prefetcher loads both.
 #[repr(C)]
 struct Lines {
     /// Written by the leader, read by the follower.
@@ -26,18 +26,18 @@ struct Lines {
     pong: AtomicU64,
 }
 
-/// The shared page, as one process has it.
+/// The shared page in one process.
 pub struct Page {
     lines: &'static Lines,
-    /// The creator's: the name under which the page can be opened.
+    /// In the process that created the page: the name under which it can be opened.
     name: Option<String>,
 }
 
 impl Page {
     /// Makes a page of zeros. It can be opened until this value is dropped.
     pub fn create(name: &str) -> io::Result<Self> {
-        // SAFETY: the page is mapped for good, starts at a page's border, and holds `Lines`, all of whose bit
-        // patterns are valid; both processes touch it through the atomics only.
+        // SAFETY: the page is never unmapped, is aligned, and holds `Lines`, for which all bit patterns are valid; both
+        // processes access it only by atomics.
         let lines = unsafe { &*system::map(name, true)?.cast() };
         Ok(Page { lines, name: Some(name.to_owned()) })
     }
@@ -48,7 +48,7 @@ impl Page {
         Ok(Page { lines, name: None })
     }
 
-    /// Leads `rounds` round trips with the numbers from `first` on. False: `alive` said no.
+    /// Leads `rounds` round trips with the numbers from `first` on. Returns false if `alive` returned false.
     pub fn lead<const PAUSE: bool>(&self, first: u64, rounds: u64, alive: impl Fn() -> bool) -> bool {
         (first..first + rounds).all(|number| {
             self.lines.ping.store(number, Ordering::Release);
@@ -56,7 +56,7 @@ impl Page {
         })
     }
 
-    /// Answers as many.
+    /// Answers `rounds` round trips.
     pub fn follow<const PAUSE: bool>(&self, first: u64, rounds: u64, alive: impl Fn() -> bool) -> bool {
         (first..first + rounds).all(|number| {
             let came = wait_for::<PAUSE>(&self.lines.ping, number, &alive);
@@ -74,7 +74,7 @@ impl Drop for Page {
     }
 }
 
-/// Spins until `word` is `number`. Asks `alive` only where that takes milliseconds.
+/// Spins until `word` is `number`. Calls `alive` only every few milliseconds.
 #[inline(always)]
 fn wait_for<const PAUSE: bool>(word: &AtomicU64, number: u64, alive: impl Fn() -> bool) -> bool {
     loop {
@@ -92,7 +92,7 @@ fn wait_for<const PAUSE: bool>(word: &AtomicU64, number: u64, alive: impl Fn() -
     }
 }
 
-/// The processor's own counter where there is one: `Instant` counts in steps of 100 ns under Wine and on Windows.
+/// The processor's counter, if it has one: under Wine and on Windows, `Instant` has steps of 100 ns.
 #[inline(always)]
 pub fn ticks() -> u64 {
     #[cfg(target_arch = "x86_64")]
@@ -130,7 +130,7 @@ mod system {
         ) -> *mut c_void;
     }
 
-    /// Memory of the system's, not of a file's. Its handle is left to the end of the process.
+    /// Maps a page of the paging file. Its handle stays open until the process ends.
     pub fn map(name: &str, create: bool) -> io::Result<*mut u8> {
         let name: Vec<u16> = name.encode_utf16().chain([0]).collect();
         // SAFETY: the name ends in a zero; -1 stands for no file, and no security descriptor is given.
@@ -153,7 +153,7 @@ mod system {
         Ok(place.cast())
     }
 
-    /// The name goes with its last handle.
+    /// Does nothing: the name disappears with the last handle.
     pub fn forget(_name: &str) {}
 }
 
@@ -185,7 +185,7 @@ mod system {
         }
     }
 
-    /// A file, in memory where there's such a file system. The mapping outlives file and name.
+    /// Maps a file, if possible one in memory. The mapping outlives the file and its name.
     pub fn map(name: &str, create: bool) -> io::Result<*mut u8> {
         let file = File::options().read(true).write(true).create_new(create).open(path(name))?;
         if create {

@@ -1,8 +1,8 @@
-//! How long to measure, and what to make of many figures.
+//! The length of measurements, and statistics of many figures.
 
 use std::time::{Duration, Instant};
 
-/// How many rounds to do next until the time is up: a few milliseconds' worth, however long a round takes.
+/// Divides a measurement into chunks of a few milliseconds each, however long a round takes, until its time is over.
 pub struct Chunks {
     whole: Duration,
     started: Instant,
@@ -34,13 +34,13 @@ impl Iterator for Chunks {
     }
 }
 
-/// How figures are spread.
+/// The spread of figures.
 pub struct Spread {
     pub least: f64,
-    /// A tenth of them are lower.
+    /// A tenth of the figures are lower.
     pub low: f64,
     pub median: f64,
-    /// A tenth of them are higher.
+    /// A tenth of the figures are higher.
     pub high: f64,
     pub most: f64,
 }

@@ -1,14 +1,14 @@
-//! What both processes do with a channel: tasks, messages, and what the second process does all day.
+//! What both processes do with a channel: tasks, messages, and the loop of the second process.
 //!
-//! The first process gives a task, and both do their part of it, over the same channel that carried the task:
+//! The first process sends a task. Then both do their part of it, over the same channel:
 //!
 //! | task | first process | second process |
 //! |---|---|---|
 //! | `Echo` | sends and receives `rounds` messages | sends each back |
 //! | `Bare` | leads on the bare page | follows |
-//! | `Stream` | sends messages, the last one of 2 bytes | receives them, then says how many came, and in order |
-//! | `Asleep` | as `Echo`, over the other channel, whose ends sleep at once | sends each back |
-//! | `Report` | waits | says how many kernel calls its ends have made |
+//! | `Stream` | sends messages, the last one of 2 bytes | receives them, and answers how many came, and how many out of order |
+//! | `Asleep` | as `Echo`, over the other channel, whose endpoints sleep at once | sends each back |
+//! | `Report` | waits | answers how many kernel calls its endpoints have made |
 //! | `Leave` | leaves | leaves |
 
 use crate::bare::Page;
@@ -67,7 +67,7 @@ impl Task {
     }
 }
 
-/// One end of a channel, of either process: from here on they are the same.
+/// One endpoint of a channel, the same for both processes.
 pub struct Link<'a> {
     tx: &'a mut SendHalf,
     rx: &'a mut ReceiveHalf,
@@ -97,7 +97,7 @@ impl<'a> Link<'a> {
         Ok(std::array::from_fn(|at| number_at(&self.buffer[at * 8..])))
     }
 
-    /// Sends a message and receives it back. Looks at its length and its first bytes; the caller changes them.
+    /// Sends a message and receives it back. Checks the length and the first bytes, which the caller changes each time.
     #[inline]
     pub fn round_trip(&mut self, message: &[u8]) -> Outcome<()> {
         self.tx.send(message)?;
@@ -108,12 +108,12 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// What came back last.
+    /// The last message that came back.
     pub fn last(&self, len: usize) -> &[u8] {
         &self.buffer[..len]
     }
 
-    /// Sends a message, waiting for room where there's none.
+    /// Sends a message, and waits for room if there is none.
     #[inline]
     pub fn push(&mut self, message: &[u8]) -> Outcome<()> {
         Ok(self.tx.send_timeout(message, None)?)
@@ -127,7 +127,7 @@ impl<'a> Link<'a> {
         Ok(())
     }
 
-    /// Receives a stream up to its end mark. Returns how many messages came, and how many of them out of order.
+    /// Receives a stream up to its last message. Returns how many messages came, and how many of them out of order.
     fn drain(&mut self) -> Outcome<[u64; 2]> {
         let (mut count, mut strays) = (0, 0);
         loop {
@@ -140,7 +140,7 @@ impl<'a> Link<'a> {
         }
     }
 
-    /// Signals sent and waits begun by this end since the session began.
+    /// The signals that this endpoint has sent, and its sleeps, since the session began.
     pub fn kernel_calls(&self) -> [u64; 2] {
         let stats = self.rx.stats();
         [stats.signals, stats.sleeps]
@@ -155,7 +155,7 @@ fn number_at(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))
 }
 
-/// The second process, until it is to leave.
+/// Runs the second process until the task `Leave` comes.
 pub fn serve(base: &str) -> Outcome<()> {
     const TIMEOUT: Duration = Duration::from_secs(20);
     let names = Names::new(base);

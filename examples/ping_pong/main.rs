@@ -1,17 +1,17 @@
-//! How fast messages go from one process to another and back.
+//! Measures how fast messages go from one process to another and back.
 //!
 //! ```text
 //! cargo run --release --example ping_pong            about 15 seconds
 //! cargo run --release --example ping_pong -- --quick about 2 seconds: shows that it works
 //! ```
 //!
-//! The program starts itself as a second process and measures between the two: round trips and streams with both
-//! ends spinning, 64-byte round trips against the limit that the machine sets (`bare.rs`), and round trips with both
-//! ends asleep in the kernel.
+//! The program starts itself as a second process, and measures between the two: round trips and streams with both sides
+//! spinning, round trips of 64 bytes against the machine's limit (`bare.rs`), and round trips with both sides asleep in the
+//! kernel.
 //!
-//! An absolute time says little about a program on a machine that others use too: the same round trip may take 100 ns
-//! now and 400 ns a minute later. So the figure to look at is the ratio to the bare round trip, taken in short blocks
-//! in turn with it, as the median of many such ratios.
+//! On a machine that runs other programs too, a time alone says little: the same round trip may take 100 ns now and 400 ns a
+//! minute later. The useful figure is the ratio to the bare round trip: both are measured in short alternating blocks, and
+//! the figure is the median of many such ratios.
 
 mod bare;
 #[path = "../common/mod.rs"]
@@ -31,13 +31,13 @@ const USAGE: &str = "usage: ping_pong [--quick]";
 /// The first argument of the second process; the base of the names follows.
 const SECOND: &str = "--run-as-second-process";
 
-/// How much of everything.
+/// How much is measured.
 struct Plan {
-    /// For each size of round trips.
+    /// The time for each size of round trips.
     row: Duration,
     stream_block: Duration,
     stream_blocks: usize,
-    /// At least this many groups of blocks in comparison, and as many more as fit into the time.
+    /// The least number of groups of blocks in the comparison. More groups follow if the time permits.
     groups: usize,
     comparison: Duration,
     asleep: Duration,
@@ -61,9 +61,9 @@ const QUICK: Plan = Plan {
     asleep: Duration::from_millis(100),
 };
 
-/// Rounds that belong to no figure, before each block.
+/// Round trips before each block that are not measured.
 const WARM_UP: u64 = 16;
-/// So long a round trip is the work of the scheduler: it let another program run, or both ends share a processor.
+/// Nanoseconds. A longer round trip was disturbed by the scheduler: another program ran, or both sides share a processor.
 const DISTURBED: f64 = 1e6;
 
 const ROUND_TRIP_HEADING: &str =
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        // The first process says why it ended; of the second's end it hears itself.
+        // The first process prints its error. So the second one prints nothing when the first has gone.
         Err(error) if arguments.first() == Some(&SECOND) && is_gone(&*error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("ping_pong: {error}");
@@ -101,7 +101,7 @@ fn is_gone(error: &(dyn std::error::Error + 'static)) -> bool {
     matches!(error.downcast_ref(), Some(ShmError::NotConnected | ShmError::PeerDied { .. }))
 }
 
-/// Everything. False: it went through, but the kernel was called where it must not be.
+/// Measures everything. Returns false if a side called the kernel while both were awake.
 fn measure(plan: &Plan) -> Outcome<bool> {
     let base = common::channel_name("ping-pong");
     let names = Names::new(&base);
@@ -127,18 +127,16 @@ fn measure(plan: &Plan) -> Outcome<bool> {
             bench.spinning.give(Task::Leave)?;
             let status = second.finish(Duration::from_secs(5))?;
             if !status.success() {
-                return Err(format!("the second process did not end well ({status})").into());
+                return Err(format!("the second process failed ({status})").into());
             }
             Ok(quiet)
         }
-        Err(error) if is_gone(&*error) => {
-            Err(format!("the second process ended in the middle of it: {error}").into())
-        }
+        Err(error) if is_gone(&*error) => Err(format!("the second process ended too early: {error}").into()),
         Err(error) => Err(error),
     }
 }
 
-/// What a tick of the clock is.
+/// Nanoseconds in a tick of the clock.
 fn nanoseconds_per_tick() -> f64 {
     let (time, start) = (Instant::now(), ticks());
     std::thread::sleep(Duration::from_millis(50));
@@ -150,9 +148,9 @@ struct Bench<'a> {
     spinning: Link<'a>,
     asleep: Link<'a>,
     page: Page,
-    /// The next number on the bare page.
+    /// The next number to write into the bare page.
     number: u64,
-    /// In a tick of the clock.
+    /// Nanoseconds in a tick of the clock.
     nanoseconds: f64,
     /// Seconds spent in disturbed round trips.
     disturbed: f64,
@@ -164,30 +162,30 @@ impl Bench<'_> {
         let (system, processor) = (std::env::consts::OS, std::env::consts::ARCH);
         println!("Two processes, {processors} processors, {system} on {processor}");
         if processors == 1 {
-            println!("With one processor these are the scheduler's figures: two ends can't spin at once.");
+            println!("With one processor, the scheduler determines the figures: two sides cannot spin at the same time.");
         }
         self.round_trips(plan)?;
         self.streams(plan)?;
         self.comparison(plan)?;
-        // Before the sleepers: the counts are kept for each channel.
+        // Read before the measurement of sleeping sides, so that the counts cover only sides that spin.
         let calls = self.kernel_calls()?;
         self.sleepers(plan)?;
         let [signals, sleeps, ..] = calls;
         if self.disturbed > 0.1 {
             println!(
-                "\nOther programs took part: {:.1} s went into round trips of over a millisecond. Ends that spin and \
-                 never\nsleep wait for the scheduler then. Streams and high percentiles are worse than they are on an \
-                 idle machine.",
+                "\nOther programs ran too: round trips of more than 1 ms took {:.1} s together. A side that spins and \
+                 never\nsleeps then waits for the scheduler. Streams and high percentiles are worse than on an idle \
+                 machine.",
                 self.disturbed
             );
         }
         let quiet = signals == 0 && sleeps == 0;
-        let verdict = if quiet { "as it must be" } else { "which must be 0 and 0" };
+        let verdict = if quiet { "as expected" } else { "expected: 0 and 0" };
         println!("\nKernel calls of both processes while they spun: {signals} signals, {sleeps} sleeps, {verdict}.");
         Ok(quiet)
     }
 
-    /// Of both processes so far: signals and sleeps of the spinning channel, then of the other.
+    /// The counts of both processes so far: signals and sleeps of the spinning channel, then of the other one.
     fn kernel_calls(&mut self) -> Outcome<[u64; 4]> {
         self.spinning.give(Task::Report)?;
         let theirs: [u64; 4] = self.spinning.receive_numbers()?;
@@ -197,7 +195,7 @@ impl Bench<'_> {
     }
 
     fn round_trips(&mut self, plan: &Plan) -> Outcome<()> {
-        println!("\nRound trips, both ends spinning; times in µs");
+        println!("\nRound trips, both sides spinning; times in µs");
         println!("{ROUND_TRIP_HEADING}");
         for size in [MIN_MESSAGE_SIZE, 8, 56, 64, 256, 1024, 16_384, MAX_MESSAGE_SIZE] {
             let before = self.kernel_calls()?;
@@ -229,7 +227,7 @@ impl Bench<'_> {
     }
 
     fn streams(&mut self, plan: &Plan) -> Outcome<()> {
-        println!("\nStream one way, nothing lost, both ends spinning; median of blocks, and the range");
+        println!("\nStream without loss, both sides spinning; median of blocks, and the range");
         println!("  bytes   messages/s      MB/s  (lowest to highest)  signals  sleeps");
         for size in [64, MAX_MESSAGE_SIZE] {
             let before = self.kernel_calls()?;
@@ -251,7 +249,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Messages a second.
+    /// Messages per second.
     fn stream(&mut self, size: usize, duration: Duration) -> Outcome<f64> {
         self.spinning.give(Task::Stream)?;
         let mut message = vec![0x5a; size];
@@ -271,7 +269,7 @@ impl Bench<'_> {
         Ok(count as f64 / elapsed.as_secs_f64())
     }
 
-    /// Nanoseconds for a round trip, the mean of a block.
+    /// Nanoseconds for a round trip: the mean of a block.
     fn block(&mut self, size: usize, rounds: u64) -> Outcome<f64> {
         self.spinning.give(Task::Echo { rounds: rounds + WARM_UP })?;
         let mut message = vec![0x5a; size];
@@ -315,8 +313,8 @@ impl Bench<'_> {
         }
         let [without, with] = trials.map(|trial| Spread::of(trial).median);
         let pause = with < without;
-        // A twentieth of a millisecond for a block: much shorter than what changes around it, and than the time for
-        // which a busy system lets another program run.
+        // A block takes 0.05 ms: much shorter than changes of the machine's state, and than a time slice of another
+        // program.
         let rounds = (5e4 / with.min(without)) as u64;
         let rounds = rounds.clamp(50, 1000);
 
@@ -325,14 +323,14 @@ impl Bench<'_> {
         let mut ratios = SIZES.map(|_| Vec::new());
         let start = Instant::now();
         let mut before = self.bare_block(rounds, pause)?;
-        // On a machine so busy that not even the least can be had in time, what there is must do.
+        // If the machine is so busy that there is no time for the least number of groups, the loop ends with fewer.
         while start.elapsed() < plan.comparison
             || ratios[0].len() < plan.groups && start.elapsed() < 2 * plan.comparison
         {
             for (at, size) in SIZES.into_iter().enumerate() {
                 let ours = self.block(size, rounds)?;
                 let after = self.bare_block(rounds, pause)?;
-                // What the limit was meanwhile.
+                // The limit at this time.
                 ratios[at].push(ours / ((before + after) / 2.0));
                 times[at].push(ours);
                 limits.push(after);
@@ -340,7 +338,7 @@ impl Bench<'_> {
             }
         }
 
-        println!("\n64-byte round trip against the bare cache line, and shorter ones: ratio to the limit");
+        println!("\nRound trips of up to 64 bytes: ratio to the limit, the bare cache line");
         println!(
             "The limit: two atomics on two cache lines, spun on {} pause instruction: {:.0} ns here (median), {:.0} ns \
              {} it.\nBlocks of {rounds} rounds, {} of each size, each between two of the limit.",
@@ -377,15 +375,15 @@ impl Bench<'_> {
         }
         let after = self.kernel_calls()?;
         let each = |at: usize| (after[at] - before[at]) as f64 / messages as f64;
-        println!("\nRound trips, no end ever spinning; times in µs, kernel calls for each message: 1 or fewer, since");
-        println!("an end that finds its message before it has gone to sleep saves itself the wait, the other the signal");
+        println!("\nRound trips, no side spinning; times in µs, kernel calls for each message. These are 1 or fewer: a");
+        println!("side that finds its message before it sleeps saves its wait and the other side's signal");
         println!("{ROUND_TRIP_HEADING}");
         println!("{} {:8.2} {:7.2}", self.round_trip_columns(SIZE, times), each(2), each(3));
         Ok(())
     }
 }
 
-/// Times each of that number of round trips, after [`WARM_UP`] more, in ticks.
+/// Measures each of `rounds` round trips in ticks, after [`WARM_UP`] more.
 fn time_rounds(link: &mut Link<'_>, size: usize, rounds: u64, times: &mut Vec<u64>) -> Outcome<()> {
     let mut message: Vec<u8> = (0..size).map(|at| at as u8).collect();
     for _ in 0..WARM_UP {
