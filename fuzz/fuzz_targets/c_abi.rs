@@ -1,4 +1,4 @@
-//! The C functions with arguments of all sorts: NULL, sizes that don't fit, wrong order, while a connection lives or not.
+//! The C functions with all kinds of arguments: NULL, wrong sizes, wrong order of calls, with and without a connection.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::thread;
 
-// The rlib has them; this makes sure that it is linked.
+// The functions are in the rlib; this makes sure that it is linked.
 use xshm as _;
 
 type Handle = *mut c_void;
@@ -57,7 +57,7 @@ extern "C" {
     fn shm_multi_server_stop(handle: Handle);
 }
 
-/// What a buffer of a caller's has at most.
+/// The largest buffer of a caller, in bytes.
 const SPACE: usize = 70_000;
 
 #[derive(Debug, Arbitrary)]
@@ -84,9 +84,9 @@ struct Pair {
     client: Handle,
 }
 
-// Handles are good for any thread.
+// Any thread may use the handles.
 struct Sendable(Handle);
-// SAFETY: as the header says.
+// SAFETY: xshm.h permits the use of handles in any thread.
 unsafe impl Send for Sendable {}
 
 impl Pair {
@@ -106,7 +106,7 @@ impl Pair {
     }
 }
 
-/// A name as C has it; with a NUL inside it is a shorter one.
+/// A name as a C string. A NUL inside ends it earlier.
 fn text(name: &[u8], none: bool) -> (Vec<u8>, bool) {
     let mut bytes = name.to_vec();
     bytes.push(0);
@@ -116,7 +116,7 @@ fn text(name: &[u8], none: bool) -> (Vec<u8>, bool) {
 fuzz_target!(|calls: Vec<Call>| {
     let mut space = vec![0xa5_u8; SPACE + 8];
     let message = vec![0x5a_u8; SPACE];
-    // SAFETY: every pointer is NULL or to as many bytes as are said to be there; handles are open, or NULL.
+    // SAFETY: every pointer is NULL or points to as many bytes as its size states; handles are open, or NULL.
     unsafe {
         let mut pair = Pair {
             server: shm_server_start_anonymous(4096, ptr::null(), ptr::null()),
@@ -190,7 +190,7 @@ fuzz_target!(|calls: Vec<Call>| {
                     pair.connect();
                 }
                 Call::Start { name, no_name, bytes, anonymous } => {
-                    // No memory for rings of a gigabyte here.
+                    // Limits the size, since rings of 1 GiB need too much memory.
                     let bytes = bytes % 100_000;
                     let (name, none) = text(name, *no_name);
                     let name = if none { ptr::null() } else { name.as_ptr().cast() };
@@ -214,7 +214,7 @@ fuzz_target!(|calls: Vec<Call>| {
                     assert!(client.is_null() && shm_last_error() != 0);
                 }
                 Call::Attach(section) => {
-                    // Descriptors of this process that are no sections; those that are, are this test's own.
+                    // Descriptors of this process. Those that are sections belong to this fuzzer.
                     let section = if *section > 2 { -1 } else { *section as isize };
                     let client = shm_client_attach(section, ptr::null(), ptr::null(), 0);
                     assert!(client.is_null() && shm_last_error() != 0);

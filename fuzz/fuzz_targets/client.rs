@@ -12,7 +12,7 @@ use xshm_fuzz::{acceptable, against, perform, Call, Peer, Write, LIMIT, RING, SE
 
 #[derive(Debug, Arbitrary)]
 struct Input {
-    /// Whether what is fixed in a section is as it should be at first.
+    /// Whether the fixed fields of the section are valid at first.
     whole: bool,
     generation: u32,
     writes: Vec<Write>,

@@ -1,5 +1,6 @@
-//! A server for many clients against hostile ones at its door: they come by the name, take the section and the events, write what
-//! they like, request a session or not, and go. Whatever they did, the next honest client gets in, and its messages come back.
+//! A multi-client server against hostile visitors: they connect by the name, receive the section and the events, write
+//! anything, request a session or not, and leave. Whatever they did, the server accepts the next honest client and
+//! answers its messages.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -21,14 +22,14 @@ use xshm_fuzz::{Peer, Place, What, Write, LIMIT, RING};
 
 #[derive(Debug, Arbitrary)]
 struct Visitor {
-    /// Requests a session after that number of its writes, if at all.
-    hello: Option<u8>,
+    /// The number of writes after which the visitor requests a session. `None`: it requests none.
+    request: Option<u8>,
     writes: Vec<Write>,
-    /// Sets these of its events meanwhile.
+    /// The events that the visitor sets meanwhile, as bits.
     signals: u8,
-    /// Bytes that it sends over the socket, which the server did not ask for.
+    /// Bytes that the visitor sends over the socket, which the server does not expect.
     chatter: Vec<u8>,
-    /// Doesn't wait for what it is handed.
+    /// Whether the visitor leaves without waiting for the server's answer.
     hasty: bool,
 }
 
@@ -67,7 +68,7 @@ fn name() -> &'static str {
     name
 }
 
-/// Comes in by the name. What it is handed: the section, and its ends of the events.
+/// Connects by the name. Returns the descriptors that the server sends: the section, and the client's sockets of the events.
 fn enter(hasty: bool, chatter: &[u8]) -> Option<Vec<OwnedFd>> {
     let address = format!("xshm/{}/{}", rustix_uid(), name());
     let address = SocketAddrUnix::new_abstract_name(address.as_bytes()).unwrap();
@@ -102,10 +103,10 @@ fn visit(visitor: &Visitor) {
     let set = |event: usize| {
         let _ = send(&handed[event], &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     };
-    let hello = Write { after: 0, place: Place::Control(2), what: What::Hello };
+    let request = Write { after: 0, place: Place::Control(2), what: What::Request };
     for (index, write) in visitor.writes.iter().enumerate() {
-        if visitor.hello == Some(index as u8) {
-            peer.borrow().perform(&hello);
+        if visitor.request == Some(index as u8) {
+            peer.borrow().perform(&request);
             set(3);
         }
         peer.borrow().perform(write);
@@ -113,7 +114,7 @@ fn visit(visitor: &Visitor) {
             set(1 + index % 4);
         }
     }
-    // Goes, and says so, since its process doesn't end here.
+    // The visitor leaves by the rules, because its process does not end here.
     peer.borrow().perform(&Write { after: 0, place: Place::Control(2), what: What::State(3) });
     (1..5).for_each(set);
     peer.borrow_mut().unmap();

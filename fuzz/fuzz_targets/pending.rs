@@ -1,6 +1,7 @@
-//! The clients that wait for a channel on Linux: processes that come, use their turns, let them pass, and come again, in any order.
-//! No client is lost; there are never more than may be; those that never let a turn pass are served in the order in which they
-//! came, and before each process that has let one pass since they came; they make no room for such a process.
+//! The queue of clients that wait for a channel, on Linux: clients of several processes come, use their turns or miss
+//! them, and come again, in any order. No client is lost, and the queue never exceeds its limit. Clients of processes
+//! that never missed a turn have their turns in the order in which they came, and before each process that missed a turn
+//! after they came. They are never removed to make room for such a process.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -14,11 +15,11 @@ enum Step {
     Come {
         process: u8,
     },
-    /// The next one has its turn, and uses it.
+    /// The next client has its turn, and uses it.
     Keep {
         barred: Option<u8>,
     },
-    /// Or lets it pass.
+    /// The next client has its turn, and misses it.
     Pass {
         barred: Option<u8>,
     },
@@ -27,7 +28,7 @@ enum Step {
     },
 }
 
-/// So many processes; every second one is of the same user.
+/// The number of processes. Every second one belongs to the same user.
 const PROCESSES: u8 = 12;
 
 fn caller(process: u8) -> (u32, u32) {
@@ -46,13 +47,13 @@ struct Model {
     waiting: BTreeMap<u32, Waiting>,
     /// When a process last had a turn.
     turns: BTreeMap<u32, u64>,
-    /// When a process last let a turn pass; a user's processes among them.
+    /// When a process last missed a turn. `users`: the same for all processes of a user.
     passed: BTreeMap<u32, u64>,
     users: BTreeMap<u32, u64>,
 }
 
 impl Model {
-    /// Whether neither the process nor its user has ever let a turn pass.
+    /// Whether neither the process nor its user has missed a turn.
     fn is_clean(&self, (pid, uid): (u32, u32)) -> bool {
         !self.passed.contains_key(&pid) && !self.users.contains_key(&uid)
     }
@@ -71,7 +72,7 @@ impl Model {
             } else if let Some(&passed) = self.passed.get(&taken.caller.0) {
                 assert!(
                     came(other) >= passed,
-                    "{client} let a turn pass at {passed}, {number} came at {}",
+                    "{client} missed a turn at {passed}, {number} came at {}",
                     came(other)
                 );
             }
@@ -88,7 +89,7 @@ fuzz_target!(|input: (u8, Vec<Step>)| {
             Step::Time { millis } => now += u64::from(millis),
             Step::Come { process } => {
                 let caller = caller(process);
-                // No two come at the same time.
+                // No two clients come at the same time.
                 now += 1;
                 let client = next;
                 next += 1;
@@ -118,12 +119,12 @@ fuzz_target!(|input: (u8, Vec<Step>)| {
                 if keeps {
                     queue.keep(caller, now);
                     model.turns.insert(caller.0, now);
-                    // What its user has let pass is remembered for a while.
+                    // Missed turns of its user are still remembered.
                     model.passed.remove(&caller.0);
                 } else {
                     now += turn;
                     queue.pass(caller, now);
-                    // What is longer ago is forgotten.
+                    // The queue forgets turns after 60 s.
                     model.turns.retain(|_, had| now - *had < 60_000);
                     model.turns.insert(caller.0, now);
                     model.passed.retain(|_, passed| now - *passed < 60_000);

@@ -24,9 +24,9 @@ fuzz_target!(|input: Input| {
     let peer = Peer::map(server.section_handle());
     peer.borrow_mut().plan(input.writes);
     for calls in input.sessions.iter().take(4) {
-        // So that there is a session at all, often.
-        let hello = Write { after: 0, place: Place::Control(2), what: What::Hello };
-        peer.borrow().perform(&hello);
+        // Requests a session, so that most inputs have one.
+        let request = Write { after: 0, place: Place::Control(2), what: What::Request };
+        peer.borrow().perform(&request);
         peer.borrow_mut().begin();
         let accepted = against(&peer, || server.wait_for_client(Some(Duration::ZERO)));
         if let Err(error) = accepted {
@@ -39,7 +39,7 @@ fuzz_target!(|input: Input| {
             }
         }
         against(&peer, || server.disconnect_client());
-        // It lets go, as a client that learns of the end would.
+        // The client leaves, as it does when it learns of the end.
         peer.borrow().perform(&Write { after: 0, place: Place::Control(2), what: What::State(3) });
     }
     drop(server);

@@ -1,5 +1,5 @@
-//! A hostile peer: it has the section mapped, and writes what the fuzzer likes, where it likes, between any two accesses of ours to
-//! an atomic.
+//! A hostile peer: it maps the section, and writes whatever and wherever the fuzzer chooses, between any two accesses of
+//! xshm to an atomic. "Ours" below means xshm's.
 
 use arbitrary::Arbitrary;
 use std::cell::RefCell;
@@ -9,22 +9,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use xshm::ShmError;
 
-/// Bytes in each ring: the smallest, so that everything is hit soon.
+/// Bytes in each ring: the smallest size, so that the writes soon hit every part.
 pub const RING: usize = 4096;
 pub const SECTION: usize = 192 + 2 * RING;
-/// Messages that wait at most.
+/// The largest number of messages that wait.
 pub const LIMIT: u32 = 16;
 
 const CLIENT_STATE: usize = 16;
 const GENERATION: usize = 8;
 
-/// More accesses than any call needs: 512 tries to take a message of 2,040 bytes, and then some.
+/// More accesses than any call needs, even one that tries 512 times to take a message of 2,040 bytes.
 const MANY: u64 = 2_000_000;
 
-/// One write of the peer's.
+/// One write of the peer.
 #[derive(Debug, Clone, Arbitrary)]
 pub struct Write {
-    /// After that number of our accesses.
+    /// The number of our accesses before this write, since the last one.
     pub after: u8,
     pub place: Place,
     pub what: What,
@@ -36,7 +36,7 @@ pub enum Place {
     Control(u8),
     /// A word of a ring's header.
     Header(bool, u8),
-    /// Where a frame can start.
+    /// A place where a frame can start.
     Frame(bool, u8),
     /// Any word.
     Word(u16),
@@ -47,18 +47,18 @@ pub enum What {
     Value(u64),
     Flip(u8),
     Add(i8),
-    /// By whole frames.
+    /// Adds a number of frames' sizes.
     Move(i8),
     Zero,
-    /// What stands at another word.
+    /// The value of another word.
     Copy(u16),
     /// The header of a message of this length, with a sequence near the beginning.
     Message(u16, u8),
     Pad(u8),
     /// The client word in another state.
     State(u8),
-    /// A hello of this process.
-    Hello,
+    /// A connection request of this process.
+    Request,
 }
 
 impl Place {
@@ -73,13 +73,13 @@ impl Place {
     }
 }
 
-/// A mapping of a section that the peer writes to.
+/// The peer, with its mapping of a section.
 pub struct Peer {
     base: *mut u8,
     writes: VecDeque<Write>,
     wait: u8,
     steps: u64,
-    /// Answers a hello at once, as a server would.
+    /// Whether the peer accepts a connection request at once, as a server does.
     pub accepts: bool,
 }
 
@@ -119,15 +119,15 @@ impl Peer {
         unsafe { &*self.base.add(offset).cast() }
     }
 
-    /// Begins a call of ours.
+    /// A call of ours begins.
     pub fn begin(&mut self) {
         self.steps = 0;
     }
 
-    /// One access of ours is about to be made.
+    /// Our next access is about to be made: performs the writes that are due.
     pub fn step(&mut self) {
         self.steps += 1;
-        assert!(self.steps < MANY, "a call does not come to an end");
+        assert!(self.steps < MANY, "a call does not end");
         if self.accepts {
             let word = self.word(CLIENT_STATE).load(Ordering::Acquire);
             if word & 15 == 1 {
@@ -142,7 +142,7 @@ impl Peer {
         self.wait -= 1;
     }
 
-    /// Writes at once.
+    /// Performs a write at once.
     pub fn perform(&self, write: &Write) {
         let place = self.word(write.place.offset());
         let now = place.load(Ordering::Relaxed);
@@ -163,7 +163,7 @@ impl Peer {
                 let word = self.word(CLIENT_STATE);
                 (word.load(Ordering::Relaxed) & !15 | u64::from(state) & 15, word)
             }
-            What::Hello => {
+            What::Request => {
                 let word = self.word(CLIENT_STATE);
                 let attempt = (word.load(Ordering::Relaxed) >> 4).wrapping_add(1) & 0x0fff_ffff;
                 (1 | attempt << 4 | u64::from(std::process::id()) << 32, word)
@@ -172,7 +172,7 @@ impl Peer {
         at.store(to, Ordering::Release);
     }
 
-    /// Where the receiver of a ring starts in the present generation, and its frame there.
+    /// The first position of the rings in the present generation.
     pub fn first_position(&self) -> u64 {
         (self.word(GENERATION).load(Ordering::Relaxed) & 0xffff) << 48
     }
@@ -187,7 +187,7 @@ pub fn against<R>(peer: &Rc<RefCell<Peer>>, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// What a call of ours may say, whatever the peer does.
+/// Whether a call of ours may return this error when the peer is hostile.
 pub fn acceptable(error: &ShmError) -> bool {
     matches!(
         error,
@@ -221,7 +221,7 @@ pub enum Call {
     IsConnected,
 }
 
-/// Does a call by the halves of an endpoint, and checks what can be checked of its result.
+/// Makes a call by the halves of an endpoint, and checks its result as far as possible.
 pub fn perform(call: &Call, sender: &mut xshm::SendHalf, receiver: &mut xshm::ReceiveHalf) {
     let message = vec![0x5a; 4096];
     let cut = |length: u16| &message[..usize::from(length) % 3000];

@@ -1,7 +1,7 @@
 /*
- * Calls every function of xshm.h, with good and with bad arguments. Exits 0, or says which check failed.
+ * Calls every function of xshm.h, with valid and with invalid arguments. Exits with 0, or prints the check that failed.
  *
- * One process: the other ends are threads. That real processes reach each other is shown with examples/c/echo.c.
+ * There is one process: the peers are threads. ci/c.sh tests two processes with examples/c/echo.c.
  */
 #include "xshm.h"
 
@@ -26,14 +26,14 @@ static unsigned checks;
 
 static char name_[64];
 
-/* A name that no other run and no other test has. */
+/* Returns a name that no other run and no other test has. */
 static const char *name_for(const char *test)
 {
     sprintf(name_, "xshm.api.%u.%.20s", own_pid(), test);
     return name_;
 }
 
-/* Waits until something that another thread counts has come about. The count is only looked at. */
+/* Waits until a count of another thread is at least `at_least`. Only reads the count. */
 static int comes(volatile unsigned *count, unsigned at_least)
 {
     unsigned waited;
@@ -189,7 +189,7 @@ static void codes_and_versions(void)
     }
     CHECK(strcmp(shm_error_string(1), shm_error_string(-25)) == 0);
     CHECK(strcmp(shm_error_string(INT32_MIN), shm_error_string(INT32_MAX)) == 0);
-    /* The text is cut off where the buffer ends. */
+    /* The text is cut off at the end of the buffer. */
     CHECK(!shm_server_start(NULL, NULL));
     CHECK(shm_last_error_message(NULL, 0) > sizeof text);
     CHECK(shm_last_error_message(NULL, 100) > sizeof text);
@@ -246,7 +246,7 @@ static void bad_names_and_options(void)
     CHECK(!shm_server_start(&config, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
     CHECK(!shm_server_start_auto(&config, NULL, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
     CHECK(!shm_multi_server_start(config.name, NULL, NULL) && shm_last_error() == SHM_ERROR_EXISTS);
-    /* No server waits for the client: its time runs out. */
+    /* No server waits for the client, so the call times out. */
     CHECK(!shm_client_connect(&config, NULL, 50) && shm_last_error() == SHM_ERROR_TIMEOUT);
     shm_server_stop(server);
     CHECK(!shm_client_connect(&config, NULL, 0) && shm_last_error() == SHM_ERROR_TIMEOUT);
@@ -378,7 +378,7 @@ static void messages_and_their_sizes(void)
     CHECK(shm_server_get_event_handles(server, &events) && events.s2c_data != events.c2s_data);
     CHECK(shm_server_section_handle(server) != 0);
 
-    /* The client goes; what it sent stays to be received. */
+    /* The client leaves; the server can still receive what it sent. */
     CHECK(shm_client_send(client, "bye", 3) == SHM_SUCCESS);
     shm_client_disconnect(client);
     size = sizeof buffer;
@@ -429,7 +429,7 @@ static void callbacks_inside_the_calls(void)
     CHECK(shm_server_send_timeout(server, "ab", 2, 1) == SHM_ERROR_TIMEOUT && seen.space == 0);
     CHECK(shm_client_send(client, "ab", 2) == SHM_SUCCESS);
     CHECK(shm_server_poll(server, 1000) == SHM_SUCCESS && seen.data == 1);
-    /* The client overwrites its own: the server learns of it when it receives. */
+    /* The client evicts its own messages. The server learns the number when it receives. */
     for (sent = 0; sent < 5; sent++) CHECK(shm_client_send(client, "ab", 2) == SHM_SUCCESS);
     size = sizeof buffer;
     CHECK(shm_server_receive(server, buffer, &size) == SHM_SUCCESS && seen.lost == 5);
@@ -506,7 +506,7 @@ static void batches(void)
     CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, in, &count, 0) == SHM_ERROR_INVALID_PARAM);
     count = 300;
     CHECK(shm_client_receive_batch(client, buffer, 2, in, &count, 0) == SHM_ERROR_BUFFER_TOO_SMALL && count == 0);
-    /* Of one three seven one three one three seven the last five are left. */
+    /* The client sent one, three, seven, one, three, one, three, seven. The last five are left. */
     count = 2;
     CHECK(shm_client_receive_batch(client, buffer, sizeof buffer, in, &count, SHM_FOREVER) == SHM_SUCCESS && count >= 1);
     CHECK(in[0].data == buffer && in[0].size == 3 && memcmp(in[0].data, "one", 3) == 0);
@@ -632,7 +632,7 @@ static void calls_are_ended_from_other_threads(void)
     CHECK(shm_client_poll(client, SHM_FOREVER) == SHM_ERROR_INTERRUPTED);
     CHECK(shm_client_resume(client) == SHM_SUCCESS);
 
-    /* Stopping ends the call of the other thread first. Sometimes it sleeps by then, sometimes it has hardly begun. */
+    /* The stop first ends the call of the other thread. That call may sleep by then, or have hardly begun. */
     waiter.inside = 0;
     begin(&thread, wait_for_message, &waiter);
     CHECK(comes(&waiter.inside, 1));
@@ -717,7 +717,7 @@ static void anonymous_servers(void)
         CHECK(shm_client_receive(attached.client, buffer, &size) == SHM_SUCCESS && size == 6);
         shm_client_disconnect(attached.client);
         if (options.anonymous_events) {
-            /* The section alone is not enough then. */
+            /* With events, the section alone is not enough. */
             CHECK(!shm_client_attach(attached.handles.section, NULL, NULL, 0) && shm_last_error() == SHM_ERROR_REFUSED);
         }
         shm_server_stop(server);
@@ -754,7 +754,7 @@ static void auto_endpoints(void)
     CHECK(shm_client_stats_auto(client, &stats) && stats.sent_messages == 3);
     shm_client_disconnect_auto(client);
     CHECK(comes(&seen.disconnects, 1) && seen.how == SHM_ERROR_NOT_CONNECTED);
-    /* Another one comes, and this time the server ends it. */
+    /* Another client connects, and the server ends its session. */
     client = shm_client_connect_auto_with_options(&config, NULL, NULL, NULL);
     CHECK(client && comes(&seen.connects, 2));
     shm_server_stop_auto(server);
@@ -781,7 +781,7 @@ static void a_callback_stops_its_own_auto_handle(void)
     calls.on_disconnect = stop_auto_inside;
     auto_inside = shm_client_connect_auto(&config, &calls, NULL);
     CHECK(auto_inside);
-    /* The client's queue empties when it has connected. */
+    /* When the client has connected, it sends its queued messages. */
     CHECK(shm_client_send_timeout_auto(auto_inside, "ab", 2, 10000) == SHM_SUCCESS);
     {
         shm_auto_stats_t stats = {0, 0, 0, 0};
@@ -919,9 +919,9 @@ static void many_clients(void)
 
 enum { LONGEST = 5000, PATIENCE_MS = 20000 };
 
-/* One of two threads that use a handle: the one that sends, or the one that receives. */
+/* The work of one of two threads that use a handle: one sends, the other receives. */
 struct traffic {
-    ServerHandle *server; /* or NULL, and then it's the client's */
+    ServerHandle *server; /* NULL: the thread uses the client */
     ClientHandle *client;
     uint32_t count;
     uint32_t done;
@@ -929,7 +929,7 @@ struct traffic {
     const char *fault;
 };
 
-/* Message `number` begins with that, and the rest follows from it. Now and then one is long. */
+/* Message `number` begins with its number, from which the rest is calculated. One of 64 messages is long. */
 static uint32_t write_message(uint32_t number, uint8_t *place)
 {
     const uint32_t size = 4 + number * 7919 % (number % 64 == 0 ? LONGEST - 3 : 200);
@@ -971,7 +971,7 @@ static THREAD receive_all(void *with)
     return THREAD_END;
 }
 
-/* Each way lossless, so that every message is to come, whole and in order. */
+/* Both directions are lossless: every message must arrive, whole and in order. */
 static void two_threads_use_one_handle(uint32_t count)
 {
     struct traffic all[4];
@@ -999,7 +999,7 @@ static void two_threads_use_one_handle(uint32_t count)
     for (each = 0; each < 4; each++) {
         CHECK(!all[each].fault && all[each].result == SHM_SUCCESS && all[each].done == count);
     }
-    /* Nothing more than was sent. */
+    /* No further message is there. */
     CHECK(shm_server_poll(server, 0) == SHM_ERROR_EMPTY && shm_client_poll(client, 0) == SHM_ERROR_EMPTY);
     shm_client_disconnect(client);
     shm_server_stop(server);
@@ -1020,7 +1020,7 @@ static void the_helpers(void)
     CHECK(shm_options_default().struct_size == sizeof(shm_options_t));
 }
 
-/* With the argument "alone": only what needs no peer. With "briefly": what takes thousands of messages, with few. */
+/* The argument "alone" omits all checks that need a peer. "briefly" sends fewer messages. */
 int main(int argc, char **argv)
 {
     const char *how = argc > 1 ? argv[1] : "";

@@ -1,7 +1,7 @@
 // Batches, and messages written and read in place, in C++.
 #include "xshm.hpp"
 
-#include "platform.h" // MinGW has no std::thread everywhere.
+#include "platform.h" // for threads: some MinGW compilers lack std::thread
 
 #include <cstdio>
 #include <cstdlib>
@@ -58,7 +58,7 @@ int main()
     CHECK(read == "place");
     CHECK(client.receive_with([](xshm::view) { std::exit(1); }, 0ms) == SHM_ERROR_TIMEOUT);
 
-    // What throws sends nothing, and takes nothing.
+    // A callback that throws sends nothing, and takes nothing.
     try {
         (void)server.send_with(5, [](std::byte *) { throw std::runtime_error("on purpose"); });
         CHECK(false);

@@ -1,10 +1,10 @@
 /*
  * xshm_driver.h against the library: two implementations of one protocol, in one process, over two mappings of a section.
  *
- *   driver golden            prints the section after each step of a session, line by line; ids of processes as zeros
- *   driver exchange COUNT    COUNT messages each way at the same time, without loss and then overwriting
- *   driver mutated COUNT     COUNT times a section with faults in it, which both receivers and both senders must judge alike
- *   driver control COUNT     COUNT control blocks with faults in them, likewise
+ *   driver golden            prints the section after each step of a session, with zeros for process ids
+ *   driver exchange COUNT    COUNT messages in each direction at the same time, first without loss, then with eviction
+ *   driver mutated COUNT     COUNT faulty sections, for which both receivers and both senders must give the same results
+ *   driver control COUNT     COUNT faulty control blocks, likewise
  */
 #ifndef _WIN32
 #define _GNU_SOURCE
@@ -68,7 +68,7 @@ static void unmap(unsigned char *base, uint32_t size)
 #endif
 }
 
-/* A section with these contents, that no process uses. */
+/* Makes a section with these contents, which no other process uses. */
 static intptr_t section_of(const unsigned char *bytes, uint32_t size)
 {
     unsigned char *base;
@@ -132,7 +132,7 @@ static void wait_for(const shm_client_handles_t *handles, unsigned event)
 
 /* ------------------------------------------------------------------------------------------------- both ends */
 
-/* A server of the library's, and this header's client. */
+/* A server of the library and a client of xshm_driver.h. */
 struct pair {
     ServerHandle *server;
     shm_client_handles_t handles;
@@ -189,7 +189,7 @@ static uint32_t chance(uint32_t below)
     return (uint32_t)(random_state >> 32) % below;
 }
 
-/* Message `number`: itself, and up to 3,000 bytes that follow from it. */
+/* Writes message `number`: its number, and up to 3,000 bytes that are calculated from it. */
 static uint32_t fill(unsigned char *message, uint32_t number)
 {
     uint32_t hash = number * 2654435761u, size = 4 + (hash >> 8) % (hash % 16 == 0 ? 3000 : 60), at;
@@ -198,12 +198,12 @@ static uint32_t fill(unsigned char *message, uint32_t number)
     return size;
 }
 
-/* Which message it is. It must be whole. */
+/* Checks that a message is whole, and returns its number. */
 static uint32_t number_of(const unsigned char *message, uint32_t size)
 {
     static unsigned char expected[2][4096];
     uint32_t number;
-    /* One buffer for each direction: the two receivers are two threads. */
+    /* One buffer for each direction, since two threads receive. */
     unsigned char *own;
     memcpy(&number, message, 4);
     own = expected[number >> 31];
@@ -332,7 +332,7 @@ static void golden(void)
     dump(&pair, "the server took one; the driver sent two, and evicted one");
     for (number = 2; number < 18; number++) server_takes(&pair, (unsigned char)number, 8);
     CHECK(shm_server_stats(pair.server, &stats) == SHM_SUCCESS && stats.receive_dropped == 1);
-    /* What is too long, or too short, is refused and changes nothing. */
+    /* A message that is too long or too short is refused, and changes nothing. */
     CHECK(xshm_driver_try_send(&pair.client, message, 1) == XSHM_DRIVER_BAD_SIZE);
     CHECK(xshm_driver_try_send(&pair.client, message, 4096 / 2 - 7) == XSHM_DRIVER_BAD_SIZE);
     for (number = 0; number < 18; number++) CHECK(shm_server_send(pair.server, "evicting", 8) == SHM_SUCCESS);
@@ -378,7 +378,7 @@ struct work {
     uint32_t lost;
 };
 
-/* Messages of the driver's have the topmost bit set in their number. */
+/* The driver's messages have the highest bit of their number set. */
 #define DRIVERS 0x80000000u
 
 static THREAD server_sending(void *with)
@@ -535,7 +535,7 @@ static void mutated(uint32_t count)
     enum { RING = 4096, SIZE = 192 + 2 * RING, RING_A = 128, HEADER_B = 128 + RING };
     struct pair pair;
     uint32_t round, outcomes[6] = {0};
-    /* As large as the section and not a byte more, so that a sanitizer sees every step beyond it. */
+    /* The copy has exactly the size of the section, so that a sanitizer finds every access beyond it. */
     unsigned char *copy = malloc(SIZE);
     random_state = 88172645463325252ull;
     start(&pair, RING, 16);
@@ -554,7 +554,7 @@ static void mutated(uint32_t count)
         ready = word_at(pair.base, 16);
         CHECK(xshm_driver_open(&driver, pair.base, SIZE, ends, 16, set_event, NULL) == XSHM_DRIVER_OK);
 
-        /* Messages to be received; and sent ones, of which some were taken. */
+        /* The ring of the server contains some messages. */
         frames[0] = 0;
         for (each = 0; each < chance(17); each++) {
             unsigned char message[300];
@@ -592,7 +592,7 @@ static void mutated(uint32_t count)
                 break;
             }
         }
-        /* The other ring: the server takes what it likes, and then its read_pos may lie. */
+        /* The other ring: the server receives some messages, and its read_pos may be wrong. */
         for (each = 0; each < 30; each++) {
             unsigned char message[300];
             uint32_t size = 2 + chance(298), taken = sizeof message;
@@ -612,12 +612,12 @@ static void mutated(uint32_t count)
                 break;
             }
             if (code == XSHM_DRIVER_OK) {
-                /* Both wrote the same frame, to the same place. */
+                /* Both wrote the same frame at the same offset. */
                 uint32_t at = 192 + RING + (uint32_t)((driver.sender.write_pos - xshm_driver_frame_size(size)) & (RING - 1));
                 CHECK(memcmp(pair.base + at, copy + at, 8 + size) == 0);
             }
             if (chance(3) == 0) {
-                /* It may also find the rules broken, and end the session. */
+                /* The server may also find that the rules are broken, and end the session. */
                 shm_server_try_receive(pair.server, message, &taken);
                 memcpy(copy, pair.base, 64);
                 memcpy(copy + HEADER_B + 8, pair.base + HEADER_B + 8, 8);
@@ -659,12 +659,12 @@ static void control(uint32_t count)
         mutant = section_of(copy, SIZE);
         client = shm_client_attach(mutant, NULL, NULL, 0);
         CHECK(!client);
-        /* The size of a section is in pages where the system says it so. */
+        /* Where the system reports sizes in pages, `size` is larger than SIZE. */
         base = map(mutant, &size);
         code = xshm_driver_open(&driver, copy, SIZE, ends, 16, set_event, NULL);
         unmap(base, size);
         close_section(mutant);
-        /* Bit 2, a channel of a server for many clients, is refused by both, in different words. */
+        /* Both refuse bit 2 (a channel of a multi-client server), with different codes. */
         if ((word_at(copy, 48) & 4) != 0) {
             CHECK(code == XSHM_DRIVER_INCOMPATIBLE);
         } else if ((code == XSHM_DRIVER_INCOMPATIBLE) != (shm_last_error() == SHM_ERROR_INCOMPATIBLE)) {

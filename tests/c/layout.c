@@ -1,6 +1,7 @@
 /*
- * The size of every structure of xshm.h and where its fields are: a change breaks callers that are compiled already. This is compiled
- * to assembly and not run, so that it serves any target: the lines with @@ hold the figures (layout in ci/c.sh).
+ * The size of every structure of xshm.h and the offset of each field: a change breaks programs that are compiled already. This
+ * file is compiled to assembly and not run, so that it works for any target. The lines with @@ have the figures (see layout in
+ * ci/c.sh).
  */
 #include "xshm.h"
 

@@ -1,6 +1,6 @@
 /*
- * One session after the other on one handle, while other threads use it; callbacks and the end of handles; messages for one
- * session. Exits 0, or says which check failed. One process: the other ends are threads.
+ * Sessions one after the other on one handle, while other threads use it; callbacks when a handle is stopped; messages that are
+ * addressed to one session. Exits with 0, or prints the check that failed. There is one process: the peers are threads.
  */
 #include "xshm.h"
 
@@ -40,7 +40,7 @@ static int comes(volatile unsigned *count, unsigned at_least)
 
 /* ---------------------------------------------------------------------------------------------- servers and clients */
 
-/* How a server's client gets at it: the section of the last two is used by one session after the other. */
+/* How a client reaches the server: by its name, or by its handles. In the last two kinds, all sessions use one section. */
 enum kind { NAMED, GIVEN_OUT, ANONYMOUS, KINDS };
 
 struct pair {
@@ -188,7 +188,7 @@ static void what_a_client_left_is_received_while_the_next_is_waited_for(enum kin
     leave(&pair);
     accepting.server = pair.server;
     begin(&thread, accept_next, &accepting);
-    /* The callback hears of the end before the next client comes. */
+    /* The callback is called with the end before the next client connects. */
     CHECK(comes(&ends, before + 1) && how == SHM_ERROR_NOT_CONNECTED);
     CHECK(shm_server_stats(pair.server, &stats) == SHM_SUCCESS && stats.receive_depth == 1);
     CHECK(shm_server_try_receive(pair.server, buffer, &size) == SHM_SUCCESS && size == 5);
@@ -206,7 +206,7 @@ static void what_a_client_left_is_received_while_the_next_is_waited_for(enum kin
     shm_server_stop(pair.server);
 }
 
-/* Addresses of messages in place outlive their session, and lead to no other. */
+/* The address of a message in place stays valid after its session, and reaches no later session. */
 static void what_is_written_in_place_reaches_no_later_session(enum kind kind)
 {
     struct pair pair;
@@ -263,7 +263,8 @@ static void what_is_read_in_place_stays_as_it_is(enum kind kind)
     shm_server_stop(pair.server);
 }
 
-/* The section of a server that gives out handles is used again: not while a message is being written or read there. */
+/* A server whose handles were requested uses its section again. It refuses the request while a message is written or read in
+   place. */
 static void handles_are_not_given_while_a_message_is_in_place(void)
 {
     struct pair pair;
@@ -282,7 +283,7 @@ static void handles_are_not_given_while_a_message_is_in_place(void)
     CHECK(shm_server_borrow(pair.server, &data, &size, 5000) == SHM_SUCCESS);
     CHECK(shm_server_client_handles(pair.server, &pair.handles) == SHM_ERROR_NOT_READY);
     CHECK(shm_server_release(pair.server) == SHM_SUCCESS);
-    /* A place that another message has taken away is none. */
+    /* A later send discards the reservation, so the request succeeds. */
     CHECK(shm_server_reserve(pair.server, 8, &place) == SHM_SUCCESS);
     CHECK(shm_server_send(pair.server, "sent", 4) == SHM_SUCCESS);
     CHECK(shm_server_client_handles(pair.server, &pair.handles) == SHM_SUCCESS);
@@ -311,7 +312,7 @@ static THREAD connect_and_leave(void *with)
     return THREAD_END;
 }
 
-/* Each session's end is reported once, with its reason, whenever it comes. */
+/* The end of each session is reported once, with its reason. */
 static void each_session_ends_once(unsigned sessions)
 {
     struct pair pair;
@@ -329,7 +330,7 @@ static void each_session_ends_once(unsigned sessions)
     join(thread);
     CHECK(shm_server_wait_for_client(pair.server, 0) == SHM_ERROR_TIMEOUT);
     CHECK(begins - began == sessions && ends - before == sessions && how == SHM_ERROR_NOT_CONNECTED);
-    /* This side ended it. */
+    /* The server itself ended the session. */
     connect_next(&pair);
     CHECK(shm_server_disconnect_client(pair.server) == SHM_SUCCESS);
     CHECK(shm_server_try_receive(pair.server, buffer, &size) == SHM_ERROR_NOT_CONNECTED);
@@ -346,7 +347,7 @@ static void on_discarded(shm_direction_t direction, uint32_t count, void *user)
     discarded += count;
 }
 
-/* What a client sent and the server did not receive before the next session began is lost, and counted. */
+/* Messages that the server did not receive before the next session began are lost, and counted. */
 static void what_the_next_session_discards_is_reported(enum kind kind)
 {
     struct pair pair;
@@ -366,7 +367,7 @@ static void what_the_next_session_discards_is_reported(enum kind kind)
     leave(&pair);
     connect_next(&pair);
     CHECK(discarded == 4);
-    /* More than the queue holds: those that were evicted count as well, and those that were received do not. */
+    /* More messages than the queue holds: evicted messages count as lost too, received ones do not. */
     for (sent = 0; sent < 1000; sent++) CHECK(shm_client_send(pair.client, "abc", 3) == SHM_SUCCESS);
     leave(&pair);
     connect_next(&pair);
@@ -375,7 +376,7 @@ static void what_the_next_session_discards_is_reported(enum kind kind)
     shm_server_stop(pair.server);
 }
 
-/* A client that the server has sent away delays no client that comes by the name, and no other. */
+/* A client whose session the server has ended does not delay the next client, which connects by the name. */
 static void the_next_client_after_a_disconnect(void)
 {
     struct pair pair;
@@ -409,7 +410,7 @@ static THREAD resume_again_and_again(void *with)
     return THREAD_END;
 }
 
-/* Calls that are in progress when a handle is stopped end, whatever resume does meanwhile. The stop begins last. */
+/* Calls that are in progress when a handle is stopped end, even if resume was called just before. */
 static void a_stop_beside_resume_ends(unsigned rounds)
 {
     unsigned round;
@@ -433,7 +434,7 @@ static void a_stop_beside_resume_ends(unsigned rounds)
 
 /* ------------------------------------------------------------------------------------------------- background handles */
 
-/* What a callback may free as soon as it has stopped its handle: a call that comes later would be found by a sanitizer. */
+/* Memory that a callback may free as soon as it has stopped its handle. A sanitizer finds a callback that comes later. */
 struct state {
     AutoServerHandle *server;
     MultiServerHandle *multi;
@@ -524,7 +525,7 @@ static void request_on_message(shm_direction_t way, const void *data, uint32_t s
     CHECK(shm_server_request_stop_auto(requested) == SHM_SUCCESS);
 }
 
-/* A callback asks for the end, and another thread waits for it. */
+/* A callback requests the stop, and another thread waits for its end. */
 static void a_stop_that_a_callback_requests(void)
 {
     shm_endpoint_config_t config = config_for("request");
@@ -595,7 +596,7 @@ static THREAD accept_in_a_ring(void *with)
     return THREAD_END;
 }
 
-/* The same with handles whose callbacks run inside calls. */
+/* The same with handles whose callbacks run inside calls of the user. */
 static void two_callbacks_that_stop_each_others_server(void)
 {
     static const int own[2] = {0, 1}, others[2] = {1, 0};
@@ -646,7 +647,7 @@ static void a_message_for_a_session_reaches_no_other(void)
     ClientHandle *client;
     uint64_t gone, here;
     unsigned waited;
-    /* One slot: the second client gets the first one's. */
+    /* With one slot, the second client gets the slot of the first one. */
     options.max_clients = 1;
     calls.on_message = hear;
     server = shm_multi_server_start(config.name, NULL, &options);

@@ -1,4 +1,4 @@
-/* What the tests need of Windows and of Linux. */
+/* Processes, threads and counters for the tests, on Windows and on Linux. */
 #ifndef PLATFORM_H
 #define PLATFORM_H
 
@@ -24,7 +24,7 @@ static inline void pause_ms(unsigned ms) { usleep(1000 * ms); }
 static inline unsigned own_pid(void) { return (unsigned)getpid(); }
 #endif
 
-/* Callbacks run on several threads. */
+/* Adds 1 atomically, since callbacks run on several threads. */
 #ifdef _MSC_VER
 #define ADD(count) InterlockedIncrement((volatile LONG *)&(count))
 #else
