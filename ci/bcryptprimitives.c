@@ -1,5 +1,5 @@
-/* Stand-in for the one function of bcryptprimitives.dll that Rust's standard library imports,
- * for Wine versions that lack the DLL (before 9). ci/wine.sh builds it into its private prefix. */
+/* The only function of bcryptprimitives.dll that Rust's standard library imports, for Wine versions before 9, which lack
+ * the DLL. ci/wine.sh builds this into its private prefix. */
 #include <windows.h>
 
 BOOLEAN NTAPI SystemFunction036(PVOID buffer, ULONG length); /* RtlGenRandom, in advapi32 */

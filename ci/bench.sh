@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# How fast xshm is, natively and under Wine, as ratios to what the machine can do and to other libraries:
+# Measures how fast xshm is, natively and under Wine, as ratios to the machine's limits and to other libraries:
 #   ci/bench.sh                 everything; tables, figures and pictures go to docs/bench/
-#   ci/bench.sh --only P1,P3    only these rows of the table; writes nothing
-#   ci/bench.sh --quick         a few blocks, which show that it runs; writes nothing
-# The machine should have nothing else to do meanwhile.
+#   ci/bench.sh --only P1,P3    only these rows of the table; writes no files
+#   ci/bench.sh --quick         a few blocks, which show that it runs; writes no files
+# The machine should run nothing else meanwhile.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 manifest=benches/Cargo.toml
 folder=docs/bench
 
-# One of the peers is C++, and headers alone; without them the table says that it is missing.
+# One of the peers is a C++ library of headers. Without them the table reports that it is missing.
 if [ ! -d /usr/include/boost/interprocess ] && command -v apt-get >/dev/null; then
     ci/install.sh libboost-dev g++
 fi
 
-# Only whole runs replace the figures.
+# Only full runs replace the recorded figures.
 natively=("$@")
 wine=("$@")
 whole=0
@@ -25,7 +25,7 @@ if [ $# = 0 ]; then
     wine=(--json "$root/$folder/wine.json" --svg "$root/$folder")
 fi
 
-# $1: the name of the figures; the rest: a command.
+# $1: the name of the file for the output; the rest: a command.
 run() {
     local name=$1
     shift
@@ -39,9 +39,9 @@ run() {
 run linux cargo bench --locked --manifest-path "$manifest" -- "${natively[@]}"
 echo
 
-# Sections of Windows lie in memory. Those of Wine lie in files of its server's folder in /tmp, and where that is on a
-# disk, their pages are handed between processors more slowly: 20 ns more for each message. So memory is mounted there,
-# for these programs alone, where the system lets us.
+# Sections of Windows are in memory. Those of Wine are files in its server's folder in /tmp. If /tmp is on a disk, their
+# cache lines move between processors more slowly: 20 ns more for each message. So the script mounts memory there, for
+# these programs only, if the system permits it.
 in_memory() {
     ci/wine.sh setup
     ci/wine.sh stop
@@ -50,7 +50,7 @@ in_memory() {
         if $unshare mount -t tmpfs tmpfs /tmp 2>/dev/null; then
             $unshare bash -euc '
                 folder=/tmp/.wine-$(id -u)
-                # Debian gives each prefix its own folder, and notes its name there.
+                # Debian gives each prefix its own folder, and writes its name into a file of the prefix.
                 noted=${XSHM_WINEPREFIX:-target/wine}/wineserver
                 [ ! -e "$noted" ] || folder=/tmp/$(cat "$noted")
                 mkdir -p -m 700 "$folder"
@@ -60,7 +60,7 @@ in_memory() {
             return
         fi
     done
-    echo "ci/bench.sh: no memory to be mounted for Wine: its sections lie wherever /tmp is" >&2
+    echo "ci/bench.sh: no memory can be mounted for Wine: its sections stay in /tmp" >&2
     "$@"
 }
 run wine in_memory ci/wine.sh bench --locked --manifest-path "$manifest" -- "${wine[@]}"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# The C interface, with real compilers: natively, for Windows under Wine, and the libraries for MSVC by inspection. On Debian and
-# Ubuntu it installs what is missing. On Windows, in Git's bash, it builds and runs with MSVC what XSHM_TARGET says.
+# Tests the C interface with C and C++ compilers: natively, for Windows under Wine, and the libraries for MSVC by inspection.
+# On Debian and Ubuntu it installs missing packages. On Windows, in Git's bash, it builds with MSVC for XSHM_TARGET, and runs
+# the programs.
 #   ci/c.sh             all steps
-#   ci/c.sh headers     only some of: headers native windows windows_x86 driver_header msvc packages
-#   ci/c.sh bless       writes tests/c/symbols.txt, layout-*.txt and golden.txt anew, after a change that is meant
+#   ci/c.sh STEP ...    only these steps: headers native windows windows_x86 driver_header msvc packages
+#   ci/c.sh bless       rewrites tests/c/symbols.txt, layout-*.txt and golden.txt, after an intended change
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C
@@ -46,7 +47,7 @@ build() { # $1: target
     cargo c-library --target "$1"
 }
 
-# Starts "$1 serve" and "$2 answer" (commands, by word splitting) and waits for both.
+# Starts "$1 serve" and "$2 answer" (commands, which are split into words) for $3 messages, and waits for both.
 pair() {
     local name="ci.c.$$.$RANDOM" server
     timeout 120 $1 serve "$name" "$3" >"$out/pair.log" 2>&1 &
@@ -56,7 +57,7 @@ pair() {
     grep -q "$3 messages came back" "$out/pair.log"
 }
 
-pairs() { # the commands of C, C++ and Rust, and how many messages
+pairs() { # $1, $2, $3: the commands of the C, C++ and Rust programs; $4: the number of messages
     local server client
     for server in "${@:1:3}"; do
         for client in "${@:1:3}"; do
@@ -66,18 +67,18 @@ pairs() { # the commands of C, C++ and Rust, and how many messages
     echo "9 pairs of C, C++ and Rust"
 }
 
-# The functions that a library gives to C.
+# Prints the C functions that a library exports.
 symbols() { # $1: library
     llvm nm --defined-only --extern-only "$1" 2>/dev/null | awk '$2 == "T" { print $3 }' | sed 's/^_//' |
         grep -E '^(shm|xshm)_' | sort -u
 }
 
-# Fails where a Windows program needs a DLL that a user's machine may lack, or that the library promises to do without.
+# Fails if a Windows program imports another DLL than the expected ones, which every machine has.
 imports() { # $1: prefix of the tools; the rest: programs
     local program found
     for program in "${@:2}"; do
         found=$("$1-objdump" -p "$program" | sed -n 's/.*DLL Name: //p' | tr 'A-Z' 'a-z' | sort | tr '\n' ' ')
-        # The first is how std's locks wait; msvcrt is MinGW's C runtime.
+        # std's locks wait by the first one; msvcrt is MinGW's C runtime.
         [ "$found" = "api-ms-win-core-synch-l1-2-0.dll kernel32.dll msvcrt.dll ntdll.dll " ] || {
             echo "$program imports $found" >&2
             return 1
@@ -86,7 +87,7 @@ imports() { # $1: prefix of the tools; the rest: programs
     done
 }
 
-# The structures as a compiler lays them out; see tests/c/layout.c.
+# Prints the layout of the structures by a compiler; see tests/c/layout.c.
 layout() { # $1: compiler
     "$1" "${warnings[@]}" -S -o - tests/c/layout.c | sed -n 's/^[[:space:]]*@@ //p'
 }
@@ -108,7 +109,7 @@ headers() {
             done
         done
     done
-    # As close to MSVC as can be had without its SDK. The last has the driver's header take MSVC's way.
+    # As close to MSVC as possible without its SDK. The last command compiles the driver header's code for MSVC.
     for header in xshm.h xshm_driver.h; do
         printf '#include "%s"\n#include "%s"\nint main(void) { return 0; }\n' "$header" "$header" >"$out/twice.c"
         for target in x86_64 i686 aarch64; do
@@ -125,7 +126,7 @@ headers() {
     done
     layout gcc | diff tests/c/layout-64.txt - &&
         layout x86_64-w64-mingw32-gcc | diff tests/c/layout-64.txt - &&
-        layout i686-w64-mingw32-gcc | diff tests/c/layout-32.txt - || { echo "structures changed; if that is meant: ci/c.sh bless" >&2; return 1; }
+        layout i686-w64-mingw32-gcc | diff tests/c/layout-32.txt - || { echo "structures changed; if that is intended: ci/c.sh bless" >&2; return 1; }
     cargo test --locked --test headers
 }
 
@@ -133,20 +134,20 @@ native() {
     local lib
     build "$host"
     lib=$(library "$host")
-    symbols "$lib" | diff tests/c/symbols.txt - || { echo "the functions changed; if that is meant: ci/c.sh bless" >&2; return 1; }
+    symbols "$lib" | diff tests/c/symbols.txt - || { echo "the functions changed; if that is intended: ci/c.sh bless" >&2; return 1; }
     local test
     for test in api lives; do
         gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/$test.c "$lib" "${linux_libraries[@]}" -o "$out/$test"
         timeout 120 "$out/$test"
-        # Leaks count as errors here, the library's own too.
+        # Memory leaks count as errors, also those of the library.
         gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g -fsanitize=address,undefined -fno-sanitize-recover=all \
             tests/c/$test.c "$lib" "${linux_libraries[@]}" -o "$out/${test}_sanitized"
         timeout 120 "$out/${test}_sanitized"
     done
-    # Before 3.22 or so, valgrind doesn't know pidfd_open, without which no client can connect.
+    # valgrind before about 3.22 does not know pidfd_open, without which no client can connect.
     local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=briefly
     if [[ $(valgrind "$out/api" 2>&1) == *"syscall: 434"* ]]; then
-        echo "SKIPPED under valgrind: what needs a peer; this valgrind knows no pidfd_open"
+        echo "SKIPPED under valgrind: checks that need a peer; this valgrind does not know pidfd_open"
         how=alone
     fi
     timeout 300 "${grind[@]}" "$out/api" "$how"
@@ -160,8 +161,8 @@ native() {
     readme_programs cc c++ "$lib" "" "${linux_libraries[@]}"
 }
 
-# The README's programs, as they stand there: a server in C, and a client in C and one in C++ that talk to it.
-readme_programs() { # $1, $2: compilers for C and C++; $3: library; $4: how to run; the rest: more for the compilers
+# Builds the README's programs: a server in C, and clients in C and in C++ that connect to it.
+readme_programs() { # $1, $2: compilers for C and C++; $3: library; $4: command that runs programs; the rest: compiler arguments
     local c=$1 cpp=$2 lib=$3 run=$4 server client
     shift 4
     rm -f "$out"/readme_*
@@ -179,14 +180,14 @@ readme_programs() { # $1, $2: compilers for C and C++; $3: library; $4: how to r
         wait "$server" || { cat "$out"/readme_*.log >&2; return 1; }
         [ "$(tr -d '\r' <"$out/readme_server.log") $(tr -d '\r' <"$out/readme_client.log")" = "pong ping" ]
     done
-    echo "the README's programs talk to each other"
+    echo "the README's programs exchange messages"
 }
 
 windows() {
     local lib
     build "$gnu"
     lib=$(library "$gnu")
-    # Nothing but this on the line.
+    # ntdll is the only additional library.
     local test
     for test in api lives; do
         x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/$test.c "$lib" -lntdll -o "$out/$test.exe"
@@ -204,7 +205,7 @@ windows() {
     readme_programs x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++ "$lib" "$exec" -static -lntdll
 }
 
-# 32-bit programs: built, and run where Wine runs them.
+# 32-bit programs: builds them, and runs them if this Wine can.
 windows_x86() {
     local lib
     build i686-pc-windows-gnu
@@ -214,16 +215,16 @@ windows_x86() {
     i686-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp_x86.exe"
     imports i686-w64-mingw32 "$out/api_x86.exe" "$out/echo_x86.exe" "$out/echo_cpp_x86.exe"
     symbols "$lib" | diff tests/c/symbols.txt -
-    # 2: what it says to a call without arguments.
+    # The program returns 2 if it is called without arguments.
     if [ "$(timeout 60 ci/wine.sh exec "$out/echo_x86.exe" >/dev/null 2>&1 || echo $?)" = 2 ]; then
         timeout 120 ci/wine.sh exec "$out/api_x86.exe"
         pair "ci/wine.sh exec $out/echo_x86.exe" "ci/wine.sh exec $out/echo_c.exe" 200
     else
-        echo "SKIPPED: 32-bit programs don't run under this Wine; they were built and linked"
+        echo "SKIPPED: this Wine cannot run 32-bit programs; they were built and linked"
     fi
 }
 
-# The second implementation of the protocol, xshm_driver.h, against the library. XSHM_LONG=1 has them talk for longer.
+# Tests the second implementation of the protocol, xshm_driver.h, against the library. XSHM_LONG=1 exchanges more messages.
 driver_header() {
     local lib program
     local exchange=300000 mutants=3000
@@ -235,19 +236,19 @@ driver_header() {
     gcc -std=c11 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all "${warnings[@]}" tests/c/driver.c "$lib" \
         "${linux_libraries[@]}" -o "$out/driver_sanitized"
     x86_64-w64-mingw32-gcc -O2 "${warnings[@]}" tests/c/driver.c "$(library "$gnu")" -lntdll -o "$out/driver.exe"
-    # 32-bit Windows: whether it links, which calls for no helper of the compiler's.
+    # 32-bit Windows: linking shows that the header needs no helper function of the compiler.
     build i686-pc-windows-gnu
     i686-w64-mingw32-gcc -O2 "${warnings[@]}" tests/c/driver.c "$(library i686-pc-windows-gnu)" -lntdll -o "$out/driver_x86.exe"
     for program in "$out/driver" "$out/driver_sanitized" "ci/wine.sh exec $out/driver.exe"; do
         timeout 60 $program golden | tr -d '\r' >"$out/golden.txt"
-        diff tests/c/golden.txt "$out/golden.txt" || { echo "the bytes changed; if that is meant: ci/c.sh bless" >&2; return 1; }
+        diff tests/c/golden.txt "$out/golden.txt" || { echo "the bytes changed; if that is intended: ci/c.sh bless" >&2; return 1; }
         timeout 1800 $program exchange $exchange
         timeout 1800 $program mutated $mutants
         timeout 1800 $program control $mutants
     done
 }
 
-# Whether a program that links these with ntdll.lib, kernel32.lib and its C runtime would find everything.
+# Checks that ntdll.lib, kernel32.lib and the C runtime define everything that the libraries for MSVC import.
 msvc() {
     local target lib machine undefined known
     for target in x86_64 i686 aarch64; do
@@ -258,11 +259,11 @@ msvc() {
         i686) machine=IMAGE_FILE_MACHINE_I386 ;;
         aarch64) machine=IMAGE_FILE_MACHINE_ARM64 ;;
         esac
-        # Import stubs say their machine in another field.
+        # Import stubs have their machine in another field.
         llvm readobj --file-headers "$lib" 2>/dev/null | sed -n 's/^ *Machine: \([A-Z0-9_]*\).*/\1/p' | sort -u >"$out/machines"
         [ "$(cat "$out/machines")" = "$machine" ] || { echo "$lib is for $(cat "$out/machines")" >&2; return 1; }
         symbols "$lib" | diff tests/c/symbols.txt -
-        # On x86 a C name has an underscore before it, and a system call's @ and its arguments' bytes behind.
+        # On x86 a C name has an underscore before it; a system function also has @ and a number of bytes after it.
         plain() { sed 's/^__imp_//' | if [ "$target" = i686 ]; then sed -E 's/@[0-9]+$//; s/^_//'; else cat; fi; }
         llvm nm --undefined-only "$lib" 2>/dev/null | awk 'NF == 2 { print $2 }' | plain | sort -u >"$out/undefined"
         llvm nm --defined-only "$lib" 2>/dev/null | awk 'NF == 3 { print $3 }' | plain | sort -u >"$out/defined"
@@ -271,22 +272,22 @@ msvc() {
             x86_64-w64-mingw32-nm --defined-only "/usr/x86_64-w64-mingw32/lib/lib$import.a" 2>/dev/null | awk 'NF == 3 { print $3 }'
         done | sed 's/^__imp_//' | cat - tests/c/msvc-runtime.txt | sort -u >"$out/known"
         known=$(comm -23 <(sort -u <<<"$undefined") "$out/known")
-        [ -z "${known//[[:space:]]/}" ] || { echo "$lib: no library gives $known" >&2; return 1; }
-        echo "$lib: $machine, $(symbols "$lib" | wc -l) functions, every import is ntdll's, kernel32's or the C runtime's"
+        [ -z "${known//[[:space:]]/}" ] || { echo "$lib: no library defines $known" >&2; return 1; }
+        echo "$lib: $machine, $(symbols "$lib" | wc -l) functions, every import is from ntdll, kernel32 or the C runtime"
     done
 }
 
-# What cargo would publish is enough to build from, for C too, and a build writes into its target folder alone.
+# Checks that the package that cargo would publish builds, also for C, and that a build writes only into its target folder.
 published() (
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
     cargo package --locked --no-verify --allow-dirty
-    # Not below this folder, where cargo would find what the package lacks: .cargo/config.toml.
+    # Not below this folder, where cargo would find files that the package may lack: .cargo/config.toml.
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     tar -C "$folder" -xzf "$target_dir/package/xshm-$version.crate" --strip-components 1
     export CARGO_TARGET_DIR="$out/published"
-    # What was built last time must not stand in for what is to be built now: files in packages are all of one age, by
-    # which cargo can't see that they changed. What others made may stay.
+    # Removes what was built of xshm last time: all files in a package have the same time, so cargo would not notice that they
+    # changed. Built dependencies may stay.
     mkdir -p "$CARGO_TARGET_DIR"
     find "$CARGO_TARGET_DIR" -name '*xshm*' -prune -exec rm -rf {} +
     cd "$folder"
@@ -296,7 +297,7 @@ published() (
     cargo c-library --target "$gnu"
     diff <(echo "$before") <(contents) || { echo "a build of the published package changes it" >&2; exit 1; }
     symbols "$(target_dir=$CARGO_TARGET_DIR library "$gnu")" | diff tests/c/symbols.txt -
-    echo "the package that cargo would publish builds, for Rust and C, and its builds leave it as it was"
+    echo "the package that cargo would publish builds, for Rust and C, and its builds do not change it"
 )
 
 packages() {
@@ -305,7 +306,7 @@ packages() {
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
     rm -rf "$prefix" "$builds"
     ci/package.sh --prefix "$prefix" "$host"
-    # From an installed tree, and from this one.
+    # From an installed tree, and from this repository.
     for from in "$prefix/lib/cmake/xshm" "$PWD/cmake"; do
         rm -rf "$builds"
         cmake -S tests/c/find_package -B "$builds" -Dxshm_DIR="$from" >/dev/null
@@ -317,7 +318,7 @@ packages() {
     [ "$(pkg-config --modversion xshm)" = "$version" ]
     gcc examples/c/echo.c $(pkg-config --cflags --libs xshm) -o "$out/echo_pc"
     pair "$out/echo_pc" "$out/echo_pc" 100
-    # An archive is enough to go on with, also for Windows.
+    # From an archive, for Windows.
     ci/package.sh "$gnu"
     rm -rf "$out/archive"
     mkdir -p "$out/archive"
@@ -331,14 +332,14 @@ packages() {
     echo "CMake from an installed tree, a build tree and an archive; pkg-config"
 }
 
-# With MSVC itself, on Windows.
+# Builds with MSVC on Windows, and runs the programs.
 msvc_native() {
     local target="${XSHM_TARGET:-$host}" architecture builds="$out/cmake"
     case "$target" in
     x86_64-pc-windows-msvc) architecture=x64 ;;
     i686-pc-windows-msvc) architecture=Win32 ;;
     aarch64-pc-windows-msvc) architecture=ARM64 ;;
-    *) echo "ci/c.sh: there is nothing for $target on Windows" >&2; return 1 ;;
+    *) echo "ci/c.sh: $target is not supported on Windows" >&2; return 1 ;;
     esac
     build "$target"
     symbols "$(library "$target")" | diff --strip-trailing-cr tests/c/symbols.txt -

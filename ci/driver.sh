@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the example driver, loads it into a fresh Wine prefix, and has user programs in C and in Rust talk to it.
+# Builds the example driver, loads it into a fresh Wine prefix, and runs user programs in C and in Rust with it.
 #   ci/driver.sh            once
-#   ci/driver.sh ROUNDS     so often, each time in a fresh prefix
+#   ci/driver.sh ROUNDS     ROUNDS times, each time in a fresh prefix
 # XSHM_LONG=1 exchanges more messages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,23 +13,23 @@ gnu=x86_64-pc-windows-gnu
 count=100000
 [ -z "${XSHM_LONG:-}" ] || count=1000000
 
-# A prefix of its own: services and a driver are in it.
+# A separate prefix, because services and a driver are installed in it.
 export XSHM_WINEPREFIX="$out/wine"
 
-# $1: what for; $2: what else to define. As a kernel driver has to be compiled: no C runtime, no floating point, no stack probes.
+# $1: the output; $2: a further option. Compiles as a kernel driver requires: no C runtime, no floating point, no stack probes.
 driver() {
     x86_64-w64-mingw32-gcc -std=gnu11 -O2 -Wall -Wextra -Werror $2 -ffreestanding -fno-stack-protector -mno-stack-arg-probe -mno-red-zone \
         -isystem "$(ddk_folder)" -Iinclude -Iexamples/driver -nostdlib -nostartfiles -Wl,--subsystem,native -Wl,--entry,DriverEntry \
         -Wl,--dynamicbase -Wl,--image-base,0x140000000 -o "$1" examples/driver/xshm_echo.c -lntoskrnl
 }
 
-# The headers for drivers are beside the compiler's others for Windows.
+# Prints the folder of the headers for drivers, which is beside the compiler's other headers for Windows.
 ddk_folder() { echo '#include <windows.h>' | x86_64-w64-mingw32-gcc -E - | sed -n '0,/windows\.h"/s/^# 1 "\(.*\)\/windows\.h".*/\1\/ddk/p'; }
 
 ci/wine.sh setup
 cargo c-library --target "$gnu"
 driver "$out/xshm_echo.sys" -DXSHM_ECHO_UNDER_WINE
-# The way of Windows can't be run here; it must compile, and use nothing that a kernel doesn't have.
+# The code for Windows itself cannot run here. It must compile, and import only from the kernel.
 driver "$out/xshm_echo_windows.sys" ""
 for each in xshm_echo xshm_echo_windows; do
     imports=$(x86_64-w64-mingw32-objdump -p "$out/$each.sys" | sed -n 's/.*DLL Name: //p' | sort -u | xargs)
@@ -42,7 +42,7 @@ ci/wine.sh build --locked --release --example driver
 user() { timeout 300 ci/wine.sh exec "$out/user.exe" "$@"; }
 rust() { timeout 300 ci/wine.sh exec "$target_dir/$gnu/release/examples/driver.exe" "$@"; }
 
-# Lets a program talk to the driver, and kills it in the middle.
+# Starts a program that exchanges messages with the driver, and kills it meanwhile.
 killed() {
     local log="$out/killed.log" pid waited=0
     : >"$log"
@@ -73,7 +73,7 @@ for ((round = 1; round <= rounds; round++)); do
         killed
         user talk 1000
     done
-    # Unloaded and loaded once more.
+    # The driver is unloaded and loaded again.
     user remove
     ! user talk 1 2>/dev/null
     user install "$out/xshm_echo.sys"

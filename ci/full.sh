@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The long forms. First all of ci/test.sh as it is; then the tests with long counts; then the models without bounds,
-# and the mutants; then every test again and again. Takes hours. Needs what ci/test.sh needs.
+# Runs the long forms: first all of ci/test.sh, then the tests with long counts, the models with wider bounds, the mutants
+# and others, and then every test again and again. Takes hours. Needs what ci/test.sh needs.
 #   ci/full.sh            all steps
-#   ci/full.sh STEP ...   some of: short tests models mutants driver sanitizers fuzz soak first_program repeat bench
-# XSHM_REPEATS says how often to repeat, 100 times unless set.
+#   ci/full.sh STEP ...   only these steps: short tests models mutants driver sanitizers fuzz soak first_program repeat bench
+# XSHM_REPEATS is the number of repetitions, by default 100.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,7 +19,7 @@ models() { XSHM_LONG=1 ci/test.sh models; }
 
 mutants() { ci/mutants.sh; }
 
-# A driver in Wine, ten times from nothing; and its header against the library, for long.
+# The driver in Wine, ten times in a fresh prefix; and its header against the library, with long counts.
 driver() { ci/driver.sh 10 && XSHM_LONG=1 ci/c.sh driver_header; }
 
 sanitizers() { XSHM_LONG=1 ci/sanitizers.sh; }
@@ -31,10 +31,10 @@ soak() {
     ci/wine.sh run --locked --release --example soak -- 10
 }
 
-# All figures, from a machine that does nothing else.
+# All figures, on a machine that does nothing else.
 bench() { ci/bench.sh; }
 
-# The shortest program, which must do its work every time.
+# The shortest program, which must work every time.
 first_program() {
     local round
     ci/wine.sh build --locked --release --example hello
@@ -50,7 +50,7 @@ first_program() {
     echo "$repeats runs of $repeats"
 }
 
-# Every test in its short form, over and over: what happens once in a hundred runs shows here.
+# Every test in its short form, many times: finds faults that happen once in a hundred runs.
 repeat() {
     local round
     for ((round = 1; round <= repeats; round++)); do

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Fuzzes with libFuzzer and AddressSanitizer: a server and a client against a hostile peer that writes anything anywhere between any
-# two steps, a server for many clients against hostile visitors, the order of clients that wait, and the C functions. Linux; needs rustup, and fetches the rest.
-#   ci/fuzz.sh                    each for 20 seconds
-#   ci/fuzz.sh SECONDS TARGET ... these, each for that long: server client lobby pending c_abi
-# What is found stands in fuzz/artifacts; what was tried, in fuzz/corpus.
+# Fuzzes with libFuzzer and AddressSanitizer: a server and a client against a hostile peer that writes anything anywhere
+# between any two steps, a multi-client server against hostile visitors, the order of clients that wait, and the C functions.
+# Only for Linux; needs rustup and a C++ compiler, and fetches the rest.
+#   ci/fuzz.sh                    each target for 20 seconds
+#   ci/fuzz.sh SECONDS TARGET ... these targets, each for SECONDS: server client lobby pending c_abi
+# Inputs that fail are in fuzz/artifacts, inputs that were tried in fuzz/corpus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p "${CARGO_TARGET_DIR:-target}"
@@ -21,7 +22,7 @@ command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz --
 
 for target in "$@"; do
     echo "== fuzz: $target"
-    # A long input says little more than a short one.
+    # Longer inputs find little more than short ones.
     CARGO_TARGET_DIR="$target_dir/fuzz" cargo +nightly fuzz run "$target" -- \
         -max_total_time="$seconds" -max_len=2000 -timeout=30 -rss_limit_mb=4096 -print_final_stats=1 2>"$target_dir/fuzz-$target.log" || {
         tail -60 "$target_dir/fuzz-$target.log" >&2

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs those of the named packages of Debian or Ubuntu that are missing, for the other scripts:
+# Installs missing packages of Debian or Ubuntu, for the other scripts:
 #   ci/install.sh PACKAGE ...
 set -euo pipefail
 command -v dpkg-query >/dev/null || {
-    echo "ci/install.sh: no Debian or Ubuntu; taken to be here already: $*" >&2
+    echo "ci/install.sh: not Debian or Ubuntu; these must be installed already: $*" >&2
     exit 0
 }
 missing=()

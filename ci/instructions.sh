@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Counts the instructions that a message takes to be sent and to be received, and fails where they have become more
-# than benches/instructions.txt allows. Counts, unlike times, are the same on a busy machine. Linux on x86-64; on Debian
-# and Ubuntu it installs valgrind where that is missing.
+# Counts the instructions that sending and receiving a message take. Fails if a count is more than 10 % above
+# benches/instructions.txt. Counts, unlike times, are the same on a busy machine. Only for Linux on x86-64; on Debian and
+# Ubuntu the script installs valgrind if it is missing.
 #   ci/instructions.sh         checks
-#   ci/instructions.sh bless   writes benches/instructions.txt anew, after a change that is meant
+#   ci/instructions.sh bless   rewrites benches/instructions.txt, after an intended change
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 list=benches/instructions.txt
-# What another version of the compiler may make of the same code, in per cent.
+# The difference, in per cent, that another version of the compiler may make.
 slack=10
 
 [ "$(uname -sm)" = "Linux x86_64" ] || { echo "ci/instructions.sh: skipped, the counts are for Linux on x86-64"; exit 0; }
@@ -17,14 +17,14 @@ program="${CARGO_TARGET_DIR:-benches/target}/release/instructions"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# $1: operation; $2: bytes. The difference of two runs, so that what is done once drops out.
+# $1: operation; $2: bytes. Prints the count for one message: the difference of two runs, without the work that is done once.
 count() {
     local messages found=()
     for messages in 300 3300; do
         found+=("$(timeout 300 valgrind --tool=callgrind --callgrind-out-file="$folder/out" --collect-atstart=no \
             --toggle-collect=xshm_counted "$program" "$1" "$2" "$messages" 2>&1 |
             tee "$folder/log" | sed -n 's/.*Collected : \([0-9]*\).*/\1/p')")
-        # None: the program failed, which valgrind reports.
+        # No count: the program failed, and valgrind's output says why.
         [ "${found[-1]:-0}" -gt 0 ] || { cat "$folder/log" >&2; return 1; }
     done
     echo $(((found[1] - found[0]) / 3000))

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# The model checker (loom) and the interpreter (Miri) over the ring, the wake words and the handshake. Needs rustup;
-# fetches Miri where it is missing.
+# Runs the model checker (loom) and the interpreter (Miri) on the ring, the wake words and the handshake. Needs rustup;
+# fetches Miri if it is missing.
 #   ci/models.sh              all three steps
 #   ci/models.sh loom         the models with frames of one word (the worst case)
-#   ci/models.sh full_frames  those of the ring with the true 64-byte frames
-#   ci/models.sh miri         the units under Miri
-# XSHM_LONG=1 takes longer: more preemptions in the models, more schedules under Miri.
+#   ci/models.sh full_frames  the models of the ring with the real frames of 64 bytes
+#   ci/models.sh miri         the unit tests under Miri
+# XSHM_LONG=1 runs longer: more preemptions in the models, more schedules under Miri.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target_dir="${CARGO_TARGET_DIR:-target}"
 if [ -n "${XSHM_LONG:-}" ]; then
-    # Each model ends after this number of seconds, wherever it is.
+    # Each model ends after this number of seconds, even if it is not complete.
     export LOOM_MAX_PREEMPTIONS="${LOOM_MAX_PREEMPTIONS:-4}" LOOM_MAX_DURATION="${LOOM_MAX_DURATION:-900}"
     miri_flags="-Zmiri-many-seeds=0..16"
 else
     miri_flags=""
 fi
 
-# $1: where to build; $2: what to configure; the rest: which models.
+# $1: the build folder below target; $2: compiler flags; the rest: the models.
 run_models() {
     local directory=$1 configuration=$2
     shift 2
@@ -37,7 +37,7 @@ miri() {
     if ! cargo +nightly miri --version >/dev/null 2>&1; then
         rustup toolchain install nightly --profile minimal --no-self-update --component miri,rust-src
     fi
-    # The in-process platform hands sections out as numbers, as a real one does.
+    # The in-process platform represents sections by numbers, as a real platform does.
     MIRIFLAGS="-Zmiri-permissive-provenance $miri_flags ${MIRIFLAGS:-}" CARGO_TARGET_DIR="$target_dir/miri" \
         cargo +nightly miri test --locked --lib
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Shows that the models bite: puts one fault at a time into a copy of the code, and expects a model to fail.
+# Tests the models: puts one fault at a time into a copy of the code, and expects a model to fail.
 #   ci/mutants.sh            all faults
-#   ci/mutants.sh NAME ...   these
+#   ci/mutants.sh NAME ...   only these
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -12,8 +12,7 @@ wanted=("$@")
 caught=0
 missed=()
 
-# $1: the fault's name; $2: what stands in the sources, once; $3: what is put in its place; the rest: the models of
-# which one must fail.
+# $1: the fault's name; $2: text that is in the sources once; $3: its replacement; the rest: models, one of which must fail.
 mutant() {
     local name=$1 from=$2 to=$3 each
     shift 3

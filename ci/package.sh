@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Makes release archives, target/dist/xshm-VERSION-TARGET.tar.gz, of the library for C and C++: lib/, include/, cmake/.
+# Makes release archives of the library for C and C++, target/dist/xshm-VERSION-TARGET.tar.gz, with lib/, include/, cmake/,
+# docs/ and examples/.
 #   ci/package.sh                     for all Windows targets and this machine
-#   ci/package.sh TARGET ...          for these
-#   ci/package.sh --prefix DIR [TARGET]   installs into a tree instead, with a pkg-config file
-# Needs rustup; a static library needs no linker, so that all targets can be made anywhere.
+#   ci/package.sh TARGET ...          for these targets
+#   ci/package.sh --prefix DIR [TARGET]   installs the library into DIR instead, with a pkg-config file
+# Needs rustup. A static library needs no linker, so every machine can make all targets.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target_dir="${CARGO_TARGET_DIR:-target}"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 host=$(rustc -vV | sed -n 's/^host: //p')
 
-# $1: target. Says where its library is.
+# $1: target. Builds its library, and prints the path.
 build() {
     local library
     case "$(rustup target list --installed)" in
@@ -23,7 +24,7 @@ build() {
     done
 }
 
-# $1: target; $2: where to.
+# $1: target; $2: the file to write.
 pc_file() {
     local system="-lpthread -ldl -lm"
     case "$1" in *windows*) system="-lntdll" ;; esac

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Everything that must pass before a change goes in. Needs Rust through rustup and nothing else; on Debian and Ubuntu
-# it installs what is missing.
-#   ci/test.sh              all steps
-#   ci/test.sh list         their names
-#   ci/test.sh units tests  only these
-# On Linux the Windows programs run under Wine (ci/wine.sh). On Windows the script runs in Git's bash, for the target
-# in XSHM_TARGET, or the toolchain's own.
+# Runs everything that must pass before a change goes in. Needs rustup; on Debian and Ubuntu it installs the rest.
+#   ci/test.sh              runs all steps
+#   ci/test.sh list         lists the steps by name
+#   ci/test.sh clippy tests runs only these steps
+# On Linux the Windows programs run under Wine (ci/wine.sh). On Windows the script runs in Git's bash, for the target in
+# XSHM_TARGET, by default the toolchain's own.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -28,7 +27,7 @@ else
         examples ping_pong send_file c_interface word_sizes driver failpoints sanitizers fuzz soak instructions bench)
 fi
 
-# Root on Linux may all that tests want: another user's processes, namespaces. What can't be tested then, fails.
+# Root on Linux has all permissions that tests need, for instance to start processes as another user. So tests must not skip.
 if [ "$system" = linux ] && [ "$(id -u)" = 0 ]; then
     export XSHM_REQUIRE_ALL=1
 fi
@@ -61,8 +60,8 @@ minimum_rust() {
     [ "$system" = windows ] || cargo "+$minimum_rust" check --locked
 }
 
-# What a user's program is linked with: xshm and thiserror. The rest of the list runs in the compiler only. Without the C
-# interface nothing more is built either.
+# Checks the dependencies: a user's program is linked with xshm and thiserror, and the rest of the list runs only in the
+# compiler. Without the C interface, nothing more is built either.
 dependencies() {
     local expected="proc-macro2 quote syn thiserror thiserror-impl unicode-ident xshm" found edges
     for edges in "normal" "normal,build --no-default-features"; do
@@ -73,7 +72,7 @@ dependencies() {
     done
 }
 
-# Everything once more, natively.
+# The tests again, natively.
 linux() {
     cargo test --locked
     cargo run --locked --release --example ping_pong -- --quick
@@ -87,7 +86,7 @@ tests() { windows_cargo test --lib --bins --tests --examples; }
 
 doctests() { windows_cargo test --doc; }
 
-# Those that check themselves.
+# The examples that check themselves.
 examples() {
     [ "$system" = windows ] || { cargo run --locked --example async_receive; cargo run --locked --example chat -- check; }
     windows_cargo run --example async_receive
@@ -103,7 +102,7 @@ ping_pong() {
 send_file() {
     local sent="$target_dir/sent.bin" received="$target_dir/received.bin"
     rm -f "$received"
-    # An odd length, so that the last message is a short one.
+    # An odd length, so that the last message is short.
     local bytes=20000003
     [ -z "${XSHM_LONG:-}" ] || bytes=200000003
     head -c "$bytes" /dev/urandom >"$sent"
@@ -114,11 +113,11 @@ send_file() {
 
 c_interface() { ci/c.sh; }
 
-# 32-bit and 64-bit processes talk to each other, in both roles. Natively: there is no 32-bit Wine everywhere.
+# A 32-bit process and a 64-bit process exchange messages, in both roles. Natively, since some machines have no 32-bit Wine.
 word_sizes() {
     local small=i686-unknown-linux-gnu folders server client name
     if ! echo 'int main(void) { return 0; }' | cc -m32 -x c -o "$target_dir/small" - 2>/dev/null; then
-        command -v apt-get >/dev/null || { echo "ci/test.sh: skipped, cc makes no 32-bit programs here"; return 0; }
+        command -v apt-get >/dev/null || { echo "ci/test.sh: skipped, cc cannot make 32-bit programs here"; return 0; }
         ci/install.sh gcc-multilib
     fi
     rm -f "$target_dir/small"
@@ -144,7 +143,7 @@ sanitizers() { ci/sanitizers.sh; }
 
 fuzz() { ci/fuzz.sh 5; }
 
-# A benchmark is no test: this shows that it runs. Under Wine only ci/bench.sh does.
+# Only shows that the benchmark runs. ci/bench.sh also runs it under Wine.
 bench() {
     cargo clippy --locked --all-targets --manifest-path benches/Cargo.toml -- -D warnings
     cargo bench --locked --manifest-path benches/Cargo.toml -- --quick
@@ -152,7 +151,7 @@ bench() {
 
 instructions() { ci/instructions.sh; }
 
-# Too short to say that nothing grows; long enough for thousands of messages and some kills.
+# Long enough for thousands of messages and some kills, but too short to show that nothing grows.
 soak() {
     cargo run --locked --release --example soak -- 0.2
     windows_cargo run --release --example soak -- 0.2
@@ -160,7 +159,7 @@ soak() {
 
 # ---------------------------------------------------------------------------------------------------- what they share
 
-# Runs cargo for the Windows target, and what it builds.
+# Runs cargo for the Windows target; on Linux the programs run under Wine.
 windows_cargo() {
     local command=$1
     shift
@@ -171,7 +170,7 @@ windows_cargo() {
     fi
 }
 
-# Whatever the steps need and a fresh machine lacks.
+# Installs what the steps need and a fresh machine lacks.
 prepare() {
     command -v rustup >/dev/null || {
         echo "ci/test.sh: needs rustup, see https://rustup.rs" >&2

@@ -2,9 +2,9 @@
 # Runs cargo for x86_64-pc-windows-gnu, with tests and programs under Wine:
 #   ci/wine.sh test
 #   ci/wine.sh run --release --example ping_pong
-# Sets up first what is missing: Wine, MinGW, the Rust target, a private Wine prefix
-# (target/wine), and the one DLL that Rust's standard library needs and Wine 8 lacks.
-# `ci/wine.sh setup` does only that, `ci/wine.sh stop` ends what goes on running for a while after a program;
+# First sets up what is missing: Wine, MinGW, the Rust target, a private Wine prefix (target/wine), and the one DLL that
+# Rust's standard library needs and Wine 8 lacks.
+# `ci/wine.sh setup` does only that. `ci/wine.sh stop` ends Wine's processes, which run on for a while after a program.
 # `ci/wine.sh exec PROGRAM ...` runs a program that is built already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,9 +17,9 @@ if [ "${1:-}" = stop ]; then
     exit 0
 fi
 
-# Debian has the preloader in a separate package. It keeps the addresses free that Windows programs must have;
-# without it one start of some thousands fails, when the kernel has put something else at 0x7ffe0000: the program ends
-# with status 1 before it begins, and CreateProcess fails with 1359, ERROR_INTERNAL_ERROR.
+# Debian has the preloader in a separate package. It reserves the addresses that Windows programs need. Without it, one start
+# in some thousands fails, because the kernel has mapped something else at 0x7ffe0000: the program ends with status 1 before
+# it begins, and CreateProcess fails with 1359, ERROR_INTERNAL_ERROR.
 if ! command -v wine >/dev/null || ! command -v x86_64-w64-mingw32-gcc >/dev/null ||
     { [ -e /usr/lib/wine/wine64 ] && [ ! -e /usr/lib/wine/wine64-preloader ]; }; then
     ci/install.sh wine wine64 wine64-preloader mingw-w64
@@ -30,7 +30,7 @@ case "$(rustup target list --installed)" in
 esac
 
 export WINEDEBUG="${WINEDEBUG:--all}"
-# No Mono or Gecko installer, and no window station: nothing here has a window.
+# No installer of Mono or Gecko, and no display: no program here has a window.
 export WINEDLLOVERRIDES="mscoree,mshtml="
 export DISPLAY=
 
@@ -39,7 +39,7 @@ make_prefix() {
     mkdir -p "$WINEPREFIX"
     echo "ci/wine.sh: making a Wine prefix in $WINEPREFIX" >&2
     wineboot -i </dev/null >/dev/null 2>&1
-    # The service manager breaks for good in a prefix whose first start is disturbed.
+    # If the first start of a prefix is interrupted, its service manager never works.
     wineserver -w
     # ProcessPrng, which std imports, lives in bcryptprimitives.dll; Wine has it from version 9 on.
     local system32="$WINEPREFIX/drive_c/windows/system32"
@@ -49,7 +49,7 @@ make_prefix() {
     fi
     touch "$WINEPREFIX/ready"
 }
-# Several callers may come at once; one makes the prefix.
+# Several callers may run at the same time; one makes the prefix.
 mkdir -p "$root/target"
 (
     flock 9
@@ -57,8 +57,8 @@ mkdir -p "$root/target"
 ) 9>"$root/target/wine.lock"
 [ "${1:-}" != setup ] || exit 0
 
-# Wine's server and services are started here, detached, and outlive a program: started by the first program, they
-# would hold that one's output open for as long as they run.
+# Starts Wine's server and services here, detached from any program. If the first program started them, they would keep its
+# output open for as long as they run.
 wineserver -p900 </dev/null >/dev/null 2>&1 || true
 wine cmd /c exit </dev/null >/dev/null 2>&1 || true
 

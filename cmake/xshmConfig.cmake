@@ -1,6 +1,6 @@
-# find_package(xshm CONFIG): the target xshm::xshm.
+# find_package(xshm CONFIG) defines the target xshm::xshm.
 #
-# Works from a release archive and from this repository after `cargo c-library` (both: cmake/ beside include/), and from an
+# This works in a release archive, in the repository after `cargo c-library` (in both, cmake/ is beside include/), and in an
 # installed tree (lib/cmake/xshm/). XSHM_LIBRARY names another library file.
 get_filename_component(_xshm_here "${CMAKE_CURRENT_LIST_DIR}" REALPATH)
 foreach(_xshm_up ".." "../../..")
@@ -22,7 +22,7 @@ else()
     set(_xshm_file libxshm.a)
     set(_xshm_abi gnu)
 endif()
-# Where cargo puts the library of each target.
+# The target determines the folder into which cargo puts the library.
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" _xshm_processor)
 if(MSVC AND CMAKE_CXX_COMPILER_ARCHITECTURE_ID)
     string(TOLOWER "${CMAKE_CXX_COMPILER_ARCHITECTURE_ID}" _xshm_processor)

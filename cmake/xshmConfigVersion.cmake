@@ -1,4 +1,4 @@
-# The version is in the header. Before 1.0, versions with another second number are not compatible.
+# Reads the version from the header. Before 1.0, versions with different second numbers are not compatible.
 foreach(_xshm_up ".." "../../..")
     if(EXISTS "${CMAKE_CURRENT_LIST_DIR}/${_xshm_up}/include/xshm.h")
         file(STRINGS "${CMAKE_CURRENT_LIST_DIR}/${_xshm_up}/include/xshm.h" _xshm_lines REGEX "define XSHM_VERSION_(MAJOR|MINOR|PATCH)")

@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/** A configuration of that name, for a server of any size. The name must stay good until it is used. */
+/** Returns a configuration for a server of this name, with any ring size. The name must stay valid until it is used. */
 static inline shm_endpoint_config_t xshm_client_config(const char *name)
 {
     shm_endpoint_config_t config;
@@ -19,7 +19,7 @@ static inline shm_endpoint_config_t xshm_client_config(const char *name)
     return config;
 }
 
-/** No callbacks: all are NULL. */
+/** Returns callbacks that are all NULL. */
 static inline shm_callbacks_t xshm_client_callbacks_default(void)
 {
     shm_callbacks_t callbacks;
@@ -34,25 +34,25 @@ static inline shm_callbacks_t xshm_client_callbacks_default(void)
     return callbacks;
 }
 
-/** As shm_auto_options_default. */
+/** The same as shm_auto_options_default. */
 static inline shm_auto_options_t xshm_client_auto_options_default(void)
 {
     return shm_auto_options_default();
 }
 
-/** As shm_auto_options_default. */
+/** The same as shm_auto_options_default. */
 static inline shm_auto_options_t shm_client_auto_options_default(void)
 {
     return shm_auto_options_default();
 }
 
-/** As shm_multi_client_options_default. */
+/** The same as shm_multi_client_options_default. */
 static inline shm_multi_client_options_t xshm_multi_client_options_default(void)
 {
     return shm_multi_client_options_default();
 }
 
-/** As shm_multi_client_callbacks_default. */
+/** The same as shm_multi_client_callbacks_default. */
 static inline shm_multi_client_callbacks_t xshm_multi_client_callbacks_default(void)
 {
     return shm_multi_client_callbacks_default();

@@ -33,7 +33,7 @@ vcpkg_execute_required_process(
 file(GLOB library "${CURRENT_BUILDTREES_DIR}/${TARGET_TRIPLET}/${target}/c-library/*xshm.*")
 list(FILTER library INCLUDE REGEX "(xshm\\.lib|libxshm\\.a)$")
 file(INSTALL ${library} DESTINATION "${CURRENT_PACKAGES_DIR}/lib")
-# One library serves debug and release builds: its C interface knows no difference.
+# Debug and release builds use the same library: its C interface is the same for both.
 file(INSTALL ${library} DESTINATION "${CURRENT_PACKAGES_DIR}/debug/lib")
 file(GLOB headers "${SOURCE_PATH}/include/*")
 file(INSTALL ${headers} DESTINATION "${CURRENT_PACKAGES_DIR}/include")
