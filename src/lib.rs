@@ -1,11 +1,11 @@
 //! Messages between two processes of one machine, over shared memory.
 //!
-//! A pipe or a socket hands every message to the kernel, twice. Here a message is written into memory that both
-//! processes see, and the kernel is called only to wake a receiver that sleeps. Messages have 2 to 65,535 bytes, go
-//! both ways, and arrive whole, in order, at most once.
+//! A pipe or a socket passes each message through the kernel twice. This crate puts a message into memory that both
+//! processes see, and calls the kernel only to wake a receiver that sleeps. Messages have 2 to 65,535 bytes. They go both
+//! ways, and arrive whole, in order and at most once.
 //!
-//! A [`SharedServer`] has a name, a [`SharedClient`] connects to it. Here the client is a thread; it would be another
-//! process otherwise, and nothing in it would change.
+//! A [`SharedServer`] has a name, and a [`SharedClient`] connects to it. In this example the client is a thread. In a real
+//! program it is another process, with the same code.
 //!
 //! ```
 //! use std::{thread, time::Duration};
@@ -33,50 +33,51 @@
 //!
 //! # What to choose
 //!
-//! - **When the receiver is slow.** `send_*` never waits: with the queue full it evicts the oldest messages, and says
-//!   how many. Right for states of which the newest counts. `try_send_*` fails instead, `send_*_timeout` waits for
-//!   room: right for streams that must arrive complete. [`ServerOptions::reject_when_full`] settles it for a channel.
-//! - **How to receive.** `receive_*` waits for ever, `receive_*_timeout` for a while, `try_receive_*` not at all;
-//!   `poll_*` waits without taking. [`ClientOptions::receive_timeout`] bounds the first.
-//! - **Time or processor.** A call that waits looks again and again for 50 µs, and then sleeps in the kernel. More
-//!   ([`ServerOptions::spin`]) is quicker and burns more; zero burns nothing.
-//! - **Two threads.** An endpoint is one thread's. [`SharedServer::split`] gives a half to each of two.
-//! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again;
-//!   a [`MultiServer`] serves many clients. An event loop of your own waits by [`ReceiveHalf::arm`].
-//! - **Another language.** The feature `c-api`, on by default, is the C interface; its headers are in `include/`.
-//! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes, which Windows commits when the server starts, and
-//!   Linux as it is used. [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change it.
+//! - **If the receiver is slow.** `send_*` never waits: when the queue is full, it evicts the oldest messages and returns
+//!   how many. Use it for states of which only the newest counts. `try_send_*` fails instead, and `send_*_timeout` waits
+//!   for room: use these for streams that must arrive complete. [`ServerOptions::reject_when_full`] makes `send_*` fail
+//!   too, on both sides of the channel.
+//! - **How to receive.** `receive_*` waits without a limit, `receive_*_timeout` with one, and `try_receive_*` does not
+//!   wait. `poll_*` waits and leaves the message in the queue. [`ClientOptions::receive_timeout`] limits `receive_*`.
+//! - **Time or processor.** By default, a call that waits spins for 50 µs, and then sleeps in the kernel. A larger budget
+//!   ([`ServerOptions::spin`]) gains speed and costs processor time. With zero, the call sleeps at once.
+//! - **Two threads.** An endpoint belongs to one thread. [`SharedServer::split`] returns two halves, for two threads.
+//! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again.
+//!   A [`MultiServer`] serves many clients. For an event loop of your own, see [`ReceiveHalf::arm`].
+//! - **Another language.** The feature `c-api`, which is on by default, is the C interface. Its headers are in `include/`.
+//! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes. Windows commits its memory when the server starts,
+//!   Linux when it is used. [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change the sizes.
 //!
 //! # How it works
 //!
-//! A section of memory holds a control block and two rings, one for each direction, with one sender and one receiver
-//! each. The sender writes a message's bytes, and then the header word in front of them; the receiver looks at the
-//! place where the next header word will appear, copies the message out, and moves the read position past it. An
-//! evicting sender moves the same position, by compare-and-swap like the receiver, so that a message is either received
-//! or evicted. Before a side sleeps it sets a bit in the control block; the other side signals an event only if it
-//! finds that bit.
+//! A section of memory holds a control block and two rings, one for each direction. A ring has one sender and one
+//! receiver. The sender writes a message's bytes, and then the header word in front of them. The receiver looks at the
+//! place where the next header word will appear, copies the message out, and moves the read position past it. A sender
+//! that evicts moves the same position. Both do so by compare-exchange, so each message is either received or evicted.
+//! Before a side sleeps, it sets a bit in the control block. The other side signals an event only if it finds that bit.
 //!
-//! Each connection starts with empty rings, under its own number, the generation. A client knows that it was
-//! accepted because its own attempt was. Each side watches the other's process: every call that waits ends when the
-//! peer has died ([`ShmError::PeerDied`]) or left ([`ShmError::NotConnected`]), after what it sent before has been
-//! received.
+//! Each connection starts with empty rings and a new number, the generation. A client is accepted when the server has
+//! accepted exactly this client's request. Each side watches the other's process. If the peer dies
+//! ([`ShmError::PeerDied`]) or leaves ([`ShmError::NotConnected`]), every call that waits ends, after the messages that
+//! the peer sent before have been received.
 //!
-//! Nothing in the section is trusted. Values are read once and checked, indices are masked, loops are bounded; what a
-//! hostile peer can do is to end the session ([`ShmError::Corrupted`]) and to send nonsense of a permitted size.
+//! The crate trusts nothing in the section. It reads each value once and checks it, masks positions, and bounds loops. A
+//! hostile peer can end the session ([`ShmError::Corrupted`]) and send garbage within the size limits, and no more.
 //!
 //! `docs/protocol.md` in the repository describes the protocol byte by byte.
 //!
 //! # Limits
 //!
-//! - A channel has one server and one client; a [`MultiServer`] has a channel for each of many clients.
-//! - Windows and Linux. 32-bit and 64-bit processes may talk to each other.
-//! - Server and client run as the same user, or the server as the system, or the client as the system or an
-//!   administrator (root on Linux), unless [`ServerOptions::access`] and [`ClientOptions::trust`] say otherwise. A peer
-//!   whose process can't be watched is refused unless a [`check_interval`](ServerOptions::check_interval) is set.
-//! - A name is the session's on Windows, the user's on Linux. `Global\` in front of it makes it the machine's, for
-//!   which Windows asks for a privilege.
-//! - [Anonymous servers](SharedServer::start_anonymous) have no events, so that a side that waits looks every millisecond;
-//!   [`ServerOptions::anonymous_events`] gives them some.
+//! - A channel has one server and one client. A [`MultiServer`] has one channel for each of its clients.
+//! - The crate runs on Windows and Linux. A 32-bit process and a 64-bit process can use the same channel.
+//! - By default, a server accepts clients of its own user, of the system and of administrators (root on Linux), and a
+//!   client accepts servers of its own user and of the system. [`ServerOptions::access`] and [`ClientOptions::trust`]
+//!   change this. A peer whose process cannot be watched is refused unless the options set a
+//!   [`check_interval`](ServerOptions::check_interval).
+//! - A name belongs to the session on Windows and to the user on Linux. A name that begins with `Global\` belongs to the
+//!   whole machine; to start a server with such a name, Windows requires a privilege.
+//! - [Anonymous servers](SharedServer::start_anonymous) have no events, so a side that waits looks every millisecond.
+//!   [`ServerOptions::anonymous_events`] gives them events.
 //! - Messages are neither encrypted nor signed.
 
 #![deny(missing_docs)]
