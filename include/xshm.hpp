@@ -96,7 +96,8 @@ template <class T>
 inline constexpr bool is_byte =
     std::is_same_v<T, char> || std::is_same_v<T, unsigned char> || std::is_same_v<T, std::byte>;
 
-/// Rounds up, so that a wait is never shorter than requested; a duration that is too long means for ever.
+/// Converts a time to milliseconds. Rounds up, so that a wait is never shorter than requested. A duration that is too long
+/// means for ever.
 template <class Rep, class Period>
 std::uint32_t milliseconds(std::chrono::duration<Rep, Period> time)
 {
@@ -119,7 +120,7 @@ Handle *checked(Handle *handle, const char *doing, std::string_view name)
 
 } // namespace detail
 
-/// Bytes that other code owns: a message. Like a std::string_view, a view must not outlive them.
+/// A message in bytes that other code owns. Like a std::string_view, a view must not outlive the bytes.
 class view {
 public:
     constexpr view() noexcept = default;
@@ -429,8 +430,8 @@ public:
     /// Begins to stop, and returns without waiting. Use it in callbacks: another thread destroys the object later.
     [[nodiscard]] std::error_code request_stop() { return Request(this->handle_); }
 
-    /// Stops and frees the handle, as stop() does, but waits only for the given time. shm_error_t SHM_ERROR_TIMEOUT: the
-    /// endpoint has not ended yet, and the object is still usable.
+    /// Stops and frees the handle, as stop() does, but waits at most for the given time. SHM_ERROR_TIMEOUT: the endpoint
+    /// has not ended yet, and the object is still usable.
     template <class Rep, class Period>
     [[nodiscard]] std::error_code stop(std::chrono::duration<Rep, Period> timeout)
     {
@@ -460,7 +461,7 @@ public:
         return F::try_send(this->handle_, message.data(), message.size32());
     }
 
-    /// Waits for room. SHM_ERROR_TIMEOUT.
+    /// Waits for room for at most the given time. SHM_ERROR_TIMEOUT: there was no room.
     template <class Rep, class Period>
     [[nodiscard]] std::error_code send(view message, std::chrono::duration<Rep, Period> timeout)
     {
@@ -474,7 +475,7 @@ public:
         return receive_into(buffer, [&](void *to, std::uint32_t *size) { return F::receive(this->handle_, to, size); });
     }
 
-    /// Waits for a message for at most the given time. SHM_ERROR_TIMEOUT.
+    /// Waits for a message for at most the given time. SHM_ERROR_TIMEOUT: none came.
     template <class Buffer, class Rep, class Period>
     [[nodiscard]] std::error_code receive(Buffer &buffer, std::chrono::duration<Rep, Period> timeout)
     {
@@ -490,7 +491,7 @@ public:
         return receive_into(buffer, [&](void *to, std::uint32_t *size) { return F::try_receive(this->handle_, to, size); });
     }
 
-    /// Sends messages, in order, each as send() does; the first few messages wake a sleeping peer. `messages` is a container
+    /// Sends messages in order, each as send() does. A peer that sleeps is woken after the first few. `messages` is a container
     /// of objects that convert to a view. `sent` receives the number of messages sent, counted from the first.
     /// SHM_ERROR_FULL, if the server's options reject: not all messages had room.
     template <class Messages>
@@ -542,7 +543,8 @@ public:
         return F::release(this->handle_);
     }
 
-    /// Waits until a message is there, and leaves it there. SHM_ERROR_TIMEOUT, or SHM_ERROR_EMPTY if the time is 0.
+    /// Waits until a message is there, and leaves it in the queue. If there is none: SHM_ERROR_TIMEOUT, or SHM_ERROR_EMPTY if
+    /// the time is 0.
     template <class Rep, class Period>
     [[nodiscard]] std::error_code poll(std::chrono::duration<Rep, Period> timeout)
     {
