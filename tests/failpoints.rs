@@ -21,7 +21,7 @@ fn peer_process() {
 const COUNT: u64 = 20;
 const LIMIT: usize = 8;
 
-/// How long a stopped peer is held before it may go on.
+/// How long a stopped peer is held before it may continue.
 const WHILE: Duration = Duration::from_millis(60);
 
 /// The other side notices within this time that its peer is dead.

@@ -84,12 +84,12 @@ fn enter(hasty: bool, chatter: &[u8]) -> Option<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     recvmsg(&door, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC).ok()?;
-    let handed = control.drain().flat_map(|message| match message {
+    let descriptors = control.drain().flat_map(|message| match message {
         RecvAncillaryMessage::ScmRights(rights) => rights.collect::<Vec<_>>(),
         _ => vec![],
     });
-    let handed: Vec<OwnedFd> = handed.collect();
-    (handed.len() == 5).then_some(handed)
+    let descriptors: Vec<OwnedFd> = descriptors.collect();
+    (descriptors.len() == 5).then_some(descriptors)
 }
 
 fn rustix_uid() -> u32 {
@@ -98,10 +98,10 @@ fn rustix_uid() -> u32 {
 }
 
 fn visit(visitor: &Visitor) {
-    let Some(handed) = enter(visitor.hasty, &visitor.chatter) else { return };
-    let peer = Peer::map(handed[0].as_raw_fd() as isize);
+    let Some(descriptors) = enter(visitor.hasty, &visitor.chatter) else { return };
+    let peer = Peer::map(descriptors[0].as_raw_fd() as isize);
     let set = |event: usize| {
-        let _ = send(&handed[event], &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        let _ = send(&descriptors[event], &[1], SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
     };
     let request = Write { after: 0, place: Place::Control(2), what: What::Request };
     for (index, write) in visitor.writes.iter().enumerate() {
