@@ -111,8 +111,8 @@ impl Channel {
         self.section_given.load(Ordering::Acquire)
     }
 
-    /// Whether the server's program has handles of this channel, which stay good for all its sessions.
-    pub(crate) fn lasts(&self) -> bool {
+    /// Whether all sessions of the server use this channel, since the program has handles of it.
+    pub(crate) fn is_reused(&self) -> bool {
         self.signals_every_message() || self.has_given_section()
     }
 
@@ -204,11 +204,10 @@ impl Current {
         with(&lock(&self.0))
     }
 
-    /// Puts another channel in the place of the current one, which it returns; unless that one [lasts](Channel::lasts).
+    /// Puts another channel in the place of the current one, which it returns; unless that one [is reused](Channel::is_reused).
     fn replace(&self, channel: &Arc<Channel>) -> Option<Arc<Channel>> {
         let mut current = lock(&self.0);
-        let may = !current.lasts();
-        may.then(|| std::mem::replace(&mut *current, channel.clone()))
+        (!current.is_reused()).then(|| std::mem::replace(&mut *current, channel.clone()))
     }
 }
 

@@ -11,17 +11,16 @@
 //! ```
 //!
 //! A channel is **fresh** while no client can have anything of it that the next session uses. Only a [`Fresh`] channel is
-//! handed to clients, and only a [`Fresh`] channel accepts a request; both take the value that [`Lifecycle::fresh`] gives
-//! after it has settled whatever was before. There is no other way to accept, so that no order of calls hands a client the
-//! section of another one.
+//! handed to clients, and only a [`Fresh`] channel accepts a request; both take the value that [`Lifecycle::fresh`] returns
+//! after it has settled the session before. So no order of calls hands a client the section of another one.
 //!
 //! A channel with a name is **renewed**: the server makes another section with events of its own and offers that. The
-//! client of the session before may keep the old section as long as it likes. Where that fails the channel stays spent, and
+//! client of the session before may keep the old section as long as it likes. If that fails, the channel stays spent, and
 //! the next attempt renews it.
 //!
-//! A channel whose handles the server's program has given out **lasts**, and so does one without a name: its section is
-//! **reused**. For this the client before must have let go of it (its word says so, or its process has ended), and the
-//! halves of this side's last session must be gone: their rings are reset.
+//! A channel of which the server's program has handles is **reused**, and so is one without a name: all sessions use its section.
+//! For this the client before must have let go of it (its word says so, or its process has ended), and the halves of this
+//! side's last session must be gone: their rings are reset.
 
 use super::handshake::{self, ClientState, ExclusiveRings};
 use super::wait_set::WaitSet;
@@ -90,7 +89,7 @@ impl Lifecycle {
         Ok(Self::new(channel, design, Some(listener)))
     }
 
-    /// A channel without a name, which lasts.
+    /// A channel without a name, which is reused.
     pub(crate) fn anonymous(channel: Channel, design: Design) -> Self {
         Self::new(Arc::new(channel), design, None)
     }
@@ -127,7 +126,7 @@ impl Lifecycle {
     }
 
     /// Settles the session before, and renews the channel or makes ready to reuse it. `None`: the client of a channel that
-    /// lasts has yet to let go of it.
+    /// is reused has yet to let go of it.
     ///
     /// # Errors
     /// - [`ShmError::AlreadyConnected`]: the session lives.
@@ -139,7 +138,7 @@ impl Lifecycle {
             if self.design.clients == Clients::One && lives() {
                 return Err(ShmError::AlreadyConnected);
             }
-            if self.channel.lasts() {
+            if self.channel.is_reused() {
                 let is_held = |session: &Arc<Session>| {
                     handshake::is_held(&session.channel, session.word) && !session.peer.has_ended()
                 };
@@ -164,7 +163,7 @@ impl Lifecycle {
         self.channel.client_word().state() == Some(ClientState::Request)
     }
 
-    /// Puts another channel in the place of the current one. False: the current one lasts from now on.
+    /// Puts another channel in the place of the current one. False: the current one is reused from now on.
     fn renew(&mut self) -> Result<bool> {
         let Some(listener) = &self.listener else { return Ok(false) };
         fail_point!("renew.begun");

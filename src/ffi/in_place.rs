@@ -66,7 +66,7 @@ impl InPlace {
     pub(super) fn lend<R>(&self, session: &Shared<Session>, lend: impl FnOnce(Lent) -> R) -> R {
         match &self.current {
             Some(current) => current.hold(|_| {
-                let reused = session.channel.lasts();
+                let reused = session.channel.is_reused();
                 lend(if reused { Lent::Copy } else { Lent::Section(session.clone()) })
             }),
             // A client's section is for one session.
@@ -88,7 +88,7 @@ impl InPlace {
             };
             let is_lent = is_of_channel(lock(&self.reserved).as_ref().map(|reserved| &reserved.memory))
                 || is_of_channel(lock(&self.lent).as_ref());
-            if is_lent && !channel.lasts() {
+            if is_lent && !channel.is_reused() {
                 return Err(ShmError::NotReady.into());
             }
             Ok(export(channel))
