@@ -14,7 +14,7 @@ const SHOWN_TOGETHER: usize = 16;
 /// What became of several messages that were sent together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchOutcome {
-    /// How many were sent, from the first on. All of them, unless the channel
+    /// The number of messages sent, from the first on. All of them, unless the channel
     /// [rejects when full](crate::ServerOptions::reject_when_full).
     pub sent: usize,
     /// How many of the oldest unread messages were evicted to make room. Of a batch that doesn't fit into the queue as
@@ -46,8 +46,8 @@ pub struct MessageBatch {
 }
 
 impl MessageBatch {
-    /// Room for up to `max_messages` messages (at least one) of `max_bytes` together (at least 65,535, so that there is
-    /// no message that doesn't fit). The buffer is made at once; its pages cost memory when they are first used.
+    /// Room for up to `max_messages` messages (at least one) of `max_bytes` together (at least 65,535, so that every message
+    /// fits). The buffer is allocated at once; its pages cost memory when they are first used.
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
         let limit = max_messages.max(1);
         MessageBatch { bytes: vec![0; max_bytes.max(MAX_MESSAGE_SIZE)], ends: Vec::new(), limit }
@@ -71,7 +71,7 @@ impl MessageBatch {
         })
     }
 
-    /// Empties the batch, has it filled, and says how many messages it then has.
+    /// Empties the batch and fills it. Returns its number of messages.
     #[inline]
     fn fill(&mut self, fill: impl FnOnce(&mut Several<'_>) -> Result<usize>) -> Result<usize> {
         self.ends.clear();
@@ -98,8 +98,8 @@ impl SendHalf {
     /// On a channel that [rejects when full](crate::ServerOptions::reject_when_full) it stops where there's no more room.
     ///
     /// # Errors
-    /// Those of `send`, except [`ShmError::QueueFull`]. Nothing was sent if one of the lengths can't be; the peer may
-    /// have got the first ones otherwise.
+    /// Those of `send`, except [`ShmError::QueueFull`]. If a length is not possible, nothing was sent; after other errors, the
+    /// first messages may have been sent.
     pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<BatchOutcome> {
         let (mut sent, mut overwritten) = (self.try_send_batch(messages)?, 0);
         while sent < messages.len() {
@@ -120,8 +120,8 @@ impl SendHalf {
     /// Sends messages, in order, for as long as there is room. Returns how many, from the first on. A sleeping peer is
     /// woken with the first few.
     ///
-    /// For a batch without loss, however long: what this leaves over, give its first to
-    /// [`send_timeout`](Self::send_timeout), and the rest to this again.
+    /// To send a long batch without loss: if messages are left over, send the first of them with
+    /// [`send_timeout`](Self::send_timeout), and call this again for the rest.
     ///
     /// # Errors
     /// Those of [`try_send`](Self::try_send), except [`ShmError::QueueFull`]. Nothing was sent then; but of a batch

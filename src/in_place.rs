@@ -1,4 +1,4 @@
-//! Messages written where they will be read, and read where they were written: no copies.
+//! Messages that are written and read in shared memory, without copies.
 
 use crate::error::{Result, ShmError};
 #[cfg(not(loom))]
@@ -41,16 +41,16 @@ impl Reservation<'_> {
     }
 
     /// The message's bytes in shared memory, [`len`](Self::len) of them, aligned to 8, for as long as the reservation
-    /// lives. Writing through it is the caller's business: the peer has the memory too, so that what is written by plain
-    /// stores, or read back, is only as sound as the peer is honest, and only on a channel that
-    /// [rejects when full](crate::ServerOptions::reject_when_full): elsewhere an evicted message may still be being
-    /// copied out of this very place.
+    /// lives. The peer can write to the same memory. So plain stores and loads through the pointer are sound only if the peer
+    /// leaves the message alone, and only on a channel that
+    /// [rejects when full](crate::ServerOptions::reject_when_full): on another channel, the receiver may still copy an evicted
+    /// message out of this place.
     #[cfg(not(loom))]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.half.producer.words().place(self.place.payload(), self.place.len())
     }
 
-    /// What finding the place did to the queue.
+    /// The messages that were evicted to make room, and whether the queue was empty.
     pub fn outcome(&self) -> WriteOutcome {
         self.outcome
     }
@@ -125,7 +125,7 @@ impl SendHalf {
         self.producer.reserve(len).map_err(|what| self.session.corrupted(what))
     }
 
-    /// Sends what was written to a place, or `copy` of it, unless something else was sent since it was found.
+    /// Sends what was written to a place, or `copy`, unless this half has sent something else since it found the place.
     pub(crate) fn commit_place(&mut self, place: Place, copy: Option<&[u8]>) -> Result<bool> {
         self.session.check()?;
         if let Some(bytes) = copy.filter(|_| self.producer.has_place(place)) {
@@ -168,8 +168,8 @@ impl ReceiveHalf {
     ///
     /// # Safety
     /// The peer, and every other process with the section's handle, leaves the message as it is while `look` runs. This
-    /// library's own sender does. One that doesn't makes the bytes change behind a shared reference, which is undefined
-    /// behaviour; where that is to be feared, [`receive_into`](Self::receive_into) copies.
+    /// library's own sender does. If one changes it, bytes change behind a shared reference, which is undefined behaviour. For
+    /// peers that might do so, [`receive_into`](Self::receive_into) copies.
     pub unsafe fn receive_with<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let bound = self.session.channel.tuning.receive_timeout;
         let borrowed = match self.borrow(bound) {

@@ -28,16 +28,16 @@ impl ReceiveHalf {
         ReceiveHalf { session, consumer, watch: PeerWatch::new() }
     }
 
-    /// How often to ask an overwriting sender to hurry before giving up for now.
+    /// How often a call asks an overwriting sender to drop half of its queue, before it fails with [`ShmError::NotReady`].
     const ROUNDS: usize = 64;
 
-    /// Waits for a message and puts it in place of what `buffer` holds. Returns its length.
+    /// Waits for a message and replaces what `buffer` holds by it. Returns its length.
     ///
     /// # Errors
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is gone, and all that it sent was received.
     /// - [`ShmError::Interrupted`], [`ShmError::Corrupted`], [`ShmError::Forked`].
-    /// - [`ShmError::Timeout`] (or [`ShmError::QueueEmpty`], if it is zero): the endpoint's options set a
-    ///   [`receive_timeout`](crate::ClientOptions::receive_timeout).
+    /// - [`ShmError::Timeout`]: the time of the option [`receive_timeout`](crate::ClientOptions::receive_timeout) has passed.
+    ///   If that time is zero: [`ShmError::QueueEmpty`].
     #[inline]
     pub fn receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
         self.receive_to(buffer)
@@ -159,7 +159,7 @@ impl ReceiveHalf {
         peek(&self.session, &mut self.consumer)
     }
 
-    /// Whether the peer is there: asks the kernel too. It may be gone with messages of its still in the queue.
+    /// Whether the peer is there: asks the kernel too. The messages of a peer that is gone may still be in the queue.
     pub fn is_connected(&self) -> bool {
         self.session.check_process().is_ok()
     }
@@ -189,7 +189,7 @@ impl ReceiveHalf {
 fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
     session.check_queue()?;
     match consumer.pop(to).map_err(|what| session.corrupted(what))? {
-        Pop::Busy => take_from_a_hurrying_sender(session, consumer, to),
+        Pop::Busy => take_under_eviction_pressure(session, consumer, to),
         pop => taken(session, pop),
     }
 }
@@ -210,12 +210,12 @@ fn taken(session: &Session, pop: Pop) -> Result<Option<usize>> {
 
 /// Messages are evicted as fast as we try to take them: asks the sender to drop half of its queue at once.
 #[cold]
-fn take_from_a_hurrying_sender(
+fn take_under_eviction_pressure(
     session: &Session, consumer: &mut Consumer, to: &mut impl Destination,
 ) -> Result<Option<usize>> {
     let mut pop = Pop::Busy;
     for _ in 1..ReceiveHalf::ROUNDS {
-        // Each time: the sender takes the interest back with the half that it drops.
+        // Each time, since the sender clears the bit when it drops half of its queue.
         session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
         pop = consumer.pop(to).map_err(|what| session.corrupted(what))?;
         if pop != Pop::Busy {

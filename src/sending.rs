@@ -51,7 +51,7 @@ impl SendHalf {
         Ok(WriteOutcome { overwritten, was_empty: false })
     }
 
-    /// Makes room for a message of `len` bytes, on a channel whose full queues evict. Returns how many were evicted.
+    /// Makes room for a message of `len` bytes, on a channel whose full queues evict. Returns the number of evicted messages.
     pub(crate) fn evict_for(&mut self, len: usize) -> Result<u32> {
         if self.session.channel.view.rejects() {
             return Err(ShmError::QueueFull);
@@ -87,7 +87,7 @@ impl SendHalf {
         let waited =
             session.wait_for(Interest::Space, timeout, Room { session, producer, len: message.len() });
         if waited == Err(ShmError::Timeout) {
-            // However short the time is, the peer's death is found.
+            // Finds the peer's death, however short the time is.
             self.check()?;
         }
         waited?;
@@ -98,7 +98,7 @@ impl SendHalf {
         }
     }
 
-    /// Whether there is room for a message of `len` bytes, or no more use in waiting for some.
+    /// Whether there is room for a message of `len` bytes, or the session is over, so that waiting is useless.
     pub(crate) fn has_room(&mut self, len: usize) -> bool {
         let found = self
             .session
@@ -126,7 +126,7 @@ impl SendHalf {
         self.session.check()
     }
 
-    /// Sends messages, whose lengths are checked, as far as there is room. Returns how many.
+    /// Sends messages, whose lengths are checked, as far as there is room. Returns the number of sent messages.
     #[inline]
     pub(crate) fn push_some<'a>(&mut self, messages: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
         self.check()?;

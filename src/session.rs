@@ -26,9 +26,9 @@ enum End {
     /// The peer left, or ended it.
     PeerLeft = 1,
     PeerDied = 2,
-    /// The peer broke the rules.
+    /// The peer broke the protocol.
     Corrupted = 3,
-    /// This side ended it, of its own accord.
+    /// This side ended it.
     Here = 4,
 }
 
@@ -58,7 +58,7 @@ impl Ended {
         Self::ALL.into_iter().find(|end| *end as u32 == before)
     }
 
-    /// Records that the peer broke the rules, whatever was before. Returns whether that is new.
+    /// Records that the peer broke the protocol, however the session ended before. Returns whether that is new.
     fn record_corruption(&self) -> bool {
         let corrupted = End::Corrupted as u32;
         self.0.swap(corrupted, Ordering::AcqRel) != corrupted
@@ -73,7 +73,7 @@ pub(crate) struct Session {
     pub(crate) generation: u32,
     pub(crate) peer: Peer,
     ended: Ended,
-    /// Set when one half of this endpoint has found the session over, and the other may sleep.
+    /// Wakes the other half of this endpoint when one half has found the session over.
     over: Event,
     /// When to look whether a peer that can't be watched still runs.
     next_look: Mutex<Deadline>,
@@ -85,7 +85,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// `over` is an event of this process's own, made before the other side can learn of the session: there may be none left.
+    /// `over` is an event of this process. The caller makes it before the peer hears of the session, since that can fail.
     pub(crate) fn new(
         channel: Arc<Channel>, word: ClientWord, generation: u32, peer: Peer, over: Event,
     ) -> Self {
@@ -118,7 +118,7 @@ impl Session {
 
     /// Has the peer signal every message, since a program waits for them natively.
     pub(crate) fn have_every_message_signalled(&self) {
-        // A peer that fights over the word has ended its session by that; there is nothing more to announce.
+        // It fails if the peer keeps changing the word, which ends the session.
         let _ = self.own_wake().set(ALWAYS_DATA);
     }
 
@@ -148,11 +148,11 @@ impl Session {
 
     #[inline(always)]
     fn signal(
-        &self, bit: u32, always: u32, exported: bool, signalled: impl FnOnce(),
+        &self, bit: u32, always: u32, is_native: bool, signalled: impl FnOnce(),
         event: impl FnOnce(&Events) -> &Event,
     ) -> Result<()> {
         let asked = self.peer_wake().take(bit, always).map_err(|what| self.corrupted(what))?;
-        if let (true, Some(events)) = (asked || exported, &self.channel.events) {
+        if let (true, Some(events)) = (asked || is_native, &self.channel.events) {
             event(events).set();
             self.signals.fetch_add(1, Ordering::Relaxed);
             signalled();
@@ -202,7 +202,7 @@ impl Session {
         drop(self.check_process());
     }
 
-    /// Whether what is left in the queue may still be taken: it may when the peer has gone.
+    /// Whether messages in the queue may still be taken. They may if the peer is gone, but not if it broke the protocol.
     #[inline]
     pub(crate) fn check_queue(&self) -> Result<()> {
         self.channel.check_not_forked()?;
@@ -220,7 +220,7 @@ impl Session {
         }
     }
 
-    /// Ends the session because the peer broke the rules.
+    /// Ends the session because the peer broke the protocol.
     #[cold]
     pub(crate) fn corrupted(&self, Corrupted(what): Corrupted) -> ShmError {
         if self.ended.record_corruption() {
@@ -233,14 +233,14 @@ impl Session {
         ShmError::Corrupted
     }
 
-    /// The server ends the session by itself.
+    /// The server ends the session.
     pub(crate) fn disconnect(&self) {
         debug_assert_eq!(self.channel.side, Side::Server);
         self.end(End::Here);
         handshake::end(&self.channel, self.word);
     }
 
-    /// Whether this side ended the session, of its own accord.
+    /// Whether this side ended the session.
     #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn was_ended_here(&self) -> bool {
         self.ended.is(End::Here)
@@ -269,15 +269,15 @@ impl Session {
         error
     }
 
-    /// Asks the peer to signal these events from now on. The last look comes after it.
+    /// Asks the peer to signal these events from now on. The caller looks once more after it.
     pub(crate) fn announce_sleep(&self, bit: u32, events: &[&Event]) -> Result<()> {
-        // What woke us last. After the last look, it could be the signal of a message that no look has found yet.
+        // The signal that woke us last. After the last look, it could be that of a message that no look has found yet.
         events.iter().for_each(|event| event.take_left());
         self.sleeps.fetch_add(1, Ordering::Relaxed);
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))
     }
 
-    /// Whether it's time to look whether a peer that can't be watched still runs, however often we are woken in between.
+    /// Whether it is time to look whether a peer that can't be watched still runs.
     fn is_due(&self) -> bool {
         let Some(interval) = self.channel.tuning.check_interval else { return true };
         let mut next = self.next_look.lock().unwrap_or_else(PoisonError::into_inner);
