@@ -116,8 +116,7 @@ impl ReceiveHalf {
         &mut self, to: &mut impl Destination, timeout: Option<Duration>,
     ) -> Result<usize> {
         let ReceiveHalf { session, consumer, .. } = self;
-        let attempt = |consumer: &mut Consumer| take(session, consumer, to);
-        match session.wait_for(Interest::Data, timeout, Receiver { consumer, attempt }) {
+        match session.wait_for(Interest::Data, timeout, Taking { session, consumer, to }) {
             // However short the time is, the peer's death is found.
             Err(ShmError::Timeout) => self.try_receive_to(to).map_err(|error| match error {
                 ShmError::QueueEmpty => ShmError::Timeout,
@@ -134,8 +133,7 @@ impl ReceiveHalf {
     /// As [`receive`](Self::receive), without the timeout.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let ReceiveHalf { session, consumer, watch } = self;
-        let attempt = |consumer: &mut Consumer| peek(session, consumer);
-        let mut found = session.wait_for(Interest::Data, timeout, Receiver { consumer, attempt });
+        let mut found = session.wait_for(Interest::Data, timeout, Peeking { session, consumer });
         if let (Err(ShmError::Timeout), Err(over)) = (&found, watch.count(session)) {
             // What the peer sent before its end comes first.
             found = peek(session, consumer)?.ok_or(over);
@@ -235,14 +233,15 @@ fn peek(session: &Session, consumer: &mut Consumer) -> Result<Option<()>> {
     }
 }
 
-/// A receiver that waits for a message, to take it or to leave it there.
-struct Receiver<'a, A> {
+/// A receiver that waits for a message to take.
+struct Taking<'a, D> {
+    session: &'a Session,
     consumer: &'a mut Consumer,
-    attempt: A,
+    to: &'a mut D,
 }
 
-impl<T, A: FnMut(&mut Consumer) -> Result<Option<T>>> WaitCondition for Receiver<'_, A> {
-    type Found = T;
+impl<D: Destination> WaitCondition for Taking<'_, D> {
+    type Found = usize;
 
     #[inline(always)]
     fn ready(&self) -> bool {
@@ -250,7 +249,25 @@ impl<T, A: FnMut(&mut Consumer) -> Result<Option<T>>> WaitCondition for Receiver
     }
 
     #[inline(always)]
-    fn attempt(&mut self) -> Result<Option<T>> {
-        (self.attempt)(self.consumer)
+    fn attempt(&mut self) -> Result<Option<usize>> {
+        take(self.session, self.consumer, self.to)
+    }
+}
+
+/// A receiver that waits for a message and leaves it there.
+struct Peeking<'a> {
+    session: &'a Session,
+    consumer: &'a mut Consumer,
+}
+
+impl WaitCondition for Peeking<'_> {
+    type Found = ();
+
+    fn ready(&self) -> bool {
+        self.consumer.looks_ready()
+    }
+
+    fn attempt(&mut self) -> Result<Option<()>> {
+        peek(self.session, self.consumer)
     }
 }
