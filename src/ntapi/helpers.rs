@@ -106,8 +106,8 @@ impl Attributes {
     }
 }
 
-/// Calls `query` with a buffer of so many words, its length in bytes, and a place for the length of the answer. In words, since
-/// the kernel wants the buffer aligned. Pointers in the answer lead into the buffer that is returned.
+/// Calls `query` with a buffer of this many words, its length in bytes, and a place for the length of the answer. The buffer
+/// consists of words, since the kernel wants it aligned. Pointers in the answer lead into the buffer that is returned.
 pub(crate) fn query(
     words: usize, query: impl FnOnce(*mut c_void, u32, *mut u32) -> NtStatus,
 ) -> std::result::Result<Vec<u64>, NtStatus> {
