@@ -1,10 +1,9 @@
 //! The error codes of C, and the error that a thread's last failed call left.
 
-use super::copy_text;
+use super::*;
 use crate::auto::DisconnectReason;
-use crate::error::ShmError;
 use std::cell::RefCell;
-use std::ffi::{c_char, CStr};
+use std::ffi::CStr;
 
 /// The result code of a function, and of shm_last_error. 0 is success; all other codes are negative. New versions only
 /// append codes.

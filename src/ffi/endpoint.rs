@@ -24,8 +24,6 @@ use crate::session::Session;
 use crate::waiting::Interrupter;
 use std::sync::Mutex;
 
-type Shared<T> = crate::sync::Arc<T>;
-
 /// The contents of the handles of servers and clients.
 pub(super) struct Endpoint {
     pub(super) side: Side,
@@ -36,7 +34,7 @@ pub(super) struct Endpoint {
     pub(super) sender: Mutex<Option<SendHalf>>,
     pub(super) receiver: Mutex<Option<Receiver>>,
     pub(super) in_place: InPlace,
-    session: Mutex<Option<Shared<Session>>>,
+    session: Mutex<Option<Arc<Session>>>,
     /// The reports for which on_connect and on_disconnect still have to be called.
     reports: Reports,
 }
@@ -136,7 +134,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn session(&self) -> Outcome<Shared<Session>> {
+    pub(super) fn session(&self) -> Outcome<Arc<Session>> {
         Ok(lock(&self.session).clone().ok_or(ShmError::NotConnected)?)
     }
 

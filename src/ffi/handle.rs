@@ -1,10 +1,10 @@
 //! Handles: each call holds its handle, and closing a handle waits for the calls of other threads and for its callbacks.
 
-use super::{lock, returning, Failure, Outcome};
+use super::*;
 use crate::threads::Waits;
 use std::ops::Deref;
 use std::sync::atomic::{fence, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
 /// The number of calls of [`close`] that are in progress in the whole library.
@@ -44,7 +44,7 @@ impl Drop for NotifyLeft {
 /// Begins a call on a handle.
 ///
 /// # Safety
-/// The handle is NULL, or [`returning_handle`](super::returning_handle) returned it and it was not closed.
+/// The handle is NULL, or [`returning_handle`] returned it and it was not closed.
 pub(crate) unsafe fn enter<T>(handle: *const T) -> Outcome<Inside<T>> {
     if handle.is_null() {
         return Err(Failure::Argument("the handle"));

@@ -11,13 +11,11 @@ use crate::session::Session;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
 
-type Shared<T> = crate::sync::Arc<T>;
-
 /// The messages of an endpoint that are in place.
 #[derive(Default)]
 pub(super) struct InPlace {
     /// The channel whose handles a server exports. A client has none.
-    pub(super) current: Option<Shared<Current>>,
+    pub(super) current: Option<Arc<Current>>,
     /// The message that is being written.
     pub(super) reserved: Mutex<Option<Reserved>>,
     /// Whether `reserved` may hold something.
@@ -40,7 +38,7 @@ pub(super) struct Reserved {
 /// The memory whose address C has.
 pub(super) enum Lent {
     /// The session's own section.
-    Section(Shared<Session>),
+    Section(Arc<Session>),
     /// A copy, used instead of a section that the next session uses too.
     Copy,
 }
@@ -63,7 +61,7 @@ impl MessageCopy {
 impl InPlace {
     /// Calls `lend` with the memory for a message whose address C gets. Meanwhile the program gets no handles of the
     /// channel.
-    pub(super) fn lend<R>(&self, session: &Shared<Session>, lend: impl FnOnce(Lent) -> R) -> R {
+    pub(super) fn lend<R>(&self, session: &Arc<Session>, lend: impl FnOnce(Lent) -> R) -> R {
         match &self.current {
             Some(current) => current.hold(|_| {
                 let reused = session.channel.is_reused();

@@ -1,14 +1,12 @@
 //! The options in their C form.
 
-use super::{array, duration, timeout, Failure, Outcome};
+use super::*;
 use crate::access::{Access, UserId};
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
-use crate::error::ShmError;
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::options::{ClientOptions, ServerOptions, Trust, Tuning};
-use std::ffi::{c_char, c_void, CStr};
+use std::ffi::CStr;
 use std::mem::size_of;
-use std::time::Duration;
 
 /// A channel's name and size.
 #[repr(C)]

@@ -1,7 +1,6 @@
 //! Records of sessions that began and ended, in order, for callbacks that run one after the other.
 
-use super::lock;
-use crate::error::{Result, ShmError};
+use super::*;
 use crate::session::Session;
 use std::collections::VecDeque;
 use std::sync::Mutex;
