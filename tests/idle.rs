@@ -36,6 +36,10 @@ fn line_15_idle_endpoints_never_wake_up() {
         client.send(b"are we connected?").unwrap();
         std::thread::sleep(Duration::from_millis(10));
     }
+    // It spins for longer than the interval in which a busy worker checks its peers.
+    let (spinning, options) = (unique("spinning"), ServerOptions::new().spin(Duration::from_millis(150)));
+    let spinning_server = options.start_auto(&spinning, Arc::new(Silent), AutoOptions::default()).unwrap();
+    let spinning_client = SharedClient::connect(&spinning, Duration::from_secs(5)).unwrap();
     let (multi, quiet) = (unique("multi"), Arc::new(Silent));
     let many = MultiServer::start(&multi, quiet, MultiOptions::default()).unwrap();
     peer.must(&format!("join {multi} 20"));
@@ -59,7 +63,7 @@ fn line_15_idle_endpoints_never_wake_up() {
         let (woken, before);
         if watched == "-" {
             // All threads have stopped spinning by then.
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(300));
             before = raw::processor_time();
             std::thread::sleep(Duration::from_millis(idle));
             woken = None;
@@ -93,5 +97,5 @@ fn line_15_idle_endpoints_never_wake_up() {
         });
         assert!(woken >= 20, "{woken} wake-ups of 20 clients that got messages");
     }
-    drop((peer, server, client, waiting, many));
+    drop((peer, server, client, waiting, many, spinning_server, spinning_client));
 }

@@ -46,6 +46,30 @@ pub trait AutoHandler: Send + Sync + 'static {
     }
 }
 
+impl<H: AutoHandler + ?Sized> AutoHandler for Arc<H> {
+    fn on_connect(&self) {
+        (**self).on_connect();
+    }
+    fn on_disconnect(&self) {
+        (**self).on_disconnect();
+    }
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        (**self).on_disconnect_because(reason);
+    }
+    fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
+        (**self).on_message(direction, payload);
+    }
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        (**self).on_overflow(direction, count);
+    }
+    fn on_space_available(&self, direction: ChannelKind) {
+        (**self).on_space_available(direction);
+    }
+    fn on_error(&self, error: ShmError) {
+        (**self).on_error(error);
+    }
+}
+
 /// An auto endpoint's handler as its worker calls it.
 pub(super) struct Adapter<H: ?Sized>(pub(super) Arc<H>);
 

@@ -60,7 +60,10 @@ impl Connection {
 
     /// Sends what senders left to the worker, reports what they lost, and finds out whether they wait for room.
     pub(super) fn flush_senders(&mut self, core: &Core) {
-        core.flush_senders(self.slot);
+        if core.flush_senders(self.slot) {
+            // A handler that waited for room has taken the announcement back.
+            self.armed &= DATA;
+        }
         self.wants_room = core.wants_room(self.slot);
     }
 
@@ -127,7 +130,7 @@ impl Connection {
 
     /// A signal that came for nothing may come from an event that the peer has shut. It would wake the worker for ever.
     fn check_event(&mut self) -> Result<()> {
-        if !self.events().is_some_and(|[data, _]| data.is_shut()) {
+        if !self.events().is_some_and(|events| events.iter().any(|event| event.is_shut())) {
             self.shut_until = None;
             return Ok(());
         }

@@ -5,7 +5,7 @@ use crate::halves::SendHalf;
 use crate::sync::{lock, Condvar, Mutex, MutexGuard};
 use crate::waiting::Interrupter;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What a message waits for that finds no connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,107 @@ impl Outbox {
 
     pub(super) fn link(&self) -> MutexGuard<'_, Link> {
         lock(&self.link)
+    }
+
+    /// A connection began.
+    pub(crate) fn attach(&self, sender: SendHalf, session: u32) {
+        let mut link = self.link();
+        (link.sender, link.session, link.is_kicked) = (Some(sender), Some(session), false);
+    }
+
+    /// The handler knows that the connection ended: what is sent from now on is for the next one. `then` is called before
+    /// any other thread sees this.
+    pub(crate) fn end(&self, then: impl FnOnce()) {
+        let mut link = self.link();
+        link.session = None;
+        then();
+    }
+
+    /// Whether the peer has left, or is about to be found to have left, and the handler does not know.
+    pub(crate) fn is_ending(&self) -> bool {
+        let link = self.link();
+        let is_live = |sender: &SendHalf| !link.is_kicked && sender.session.check_process().is_ok();
+        link.session.is_some() && !link.sender.as_ref().is_some_and(is_live)
+    }
+
+    /// The endpoint ends: no connection will take what is queued.
+    pub(crate) fn abandon_queue(&self) {
+        self.lose_queue(&mut self.link());
+    }
+
+    pub(super) fn lose_queue(&self, link: &mut Link) {
+        let queued = link.queue.len() as u32;
+        link.queue.clear();
+        self.count_lost(link, queued);
+    }
+
+    pub(super) fn queue(&self, link: &mut Link, message: &[u8]) {
+        link.queue.push_back(message.to_vec());
+        self.record_work(link);
+    }
+
+    pub(super) fn record_work(&self, link: &Link) {
+        self.has_work.store(link.has_work(), Ordering::Release);
+    }
+
+    pub(super) fn count_evicted(&self, count: u32) {
+        if count > 0 {
+            self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts lost messages, and has the worker report them.
+    pub(super) fn count_lost(&self, link: &mut Link, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.count_evicted(count);
+        link.lost = link.lost.saturating_add(count);
+        self.record_work(link);
+        if link.sender.is_some() || !self.defers_wake_ups.load(Ordering::Relaxed) {
+            self.wake_up.interrupt();
+        }
+    }
+
+    /// Sends what is queued, looks whether there is room for callers that found none, and returns what there is to report.
+    pub(crate) fn flush_and_report(&self, queue_limit: usize) -> SendReport {
+        let mut link = self.link();
+        self.flush(&mut link);
+        let mut space = false;
+        // What is queued goes first: callers find no room while there is any.
+        let is_free = link.queue.is_empty() || link.sender.is_none();
+        if (link.refused || link.refused_len.is_some()) && is_free && link.has_room(queue_limit) {
+            link.refused_len = None;
+            space = std::mem::take(&mut link.refused);
+            self.room.notify_all();
+        }
+        let (lost, errors) = (std::mem::take(&mut link.lost), std::mem::take(&mut link.errors));
+        self.record_work(&link);
+        SendReport { lost, space, errors }
+    }
+
+    /// Sends what is queued, as far as it fits.
+    pub(super) fn flush(&self, link: &mut Link) {
+        let Some(sender) = &mut link.sender else { return };
+        let before = link.queue.len();
+        while let Some(message) = link.queue.front() {
+            match sender.try_send(message) {
+                Ok(()) => drop(self.sent.fetch_add(1, Ordering::Relaxed)),
+                // While a message is queued, the worker waits for room.
+                Err(ShmError::QueueFull) => break,
+                Err(error) if is_over(&error) => break,
+                // It will never fit.
+                Err(error) => {
+                    link.errors.push(error);
+                    self.send_overflows.fetch_add(1, Ordering::Relaxed);
+                    link.lost = link.lost.saturating_add(1);
+                }
+            }
+            link.queue.pop_front();
+        }
+        if link.queue.len() < before {
+            self.room.notify_all();
+        }
     }
 }
 
@@ -128,4 +229,16 @@ pub(crate) enum RingAtEnd {
     Lost,
     /// The peer may still take them.
     Receivable,
+}
+
+/// What the worker reports to the handler of the sending side.
+pub(crate) struct SendReport {
+    pub(super) lost: u32,
+    pub(super) space: bool,
+    pub(super) errors: Vec<ShmError>,
+}
+
+/// Whether an error says that the session is over.
+pub(super) fn is_over(error: &ShmError) -> bool {
+    matches!(error, ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)
 }

@@ -3,10 +3,10 @@
 //! Accepted messages are sent in the order in which they were accepted: while a message is queued, later ones queue behind it.
 
 use super::core::Core;
-use super::outbox::{Link, Outbox, RingAtEnd, WaitsFor};
+use super::outbox::{is_over, Link, Outbox, RingAtEnd, WaitsFor};
 use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
-use crate::halves::{SendHalf, WriteOutcome};
+use crate::halves::WriteOutcome;
 use crate::layout::check_message;
 use crate::session::{Interest, WaitCondition};
 use crate::sync::MutexGuard;
@@ -63,14 +63,18 @@ impl Core {
             match sender.send(message) {
                 Ok(outcome) => {
                     outbox.sent.fetch_add(1, Ordering::Relaxed);
-                    outbox.count_lost(&mut link, outcome.overwritten);
+                    match self.settings.waits_for {
+                        // The caller reads it from the outcome: the worker has nothing to report.
+                        WaitsFor::Nothing => outbox.count_evicted(outcome.overwritten),
+                        _ => outbox.count_lost(&mut link, outcome.overwritten),
+                    }
                     return Ok(outcome);
                 }
                 Err(error) if is_over(&error) => self.leave_to_worker(outbox, error)?,
                 Err(error) => return Err(self.refuse(outbox, &mut link, message.len(), error)),
             }
         }
-        link.check_queue(self.settings.waits_for)?;
+        self.check_queue(outbox, &link)?;
         let limit = self.settings.queue_limit;
         if limit == 0 {
             return Err(ShmError::NotConnected);
@@ -96,8 +100,18 @@ impl Core {
         }
     }
 
+    /// Sends a message, and waits for room.
     pub(crate) fn send_timeout(&self, to: To, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-        let deadline = Deadline::after(timeout);
+        let mut was_woken = false;
+        let sent = self.send_within(to, message, Deadline::after(timeout), &mut was_woken);
+        if was_woken {
+            // The worker was woken inside this call, and has not done what it was woken for.
+            self.outbox(to.0).wake_up.interrupt();
+        }
+        sent
+    }
+
+    fn send_within(&self, to: To, message: &[u8], deadline: Deadline, was_woken: &mut bool) -> Result<()> {
         loop {
             let (outbox, mut link) = self.open(to, message)?;
             match self.put(outbox, &mut link, message) {
@@ -120,8 +134,10 @@ impl Core {
                 session.check()?;
                 match session.wait_for(Interest::Space, deadline.remaining(None), Room(self, to.0)) {
                     Ok(()) | Err(ShmError::Timeout) => outbox.flush(&mut outbox.link()),
-                    // What there is to report waits for the handler's return.
-                    Err(ShmError::Interrupted) => outbox.wake_up.reset(),
+                    Err(ShmError::Interrupted) => {
+                        outbox.wake_up.reset();
+                        *was_woken = true;
+                    }
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -150,7 +166,7 @@ impl Core {
         } else if link.sender.as_ref().is_some_and(|sender| sender.session.check().is_ok()) {
             return Err(ShmError::QueueFull);
         }
-        link.check_queue(self.settings.waits_for)?;
+        self.check_queue(outbox, link)?;
         match self.settings.queue_limit {
             0 => Err(ShmError::NotConnected),
             limit if link.queue.len() >= limit => Err(ShmError::QueueFull),
@@ -171,7 +187,10 @@ impl Core {
         if session.is_some() {
             // One that is over is so for the caller too, although the worker has not found it.
             let sender = link.sender_to(session).ok_or(ShmError::NotConnected)?;
-            sender.session.check().map_err(|_| ShmError::NotConnected)?;
+            if sender.session.check().is_err() {
+                outbox.wake_up.interrupt();
+                return Err(ShmError::NotConnected);
+            }
         }
         // Asked under the lock: the worker takes it once more after it has seen the stop, and so finds what was accepted.
         let may_answer = || link.sender.is_some() && self.is_on_worker() && !self.is_stopped_by_handler();
@@ -179,6 +198,14 @@ impl Core {
             return Err(ShmError::NotConnected);
         }
         Ok((outbox, link))
+    }
+
+    /// Whether a message may be queued now. The worker may not know that a session is over, and may sleep.
+    fn check_queue(&self, outbox: &Outbox, link: &Link) -> Result<()> {
+        if link.sender.as_ref().is_some_and(|sender| sender.session.check().is_err()) {
+            outbox.wake_up.interrupt();
+        }
+        link.check_queue(self.settings.waits_for)
     }
 
     /// A sender found its session over. The worker finds it too, and may sleep. The message may be for the next connection.
@@ -238,11 +265,12 @@ impl Core {
         is_kicked
     }
 
-    /// Does what senders left to the worker, and reports to the handler what they lost.
-    pub(crate) fn flush_senders(&self, slot: u32) {
+    /// Does what senders left to the worker, and reports to the handler what they lost. Returns whether it may have called the
+    /// handler.
+    pub(crate) fn flush_senders(&self, slot: u32) -> bool {
         let outbox = self.outbox(slot);
         if !outbox.has_work.load(Ordering::Acquire) {
-            return;
+            return false;
         }
         let report = outbox.flush_and_report(self.settings.queue_limit);
         for error in report.errors {
@@ -254,6 +282,7 @@ impl Core {
         if report.space {
             self.call(Some(slot), |handler| handler.space_available(slot, self.sends));
         }
+        true
     }
 
     /// Whether something waits for room in the ring.
@@ -266,109 +295,6 @@ impl Core {
     pub(crate) fn has_room(&self, slot: u32) -> bool {
         self.outbox(slot).link().has_room(self.settings.queue_limit)
     }
-}
-
-impl Outbox {
-    /// A connection began.
-    pub(crate) fn attach(&self, sender: SendHalf, session: u32) {
-        let mut link = self.link();
-        (link.sender, link.session, link.is_kicked) = (Some(sender), Some(session), false);
-    }
-
-    /// The handler knows that the connection ended: what is sent from now on is for the next one. `then` is called before
-    /// any other thread sees this.
-    pub(crate) fn end(&self, then: impl FnOnce()) {
-        let mut link = self.link();
-        link.session = None;
-        then();
-    }
-
-    /// Whether the peer has left, or is about to be found to have left, and the handler does not know.
-    pub(crate) fn is_ending(&self) -> bool {
-        let link = self.link();
-        let is_live = |sender: &SendHalf| !link.is_kicked && sender.session.check_process().is_ok();
-        link.session.is_some() && !link.sender.as_ref().is_some_and(is_live)
-    }
-
-    /// The endpoint ends: no connection will take what is queued.
-    pub(crate) fn abandon_queue(&self) {
-        self.lose_queue(&mut self.link());
-    }
-
-    fn lose_queue(&self, link: &mut Link) {
-        let queued = link.queue.len() as u32;
-        link.queue.clear();
-        self.count_lost(link, queued);
-    }
-
-    fn queue(&self, link: &mut Link, message: &[u8]) {
-        link.queue.push_back(message.to_vec());
-        self.record_work(link);
-    }
-
-    fn record_work(&self, link: &Link) {
-        self.has_work.store(link.has_work(), Ordering::Release);
-    }
-
-    fn count_lost(&self, link: &mut Link, count: u32) {
-        if count == 0 {
-            return;
-        }
-        self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
-        link.lost = link.lost.saturating_add(count);
-        self.record_work(link);
-        if link.sender.is_some() || !self.defers_wake_ups.load(Ordering::Relaxed) {
-            self.wake_up.interrupt();
-        }
-    }
-
-    /// Sends what is queued, looks whether there is room for callers that found none, and returns what there is to report.
-    pub(crate) fn flush_and_report(&self, queue_limit: usize) -> SendReport {
-        let mut link = self.link();
-        self.flush(&mut link);
-        let mut space = false;
-        // What is queued goes first: callers find no room while there is any.
-        let is_free = link.queue.is_empty() || link.sender.is_none();
-        if (link.refused || link.refused_len.is_some()) && is_free && link.has_room(queue_limit) {
-            link.refused_len = None;
-            space = std::mem::take(&mut link.refused);
-            self.room.notify_all();
-        }
-        let (lost, errors) = (std::mem::take(&mut link.lost), std::mem::take(&mut link.errors));
-        self.record_work(&link);
-        SendReport { lost, space, errors }
-    }
-
-    /// Sends what is queued, as far as it fits.
-    fn flush(&self, link: &mut Link) {
-        let Some(sender) = &mut link.sender else { return };
-        let before = link.queue.len();
-        while let Some(message) = link.queue.front() {
-            match sender.try_send(message) {
-                Ok(()) => drop(self.sent.fetch_add(1, Ordering::Relaxed)),
-                // While a message is queued, the worker waits for room.
-                Err(ShmError::QueueFull) => break,
-                Err(error) if is_over(&error) => break,
-                // It will never fit.
-                Err(error) => {
-                    link.errors.push(error);
-                    self.send_overflows.fetch_add(1, Ordering::Relaxed);
-                    link.lost = link.lost.saturating_add(1);
-                }
-            }
-            link.queue.pop_front();
-        }
-        if link.queue.len() < before {
-            self.room.notify_all();
-        }
-    }
-}
-
-/// What the worker reports to the handler of the sending side.
-pub(crate) struct SendReport {
-    lost: u32,
-    space: bool,
-    errors: Vec<ShmError>,
 }
 
 /// A handler that waits for room in the ring of a slot's connection, on the worker.
@@ -384,9 +310,4 @@ impl WaitCondition for Room<'_> {
     fn attempt(&mut self) -> Result<Option<()>> {
         Ok(self.0.has_room(self.1).then_some(()))
     }
-}
-
-/// Whether an error says that the session is over.
-fn is_over(error: &ShmError) -> bool {
-    matches!(error, ShmError::NotConnected | ShmError::PeerDied { .. } | ShmError::Corrupted)
 }

@@ -39,7 +39,7 @@ pub(crate) enum Gathered {
     Serve,
     /// Looks whether the endpoint is stopping, and gathers again.
     Again,
-    /// No connection will come any more.
+    /// There is no connection, and none will come any more.
     Done,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn run(mut source: impl Source) {
         source.wake_up().reset();
         match source.gather(&mut connections) {
             Gathered::Again => continue,
-            Gathered::Done => break,
+            Gathered::Done => return,
             Gathered::Serve if source.core().is_stopping() => break,
             Gathered::Serve => round.serve(&source, &mut connections),
         }
@@ -113,9 +113,8 @@ impl Round {
         sys::coarse_millis().wrapping_sub(self.checked) >= CHECK_INTERVAL
     }
 
-    /// Looks again and again for a while, and not beyond the time when the peers are to be checked. Returns whether there is
-    /// something to do.
-    fn spin(&self, source: &impl Source, connections: &mut [Connection]) -> bool {
+    /// Looks again and again for a while. Returns whether there is something to do.
+    fn spin(&mut self, source: &impl Source, connections: &mut [Connection]) -> bool {
         let core = source.core();
         // The channels of one endpoint have one and the same budget.
         let budget = connections.first().map(|connection| connection.session().channel.tuning.spin);
@@ -133,8 +132,12 @@ impl Round {
         }
         let spin = Spin::begin(Some(budget));
         while spin.goes_on() {
+            if self.is_time_to_check() {
+                // The looks below find a recorded death. The time of spinning does not begin anew.
+                connections.iter().for_each(|connection| connection.session().record_peer_death());
+                self.checked = sys::coarse_millis();
+            }
             if source.wake_up().is_interrupted()
-                || self.is_time_to_check()
                 || (0..SPINS).any(|_| looks_ready(connections))
                 // A peer that evicts moves on from the entry that is looked at, and one that has left sends nothing new.
                 || connections.iter_mut().any(|connection| connection.look(core))

@@ -54,6 +54,30 @@ pub trait MultiClientHandler: Send + Sync + 'static {
     }
 }
 
+impl<H: MultiClientHandler + ?Sized> MultiClientHandler for Arc<H> {
+    fn on_connect(&self, slot_id: u32) {
+        (**self).on_connect(slot_id);
+    }
+    fn on_disconnect(&self) {
+        (**self).on_disconnect();
+    }
+    fn on_disconnect_because(&self, reason: &DisconnectReason) {
+        (**self).on_disconnect_because(reason);
+    }
+    fn on_message(&self, data: &[u8]) {
+        (**self).on_message(data);
+    }
+    fn on_overflow(&self, direction: ChannelKind, count: u32) {
+        (**self).on_overflow(direction, count);
+    }
+    fn on_space_available(&self) {
+        (**self).on_space_available();
+    }
+    fn on_error(&self, error: ShmError) {
+        (**self).on_error(error);
+    }
+}
+
 /// The options of a [`MultiClient`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultiClientOptions {

@@ -48,6 +48,27 @@ pub trait MultiHandler: Send + Sync + 'static {
     }
 }
 
+impl<H: MultiHandler + ?Sized> MultiHandler for Arc<H> {
+    fn on_client_connect(&self, client_id: u32) {
+        (**self).on_client_connect(client_id);
+    }
+    fn on_client_disconnect(&self, client_id: u32) {
+        (**self).on_client_disconnect(client_id);
+    }
+    fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
+        (**self).on_client_disconnect_because(client_id, reason);
+    }
+    fn on_message(&self, client_id: u32, data: &[u8]) {
+        (**self).on_message(client_id, data);
+    }
+    fn on_overflow(&self, client_id: u32, count: u32) {
+        (**self).on_overflow(client_id, count);
+    }
+    fn on_error(&self, client_id: Option<u32>, error: ShmError) {
+        (**self).on_error(client_id, error);
+    }
+}
+
 /// A multi-client server's handler as its threads call it.
 pub(super) struct Adapter<H: ?Sized>(pub(super) Arc<H>);
 
