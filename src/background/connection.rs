@@ -17,6 +17,9 @@ use std::time::Duration;
 /// end is known.
 const SHUT_GRACE: Duration = Duration::from_secs(1);
 
+/// Signals in a row without a message, after which the events are checked.
+const VAIN_SIGNALS: u32 = 16;
+
 pub(crate) struct Connection {
     pub(crate) slot: u32,
     pub(super) half: ReceiveHalf,
@@ -29,6 +32,8 @@ pub(crate) struct Connection {
     reported_lost: u64,
     /// Messages that were queued when the session was found over: what a peer writes after that is not received.
     left: Option<usize>,
+    /// Signals in a row without a message.
+    vain_signals: u32,
     /// Until when the peer may keep its event shut.
     shut_until: Option<Deadline>,
 }
@@ -43,6 +48,7 @@ impl Connection {
             wants_room: false,
             reported_lost: 0,
             left: None,
+            vain_signals: 0,
             shut_until: None,
         }
     }
@@ -117,8 +123,10 @@ impl Connection {
                     handler.message(self.slot, core.receives, buffer);
                 }),
                 Err(ShmError::QueueEmpty | ShmError::NotReady) => {
-                    if was_signalled && taken == 0 {
-                        self.check_event()?;
+                    if taken > 0 {
+                        self.vain_signals = 0;
+                    } else if was_signalled {
+                        self.check_events()?;
                     }
                     return Ok(false);
                 }
@@ -128,8 +136,14 @@ impl Connection {
         Ok(true)
     }
 
-    /// A signal that came for nothing may come from an event that the peer has shut. It would wake the worker for ever.
-    fn check_event(&mut self) -> Result<()> {
+    /// Signals that come for nothing may come from an event that the peer has shut. It would wake the worker for ever. Asking
+    /// takes a system call for each event, so a few signals for nothing are let pass.
+    fn check_events(&mut self) -> Result<()> {
+        self.vain_signals += 1;
+        if self.vain_signals < VAIN_SIGNALS {
+            return Ok(());
+        }
+        self.vain_signals = 0;
         if !self.events().is_some_and(|events| events.iter().any(|event| event.is_shut())) {
             self.shut_until = None;
             return Ok(());

@@ -77,7 +77,7 @@ macro_rules! call_c {
     ($callbacks:ident.$name:ident($($argument:expr),*)) => {
         let table = $callbacks.table.as_ref();
         if let (Some(table), Some(callback)) = (table, table.and_then(|table| table.$name)) {
-            // SAFETY: by the header, C's callbacks may be called in its calls and on the threads of its endpoints.
+            // SAFETY: by the header, C's callbacks may be called in its calls and on the threads of endpoints.
             $callbacks.gate.run(|| unsafe { callback($($argument,)* table.user_data) });
         }
     };
