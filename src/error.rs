@@ -35,7 +35,7 @@ pub enum ShmError {
     #[error("the peer wrote what the protocol does not allow; the session is over")]
     Corrupted,
     /// The section could not be mapped correctly. This does not happen on a working system.
-    #[error("the section could not be mapped correctly")]
+    #[error("the section could not be mapped correctly: the system does not work as it should")]
     HandshakeFailed,
     /// A call of the Windows kernel failed.
     #[error("{context} failed: NTSTATUS {code:#010X}")]
@@ -46,7 +46,7 @@ pub enum ShmError {
         context: &'static str,
     },
     /// A system call failed, on Linux.
-    #[error("{context} failed: error {code}")]
+    #[error("{context} failed: {}", std::io::Error::from_raw_os_error(*code))]
     SystemError {
         /// The `errno`.
         code: i32,
@@ -57,13 +57,13 @@ pub enum ShmError {
     #[error("the server has no free slot; try again when a client has left")]
     NoFreeSlot,
     /// A living server, or another kind of object, holds the name.
-    #[error("the name {name:?} is taken by a running server")]
+    #[error("the name {name:?} is taken by a running server or another object; choose another name, or stop that server")]
     AlreadyExists {
         /// The name as the caller gave it.
         name: String,
     },
     /// The peer's process ended without leaving the channel. Everything it sent before has been received.
-    #[error("the peer (process {pid}) died")]
+    #[error("the peer (process {pid}) ended without leaving; wait for another one, or connect again")]
     PeerDied {
         /// The peer's process id.
         pid: u32,
@@ -96,7 +96,7 @@ pub enum ShmError {
         reason: String,
     },
     /// The section at the other end has an incompatible version.
-    #[error("incompatible peer: {what} is {found:#x}, expected {expected:#x}")]
+    #[error("the peer is incompatible: its {what} is {found:#x}, expected {expected:#x}; both sides need one version and matching options")]
     Incompatible {
         /// Which field differs.
         what: &'static str,
@@ -106,13 +106,13 @@ pub enum ShmError {
         expected: u64,
     },
     /// The caller's buffer can't hold the next message, which stays in the queue.
-    #[error("the buffer is too small: the next message has {needed} bytes")]
+    #[error("the buffer is too small: the next message has {needed} bytes; it stays in the queue")]
     BufferTooSmall {
         /// The size of the next message in bytes.
         needed: usize,
     },
     /// The operating system asks for a privilege that this process does not have.
-    #[error("creating {name:?} needs the privilege {privilege}")]
+    #[error("this process lacks the privilege {privilege}, which creating {name:?} needs")]
     PrivilegeNotHeld {
         /// The name as the caller gave it.
         name: String,
@@ -127,7 +127,8 @@ pub enum ShmError {
     },
     /// A fork of the process used its copy of an endpoint, which belongs to the process that created it. Linux only.
     #[error(
-        "this endpoint belongs to the process that created it, and this process is a fork of that process"
+        "the endpoint belongs to the process that created it, and this process is a fork of that one; \
+         create or connect an endpoint here"
     )]
     Forked,
 }
