@@ -4,35 +4,37 @@
 //!             read_pos                          write position (the producer's own)
 //!                |                                 |
 //!   ... evicted  | header payload | header payload | 0     unused ...
-//!                 \____ one frame, one message ___/ \_ zeroed before the frame before it is published
+//!                 \____ one frame, one message ___/ \_ zeroed before the previous frame is published
 //! ```
 //!
-//! **Positions** are 64-bit counts of bytes that only grow; a position's place is itself modulo the capacity.
+//! **Positions** are 64-bit counts of bytes that only grow. Modulo the capacity, a position is an offset in the ring.
 //!
 //! **A frame** starts at a multiple of 64 bytes and is contiguous: a header word
-//! ([`FrameHeader`](crate::layout::FrameHeader)), then the payload in whole words. Where it would run over the ring's
-//! end, a pad frame fills the rest and the message stands at the start. Pad and message are one entry: published,
-//! taken, evicted and counted together, under one sequence.
+//! ([`FrameHeader`](crate::layout::FrameHeader)), then the payload in whole words. If a frame does not fit before the
+//! ring's end, the producer fills the rest with a pad frame and puts the message at the start of the ring. A pad and
+//! its message are one entry: they are published, taken, evicted and counted together, under one sequence.
 //!
-//! **Publishing.** Payload first, and the header word of the place where the *next* frame will start is zeroed, unless
-//! it has been already; then this frame's header is stored. A consumer therefore looks at one word,
-//! where it expects the next header, and sees zero or a complete frame; a small message costs the transfer of one
-//! cache line. The last 64 bytes of room are never used, so that the zeroed word can't be the header of the oldest
-//! unread frame.
+//! **Publishing.** The producer writes the payload. It zeroes the word where the *next* frame's header will be, unless
+//! that word is zero already. Then it stores this frame's header. So the consumer reads one word, where it expects the
+//! next header, and sees zero or a complete frame. A small message costs the transfer of one cache line. The producer
+//! never uses the last 64 free bytes. Otherwise the zeroed word could be the header of the oldest unread frame.
 //!
-//! Of messages that are sent together, the first one's header is stored last; the others' need no order of their own.
+//! When the producer sends several messages together, it stores the first message's header last. The other headers need
+//! no order among themselves.
 //!
-//! **Taking.** The consumer copies a message out, then moves `read_pos` past it by compare-and-swap.
+//! **Taking.** The consumer copies a message out, then moves `read_pos` past it by compare-exchange.
 //!
-//! **Evicting.** The producer moves `read_pos` itself, by compare-and-swap, past the oldest entries; then a release
-//! fence; only then does it overwrite. Whichever of the two swaps comes first wins: a message is received or
-//! evicted, never both. A consumer whose swap fails throws its copy away, since it may be torn. The fence makes sure
-//! that a consumer that sees a new byte in an old place also sees that `read_pos` moved.
+//! **Evicting.** The producer moves `read_pos` past the oldest entries, also by compare-exchange. Then it executes a
+//! release fence, and only then does it overwrite the entries. The compare-exchange that comes first wins: a message
+//! is received or evicted, never both. A consumer whose compare-exchange fails discards its copy, since the copy may
+//! be torn. The fence makes sure that a consumer that reads a new byte of an evicted frame also sees that `read_pos`
+//! moved.
 //!
-//! **Trust.** The producer keeps where its unread entries end in memory of its own. It accepts a `read_pos` that is
-//! the end of one of them, and nothing else. The consumer accepts a header that can stand where it stands: sequence
-//! as expected (or later, if `read_pos` moved: the difference is how many were evicted), length within limits, frame
-//! within the ring. Every index is masked, so that no value leads outside; every loop has a bound.
+//! **Trust.** The producer keeps the ends of its unread entries in its own memory. It accepts a `read_pos` only if this
+//! is the end of one of them. The consumer accepts a header only if its sequence is the expected one, its length is
+//! within the limits, and its frame is within the ring. If `read_pos` moved, the sequence may be a later one; the
+//! difference is the number of evicted messages. Every index is masked, so that no value leads out of the ring. Every
+//! loop has a bound.
 
 mod consumer;
 mod producer;
@@ -47,18 +49,18 @@ use crate::layout::{first_position, longest_message, RingHeader};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
 
-/// The peer wrote what it can't have written by the rules. The session is over.
+/// The peer broke the protocol: it wrote a value that no correct peer writes. The session is over.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Corrupted(pub(crate) &'static str);
 
-/// A ring in memory: its header line and its data.
+/// A ring in memory, which consists of its header line and its data.
 pub(crate) struct Ring {
     header: *const RingHeader,
     words: Words,
     longest_message: usize,
 }
 
-// SAFETY: as for `Words`: nothing but atomics behind the pointer.
+// SAFETY: as for `Words`: the pointer leads to nothing except atomics.
 unsafe impl Send for Ring {}
 
 impl Ring {
@@ -67,7 +69,7 @@ impl Ring {
     /// - They stay mapped for as long as the value lives.
     /// - `capacity` is a power of two and at least 8.
     pub(crate) unsafe fn new(header: *const RingHeader, base: *const AtomicU64, capacity: u64) -> Self {
-        // SAFETY: passed on.
+        // SAFETY: the caller promised what `Words::new` requires.
         let words = unsafe { Words::new(base, capacity) };
         Ring { header, words, longest_message: longest_message(capacity) }
     }
@@ -79,7 +81,7 @@ impl Ring {
     }
 
     /// Empties the ring for a new generation. Only the server calls this, and only while the ring has neither
-    /// producer nor consumer; the swap of the client's word publishes it.
+    /// producer nor consumer. The compare-exchange of the client's word then publishes the empty ring.
     pub(crate) fn reset(&self, generation: u32) {
         let start = first_position(generation);
         let header = self.header();
@@ -91,7 +93,7 @@ impl Ring {
     }
 }
 
-// Among the other tests, but a part of this module: it reads what nothing else may.
+// The file is in the folder of the other tests, but a child of this module, because the tests read private fields.
 #[cfg(all(test, not(loom)))]
 #[path = "verify/ring_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! The receiving end of a ring: see the module above.
+//! The receiving end of a ring. The parent module describes the protocol.
 
 use super::{Corrupted, Ring};
 use crate::bytes::Destination;
@@ -7,42 +7,42 @@ use crate::layout::{first_position, frame_size, FrameHeader, FRAME_ALIGN, FRAME_
 use crate::sync::look_barrier;
 use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
 
-/// What became of an attempt to take a message.
+/// The result of an attempt to take a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pop {
-    /// So many bytes are in the destination: a message, or several.
+    /// The destination has received this number of bytes, which are one message or several.
     Message(usize),
-    /// The next message has this number of bytes, and the destination had no room for them.
+    /// The next message has this number of bytes, for which the destination had no room.
     TooSmall(usize),
     /// Nothing is queued.
     Empty,
-    /// The producer evicted what was being taken, each time. There may be a message.
+    /// In every try, the producer evicted the message that the consumer was copying. There may be another message.
     Busy,
 }
 
-/// What stands at a position.
+/// What the consumer finds at a position.
 enum Frame {
     Message { payload: u64, len: usize, sequence: u64, end: u64 },
     Nothing,
     Impossible,
 }
 
-/// Messages that are taken together.
+/// Consecutive messages that the consumer takes together.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    /// The first one's sequence.
+    /// The sequence of the first message.
     first: u64,
     count: u64,
-    /// Their payloads' bytes.
+    /// The number of bytes in all payloads.
     len: usize,
     end: u64,
 }
 
-/// A message that was lent out where it lies.
+/// A message that the caller reads in the ring, before it is taken.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct Borrowed {
-    /// The read position at which it was found.
+    /// The read position when the message was borrowed.
     at: u64,
     payload: u64,
     run: Run,
@@ -61,16 +61,16 @@ const NO_FRAME: &str = "what stands at read_pos is no frame";
 pub(crate) struct Consumer {
     ring: Ring,
     pub(super) read_pos: u64,
-    /// The sequence of the next message, or a lower bound of it if `moved`.
+    /// The sequence of the next message. If `moved` is set, a lower bound of that sequence.
     pub(super) sequence: u64,
-    /// The producer moved `read_pos` since the last message: the next sequence is a later one.
+    /// Whether the producer moved `read_pos` since the last message. Then the next message has a later sequence.
     moved: bool,
     received: u64,
     lost: u64,
 }
 
 impl Consumer {
-    /// So many messages in a row may be evicted under our hands before [`Pop::Busy`].
+    /// The number of tries. If the producer evicts the message in each of them, the result is [`Pop::Busy`].
     const TRIES: usize = 8;
 
     pub(crate) fn new(ring: Ring, generation: u32) -> Self {
@@ -78,39 +78,41 @@ impl Consumer {
         Consumer { ring, read_pos, sequence: 0, moved: false, received: 0, lost: 0 }
     }
 
-    /// Messages taken in this generation.
+    /// Returns the number of messages taken in this generation.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Messages evicted before we could take them, as far as the messages taken since tell.
+    /// Returns the number of messages evicted before the last message that was taken. Later evictions are counted with
+    /// the next message, whose sequence shows them.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// Whether there's something to look at: one word, for spinning.
+    /// Whether there may be a message. Reads one word, so that a spinning thread can call it in a loop.
     #[inline(always)]
     pub(crate) fn looks_ready(&self) -> bool {
         self.ring.words.at(self.read_pos).load(Relaxed) != 0
     }
 
-    /// Takes the oldest message, or several where the destination has room for them.
+    /// Takes the oldest message, or several messages if the destination accepts several and has room for them.
     ///
-    /// Several are copied out one after the other and then taken by one swap, which fails if but one of them was
-    /// evicted meanwhile. The attempts after that take one at a time, which has the better chance.
+    /// Several messages are copied out one after the other, then taken by one compare-exchange. This fails if one of
+    /// them was evicted meanwhile. The later tries take one message each, since they are more likely to succeed.
     #[inline(always)]
     pub(crate) fn pop<D: Destination>(&mut self, to: &mut D) -> Result<Pop, Corrupted> {
         for attempt in 0..Self::TRIES {
             match self.frame(self.read_pos, self.sequence, self.moved) {
                 Frame::Message { payload, len, sequence, end } => {
                     let Some(place) = to.room(len) else {
-                        // An answer without a take must be true: the length could be half-overwritten.
+                        // Check that the message was not evicted: nothing is taken here, so that no compare-exchange
+                        // would find it out, and the producer may have overwritten the header that held the length.
                         if self.follow()? {
                             continue;
                         }
                         return Ok(Pop::TooSmall(len));
                     };
-                    // SAFETY: `room` gave a place of `len` bytes outside the section.
+                    // SAFETY: `room` returned memory for `len` bytes outside the section.
                     unsafe { self.ring.words.read(payload, place, len) };
                     let mut run = Run { first: sequence, count: 1, len, end };
                     if D::SEVERAL && attempt == 0 {
@@ -119,7 +121,7 @@ impl Consumer {
                     fail_point!("receive.copied");
                     match self.take(run) {
                         Ok(()) => {
-                            // SAFETY: `read` has written all of the places, and these are their bytes together.
+                            // SAFETY: `read` has written all memory that `to` returned, in total `run.len` bytes.
                             unsafe { to.commit(run.len) };
                             return Ok(Pop::Message(run.len));
                         }
@@ -141,26 +143,27 @@ impl Consumer {
         Ok(Pop::Busy)
     }
 
-    /// Copies out what stands behind a message too, as far as there is room for it.
+    /// Copies out the messages after `run` too, as long as the destination has room. Returns the longer run.
     fn copy_more(&self, mut run: Run, to: &mut impl Destination) -> Run {
         loop {
             let next = (run.first + run.count) % FrameHeader::SEQUENCES;
-            // Whatever else stands there: if it matters, the next call will find it.
+            // Whatever else is there, an impossible frame included, the next call finds and reports it.
             let Frame::Message { payload, len, end, .. } = self.frame(run.end, next, false) else {
                 return run;
             };
             let Some(place) = to.more_room(len) else { return run };
-            // SAFETY: `more_room` gave a place of `len` bytes outside the section.
+            // SAFETY: `more_room` returned memory for `len` bytes outside the section.
             unsafe { self.ring.words.read(payload, place, len) };
             run = Run { count: run.count + 1, len: run.len + len, end, ..run };
         }
     }
 
-    /// Takes messages that have been copied out. The error is where the producer moved `read_pos` meanwhile.
+    /// Takes messages that have been copied out. The error is the position to which the producer moved `read_pos`
+    /// meanwhile.
     #[inline(always)]
     fn take(&mut self, run: Run) -> Result<(), u64> {
-        // Releases the copying to the producer's acquiring look at `read_pos`, before it reuses the place. Sequentially
-        // consistent for the look at the peer's wake word that follows.
+        // The release orders the copying before the producer's acquiring load of `read_pos`, after which the producer
+        // may overwrite the frames. Sequentially consistent because of the load of the peer's wake word that follows.
         self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;
         look_barrier();
         if self.moved {
@@ -173,7 +176,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// The oldest message, where it lies: not taken yet. For rings whose producer evicts nothing.
+    /// Finds the oldest message without taking it, so that the caller can read it in the ring. The producer of such a
+    /// ring must not evict.
     #[cfg(not(loom))]
     pub(crate) fn borrow(&self) -> Result<Option<Borrowed>, Corrupted> {
         match self.frame(self.read_pos, self.sequence, false) {
@@ -187,21 +191,21 @@ impl Consumer {
         }
     }
 
-    /// Where in memory it lies.
+    /// Returns the address of a borrowed payload.
     #[cfg(not(loom))]
     pub(crate) fn locate(&self, borrowed: &Borrowed) -> *const u8 {
         self.ring.words.place(borrowed.payload, borrowed.run.len)
     }
 
-    /// Copies what was borrowed, as much of it as `to` holds.
+    /// Copies the start of a borrowed message, up to the length of `to`.
     #[cfg(all(feature = "c-api", not(loom)))]
     pub(crate) fn copy_out(&self, borrowed: &Borrowed, to: &mut [u8]) {
         let len = borrowed.run.len.min(to.len());
-        // SAFETY: `to` holds that number of bytes, and is memory of this process.
+        // SAFETY: `to` has at least `len` bytes, and is memory of this process.
         unsafe { self.ring.words.read(borrowed.payload, to.as_mut_ptr(), len) };
     }
 
-    /// Takes what was borrowed. `Ok(false)`: it has been taken since.
+    /// Takes a borrowed message. Returns `Ok(false)` if another call has taken it meanwhile.
     #[cfg(not(loom))]
     pub(crate) fn release(&mut self, borrowed: &Borrowed) -> Result<bool, Corrupted> {
         if borrowed.at != self.read_pos {
@@ -213,7 +217,7 @@ impl Consumer {
         }
     }
 
-    /// Whether a message is queued. `None`: evicted each time while we looked.
+    /// Whether a message is queued. Returns `None` if the producer evicted the message in every try.
     pub(crate) fn peek(&mut self) -> Result<Option<bool>, Corrupted> {
         let mut no_room: &mut [u8] = &mut [];
         match self.pop(&mut no_room)? {
@@ -224,14 +228,14 @@ impl Consumer {
         }
     }
 
-    /// How many messages are queued, at most `limit`. Counts while the producer goes on: a snapshot, from where
-    /// the oldest message was a moment ago.
+    /// Counts the queued messages, up to `limit`. The count starts at the oldest message at the time of the call. The
+    /// producer may send and evict messages meanwhile, so that the number is an estimate.
     pub(crate) fn queued(&self, limit: usize) -> usize {
         self.walk(limit).0
     }
 
-    /// How many messages were sent since the last one that was taken: those that are queued, at most `limit`, and those that
-    /// were evicted before them.
+    /// Counts the messages that were sent after the last one that was taken: those that are queued, up to `limit`, and
+    /// those that were evicted before them.
     #[cfg(all(feature = "c-api", not(loom)))] // C alone reports what it discards.
     pub(crate) fn not_taken(&self, limit: usize) -> u64 {
         match self.walk(limit) {
@@ -240,7 +244,7 @@ impl Consumer {
         }
     }
 
-    /// Counts queued messages, and returns the sequence of the one after them.
+    /// Counts queued messages, up to `limit`. Returns the number and the sequence of the message after them.
     fn walk(&self, limit: usize) -> (usize, u64) {
         let mut at = self.ring.header().read_pos.load(Acquire);
         let (mut sequence, mut moved) = (self.sequence, self.moved || at != self.read_pos);
@@ -253,22 +257,22 @@ impl Consumer {
         (count, sequence)
     }
 
-    /// How far ahead of the expected sequence another one is.
+    /// Returns the number of sequences from the expected one to `sequence`.
     fn distance(&self, sequence: u64) -> u64 {
         sequence.wrapping_sub(self.sequence) % FrameHeader::SEQUENCES
     }
 
-    /// Looks at what stands at `at`. Each word is read once, and all of it is checked.
+    /// Reads and checks the frame at `at`. Each header word is read once, and all of its fields are checked.
     #[inline]
     fn frame(&self, at: u64, expected: u64, moved: bool) -> Frame {
-        // Acquires the producer's publication. Both looks are acquiring also so that none of them is made after the
-        // reload of `read_pos` that judges what was seen.
+        // Acquires the producer's publication. Both loads of headers acquire for a second reason: neither of them may
+        // be moved after the later load of `read_pos`, which decides whether the headers are valid.
         let first = FrameHeader(self.ring.words.at(at).load(Acquire));
         if first.0 == 0 {
             return Frame::Nothing;
         }
         let (mut start, mut header) = (at, first);
-        // But for the length, there's one header that is nearly always there.
+        // The fast path: a message with the expected sequence, of any length, is nearly always there.
         if moved || !first.differs_in_length_alone(FrameHeader::new(FrameHeader::MESSAGE, 0, expected)) {
             let gap = first.sequence().wrapping_sub(expected) % FrameHeader::SEQUENCES;
             if moved && !(1..FrameHeader::SEQUENCES / 2).contains(&gap) || !moved && gap != 0 {
@@ -296,9 +300,10 @@ impl Consumer {
         }
     }
 
-    /// Looks whether the producer moved `read_pos`, and goes there.
+    /// Whether the producer moved `read_pos`. If it did, the consumer continues from the new position.
     fn follow(&mut self) -> Result<bool, Corrupted> {
-        // Acquires the eviction, and with its fence all that was overwritten after: see the module's page.
+        // Pairs with the release fence of an eviction: a consumer that has read an overwritten byte sees the new
+        // `read_pos` here. See "Evicting" in the parent module.
         let read_pos = self.ring.header().read_pos.load(Acquire);
         if read_pos == self.read_pos {
             return Ok(false);
@@ -307,8 +312,9 @@ impl Consumer {
         Ok(true)
     }
 
-    /// Goes to where the producer moved `read_pos`, if it is a place where a frame can start, further on, and in the
-    /// same generation: an old consumer must not find its way into a new one.
+    /// Continues from the position to which the producer moved `read_pos`. The position must be later, a multiple of
+    /// the frame alignment, and in the same generation: a consumer of an old session must not read the messages of a
+    /// new one.
     fn jump(&mut self, read_pos: u64) -> Result<(), Corrupted> {
         let ahead = read_pos.wrapping_sub(self.read_pos);
         if ahead == 0 || ahead > FURTHEST_EVICTION || read_pos % FRAME_ALIGN != 0 {

@@ -1,4 +1,4 @@
-//! The sending end of a ring: see the module above.
+//! The sending end of a ring. The parent module describes the protocol.
 
 use super::{Corrupted, Ring};
 use crate::bytes::{Words, WORD};
@@ -12,25 +12,26 @@ use std::collections::VecDeque;
 pub(crate) struct Producer {
     ring: Ring,
     pub(super) write_pos: u64,
-    /// `read_pos` as last seen: the start of the oldest entry that may be unread. Read anew only when room is short.
+    /// `read_pos` when the producer last read it: the start of the oldest entry that may be unread. The producer
+    /// reads it again only when the known room does not suffice.
     pub(super) read_pos: u64,
     /// The ends of the entries from `read_pos` on, oldest first.
     ends: VecDeque<u64>,
     message_limit: usize,
-    /// From `write_pos` up to here, frames have room and don't reach over the ring's end: by `read_pos` as last seen, so
-    /// that there may be more. Brought up to date only where it doesn't suffice.
+    /// Frames from `write_pos` up to this position have room, and do not cross the ring's end. It follows from
+    /// `read_pos`, so that there may be more room by now. The producer updates it only when it does not suffice.
     pub(super) clear: u64,
-    /// From `write_pos` up to here, every place where a header can stand is zero.
+    /// From `write_pos` up to this position, every word where a frame can start is zero.
     pub(super) zeroed: u64,
     pub(super) sequence: u64,
     sent: u64,
     evicted: u64,
 }
 
-/// Where a message will stand that is written before it is sent.
+/// Room in the ring for the next message. It is valid until the producer sends a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The write position for which it was found.
+    /// The write position when the room was found.
     at: u64,
     pad: u64,
     len: usize,
@@ -58,17 +59,17 @@ impl Place {
     }
 }
 
-/// A producer zeroes the places of headers up to this number of bytes from its position on, at once, as soon as fewer than
-/// [`FEWEST_ZEROED`] are left; but nothing ahead after a message that is longer. docs/performance.md has what other
-/// distances cost. The models make do with less.
+/// When fewer than [`FEWEST_ZEROED`] bytes are zeroed ahead of the write position, the producer zeroes the header
+/// words of this number of bytes at once. After a longer message it zeroes nothing ahead. docs/performance.md lists
+/// the costs of other distances. The models use a shorter distance.
 const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
 
 const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 4 } * FRAME_ALIGN;
 
-/// So many bytes of a frame are asked for before they are written.
+/// The producer prefetches up to this number of a frame's bytes before it writes them.
 const FETCHED: u64 = 16 * FRAME_ALIGN;
 
-/// Which of two positions not far from each other comes first.
+/// Whether `a` comes before `b`. The two positions must be less than 2^63 bytes apart.
 #[inline(always)]
 fn is_before(a: u64, b: u64) -> bool {
     (a.wrapping_sub(b) as i64) < 0
@@ -95,28 +96,29 @@ impl Producer {
         self.ring.longest_message
     }
 
-    /// Messages sent in this generation.
+    /// Returns the number of messages sent in this generation.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Messages evicted in this generation.
+    /// Returns the number of messages evicted in this generation.
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
     }
 
-    /// Messages sent and not yet taken.
+    /// Returns the number of messages that were sent, but neither taken nor evicted yet.
     pub(crate) fn queued(&mut self) -> Result<usize, Corrupted> {
         self.refresh()?;
         Ok(self.ends.len())
     }
 
-    /// Whether every message was taken, as far as is known without a look at the other side's line.
+    /// Whether every message was taken, according to the `read_pos` that the producer last read. Reads no shared
+    /// memory.
     pub(crate) fn seems_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Bytes of pad before a frame of `frame` bytes, if it were sent now.
+    /// Returns the bytes of pad that a frame of `frame` bytes would need if it were sent now.
     #[inline]
     fn pad(&self, frame: u64) -> u64 {
         let left = self.ring.words.left(self.write_pos);
@@ -127,19 +129,20 @@ impl Producer {
         }
     }
 
-    /// Bytes from `write_pos` on that the receiver has not to read, if the oldest unread entry were at `read_pos`.
+    /// Returns the number of free bytes from `write_pos` on, if the oldest unread entry is at `read_pos`.
     #[inline(always)]
     fn free(&self, read_pos: u64) -> u64 {
         self.ring.words.capacity() - self.write_pos.wrapping_sub(read_pos)
     }
 
-    /// Whether `total` bytes fit in if the oldest unread entry were at `read_pos`, with `queued` entries unread.
+    /// Whether `total` bytes fit if `queued` entries are unread and the oldest of them is at `read_pos`.
     #[inline]
     fn fits(&self, total: u64, read_pos: u64, queued: usize) -> bool {
         total + FRAME_ALIGN <= self.free(read_pos) && queued < self.message_limit
     }
 
-    /// Whether a message of `len` bytes would be taken now, by a fresh look.
+    /// Whether there is room for a message of `len` bytes. Reads the current `read_pos` if the known room does not
+    /// suffice.
     pub(crate) fn has_room(&mut self, len: usize) -> Result<bool, Corrupted> {
         let frame = frame_size(len);
         let total = self.pad(frame) + frame;
@@ -156,13 +159,14 @@ impl Producer {
         Ok(self.push_some([payload])? == 1)
     }
 
-    /// Sends messages, from the first on, for as long as there is room. Returns how many.
+    /// Sends messages, from the first on, as long as there is room. Returns the number of messages sent.
     ///
-    /// The first one's header is stored last: the receiver sees none of them before that, and so the receiver does not fetch the lines that
-    /// the others are being written to. Each would have to be taken back at the cost of a message.
+    /// The first message's header is stored last, so that the receiver sees no message before all are written.
+    /// Otherwise the receiver's processor would fetch the cache lines that the producer still writes to. To get one
+    /// of them back takes as long as a message does.
     ///
-    /// Their lengths are the caller's business: [`MIN_MESSAGE_SIZE`] up to the ring's longest message. The iterator must not
-    /// panic: what has been entered can't be taken back, and would never be shown.
+    /// The caller must check the lengths, which are [`MIN_MESSAGE_SIZE`] up to the ring's longest message. The iterator
+    /// must not panic: messages that are already entered could not be removed, and would never be published.
     #[inline]
     pub(crate) fn push_some<'a>(
         &mut self, messages: impl IntoIterator<Item = &'a [u8]>,
@@ -172,14 +176,15 @@ impl Producer {
         let mut last = None;
         for payload in messages {
             if let Some(last) = last {
-                // Before the first one it was done after the message before was published.
+                // For the first message of a batch, the call that published the previous message has done this.
                 self.zero_ahead(last);
             }
             let Some(place) = self.find_place(payload.len())? else { break };
             self.fetch(place);
             self.zero(place.end());
-            // The first line of all but long payloads comes last: the consumer looks at it all the time, and each look
-            // between our first write to it and the header's would cost its way there and back.
+            // `write` writes all but long payloads from their end to their start, so that the frame's first cache line
+            // comes last. The consumer reads that line all the time. Each read between the first write to it and the
+            // write of the header would move the line to the consumer's processor and back.
             self.ring.words.write(place.payload(), payload);
             fail_point!("send.written");
             let header = self.enter(place);
@@ -197,13 +202,14 @@ impl Producer {
         Ok(pushed)
     }
 
-    /// A place for a message of `len` bytes, to be written before it is sent. `Ok(None)`: there's no room. Nothing is
-    /// sent yet; whatever is sent in between takes the place away.
+    /// Reserves a place for a message of `len` bytes, which the caller writes in the ring and then commits. Returns
+    /// `Ok(None)` if there is no room. Nothing is sent yet. If another message is sent before, it uses the place.
     pub(crate) fn reserve(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
         let place = self.find_place(len)?;
         if let Some(place) = place {
-            // What is written there may come to lie where headers are asked for, if it is never sent. The word at the
-            // write position itself is not part of the place.
+            // If the caller writes to the place but never commits it, its bytes remain where later headers will be.
+            // So these words no longer count as zero. The word at the write position is the header, which no caller
+            // writes.
             self.zeroed = self.write_pos.wrapping_add(FRAME_ALIGN);
             let tail = (len % WORD) as u64;
             if tail > 0 {
@@ -213,12 +219,12 @@ impl Producer {
         Ok(place)
     }
 
-    /// Whether a place is still there: nothing else was sent since.
+    /// Whether a place is still valid, which it is until another message is sent.
     pub(crate) fn has_place(&self, place: Place) -> bool {
         place.at == self.write_pos
     }
 
-    /// Sends what was written to a place. `false`: the place is no longer there.
+    /// Sends the message that was written to a place. Returns `false` if the place is no longer valid.
     pub(crate) fn commit(&mut self, place: Place) -> bool {
         if !self.has_place(place) {
             return false;
@@ -230,7 +236,7 @@ impl Producer {
         true
     }
 
-    /// The ring's data, for those who write to a place.
+    /// Returns the ring's data, so that a caller can write to its place.
     pub(crate) fn words(&self) -> &Words {
         &self.ring.words
     }
@@ -245,7 +251,7 @@ impl Producer {
         Ok(Some(Place { at: self.write_pos, pad: 0, len }))
     }
 
-    /// Where `clear` doesn't suffice.
+    /// Finds a place where `clear` does not suffice: reads `read_pos` if necessary, and updates `clear`.
     #[inline(never)]
     fn find_place_anew(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
         let frame = frame_size(len);
@@ -262,9 +268,9 @@ impl Producer {
         Ok(Some(Place { at: self.write_pos, pad, len }))
     }
 
-    /// Asks for a frame's lines, the first [`FETCHED`] of them, before they are written to: so they come together, and while
-    /// we are getting there. The last one first: what comes first, and is the line that the consumer looks at all the time,
-    /// may be gone again by the time that all of it is there to be written.
+    /// Prefetches a frame's cache lines, up to [`FETCHED`] bytes, for writing. So the lines arrive together, while the
+    /// producer still prepares the message. The first line is prefetched last, because the consumer reads it all the
+    /// time: if it came first, the consumer could have fetched it again before the other lines are there.
     #[inline(always)]
     fn fetch(&self, place: Place) {
         let mut line = place.frame().min(FETCHED);
@@ -274,7 +280,7 @@ impl Producer {
         }
     }
 
-    /// Makes sure that the place where the next header will stand is zero.
+    /// Makes sure that the word where the next header will be is zero.
     #[inline(always)]
     fn zero(&mut self, end: u64) {
         if !is_before(end, self.zeroed) {
@@ -283,7 +289,8 @@ impl Producer {
         }
     }
 
-    /// Enters a message that has been written as sent. Returns the header that is to stand at its `at`.
+    /// Records a written message as sent, and moves the write position past it. Returns the header that the caller must
+    /// store at `place.at`.
     #[inline(always)]
     fn enter(&mut self, place: Place) -> FrameHeader {
         let mut header = FrameHeader::new(FrameHeader::MESSAGE, place.len, self.sequence);
@@ -299,23 +306,26 @@ impl Producer {
         header
     }
 
-    /// Lets the consumer see a message, and all that were entered after it.
+    /// Shows the consumer a message, and all messages that were entered after it.
     #[inline(always)]
     fn publish(&mut self, place: Place, header: FrameHeader) {
-        // Releases payloads, later headers, and what was zeroed, to the consumer's acquiring look at the header.
+        // Releases the payloads, the later headers and the zeroed words. The consumer's load of the header acquires
+        // them.
         self.ring.words.at(place.at).store(header.0, Release);
-        // For the look at the peer's wake word that follows (`wake.rs`): a sleeping peer must see the messages, or we
-        // must see that it sleeps. A swap of the header would do for both, but the header would have to wait for it.
+        // For the load of the peer's wake word that follows (`wake.rs`): either the peer sees the messages before it
+        // sleeps, or this side sees that the peer sleeps. An atomic exchange of the header would do the same without a
+        // fence, but would publish the header later.
         fence(SeqCst);
     }
 
-    /// Zeroes the places where the next headers may be asked for, as far as they are free.
+    /// Zeroes the words where the next headers may be, as far as they are free.
     ///
-    /// The consumer's processor fetches lines far beyond the one that it looks at, since it has seen where we are going:
-    /// nearly every line that we come to has to be taken back, and a fence waits until it is. Several lines at once are
-    /// taken back in the time that one takes. So they are zeroed a few at a time: after a message was published, which
-    /// mustn't wait for it, and between those of a batch. Not after a long one: where the next is as long, most of what would
-    /// be zeroed is no header's.
+    /// The consumer's processor predicts where the consumer will read, and prefetches cache lines far ahead. So the
+    /// producer has to get nearly every line back before it can write to it, and a fence waits until it has the line.
+    /// To get several lines back at once takes no longer than to get one. So the producer zeroes a few header words
+    /// at a time. It does so after it has published a message, so that the message does not wait, and between the
+    /// messages of a batch. After a long message it zeroes none: if the next message is as long, few of the words
+    /// would be headers.
     #[inline]
     fn zero_ahead(&mut self, last: Place) {
         if last.frame() > ZEROED_AHEAD || !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED))
@@ -329,13 +339,14 @@ impl Producer {
         }
     }
 
-    /// Evicts the oldest messages until one of `len` bytes fits, or half the queue where `half` is set and that's
-    /// more. Returns how many were evicted.
+    /// Evicts the oldest messages until a message of `len` bytes fits. If one must be evicted and `half` is set,
+    /// evicts at least half the queue. Returns the number of evicted messages.
     pub(crate) fn make_room(&mut self, len: usize, half: bool) -> Result<u32, Corrupted> {
         let frame = frame_size(len);
         let total = self.pad(frame) + frame;
         let mut evicted = 0;
-        // Each pass ends in success, in an error, or with a shorter list: at most as many passes as entries.
+        // Each pass evicts, fails, or removes at least one entry from the list. So there are at most as many passes as
+        // entries.
         while !self.fits(total, self.read_pos, self.ends.len()) {
             let queued = self.ends.len();
             let at_least = if half { queued / 2 } else { 0 };
@@ -348,7 +359,8 @@ impl Producer {
                 count += 1;
                 target = end;
             }
-            // Acquired on both outcomes: the consumer's taking releases its copying out of the frames before.
+            // Acquires on success and on failure: the consumer's taking releases its copying out of the frames before
+            // `read_pos`, which the producer will overwrite.
             match self.ring.header().read_pos.compare_exchange(self.read_pos, target, AcqRel, Acquire) {
                 Ok(_) => {
                     fail_point!("send.evicted");
@@ -360,8 +372,8 @@ impl Producer {
             }
         }
         if evicted > 0 {
-            // Before the first byte of the evicted frames is overwritten. Its partner is the acquiring reload of
-            // `read_pos` by a consumer that found something odd, or its failing swap.
+            // Orders the eviction before the first overwritten byte of the evicted frames. It pairs with the consumer's
+            // acquiring load of `read_pos` in `follow`, and with the consumer's failed compare-exchange.
             fence(Release);
             self.evicted += evicted;
             self.publish_counters();
@@ -369,9 +381,9 @@ impl Producer {
         Ok(evicted as u32)
     }
 
-    /// Looks at how far the consumer is.
+    /// Reads `read_pos`, and removes the entries that the consumer has taken.
     fn refresh(&mut self) -> Result<(), Corrupted> {
-        // Acquires the consumer's taking, so that what is then overwritten has been copied out.
+        // Acquires the consumer's taking, so that the consumer has copied out what the producer then overwrites.
         let read_pos = self.ring.header().read_pos.load(Acquire);
         if read_pos != self.read_pos {
             self.advance(read_pos)?;
@@ -379,7 +391,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Drops the entries before `read_pos`, which the peer may have made up: it must be the end of one of them.
+    /// Removes the entries before `read_pos`. Returns an error if `read_pos` is not the end of an entry, since then the
+    /// peer made the value up.
     fn advance(&mut self, read_pos: u64) -> Result<(), Corrupted> {
         while let Some(end) = self.ends.pop_front() {
             self.read_pos = end;
@@ -390,7 +403,7 @@ impl Producer {
         Err(Corrupted("read_pos is not the end of an unread message"))
     }
 
-    /// Brings the header's statistics up to date. Nothing depends on them.
+    /// Updates the statistics in the ring's header. No decision depends on them.
     pub(crate) fn publish_counters(&self) {
         let header = self.ring.header();
         header.write_pos.store(self.write_pos, Relaxed);
