@@ -1,5 +1,6 @@
-//! The atomics in shared memory, and those of what is model-checked, come from here: the standard library's; loom's where
-//! the crate is model-checked (`--cfg loom`); or ones that let a fuzzer act between any two accesses (`--cfg fuzzing`).
+//! The atomics and locks of all code that is in shared memory or model-checked. They are the standard library's,
+//! except in two builds. With `--cfg loom` they are the model checker's. With `--cfg fuzzing` the atomics call a
+//! hook, by which a fuzzer acts between any two accesses.
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -28,18 +29,21 @@ pub(crate) use clock::{pass_time, Instant};
 #[cfg(not(loom))]
 pub(crate) use std::time::Instant;
 
-/// Locks a mutex. A thread that panicked while it held the lock has left nothing half done.
+/// Locks a mutex. Ignores that a thread panicked while it held the lock, since no thread leaves an incomplete change.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// A word that both sides change by compare-and-swap.
+/// A word that both sides change by compare-exchange.
 #[cfg(not(loom))]
 pub(crate) type SwapWord = AtomicU64;
 
-/// A word that both sides change by compare-and-swap. loom remembers one access to a word, the last: where a thread
-/// loads and then swaps, it forgets the other threads' loads before, and with them the orders in which the swap comes
-/// first (its issues 166 and 392). A store that no thread reads, made before each load, keeps the loads in its memory.
+/// A word that both sides change by compare-exchange.
+///
+/// loom remembers only the last access to a word. If a thread loads a word and then changes it, loom forgets the
+/// earlier loads of the other threads. So it does not explore the orders in which the change comes before those loads
+/// (loom's issues 166 and 392). To make loom remember each load, `load` first stores to a second word, which no
+/// thread reads.
 #[cfg(loom)]
 #[derive(Default)]
 pub(crate) struct SwapWord {
@@ -64,26 +68,27 @@ impl std::ops::Deref for SwapWord {
     }
 }
 
-/// Stands between a sequentially consistent write and a sequentially consistent look at another word.
+/// Orders a sequentially consistent write before a later sequentially consistent load of another word.
 ///
-/// The accesses themselves give the order, so this is nothing at all in a real build. loom treats sequentially
-/// consistent accesses as acquire and release only, and knows the stronger order of fences alone: there it is one.
+/// In a real build the accesses themselves give this order, and the function does nothing. loom treats sequentially
+/// consistent accesses as acquire and release only, but models sequentially consistent fences. So under loom the
+/// function is such a fence.
 #[inline(always)]
 pub(crate) fn look_barrier() {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
 }
 
-/// A model's clock. It stands still, save that a wait which times out takes the time it was given; a model would
-/// differ from one run to the next otherwise.
+/// The clock of a model. Only waits that time out advance it, by their timeouts. With a real clock, a model could take
+/// another path in each run.
 #[cfg(loom)]
 mod clock {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     loom::lazy_static! {
-        // The standard library's, so that looking at the clock is no event for the checker. Relaxed, since the
-        // threads of a model take turns on one thread of the system.
+        // The standard library's atomic, so that the checker does not see reads of the clock. Relaxed is enough, since
+        // loom runs all threads of a model on one thread of the system.
         static ref NANOSECONDS: AtomicU64 = AtomicU64::new(0);
     }
 
@@ -97,7 +102,7 @@ mod clock {
 
         pub(crate) fn checked_add(self, time: Duration) -> Option<Self> {
             let end = self.0.checked_add(time)?;
-            // Beyond what the clock can say.
+            // `None` for a time that the clock can't represent.
             (end.as_nanos() <= u64::MAX.into()).then_some(Instant(end))
         }
 

@@ -1,11 +1,14 @@
 //! The threads of a background endpoint, and which endpoint waits for which.
 //!
-//! Stopping an endpoint waits for its threads, and so for the callback that one of them may be in. Where that callback
-//! stops another endpoint, whose callback stops the first one, each would wait for the other for ever. So a thread that is
-//! about to wait leaves a note at the endpoints whose callbacks it is in ([`Waits`]), and then looks whether the endpoint that
-//! it waits for waits, directly or through others, for one of them. Of two threads that do this at the same time, at least
-//! one sees the other's note, since each note is left before its author looks, both under the locks that the notes are
-//! under. (Both may see one, and then neither waits.)
+//! A thread that stops an endpoint waits for the endpoint's threads, and so for the callback that one of them may be
+//! in. If that callback stops another endpoint, whose callback stops the first one, the two would wait for each other
+//! for ever.
+//!
+//! To prevent this, a thread that is about to wait makes a record in the list of each endpoint whose callback it is
+//! in ([`Waits`]). Then it checks whether the endpoint that it wants to wait for waits, directly or through other
+//! endpoints, for one of these endpoints. If so, the thread does not wait. If two threads do this at the same time,
+//! at least one of them sees the other's record: each thread makes its record before it checks, and accesses the
+//! lists only under their locks. (Both threads may see the other's record. Then neither waits.)
 
 use crate::error::{Result, ShmError};
 use crate::sys;
@@ -15,14 +18,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 thread_local! {
-    /// The endpoints whose callbacks the present thread is in, or may be: an endpoint's own threads always are.
+    /// The endpoints whose callbacks the current thread is in. An endpoint's own threads always count as being inside.
     static INSIDE: RefCell<Vec<Arc<Waits>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What an endpoint waits for.
+/// The endpoints for which one endpoint waits.
 #[derive(Default)]
 pub(crate) struct Waits {
-    /// Endpoints whose end one of its callbacks waits for.
+    /// The endpoints whose end a callback of this endpoint waits for.
     waits_for: Mutex<Vec<Arc<Waits>>>,
 }
 
@@ -31,32 +34,33 @@ impl Waits {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on, until the result is dropped, the present thread is in a callback of this endpoint.
+    /// Records that the current thread is in a callback of this endpoint, until the result is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> Inside {
-        // A thread that is ending stops nothing any more.
+        // `try_with` fails only in a thread that is ending. Such a thread stops no endpoint any more.
         let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.clone()));
         Inside(())
     }
 
-    /// Whether the present thread is in a callback of this endpoint.
+    /// Whether the current thread is in a callback of this endpoint.
     fn is_inside(&self) -> bool {
         let is_own =
             |inside: &RefCell<Vec<Arc<Waits>>>| inside.borrow().iter().any(|own| std::ptr::eq(&**own, self));
         INSIDE.try_with(is_own).unwrap_or(false)
     }
 
-    /// Notes that the present thread is about to wait for this endpoint's end, or, in one of its callbacks, for what its other
-    /// threads are in. `None`: it must not, since the endpoint waits for another one whose callback the thread is in.
-    pub(crate) fn begin(self: &Arc<Self>) -> Option<Note> {
+    /// Records that the current thread is about to wait for this endpoint's end. In one of the endpoint's own
+    /// callbacks, the thread waits for the callbacks of the endpoint's other threads. Returns `None` if the thread
+    /// must not wait, since this endpoint waits for an endpoint whose callback the thread is in.
+    pub(crate) fn begin(self: &Arc<Self>) -> Option<WaitRecord> {
         let mut own = INSIDE.try_with(|inside| inside.borrow().clone()).unwrap_or_default();
         own.retain(|own| !Arc::ptr_eq(own, self));
         own.iter().for_each(|own| own.list().push(self.clone()));
-        let note = Note { own, target: self.clone() };
-        let leads_back = self.leads_to(&note.own);
-        (!leads_back).then_some(note)
+        let record = WaitRecord { own, target: self.clone() };
+        let leads_back = self.leads_to(&record.own);
+        (!leads_back).then_some(record)
     }
 
-    /// Whether this endpoint is one of those, or waits for one, directly or through others.
+    /// Whether this endpoint is one of the targets, or waits for one of them, directly or through other endpoints.
     fn leads_to(self: &Arc<Self>, targets: &[Arc<Waits>]) -> bool {
         let mut seen: Vec<Arc<Waits>> = Vec::new();
         let mut open = vec![self.clone()];
@@ -73,7 +77,7 @@ impl Waits {
     }
 }
 
-/// The present thread is in a callback, until this is dropped. The last one to begin ends first.
+/// Records that the current thread is in a callback, until the value is dropped. Nested callbacks end in reverse order.
 pub(crate) struct Inside(());
 
 impl Drop for Inside {
@@ -82,13 +86,13 @@ impl Drop for Inside {
     }
 }
 
-/// A thread waits, until this is dropped.
-pub(crate) struct Note {
+/// Records that a thread waits for an endpoint, until the value is dropped.
+pub(crate) struct WaitRecord {
     own: Vec<Arc<Waits>>,
     target: Arc<Waits>,
 }
 
-impl Drop for Note {
+impl Drop for WaitRecord {
     fn drop(&mut self) {
         for own in &self.own {
             let mut list = own.list();
@@ -113,12 +117,12 @@ struct State {
     handles: Vec<JoinHandle<()>>,
 }
 
-/// How a wait for an endpoint's end came out.
+/// The result of a wait for an endpoint's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
     Ended,
     TimedOut,
-    /// The calling thread is one of the endpoint's, or one whose end the endpoint waits for itself.
+    /// The calling thread must not wait: it is in a callback of the endpoint, or of one that the endpoint waits for.
     NotFromHere,
 }
 
@@ -138,13 +142,13 @@ impl Threads {
             drop(inside);
             drop(running);
         });
-        // Where there is no thread, `running` was dropped with the closure.
+        // If no thread could be started, `running` was dropped with the closure.
         let handle = spawned.map_err(|error| sys::io_error(&error, "starting a thread"))?;
         self.state().handles.push(handle);
         Ok(())
     }
 
-    /// Whether the present thread is one of this endpoint's.
+    /// Whether the current thread is one of this endpoint's threads, or in one of its callbacks.
     pub(crate) fn is_own(&self) -> bool {
         self.waits.is_inside()
     }
@@ -155,7 +159,7 @@ impl Threads {
             return Waited::NotFromHere;
         }
         match self.waits.begin() {
-            Some(_note) => self.wait_here(deadline),
+            Some(_record) => self.wait_here(deadline),
             None => Waited::NotFromHere,
         }
     }
@@ -172,14 +176,14 @@ impl Threads {
         let handles = std::mem::take(&mut state.handles);
         drop(state);
         for handle in handles {
-            // It has come to its end. What a handler panics with is caught.
+            // The thread has ended. It has no panic to report, since the panics of handlers are caught.
             let _ = handle.join();
         }
         Waited::Ended
     }
 }
 
-/// A thread that runs, or is about to. Counted until dropped.
+/// Counts a thread that runs or is about to run, until the value is dropped.
 struct Running(Arc<Threads>);
 
 impl Drop for Running {
@@ -190,7 +194,7 @@ impl Drop for Running {
 }
 
 impl Waited {
-    /// As a function with a time limit returns it.
+    /// Returns what a function with a time limit returns to its caller.
     pub(crate) fn into_result(self) -> Result<()> {
         match self {
             Waited::Ended => Ok(()),

@@ -1,9 +1,9 @@
-//! Wake words: how one side learns that the other sleeps, and signals it exactly once.
+//! Wake words. With them, a side finds out that the other side sleeps, and signals it exactly once for each sleep.
 //!
 //! Each side has a word in the control block: {generation (upper 32 bits), bits (lower 32)}. A side that is about to
-//! sleep sets a bit in its own word, **looks once more**, and waits. A side that has published (or taken) something
-//! **then looks** at the other's word; where the bit is set, it clears it, and if it was this clearing that did it,
-//! signals the event.
+//! sleep sets a bit in its own word, **looks once more** for a message or for room, and waits. The other side publishes
+//! (or takes) a message, and **then looks** at the sleeper's word. If the bit is set, it clears the bit. If its own
+//! compare-exchange cleared the bit, it signals the event.
 //!
 //! ```text
 //!   sleeper                       other side
@@ -11,15 +11,16 @@
 //!   look         (b)              look at bit     (d)
 //! ```
 //!
-//! (a) before (b) and (c) before (d) are each a write followed by a read of another word, which every processor may
-//! swap unless a fence forbids it; if both did, the sleeper would sleep with a message in front of it. So between
-//! (a) and (b) stands a sequentially consistent fence; and between (c) and (d) too where (c) is the store that
-//! publishes a message, while the taking of one is a sequentially consistent compare-and-swap, and (d) a sequentially
-//! consistent load.
+//! Each side writes one word and then reads another one: (a) before (b), and (c) before (d). Every processor may
+//! reorder such a write and read unless a fence forbids it. If both sides reordered them, the sleeper would sleep
+//! although a message is there. So there is a sequentially consistent fence between (a) and (b). There is also one
+//! between (c) and (d) if (c) is the store that publishes a message. If (c) is the taking of a message, no fence is
+//! needed: (c) is a sequentially consistent compare-exchange, and (d) is a sequentially consistent load.
 //!
-//! Words change by compare-and-swap only, and only while they carry the generation of the one who
-//! changes them, so that neither a late signaller of an old session nor the other half of this one is ever undone.
-//! The owner sets bits and may clear its own; the peer clears [`DATA`], [`SPACE`] and [`HURRY`] only.
+//! Both sides change the words by compare-exchange only, so that no side undoes a change by the other side or by the
+//! other half of its own session. A side changes a word only while the word has the generation of that side's
+//! session, so that a late signaller of an old session changes nothing in a new one. The owner sets and clears its
+//! own bits. The peer clears [`DATA`], [`SPACE`] and [`HURRY`] only.
 
 use crate::ring::Corrupted;
 use crate::sync::{fence, Ordering, SwapWord};
@@ -28,11 +29,12 @@ use crate::sync::{fence, Ordering, SwapWord};
 pub(crate) const DATA: u32 = 1;
 /// The owner sleeps until the peer has taken a message.
 pub(crate) const SPACE: u32 = 2;
-/// The owner can't take a message before it is evicted: the peer's next eviction shall drop half the queue.
+/// The peer evicts each message before the owner can take it. The peer's next eviction must evict half the queue.
 pub(crate) const HURRY: u32 = 4;
-/// A native waiter, which sets no bits, waits for the event that announces data to the owner: signal it each time.
+/// The peer must signal the owner's data event for every message, since a native waiter, which sets no bits, may wait
+/// for this event.
 pub(crate) const ALWAYS_DATA: u32 = 8;
-/// The same for space.
+/// Like [`ALWAYS_DATA`], for the owner's space event.
 pub(crate) const ALWAYS_SPACE: u32 = 16;
 
 /// One side's wake word, in one generation.
@@ -43,8 +45,8 @@ pub(crate) struct WakeWord<'a> {
 }
 
 impl<'a> WakeWord<'a> {
-    /// Both sides change a word at most a few times for each sleep. A side that finds it changed more often than this in a
-    /// row, deals with a peer that plays.
+    /// The most compare-exchanges that a change tries. Correct sides change a word only a few times for each sleep.
+    /// If all of these tries fail, a hostile peer changes the word all the time.
     const TRIES: usize = 1000;
 
     pub(crate) fn new(word: &'a SwapWord, generation: u32) -> Self {
@@ -56,6 +58,8 @@ impl<'a> WakeWord<'a> {
         word.store(u64::from(generation) << 32 | u64::from(bits), Ordering::Relaxed);
     }
 
+    /// Changes the bits by compare-exchange, unless the word has another generation. Returns the bits before the
+    /// change.
     fn change(&self, to: impl Fn(u32) -> u32) -> Result<u32, Corrupted> {
         let mut now = self.word.load(Ordering::Relaxed);
         for _ in 0..Self::TRIES {
@@ -72,7 +76,7 @@ impl<'a> WakeWord<'a> {
         Err(Corrupted("a wake word never stands still"))
     }
 
-    /// The owner sets a bit, and then looks once more before it sleeps.
+    /// Sets a bit. The owner calls this before it sleeps, and then looks once more.
     pub(crate) fn set(&self, bit: u32) -> Result<(), Corrupted> {
         self.change(|bits| bits | bit)?;
         // Between (a) and (b).
@@ -80,16 +84,17 @@ impl<'a> WakeWord<'a> {
         Ok(())
     }
 
-    /// The owner is up again, for whatever reason.
+    /// Clears a bit. The owner calls this after each sleep, whatever woke it.
     pub(crate) fn clear(&self, bit: u32) -> Result<(), Corrupted> {
         self.change(|bits| bits & !bit).map(drop)
     }
 
-    /// The peer, having published: whether it is to signal. True once for each sleep, and always where `always` is
-    /// set.
+    /// Clears `bit`, and returns whether the caller must signal the owner's event. The peer calls this after it has
+    /// published or taken a message. The result is `true` once for each sleep, and always if the owner has set
+    /// `always`.
     #[inline]
     pub(crate) fn take(&self, bit: u32, always: u32) -> Result<bool, Corrupted> {
-        // (d). Only now and then is the bit set.
+        // (d). The bit is rarely set, so that this load is usually all that there is to do.
         let bits = self.word.load(Ordering::SeqCst) as u32;
         if bits & (bit | always) == 0 {
             return Ok(false);
@@ -129,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_generation_changes_nothing() {
+    fn a_side_of_an_old_generation_changes_nothing() {
         let word = SwapWord::new(8 << 32 | u64::from(DATA));
         let old = WakeWord::new(&word, 7);
         old.set(SPACE).unwrap();

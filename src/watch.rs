@@ -1,73 +1,75 @@
-//! How calls that do not wait find out that the peer has died.
+//! Lets calls that do not wait find out that the peer has died.
 //!
-//! A call that waits has the kernel watch the peer's process. A call that does not wait makes no kernel call, and a dead peer
-//! writes nothing. So each half asks the kernel every 100 ms, as long as it is used. To know the time it reads a coarse clock,
-//! which takes about 5 ns: at each call if calls are some milliseconds apart, otherwise at every 4th, so that this costs a
-//! message little more than a nanosecond.
+//! A call that waits has the kernel watch the peer's process. A call that does not wait makes no kernel call, and a
+//! dead peer writes nothing. So while a half is used, its calls ask the kernel every 100 ms. To know the time, a call
+//! reads a coarse clock, which takes about 5 ns. If calls are some milliseconds apart, each call reads the clock.
+//! Otherwise every 4th call does, which costs little more than 1 ns per message.
 
 use crate::error::Result;
 use crate::session::Session;
 use crate::sys;
 
-/// The kernel is asked for the peer's process this often, in milliseconds.
+/// The milliseconds between two questions to the kernel whether the peer's process still runs.
 const INTERVAL: u32 = 100;
 
-/// Calls from one look at the clock to the next, if calls follow each other quickly.
+/// The number of calls per reading of the clock, if calls follow each other quickly.
 const QUICK_CALLS: u32 = 4;
 
-/// Calls are quick after this many looks in a row that found less than [`SLOW`] milliseconds since the look before.
-const QUICK_LOOKS: u32 = 16;
+/// Calls count as quick after this number of successive readings of the clock that are each less than [`SLOW`] ms
+/// apart.
+const QUICK_READINGS: u32 = 16;
 const SLOW: u32 = 8;
 
-/// When a half asks for the peer's process next.
+/// Decides when a half asks the kernel for the peer's process.
 pub(crate) struct PeerWatch {
-    /// Calls until the next look at the clock.
-    left: u32,
-    /// Such looks in a row, up to [`QUICK_LOOKS`].
+    /// The number of calls until the next reading of the clock.
+    calls_left: u32,
+    /// The number of successive quick readings, up to [`QUICK_READINGS`].
     quick: u32,
-    /// When the clock was read last.
-    looked: u32,
-    /// When the kernel was asked last.
-    asked: u32,
+    /// The time of the last reading of the clock.
+    read_at: u32,
+    /// The time of the last question to the kernel.
+    asked_at: u32,
 }
 
 impl PeerWatch {
     pub(crate) fn new() -> Self {
         let now = sys::coarse_millis();
-        PeerWatch { left: 1, quick: 0, looked: now, asked: now }
+        PeerWatch { calls_left: 1, quick: 0, read_at: now, asked_at: now }
     }
 
-    /// Counts a call that does not wait, and asks for the peer's process when it is time.
+    /// Counts a call that does not wait. Asks the kernel for the peer's process if 100 ms have passed.
     ///
     /// # Errors
-    /// How the session ended.
+    /// The reason for the session's end.
     #[inline(always)]
     pub(crate) fn count(&mut self, session: &Session) -> Result<()> {
-        self.left -= 1;
-        if self.left == 0 {
-            return self.look(session);
+        self.calls_left -= 1;
+        if self.calls_left == 0 {
+            return self.read_clock(session);
         }
         Ok(())
     }
 
-    /// The peer slept, so that the kernel was called to wake it: calls may be rare from now on.
+    /// Makes the next call read the clock. A half calls this after it has woken a sleeping peer, since calls may be
+    /// rare from then on.
     #[inline(always)]
     pub(crate) fn peer_slept(&mut self) {
-        self.left = 1;
+        self.calls_left = 1;
     }
 
     #[cold]
     #[inline(never)]
-    fn look(&mut self, session: &Session) -> Result<()> {
+    fn read_clock(&mut self, session: &Session) -> Result<()> {
         let now = sys::coarse_millis();
-        let is_slow = now.wrapping_sub(self.looked) >= SLOW;
-        self.looked = now;
-        self.quick = if is_slow { 0 } else { (self.quick + 1).min(QUICK_LOOKS) };
-        self.left = if self.quick == QUICK_LOOKS { QUICK_CALLS } else { 1 };
-        if now.wrapping_sub(self.asked) < INTERVAL {
+        let is_slow = now.wrapping_sub(self.read_at) >= SLOW;
+        self.read_at = now;
+        self.quick = if is_slow { 0 } else { (self.quick + 1).min(QUICK_READINGS) };
+        self.calls_left = if self.quick == QUICK_READINGS { QUICK_CALLS } else { 1 };
+        if now.wrapping_sub(self.asked_at) < INTERVAL {
             return Ok(());
         }
-        self.asked = now;
+        self.asked_at = now;
         session.check_process_when_due()
     }
 }
