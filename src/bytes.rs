@@ -1,28 +1,31 @@
 //! The only code that touches payload bytes in shared memory.
 //!
-//! The other process may write any byte at any time, also while it is being copied. A plain copy would then be a
-//! data race, which is undefined behaviour, however little the result matters. So memory is read and written here
-//! in whole, aligned, relaxed atomic 8-byte words, or in assembly (`copy_blocks`), never through a slice or a reference to
-//! plain bytes. What a copy yields may be torn; the ring finds that out afterwards and drops it (see [`crate::ring`]).
+//! The other process may write any byte at any time, also while this process copies it. A plain copy would then be a
+//! data race, which is undefined behaviour even if the program discards the result. So this module reads and writes
+//! shared memory in whole, aligned, relaxed atomic 8-byte words, or in assembly (`copy_blocks`), never through a
+//! slice or a reference to plain bytes. A copy may be torn. The ring finds that out afterwards and discards the copy
+//! (see [`crate::ring`]).
 //!
-//! A frame is contiguous and starts at an aligned place, so that a copy never wraps and never needs to begin in the
-//! middle of a word. The last word of a payload is padded with zeros.
+//! A frame is contiguous and its position is aligned, so that a copy never wraps and never begins in the middle of a
+//! word. The last word of a payload is padded with zeros.
 
 use crate::sync::{AtomicU64, Ordering};
 use std::mem::size_of;
 
-/// Bytes in a word, in the ring's own counting (loom's words are larger in memory).
+/// The number of bytes in a word of the ring. (loom's words hold as many, but are larger in memory.)
 pub(crate) const WORD: usize = size_of::<u64>();
 
-/// Payloads of up to this number of words are copied in words, and written backwards; longer ones in blocks.
+/// Payloads of up to this number of words are copied word by word, and written from the end to the start. Longer ones
+/// are copied in blocks.
 const BACKWARDS: usize = 128;
 
-/// Words in a line.
+/// The number of words in a cache line.
 const LINE: usize = 8;
 
-/// Calls one of the copies below for a number of words that is known only now, at most as many as a line has. A loop
-/// would end after as many rounds as the payload has words, which no processor foresees after a while of spinning; and
-/// to be wrong about it takes longer than all of the copying.
+/// Calls one of the copies below for a number of words that is known only at run time, up to the words of one line.
+///
+/// A loop would end after a number of rounds that depends on the payload. After some time of spinning, no processor
+/// predicts this number, and a wrong prediction takes longer than the whole copy.
 macro_rules! for_count {
     ($count:expr, $copy:ident($from:expr, $to:expr)) => {
         match $count {
@@ -39,10 +42,10 @@ macro_rules! for_count {
     };
 }
 
-/// Writes `count` words, the last one first.
+/// Writes `COUNT` words, the last one first.
 ///
 /// # Safety
-/// `from` is valid for reads of as many, and `to` points to as many.
+/// `from` is valid for reads of `COUNT` words, and `to` points to `COUNT` words.
 #[inline(always)]
 unsafe fn write_words<const COUNT: usize>(from: *const u8, to: *const AtomicU64) {
     for at in (0..COUNT).rev() {
@@ -51,10 +54,10 @@ unsafe fn write_words<const COUNT: usize>(from: *const u8, to: *const AtomicU64)
     }
 }
 
-/// Reads `count` words.
+/// Reads `COUNT` words.
 ///
 /// # Safety
-/// `from` points to as many, and `to` is valid for writes of as many, and is not in shared memory.
+/// `from` points to `COUNT` words. `to` is valid for writes of `COUNT` words, and is not in shared memory.
 #[inline(always)]
 unsafe fn read_words<const COUNT: usize>(from: *const AtomicU64, to: *mut u8) {
     for at in 0..COUNT {
@@ -63,8 +66,10 @@ unsafe fn read_words<const COUNT: usize>(from: *const AtomicU64, to: *mut u8) {
     }
 }
 
-/// The word that a payload ends with where it isn't full: of fewer than eight bytes, and zeros. Four, two and one of them
-/// at a time, since it's likely that they were written so; what was written piecemeal and is read at once is late.
+/// Returns the last word of a payload that does not fill it: 1 to 7 bytes, then zeros.
+///
+/// Reads 4, 2 and 1 bytes at a time, since the caller has probably written them in such pieces. A processor is slow to
+/// read at once what was just written in several pieces.
 #[inline(always)]
 fn last_word(bytes: &[u8]) -> u64 {
     let (mut word, mut at) = (0, 0);
@@ -82,14 +87,14 @@ fn last_word(bytes: &[u8]) -> u64 {
     word.to_le()
 }
 
-/// Puts the first bytes of such a word, of which there are `len`, fewer than eight.
+/// Writes the first `len` bytes of a payload's last word to `to`. `len` is less than 8.
 ///
 /// # Safety
-/// `to` is valid for writes of that number of words.
+/// `to` is valid for writes of `len` bytes.
 #[inline(always)]
 unsafe fn put_last(word: u64, mut to: *mut u8, len: usize) {
     let mut rest = u64::from_le(word);
-    // SAFETY: these are `len` bytes together.
+    // SAFETY: the writes have `len` bytes in total.
     unsafe {
         if len & 4 != 0 {
             to.cast::<[u8; 4]>().write((rest as u32).to_le_bytes());
@@ -105,14 +110,15 @@ unsafe fn put_last(word: u64, mut to: *mut u8, len: usize) {
     }
 }
 
-/// A ring's data area: a power of two of words, addressed by positions that only grow.
+/// A ring's data area: words whose number is a power of two, addressed by positions that only grow.
 pub(crate) struct Words {
     base: *const AtomicU64,
-    /// Capacity in bytes less one; the capacity is a power of two.
+    /// The capacity in bytes minus 1. The capacity is a power of two.
     mask: u64,
 }
 
-// SAFETY: the words are atomics; who may touch which word when is the ring's protocol, not a matter of threads.
+// SAFETY: the words are atomics, which any thread may access. The ring's protocol decides which side accesses which
+// word.
 unsafe impl Send for Words {}
 
 impl Words {
@@ -129,33 +135,35 @@ impl Words {
         self.mask + 1
     }
 
-    /// Where in the ring a position is, in bytes from its start.
+    /// Returns a position's offset in the ring, in bytes.
     #[inline(always)]
     pub(crate) fn index(&self, position: u64) -> u64 {
         position & self.mask
     }
 
-    /// Bytes from a position up to the ring's end.
+    /// Returns the number of bytes from a position up to the ring's end.
     #[inline(always)]
     pub(crate) fn left(&self, position: u64) -> u64 {
         self.capacity() - self.index(position)
     }
 
-    /// The word at a position. Any position is in bounds, since it is masked.
+    /// Returns the word at a position. Every position is in bounds, since it is masked.
     #[inline(always)]
     pub(crate) fn at(&self, position: u64) -> &AtomicU64 {
         let word = (self.index(position) / WORD as u64) as usize;
-        // SAFETY: masked, the index is below the capacity, whose words `new` was promised.
+        // SAFETY: the masked index is below the capacity, and the caller of `new` promised that many bytes of words.
         unsafe { &*self.base.add(word) }
     }
 
-    /// Asks for the line of a position, which will be written to. On x86-64; elsewhere nothing, since it was not measured there.
+    /// Prefetches the cache line of a position for writing. Does so on x86-64 only; on other processors the effect was
+    /// not measured, and the function does nothing.
     #[inline(always)]
     pub(crate) fn fetch_to_write(&self, position: u64) {
-        // Windows, from 8.1 on, runs on no 64-bit processor without the instruction. Elsewhere those that lack it pass
-        // over it, save the very first ones, of 2004.
+        // 64-bit Windows 8.1 and later runs only on processors that have the instruction. Under other systems,
+        // processors without it ignore it, except the first ones, of 2004.
         #[cfg(all(target_arch = "x86_64", target_pointer_width = "64", not(any(miri, loom))))]
-        // SAFETY: a hint, which changes no memory and no flags and does not fault; the address is in bounds besides.
+        // SAFETY: the instruction is a hint. It changes no memory and no flags, and never faults. The address is in
+        // bounds.
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) self.at(position), options(nostack, preserves_flags, readonly));
         }
@@ -163,7 +171,10 @@ impl Words {
         let _ = position;
     }
 
-    /// Copies a payload into the ring, relaxed.
+    /// Copies a payload into the ring, by relaxed stores.
+    ///
+    /// # Panics
+    /// Panics if the payload would cross the ring's end, as `run` does.
     #[inline]
     pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
         let words = self.run(position, bytes.len());
@@ -172,15 +183,15 @@ impl Words {
             words[full].store(last_word(&bytes[full * WORD..]), Ordering::Relaxed);
         }
         let (from, to) = (bytes.as_ptr(), words.as_ptr());
-        // SAFETY: `words` holds the whole payload, `bytes` is as long, and what is copied are its full words. They don't
-        // overlap: the place is free, and what a caller may have borrowed of the section is not.
+        // SAFETY: `words` and `bytes` each hold the whole payload, of which the full words are copied. The two do not
+        // overlap: `words` is free room, and the bytes of the section that a caller may have borrowed are not free.
         unsafe {
             if full <= LINE {
                 for_count!(full, write_words(from, to));
                 return;
             }
-            // From the end to the start, see `Producer::push_some`; but long ones by blocks, where there are any, the way
-            // that processors foresee.
+            // From the end to the start, for the reason in `Producer::push_some`. Long payloads are copied in blocks,
+            // on processors that have `copy_blocks`, from the start to the end, which the processor predicts best.
             let copied = if full <= BACKWARDS {
                 0
             } else {
@@ -194,8 +205,8 @@ impl Words {
         }
     }
 
-    /// Copies bytes to anywhere in a place that was reserved. A word that they fill in part keeps its other bytes: no other code
-    /// else writes there.
+    /// Copies bytes to any position within reserved room. A word that they fill only in part keeps its other bytes.
+    /// This needs no atomic update, since no other code writes there.
     pub(crate) fn write_part(&self, position: u64, bytes: &[u8]) {
         let mut at = position;
         let mut rest = bytes;
@@ -211,16 +222,16 @@ impl Words {
         }
     }
 
-    /// Where `len` bytes from `position` on lie in memory, for those who trust the other side.
+    /// Returns the address of `len` bytes from `position` on. Only for callers that trust the other side.
     ///
     /// # Panics
-    /// As `run`.
+    /// Panics if the bytes cross the ring's end, as `run` does.
     #[cfg(not(loom))]
-    pub(crate) fn place(&self, position: u64, len: usize) -> *mut u8 {
+    pub(crate) fn address(&self, position: u64, len: usize) -> *mut u8 {
         self.run(position, len).as_ptr().cast::<u8>().cast_mut()
     }
 
-    /// Copies `len` bytes out of the ring, relaxed. The copy may be torn.
+    /// Copies `len` bytes out of the ring, by relaxed loads. The copy may be torn.
     ///
     /// # Safety
     /// `to` is valid for writes of `len` bytes, and is not in shared memory.
@@ -229,8 +240,8 @@ impl Words {
         let words = self.run(position, len);
         let (full, tail) = (len / WORD, len % WORD);
         let from = words.as_ptr();
-        // SAFETY: `words` holds `len` bytes, `to` has room for them outside of the section, and what is copied are the full
-        // words.
+        // SAFETY: `words` holds `len` bytes, of which the full words are copied. `to` has room for them outside the
+        // section.
         unsafe {
             if full <= LINE {
                 for_count!(full, read_words(from, to));
@@ -250,30 +261,31 @@ impl Words {
         }
     }
 
-    /// The words that hold `len` bytes from `position` on.
+    /// Returns the words that hold `len` bytes from `position` on.
     ///
     /// # Panics
-    /// When they would run over the ring's end. Callers have checked that they don't; this is the second lock.
+    /// Panics if the bytes cross the ring's end. Every caller has checked that they do not; this is a second check.
     #[inline(always)]
     fn run(&self, position: u64, len: usize) -> &[AtomicU64] {
         let index = self.index(position);
         assert!(len as u64 <= self.left(position), "a frame runs over its ring's end");
-        // SAFETY: the range was just checked to lie within the words that `new` was promised. A slice of atomics
-        // may be shared with writers elsewhere.
+        // SAFETY: the assertion shows that the range is within the words that the caller of `new` promised. Other
+        // writers may share a slice of atomics.
         unsafe { std::slice::from_raw_parts(self.base.add(index as usize / WORD), len.div_ceil(WORD)) }
     }
 }
 
-/// Copies whole blocks of 64 bytes from the start on, with the widest loads and stores that every x86-64 processor has,
-/// and says how many bytes these are. Elsewhere none: the caller copies what is left by words.
+/// Copies whole blocks of 64 bytes from the start on, with the widest loads and stores that every x86-64 processor has.
+/// Returns the number of bytes copied, which is 0 on other processors. The caller copies the rest word by word.
 ///
-/// In assembly, of which the compiler knows no more than that it touches memory: so it is no data race in the language's
-/// sense, whatever the other process does meanwhile, and a torn block is found out like a torn word. The order of the
-/// accesses is that of relaxed words: x86 keeps stores in order, and the compiler moves nothing across.
+/// The code is assembly, of which the compiler knows only that it accesses memory. So it is no data race in the
+/// language's sense, whatever the other process does meanwhile. The ring finds a torn block out like a torn word. The
+/// accesses are ordered like those of relaxed words: x86 keeps stores in order, and the compiler moves no access across
+/// the assembly.
 ///
 /// # Safety
 /// - `from` is valid for reads of `len` bytes, `to` for writes; the two don't overlap.
-/// - Of the section, nothing is touched that is not words of a payload.
+/// - The range in the section consists of words of one payload.
 #[inline(always)]
 unsafe fn copy_blocks(from: *const u8, to: *mut u8, len: usize) -> usize {
     #[cfg(all(
@@ -285,8 +297,8 @@ unsafe fn copy_blocks(from: *const u8, to: *mut u8, len: usize) -> usize {
         const BLOCK: usize = 64;
         let whole = len / BLOCK * BLOCK;
         if whole > 0 {
-            // SAFETY: from `whole` before the ends up to them, by blocks: within the bytes promised. The registers are
-            // named, and no stack is used.
+            // SAFETY: the blocks cover the first `whole` bytes, which are within the `len` bytes that the caller
+            // promised. All registers that change are declared, and the code uses no stack.
             unsafe {
                 std::arch::asm!(
                     "2:",
@@ -324,24 +336,25 @@ unsafe fn copy_blocks(from: *const u8, to: *mut u8, len: usize) -> usize {
     }
 }
 
-/// Where received messages go.
+/// Memory of this process for received messages.
 pub(crate) trait Destination {
-    /// Whether it takes several messages at once.
+    /// Whether it accepts several messages at once.
     const SEVERAL: bool = false;
 
-    /// A place for the first message, of `len` bytes, or `None` where there's no room. What it held before is gone.
+    /// Returns memory for the first message, of `len` bytes, or `None` if there is no room. Discards the earlier
+    /// content.
     fn room(&mut self, len: usize) -> Option<*mut u8>;
 
-    /// A place for one more message, behind those before, which are written.
+    /// Returns memory for one more message, after the earlier ones, which are written already.
     fn more_room(&mut self, _len: usize) -> Option<*mut u8> {
         None
     }
 
-    /// The places given since the last call of `room`, that one's included, are what was received: `len` bytes, all
-    /// of them.
+    /// Accepts the messages as received: those whose memory the last call of `room` and the later calls of `more_room`
+    /// returned, `len` bytes in total.
     ///
     /// # Safety
-    /// Each of those places has been written, and they have `len` bytes together.
+    /// The caller has written all of this memory, and it has `len` bytes in total.
     unsafe fn commit(&mut self, len: usize);
 }
 
@@ -353,7 +366,7 @@ impl Destination for Vec<u8> {
     }
 
     unsafe fn commit(&mut self, len: usize) {
-        // SAFETY: `room` reserved `len` bytes, and the caller says that they are written.
+        // SAFETY: `room` reserved `len` bytes, and the caller promised that they are written.
         unsafe { self.set_len(len) }
     }
 }
@@ -366,11 +379,11 @@ impl Destination for &mut [u8] {
     unsafe fn commit(&mut self, _len: usize) {}
 }
 
-/// Room for several messages: one behind the other in `bytes`, the end of each in `ends`.
+/// A destination for several messages. They are stored one after the other in `bytes`; `ends` receives the end of each.
 pub(crate) struct Several<'a> {
     pub(crate) bytes: &'a mut [u8],
     pub(crate) ends: &'a mut Vec<usize>,
-    /// The most messages that it takes.
+    /// The largest number of messages that it accepts.
     pub(crate) limit: usize,
 }
 
@@ -384,12 +397,12 @@ impl Destination for Several<'_> {
 
     fn more_room(&mut self, len: usize) -> Option<*mut u8> {
         let start = self.ends.last().copied().unwrap_or(0);
-        let place = self.bytes.get_mut(start..start + len)?;
+        let space = self.bytes.get_mut(start..start + len)?;
         if self.ends.len() == self.limit {
             return None;
         }
         self.ends.push(start + len);
-        Some(place.as_mut_ptr())
+        Some(space.as_mut_ptr())
     }
 
     unsafe fn commit(&mut self, _len: usize) {}
@@ -400,11 +413,11 @@ mod tests {
     use super::*;
     use crate::sync::Arc;
 
-    // Not a box: one that moves claims its memory for itself alone.
+    // Not a `Box`: when a box moves, it asserts that no other pointer accesses its memory.
     fn words(capacity: u64) -> (Arc<[AtomicU64]>, Words) {
         let memory: Arc<[AtomicU64]> =
             (0..capacity as usize / WORD).map(|_| AtomicU64::new(u64::MAX)).collect();
-        // SAFETY: the memory is returned along with the view, and is as long as it says.
+        // SAFETY: the memory is returned together with the view, and has `capacity` bytes.
         let view = unsafe { Words::new(memory.as_ptr(), capacity) };
         (memory, view)
     }
@@ -417,7 +430,7 @@ mod tests {
             words.write(64, &message);
             let mut copy = Vec::new();
             let to = copy.room(len).unwrap();
-            // SAFETY: `room` gave a place of `len` bytes, and `read` writes all of them.
+            // SAFETY: `room` returned memory for `len` bytes, and `read` writes all of them.
             unsafe {
                 words.read(64 + 128 * 3, to, len);
                 copy.commit(len);
@@ -426,9 +439,10 @@ mod tests {
         }
     }
 
-    /// Also by blocks, from and to any place, up to the very end of the ring, and nothing beyond.
+    /// Copies in blocks too, from and to any alignment. The copies reach the end of the ring and write nothing beyond
+    /// it.
     #[test]
-    fn long_ones_come_back_as_they_were() {
+    fn long_messages_come_back_as_they_were() {
         const CAPACITY: usize = 131_072;
         let (_memory, words) = words(CAPACITY as u64);
         let lengths = (255_usize..400).chain([511, 512, 513, 4096, 65_535]);
@@ -442,7 +456,7 @@ mod tests {
             words.at(0).store(u64::MAX, Ordering::Relaxed);
             words.write(at, &message[offset..]);
             let mut copy = vec![0xa5_u8; offset + len + 64];
-            // SAFETY: `len` bytes of the copy from `offset` on are there, and more.
+            // SAFETY: the copy has more than `len` bytes from `offset` on.
             unsafe { words.read(at, copy.as_mut_ptr().add(offset), len) };
             assert!(copy[..offset].iter().chain(&copy[offset + len..]).all(|byte| *byte == 0xa5));
             assert_eq!(copy[offset..offset + len], message[offset..]);
@@ -461,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_leaves_the_rest_as_it_was() {
+    fn a_partial_write_leaves_the_other_bytes_as_they_were() {
         let (memory, words) = words(64);
         let mut expected = [0xff_u8; 64];
         for (at, len) in [(0, 1), (3, 2), (7, 9), (17, 0), (20, 4), (24, 8), (33, 30), (63, 1)] {
@@ -482,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slice_takes_what_fits_only() {
+    fn a_slice_refuses_a_message_that_does_not_fit() {
         let mut space = [0_u8; 4];
         let mut slice = &mut space[..];
         assert!(slice.room(4).is_some());
@@ -490,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn several_take_what_fits_and_no_more_than_they_may() {
+    fn several_accepts_what_fits_up_to_its_limit() {
         let (mut bytes, mut ends) = ([0_u8; 8], Vec::new());
         let mut several = Several { bytes: &mut bytes, ends: &mut ends, limit: 3 };
         assert!(several.room(9).is_none());
@@ -499,7 +513,7 @@ mod tests {
         assert!(several.more_room(2).is_some() && several.more_room(2).is_some());
         assert!(several.more_room(0).is_none());
         assert_eq!(several.ends, &[4, 6, 8]);
-        // Begun anew.
+        // `room` starts again at the first byte.
         assert!(several.room(8).is_some());
         assert_eq!(several.ends, &[8]);
     }

@@ -47,7 +47,7 @@ impl Reservation<'_> {
     /// message out of this place.
     #[cfg(not(loom))]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.half.producer.words().place(self.place.payload(), self.place.len())
+        self.half.producer.words().address(self.place.payload(), self.place.len())
     }
 
     /// The messages that were evicted to make room, and whether the queue was empty.

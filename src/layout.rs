@@ -1,4 +1,4 @@
-//! The section, byte by byte.
+//! The layout of a section: the offset and meaning of each field.
 //!
 //! ```text
 //! offset          size      what
@@ -9,10 +9,12 @@
 //! 192 +  capacity capacity  ring B
 //! ```
 //!
-//! With the default ring of 2 MiB that is 4,194,496 bytes. All numbers are in the machine's byte order. Every field
-//! is an atomic, since either process may write any of them at any time; each says below who *should* write it.
+//! With the default ring of 2 MiB, a section has 4,194,496 bytes. All numbers are in the machine's byte order. Every
+//! field is an atomic, since either process may write any field at any time. Each field's comment names the side that
+//! *should* write it.
 //!
-//! The control block is a quiet line: after the handshake both sides only read it, except when one goes to sleep.
+//! The control block's cache line is rarely written: after the handshake both sides only read it, unless one of them
+//! goes to sleep.
 
 use crate::constants::{
     MAX_MESSAGES, MAX_MESSAGE_SIZE, MAX_RING_CAPACITY, MIN_MESSAGE_SIZE, MIN_RING_CAPACITY, RING_CAPACITY,
@@ -21,9 +23,9 @@ use crate::error::{Result, ShmError};
 use crate::sync::{AtomicU32, AtomicU64, SwapWord};
 use std::mem::size_of;
 
-/// The first line of a section: the server, the client, and the sides that sleep.
+/// The first cache line of a section. It holds the states of the server and the client, and the wake words of both.
 ///
-/// A real section is made of zeros. loom's atomics have to be constructed.
+/// A real section starts as zeros, which are valid values. loom's atomics have to be constructed.
 #[repr(C, align(64))]
 #[cfg_attr(loom, derive(Default))]
 pub(crate) struct ControlBlock {
@@ -31,13 +33,13 @@ pub(crate) struct ControlBlock {
     pub(crate) magic: AtomicU32,
     /// [`PROTOCOL_VERSION`](crate::constants::PROTOCOL_VERSION). Written like `magic`.
     pub(crate) version: AtomicU32,
-    /// Counts connections. Written by the server before it accepts (the swap of `client_state` releases it); read
-    /// by the client after it has seen that it was accepted (acquired there).
+    /// Counts connections. The server writes it before it accepts a client; the compare-exchange of `client_state`
+    /// releases it. The client reads it after it has seen in `client_state` (acquired) that it was accepted.
     pub(crate) generation: AtomicU32,
     /// [`SERVER_UP`] or [`SERVER_GONE`]. Written by the server (release), read by the client (acquire).
     pub(crate) server_state: AtomicU32,
-    /// A [`ClientWord`](crate::channel::handshake::ClientWord). Both sides change it, by compare-exchange (acquire and release)
-    /// only.
+    /// A [`ClientWord`](crate::channel::handshake::ClientWord). Both sides change it, by compare-exchange (acquire
+    /// and release) only.
     pub(crate) client_state: SwapWord,
     /// The server's wake word, see [`crate::wake`].
     pub(crate) server_wake: SwapWord,
@@ -45,7 +47,7 @@ pub(crate) struct ControlBlock {
     pub(crate) client_wake: SwapWord,
     /// Bytes in each ring. Written like `magic`.
     pub(crate) capacity: AtomicU32,
-    /// Messages that a ring queues at most. Written like `magic`.
+    /// The largest number of messages that a ring queues. Written like `magic`.
     pub(crate) message_limit: AtomicU32,
     /// [`FLAG_EVENTS`], [`FLAG_REJECT`] and [`FLAG_MULTI`]. Written like `magic`.
     pub(crate) flags: AtomicU32,
@@ -56,27 +58,28 @@ pub(crate) struct ControlBlock {
     pub(crate) instance: AtomicU64,
 }
 
-/// The line before each ring. Only `read_pos` decides anything.
+/// The cache line before each ring. Of its first four fields, xshm makes decisions by `read_pos` only.
 #[repr(C, align(64))]
 #[cfg_attr(any(test, loom), derive(Default))]
 pub(crate) struct RingHeader {
-    /// Where the next frame will start. A statistic: written by the sender off its hot path, relaxed.
+    /// The position of the next frame. A statistic: the sender writes it (relaxed), but not for every message.
     pub(crate) write_pos: AtomicU64,
-    /// Where the oldest unread frame starts. The receiver moves it when it takes a frame, the sender when it evicts
-    /// one; both by compare-and-swap (the receiver's sequentially consistent). Reset by the server while no client has it.
+    /// The position of the oldest unread frame. The receiver moves it when it takes a frame, and the sender when it
+    /// evicts one. Both do so by compare-exchange (the receiver's is sequentially consistent). The server resets it
+    /// while no client uses the section.
     pub(crate) read_pos: SwapWord,
     /// Messages sent in this generation. A statistic like `write_pos`.
     pub(crate) message_count: AtomicU64,
     /// Messages evicted in this generation. A statistic like `write_pos`.
     pub(crate) drop_count: AtomicU64,
-    /// In the first ring of a multi-client server's channel: 0, [`NO_SLOT`], or the client's slot and
-    /// [`FIRST_SLOT`]. Written by the server (release) after its handler was called, read by the client (acquire).
+    /// In the first ring of a multi-client server's channel: 0, [`NO_SLOT`], or [`FIRST_SLOT`] plus the client's slot.
+    /// The server writes it (release) after it has called its handler. The client reads it (acquire).
     pub(crate) slot: AtomicU64,
-    /// Beside it: the number in the name of the admission event, by which clients take turns, or 0. Written before a client
-    /// can find the channel.
+    /// In the same ring as `slot`: the number in the name of the admission event, by which clients take turns, or 0.
+    /// The server writes it before a client can find the channel.
     pub(crate) turn: AtomicU64,
-    /// In the first ring of a multi-client server's channel: 1 while the client waits for a slot whose last client has left.
-    /// Written by the server (release), read by the client (acquire).
+    /// In the same ring as `slot`: 1 while the client waits for a slot whose last client has left. The server writes it
+    /// (release), and the client reads it (acquire).
     pub(crate) slot_awaited: AtomicU64,
     reserved: AtomicU64,
 }
@@ -112,47 +115,47 @@ const _: () = {
     assert!(Geometry::DEFAULT.section_size() == 4_194_496);
 };
 
-/// `server_state`: the server is there.
+/// `server_state`: the server serves this section.
 pub(crate) const SERVER_UP: u32 = 1;
 /// `server_state`: the server has left and will not come back to this section.
 pub(crate) const SERVER_GONE: u32 = 2;
 
-/// `flags`: the channel has events; without it both sides look again and again.
+/// `flags`: the channel has events. Without them, a side that waits looks at the ring every millisecond.
 pub(crate) const FLAG_EVENTS: u32 = 1;
 /// `flags`: a full ring rejects instead of evicting.
 pub(crate) const FLAG_REJECT: u32 = 2;
-/// `flags`: the channel is one of a multi-client server's.
+/// `flags`: the channel belongs to a multi-client server.
 pub(crate) const FLAG_MULTI: u32 = 4;
 
-/// `slot`: the server has none left, and ends the session.
+/// `slot`: the server has no free slot, and ends the session.
 pub(crate) const NO_SLOT: u64 = 1;
-/// `slot`: the client has slot 0; the others follow.
+/// `slot`: the client has slot 0. Slot N has the value `FIRST_SLOT + N`.
 pub(crate) const FIRST_SLOT: u64 = 2;
 
-/// Frames start at multiples of this many bytes: a cache line, so that no two messages share one. In a model every
-/// word is a place where a frame may start, which is the worst case for old payload that looks like a header; the
-/// true value is modelled too (`--cfg xshm_full_frames`).
+/// Frames start at multiples of this number of bytes. It is a cache line, so that no two messages share one. In a
+/// model a frame may start at every word, which is the worst case for an old payload that looks like a header. Models
+/// with the real value exist too (`--cfg xshm_full_frames`).
 pub(crate) const FRAME_ALIGN: u64 = if cfg!(all(loom, not(xshm_full_frames))) { 8 } else { 64 };
 
-/// The smallest ring in bytes. Models have rings of a few words, since each word costs the checker time.
+/// The bytes in the smallest ring. The rings of models have only a few words, since each word takes the checker time.
 const SMALLEST_RING: usize = if cfg!(loom) { 16 } else { MIN_RING_CAPACITY };
 
-/// Bytes in a frame's header word.
+/// The number of bytes in a frame's header word.
 pub(crate) const FRAME_HEADER: u64 = 8;
 
-/// Bytes that a message of `len` bytes takes up in a ring.
+/// Returns the number of bytes that a message of `len` bytes occupies in a ring.
 pub(crate) const fn frame_size(len: usize) -> u64 {
     (FRAME_HEADER + len as u64 + FRAME_ALIGN - 1) & !(FRAME_ALIGN - 1)
 }
 
-/// Which way a ring's messages go.
+/// The direction of a ring's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     ServerToClient,
     ClientToServer,
 }
 
-/// The sizes of a channel: checked, so that every offset computed from them is right.
+/// The sizes of a channel. They are checked, so that every offset computed from them is correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Geometry {
     capacity: u32,
@@ -163,7 +166,7 @@ impl Geometry {
     pub(crate) const DEFAULT: Geometry =
         Geometry { capacity: RING_CAPACITY as u32, message_limit: MAX_MESSAGES as u32 };
 
-    /// Checks what a caller asks for. The error names the nearest possible values.
+    /// Checks the sizes that a caller asks for. The error names the nearest possible values.
     pub(crate) fn from_options(capacity: usize, message_limit: usize) -> Result<Self> {
         if !is_ring_size(capacity) {
             let wanted = capacity.clamp(SMALLEST_RING, MAX_RING_CAPACITY);
@@ -185,7 +188,7 @@ impl Geometry {
         Ok(Geometry { capacity: capacity as u32, message_limit: message_limit as u32 })
     }
 
-    /// Checks what stands in a section of `section_size` bytes. The values come from the peer.
+    /// Checks the sizes that a section of `section_size` bytes contains. The peer may have chosen these values.
     pub(crate) fn from_section(capacity: u32, message_limit: u32, section_size: usize) -> Result<Self> {
         let differs = |what, found: u64, expected: u64| ShmError::Incompatible { what, found, expected };
         if !is_ring_size(capacity as usize) {
@@ -204,7 +207,7 @@ impl Geometry {
         Ok(geometry)
     }
 
-    /// The last frame's place is kept free, see [`crate::ring`].
+    /// Returns the largest number of messages in a ring. The room of one frame always stays free, see [`crate::ring`].
     const fn most_messages(capacity: u64) -> u64 {
         capacity / FRAME_ALIGN - 1
     }
@@ -217,8 +220,8 @@ impl Geometry {
         self.message_limit as usize
     }
 
-    // In a real build a word of the ring takes 8 bytes in memory, and these are the offsets of the module's table.
-    // loom's atomics are larger, so sizes are asked for, not assumed.
+    // In a real build a word of the ring has 8 bytes in memory, and the offsets are those of the table above. loom's
+    // atomics are larger, so that the functions compute with the real sizes of the types.
     const fn ring_size(&self) -> usize {
         self.capacity as usize / size_of::<u64>() * size_of::<AtomicU64>()
     }
@@ -243,7 +246,8 @@ fn is_ring_size(bytes: usize) -> bool {
     bytes.is_power_of_two() && (SMALLEST_RING..=MAX_RING_CAPACITY).contains(&bytes)
 }
 
-/// The longest message of a ring of `capacity` bytes: one that always fits into an empty ring, wherever it would start.
+/// Returns the length of the longest message for a ring of `capacity` bytes. It always fits into an empty ring, at any
+/// write position.
 pub(crate) const fn longest_message(capacity: u64) -> usize {
     let half = capacity / 2 - FRAME_HEADER;
     if half < MAX_MESSAGE_SIZE as u64 {
@@ -253,7 +257,7 @@ pub(crate) const fn longest_message(capacity: u64) -> usize {
     }
 }
 
-/// Whether a message of `len` bytes may be sent over a ring whose longest message is `longest`.
+/// Checks that a message of `len` bytes may be sent over a ring whose longest message is `longest`.
 #[inline]
 pub(crate) fn check_message(len: usize, longest: usize) -> Result<()> {
     if len < MIN_MESSAGE_SIZE {
@@ -270,9 +274,9 @@ pub(crate) fn check_message(len: usize, longest: usize) -> Result<()> {
 pub(crate) struct FrameHeader(pub(crate) u64);
 
 impl FrameHeader {
-    /// A message; the length is its payload's.
+    /// Kind of a message's frame. The length is the payload's.
     pub(crate) const MESSAGE: u64 = 1;
-    /// Nothing up to the end of the ring; the message of the same sequence follows at its start.
+    /// Kind of a pad, which fills the ring up to its end. The message with the same sequence is at the ring's start.
     pub(crate) const PAD: u64 = 2;
     /// Sequences are counted modulo this.
     pub(crate) const SEQUENCES: u64 = 1 << 44;
@@ -286,7 +290,7 @@ impl FrameHeader {
         (self.0 & 0xffff) as usize
     }
 
-    /// Whether two have kind and sequence in common.
+    /// Whether two headers have the same kind and sequence.
     pub(crate) fn differs_in_length_alone(self, other: Self) -> bool {
         self.0 >> 16 == other.0 >> 16
     }
@@ -300,14 +304,14 @@ impl FrameHeader {
     }
 }
 
-/// Where a ring's positions start in a generation. An operation of an old session, however late, compares against a
-/// position that doesn't occur in the new one.
+/// Returns the first position of a ring in a generation. An operation of an old session, however late, compares
+/// `read_pos` with a position that does not occur in the new session, and so fails.
 pub(crate) const fn first_position(generation: u32) -> u64 {
     (generation as u64 & 0xffff) << 48
 }
 
-/// How far `read_pos` may move at once, at most: half of what lies between the first positions of two generations.
-/// No consumer sleeps through 128 TiB.
+/// The largest distance that `read_pos` may move between two loads by the consumer. It is half the distance between the
+/// first positions of two generations, 128 TiB, which no producer sends while a consumer sleeps.
 pub(crate) const FURTHEST_EVICTION: u64 = 1 << 47;
 
 #[cfg(all(test, not(loom)))]
@@ -315,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn geometry_that_fits_is_adopted_and_other_is_named() {
+    fn valid_sizes_are_accepted_and_errors_name_the_nearest_ones() {
         assert_eq!(Geometry::from_options(RING_CAPACITY, MAX_MESSAGES), Ok(Geometry::DEFAULT));
         for bits in 12..=30 {
             assert!(Geometry::from_options(1 << bits, 1).is_ok());
@@ -331,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn geometry_of_a_section_must_fit_its_size() {
+    fn the_sizes_in_a_section_must_fit_the_size_of_the_section() {
         let size = Geometry::DEFAULT.section_size();
         assert!(Geometry::from_section(2 << 20, 250, size).is_ok());
         for (capacity, limit, size, what) in [

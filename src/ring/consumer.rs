@@ -104,7 +104,7 @@ impl Consumer {
         for attempt in 0..Self::TRIES {
             match self.frame(self.read_pos, self.sequence, self.moved) {
                 Frame::Message { payload, len, sequence, end } => {
-                    let Some(place) = to.room(len) else {
+                    let Some(space) = to.room(len) else {
                         // Check that the message was not evicted: nothing is taken here, so that no compare-exchange
                         // would find it out, and the producer may have overwritten the header that held the length.
                         if self.follow()? {
@@ -113,7 +113,7 @@ impl Consumer {
                         return Ok(Pop::TooSmall(len));
                     };
                     // SAFETY: `room` returned memory for `len` bytes outside the section.
-                    unsafe { self.ring.words.read(payload, place, len) };
+                    unsafe { self.ring.words.read(payload, space, len) };
                     let mut run = Run { first: sequence, count: 1, len, end };
                     if D::SEVERAL && attempt == 0 {
                         run = self.copy_more(run, to);
@@ -151,9 +151,9 @@ impl Consumer {
             let Frame::Message { payload, len, end, .. } = self.frame(run.end, next, false) else {
                 return run;
             };
-            let Some(place) = to.more_room(len) else { return run };
+            let Some(space) = to.more_room(len) else { return run };
             // SAFETY: `more_room` returned memory for `len` bytes outside the section.
-            unsafe { self.ring.words.read(payload, place, len) };
+            unsafe { self.ring.words.read(payload, space, len) };
             run = Run { count: run.count + 1, len: run.len + len, end, ..run };
         }
     }
@@ -194,7 +194,7 @@ impl Consumer {
     /// Returns the address of a borrowed payload.
     #[cfg(not(loom))]
     pub(crate) fn locate(&self, borrowed: &Borrowed) -> *const u8 {
-        self.ring.words.place(borrowed.payload, borrowed.run.len)
+        self.ring.words.address(borrowed.payload, borrowed.run.len)
     }
 
     /// Copies the start of a borrowed message, up to the length of `to`.
