@@ -1,4 +1,4 @@
-//! How a call waits for the other side: looking at once, spinning, then asleep.
+//! Waiting for the other side: a call looks at once, then spins, then sleeps.
 
 use super::Session;
 use crate::channel::wait_set::WaitSet;
@@ -10,47 +10,49 @@ use crate::wake::{DATA, SPACE};
 use std::thread::yield_now;
 use std::time::Duration;
 
-/// Without events, how often a waiting side looks.
+/// On a channel without events, a waiting side sleeps for this time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Looks before the first one at the clock.
+/// The number of looks before a waiting call first reads the clock.
 pub(crate) const FIRST_SPINS: u32 = 256;
 
-/// Looks between two at the clock.
+/// The number of looks between two readings of the clock.
 pub(crate) const SPINS: u32 = 64;
 
-/// A side that has spun this long without success lets others run in between: the peer may wait for this very processor.
+/// A side that has spun for this time without success yields its processor from time to time, since the peer may wait
+/// for this very processor.
 const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
-/// A side that spins for long looks this often whether the peer still runs.
+/// A side that spins for long checks at this interval whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is waited for.
+/// What a call waits for: a message, or room for one.
 #[derive(Clone, Copy)]
 pub(crate) enum Interest {
     Data,
     Space,
 }
 
-/// A time of spinning.
+/// A period of spinning.
 pub(crate) struct Spin {
     end: Deadline,
-    /// From then on other threads run in between.
-    polite: Deadline,
+    /// From this time on, the thread yields its processor between the looks.
+    yields: Deadline,
 }
 
 impl Spin {
-    /// `None`: without end.
+    /// Begins to spin for the time `budget`. `None`: without limit.
     pub(crate) fn begin(budget: Option<Duration>) -> Self {
-        Spin { end: Deadline::after(budget), polite: Deadline::after(Some(SPIN_YIELD_AFTER)) }
+        Spin { end: Deadline::after(budget), yields: Deadline::after(Some(SPIN_YIELD_AFTER)) }
     }
 
-    /// Whether the time is not over. Asked once for every [`SPINS`] looks.
+    /// Whether the period has not ended. Yields the processor if it is time for that. The caller asks once for every
+    /// [`SPINS`] looks.
     pub(crate) fn goes_on(&self) -> bool {
         if self.end.has_passed() {
             return false;
         }
-        if self.polite.has_passed() {
+        if self.yields.has_passed() {
             yield_now();
         }
         true
@@ -58,15 +60,16 @@ impl Spin {
 }
 
 impl Session {
-    /// Tries until an attempt yields something: at once, then spinning, then asleep. Ends with the session (after one
-    /// more attempt, for what the peer did last), with the time, or by an interrupter.
+    /// Attempts until one succeeds: at once, then spinning, then with sleeps in between. Fails if the session ends
+    /// (after one more attempt, which finds what the peer did last), if the time is over, or if an interrupter ends
+    /// the call.
     #[inline]
     pub(crate) fn wait_for<C: WaitCondition>(
         &self, interest: Interest, timeout: Option<Duration>, mut condition: C,
     ) -> Result<C::Found> {
         let spins = !self.channel.tuning.spin.is_zero() && timeout != Some(Duration::ZERO);
-        // An answer that is on its way comes within these looks: no clock is read for it, since that takes as long as a
-        // message does.
+        // An answer that is already on its way arrives within these looks. They read no clock, since that takes as
+        // long as a message does.
         let mut looks = if spins { FIRST_SPINS } else { 0 };
         loop {
             if let Polled::Found(found) = attempt(&mut condition)? {
@@ -85,7 +88,7 @@ impl Session {
         }
     }
 
-    /// The rest of [`wait_for`](Self::wait_for), kept out of the way of what comes at once.
+    /// The slow path of [`wait_for`](Self::wait_for). A separate function keeps the fast path small.
     #[cold]
     #[inline(never)]
     fn wait_longer<C: WaitCondition>(
@@ -150,7 +153,8 @@ impl Session {
                     }
                 }
             }
-            // What is ready may also be that the peer moved on, which only an attempt sees.
+            // `ready` reads only the word where the next header is expected. If an evicting peer moved the read
+            // position, only an attempt sees that.
             let found = attempt_again(condition)?;
             if !matches!(found, Polled::Nothing) {
                 return Ok(found);
@@ -166,7 +170,7 @@ impl Session {
         Ok(Polled::Nothing)
     }
 
-    /// Sleeps once, unless a last look finds something.
+    /// Sleeps once, unless one more attempt succeeds first.
     fn sleep<C: WaitCondition>(
         &self, interest: Interest, deadline: Deadline, condition: &mut C,
     ) -> Result<Polled<C::Found>> {
@@ -191,10 +195,11 @@ impl Session {
         found
     }
 
-    /// Waits for one of the events (at most two), an interrupt, the peer's end or the time, and notes the peer's end.
+    /// Waits until one of the events (at most two) or an interrupt is signalled, the peer ends, or the time is over.
+    /// Records the peer's end.
     fn wait_in_kernel(&self, events: &[&Event], deadline: Deadline, bound: Option<Duration>) -> Result<()> {
         let mut set = WaitSet::new();
-        // The process comes first, since no peer can pretend its end, while a peer may have its events signalled for good.
+        // The peer's process comes first: a hostile peer can keep its events signalled for ever, but not fake its end.
         let end = set.peer(&self.peer, self.channel.tuning.check_interval);
         for event in events {
             set.wake(event);
@@ -214,14 +219,14 @@ impl Session {
     }
 }
 
-/// What a call waits for.
+/// The attempt that a waiting call repeats.
 pub(crate) trait WaitCondition {
     type Found;
 
-    /// Whether an attempt is worth it: asked all the time while spinning.
+    /// Whether an attempt may succeed. A spinning thread asks in a loop, so that the check must be cheap.
     fn ready(&self) -> bool;
 
-    /// Does it, if it can be done now.
+    /// Tries once, without waiting. Returns `None` if the call has to wait for the peer.
     fn attempt(&mut self) -> Result<Option<Self::Found>>;
 }
 
@@ -230,22 +235,22 @@ fn attempt<C: WaitCondition>(condition: &mut C) -> Result<Polled<C::Found>> {
     match condition.attempt() {
         Ok(Some(found)) => Ok(Polled::Found(found)),
         Ok(None) => Ok(Polled::Nothing),
-        // An overwriting sender was faster, each time: there's something, so this thread does not go to sleep over it.
+        // An evicting sender was faster in every try. There are messages, so that this thread must not sleep.
         Err(ShmError::NotReady) => Ok(Polled::Busy),
         Err(error) => Err(error),
     }
 }
 
-/// The same where it is waited anyway: one copy of the code will do.
+/// Calls [`attempt`] on the slow paths, which need no inlined copy of the code.
 #[inline(never)]
 fn attempt_again<C: WaitCondition>(condition: &mut C) -> Result<Polled<C::Found>> {
     attempt(condition)
 }
 
-/// What an attempt to do without waiting came to.
+/// The result of an attempt.
 enum Polled<T> {
     Found(T),
     Nothing,
-    /// Not now, but there's no need to wait for the peer.
+    /// The attempt did not succeed, but the next one may, without any action of the peer.
     Busy,
 }

@@ -1,4 +1,4 @@
-//! What the models need of an auto endpoint: its queue, and its worker's way to wait for room.
+//! The parts of an auto endpoint that the models need: its queue, and the worker's wait for room.
 
 use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
 use crate::background::core::{Core, Settings};
@@ -45,7 +45,8 @@ impl Queue {
         self.0.send(ONLY, message).unwrap();
     }
 
-    /// Sends all as the worker does: what fits, and then it waits; for room only where something wants some.
+    /// Sends all messages as the worker does: it sends what fits, then waits for room. Like the worker, it waits for
+    /// room only if the queue says that it needs room.
     pub(crate) fn send_all(&self, sender: SendHalf, count: u64) {
         let session = sender.session.clone();
         let outbox = self.0.outbox(0);

@@ -1,4 +1,4 @@
-//! Contract line 30: a panic becomes a code, and doesn't unwind into C.
+//! Line 30 of docs/guarantees.md: a panic becomes an error code, and does not unwind into C.
 
 use crate::ffi::shm_error_t::*;
 use crate::ffi::*;
@@ -67,16 +67,16 @@ fn line_30_after_a_panic_the_handle_can_be_closed() {
     clear_last_error();
     let handle = returning_handle(|| Ok(Plain::default()));
     let call = || {
-        // SAFETY: the handle isn't closed yet.
+        // SAFETY: the handle is not closed yet.
         returning_code(|| unsafe { enter(handle).map(|inside| assert!(inside.panics)) })
     };
     assert_eq!(call(), SHM_ERROR_INTERNAL);
     assert_recorded();
-    // Were the call still counted as one that holds the handle, this would wait for ever.
+    // If the call still counted as one that uses the handle, `close` would wait for ever.
     // SAFETY: it's the last use of the handle.
     unsafe { close(handle) };
     assert_eq!(shm_last_error(), SHM_SUCCESS);
-    // And a panic while closing.
+    // A panic while the handle is closed is caught too.
     let handle = returning_handle(|| Ok(Plain { panics: true, ..Plain::default() }));
     // SAFETY: as above.
     unsafe { close(handle) };
@@ -84,7 +84,7 @@ fn line_30_after_a_panic_the_handle_can_be_closed() {
 }
 
 #[test]
-fn a_gate_that_is_shut_lets_no_callback_begin_and_waits_for_those_of_other_threads() {
+fn a_gate_that_is_shut_starts_no_callback_and_waits_for_those_of_other_threads() {
     use std::sync::atomic::{AtomicU32, Ordering};
     let (gate, called) = (Gate::default(), AtomicU32::new(0));
     let (entered, inside) = std::sync::mpsc::channel();
@@ -97,7 +97,7 @@ fn a_gate_that_is_shut_lets_no_callback_begin_and_waits_for_those_of_other_threa
             });
         });
         inside.recv().unwrap();
-        // From inside its own callback too.
+        // `shut` works from inside the gate's own callback too.
         gate.run(|| {
             assert_eq!(gate.depth(), 1);
             gate.shut(true);
@@ -163,7 +163,7 @@ fn line_30_every_function_catches_panics() {
         let catching = source.matches("\n    returning").count();
         assert_eq!(source.matches(") unsafe fn ").count(), catching, "a body that catches no panic");
     }
-    // No file is left out.
+    // The list of sources above is complete.
     names.sort();
     let listed: Vec<&str> = include_str!("../../tests/c/symbols.txt").lines().collect();
     assert_eq!(names, listed);

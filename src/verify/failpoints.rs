@@ -1,5 +1,5 @@
-//! Named places in which a test can hold a process: to kill it just there, or to let it go on later. Nothing of them is in a
-//! build without `--cfg xshm_failpoints`.
+//! Failpoints: named points in the code at which a test can stop a process, to kill it there or to let it continue
+//! later. A build without `--cfg xshm_failpoints` contains none of them.
 
 #[cfg(xshm_failpoints)]
 type Hook = std::sync::Arc<dyn Fn(&'static str) + Send + Sync>;
@@ -7,7 +7,7 @@ type Hook = std::sync::Arc<dyn Fn(&'static str) + Send + Sync>;
 #[cfg(xshm_failpoints)]
 static HOOK: std::sync::RwLock<Option<Hook>> = std::sync::RwLock::new(None);
 
-/// From now on every thread calls the hook wherever it comes to a named place.
+/// From now on every thread calls the hook when it reaches a failpoint. `None` removes the hook.
 #[cfg(xshm_failpoints)]
 pub fn on_each(hook: Option<Hook>) {
     *HOOK.write().unwrap_or_else(std::sync::PoisonError::into_inner) = hook;
@@ -21,7 +21,7 @@ pub(crate) fn reach(name: &'static str) {
     }
 }
 
-/// A place with a name. The names are those of tests/failpoints.rs.
+/// Marks a failpoint. tests/failpoints.rs lists the names.
 macro_rules! fail_point {
     ($name:literal) => {
         #[cfg(xshm_failpoints)]

@@ -1,5 +1,5 @@
-//! Atomics for fuzzing: before each access a hook runs, which plays a hostile peer. So the peer acts between any two steps
-//! of ours, also where no thread would be fast enough to get in between.
+//! Atomics for fuzzing. Before each access they call a hook, which acts as a hostile peer. So the peer acts between
+//! any two accesses of xshm, also where no real thread would be fast enough.
 
 use std::cell::RefCell;
 use std::sync::atomic::{self, Ordering};
@@ -10,13 +10,14 @@ thread_local! {
     static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
-/// From now on this thread calls the hook before each access to an atomic of the crate. `None`: no more.
+/// From now on this thread calls the hook before each access to an atomic of the crate. `None` removes the hook.
 pub fn on_each_step(hook: Option<Hook>) {
-    HOOK.with(|place| *place.borrow_mut() = hook);
+    HOOK.with(|current| *current.borrow_mut() = hook);
 }
 
 fn step() {
-    // At a thread's end there is no hook any more; and one that comes back here itself is not called once more.
+    // `try_with` fails at a thread's end, when the hook is gone. `try_borrow_mut` fails if the hook itself accesses an
+    // atomic; then it is not called again.
     let _ = HOOK.try_with(|hook| {
         if let Ok(mut hook) = hook.try_borrow_mut() {
             if let Some(hook) = hook.as_mut() {
@@ -31,7 +32,7 @@ macro_rules! atomic {
         #[repr(transparent)]
         pub struct $name(atomic::$name);
 
-        // Each of the two has a method that only the other one needs.
+        // Each of the two types has methods that only the other one needs.
         #[allow(dead_code)]
         impl $name {
             pub const fn new(value: $value) -> Self {

@@ -1,5 +1,5 @@
-//! What shows that the rest works: models, the platform within one process, tests of parts that no program can reach, and
-//! the hooks of fuzzers and failpoints. None of it is in a program's build.
+//! Code that tests the rest of the crate: models, the in-process platform, tests of private parts, and the hooks of
+//! fuzzers and failpoints. A program's build contains none of it.
 
 #[macro_use]
 pub(crate) mod failpoints;

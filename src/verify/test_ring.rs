@@ -1,4 +1,4 @@
-//! What the ring's unit tests and the models share: a ring in memory of this process.
+//! A ring in memory of this process, for the ring's unit tests and the models.
 
 use crate::layout::RingHeader;
 use crate::ring::{Consumer, Producer, Ring};
@@ -14,7 +14,8 @@ struct Memory {
 pub(crate) struct TestRing(Arc<Memory>);
 
 impl TestRing {
-    /// A ring of `capacity` bytes, which all hold what an earlier use might have left there, ready for `generation`.
+    /// Creates a ring of `capacity` bytes for `generation`. Every word except the first looks like a frame header
+    /// that an earlier use left there.
     pub(crate) fn new(capacity: u64, generation: u32) -> Self {
         let words = (0..capacity / 8).map(|_| AtomicU64::new(0x2222_2222_2211_0010)).collect();
         let header = Box::new(RingHeader::default());
@@ -23,11 +24,11 @@ impl TestRing {
         ring
     }
 
-    /// The tests' only way to a [`Ring`]: the caller keeps a clone of `self` next to the ring.
+    /// Creates a [`Ring`] on this memory. The caller keeps a clone of `self` as long as it uses the ring.
     pub(crate) fn ring(&self) -> Ring {
         let base = self.words().as_ptr();
-        // SAFETY: header and words are initialised, and there are as many words as the capacity says; the callers
-        // keep them alive. The tests' capacities are powers of two.
+        // SAFETY: the header and the words are initialised, and the words have `capacity` bytes. The caller keeps them
+        // alive. The tests' capacities are powers of two.
         unsafe { Ring::new(self.header(), base, self.words().len() as u64 * 8) }
     }
 
