@@ -30,7 +30,8 @@ loom() { run_models loom "--cfg loom" models::; }
 
 full_frames() {
     run_models loom_full_frames "--cfg loom --cfg xshm_full_frames" \
-        models::push models::a_pad models::eviction models::a_full_ring models::a_look models::a_size models::a_place
+        models::push models::a_pad models::eviction models::a_full_ring models::a_peek \
+        models::a_reported_size models::a_place
 }
 
 miri() {

@@ -12,7 +12,8 @@ wanted=("$@")
 caught=0
 missed=()
 
-# $1: the fault's name; $2: text that is in the sources once; $3: its replacement; the rest: models, one of which must fail.
+# $1: the fault's name; $2: text that occurs exactly once in the sources; $3: its replacement; the rest: the starts of
+# models' names. One of these models must fail.
 mutant() {
     local name=$1 from=$2 to=$3 each
     shift 3
@@ -28,7 +29,7 @@ mutant() {
         $found += s/\Q$ENV{FROM}\E/$ENV{TO}/g;
         END { die "ci/mutants.sh: found $found times, not once: $ENV{FROM}\n" unless $found == 1; }
     ' "$copy"/src/*.rs "$copy"/src/ring/*.rs "$copy"/src/channel/*.rs "$copy"/src/background/*.rs "$copy"/src/session/*.rs
-    # What does not compile would fail for the wrong reason.
+    # A fault that does not compile would also make the models' command fail, and so would count as caught.
     if ! (cd "$copy" && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/mutants" \
         cargo test --quiet --locked --release --lib --no-run) >"$copy/log" 2>&1; then
         cat "$copy/log" >&2
@@ -70,17 +71,17 @@ mutant batch-without-a-swap 'self.ring.header().read_pos.compare_exchange(self.r
 mutant delivered-before-the-swap 'Err(read_pos) => self.jump(read_pos)?,' \
     'Err(read_pos) => { self.jump(read_pos)?; unsafe { to.commit(run.len) }; return Ok(Pop::Message(run.len)); }' \
     models::a_batch models::eviction
-mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_look
+mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_peek
 mutant take-without-release 'compare_exchange(self.read_pos, run.end, SeqCst, Acquire)' \
     'compare_exchange(self.read_pos, run.end, Acquire, Acquire)' models::a_place
 mutant relaxed-failure-of-a-take 'compare_exchange(self.read_pos, run.end, SeqCst, Acquire)' \
-    'compare_exchange(self.read_pos, run.end, SeqCst, Relaxed)' models::eviction models::a_look
+    'compare_exchange(self.read_pos, run.end, SeqCst, Relaxed)' models::eviction models::a_peek
 mutant relaxed-reload 'self.ring.header().read_pos.load(Acquire);
         if read_pos == self.read_pos {' 'self.ring.header().read_pos.load(Relaxed);
-        if read_pos == self.read_pos {' models::eviction models::a_look
+        if read_pos == self.read_pos {' models::eviction models::a_peek
 mutant size-without-reload 'if self.follow()? {
                             continue;
-                        }' '' models::a_size
+                        }' '' models::a_reported_size
 mutant positions-from-zero '(generation as u64 & 0xffff) << 48' '(generation as u64 & 0) << 48' \
     models::an_old
 mutant follow-into-the-next-generation 'FURTHEST_EVICTION: u64 = 1 << 47' \
@@ -90,10 +91,10 @@ mutant follow-into-the-next-generation 'FURTHEST_EVICTION: u64 = 1 << 47' \
 mutant no-fence-after-publication '        fence(SeqCst);
 ' '' models::a_sleeper models::each_sleep
 mutant acquire-look-of-the-taker '        look_barrier();
-' '' models::who
+' '' models::a_sender_that_sleeps models::a_receiver_whose_wait
 mutant acquire-look-of-the-sleeper '        // Between (a) and (b).
         fence(Ordering::SeqCst);
-' '' models::a_sleeper models::each_sleep models::who
+' '' models::a_sleeper models::each_sleep models::a_sender_that_sleeps models::a_receiver_whose_wait
 mutant signal-taken-after-the-last-look 'self.announce_sleep(bit, events)?;
         fail_point!("sleep.announced");
         let found = attempt_again(condition);
@@ -124,16 +125,16 @@ mutant no-second-look 'let found = attempt_again(condition);
 mutant no-last-look 'return match attempt_again(&mut condition)? {
                     Polled::Found(found) => Ok(found),
                     _ => Err(over),
-                };' 'return Err(over);' models::what
+                };' 'return Err(over);' models::messages_sent models::a_receiver_that_never
 mutant no-last-look-without-waiting \
-    'take(&self.session, &mut self.consumer, to)?.ok_or(over)' 'Err(over)' models::what_never
+    'take(&self.session, &mut self.consumer, to)?.ok_or(over)' 'Err(over)' models::a_receiver_that_never
 mutant export-without-a-signal '        self.signal_native_waiters();
         let [s2c' '        let [s2c' models::a_native
 mutant leaving-wakes-no-sender 'events.space(self.side.receives()).set();' '' models::both_halves
 mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();
-            events.space' 'events.space' models::both_halves models::what
+            events.space' 'events.space' models::both_halves models::messages_sent models::a_receiver_that_never
 
-# The handshake, and one session after the other.
+# The handshake, and successive sessions.
 mutant generation-as-acceptance 'if word == ready || word == standing.in_state(ClientState::Ended) {' \
     'if channel.view.control().generation.load(Ordering::Acquire) != 0 {' models::of_two models::a_withdrawal
 mutant no-request '    channel.signal(Events::request);
@@ -153,7 +154,7 @@ mutant interrupt-flag-and-event-apart '        let mut state = lock(&self.state)
         let state = &mut state;
 ' models::a_reset
 mutant queue-waits-for-no-room '(!self.queue.is_empty() || self.refused_len.is_some())' \
-    'self.refused_len.is_some()' models::what_an_auto
+    'self.refused_len.is_some()' models::an_auto
 
 echo "$caught caught, ${#missed[@]} not caught"
 [ ${#missed[@]} -eq 0 ]

@@ -1,10 +1,13 @@
-//! The model checker's view of the ring, the wake words and the handshake: every order of every access to shared
-//! memory (within a bound on preemptions, where it says so), every value that a weak memory may show. It is the real
-//! code that runs, above the in-process platform of `one_process.rs`. `ci/models.sh` runs the models, and `ci/mutants.sh`
-//! shows that they bite: each of a list of faults, put into a copy of the code, makes one of them fail.
+//! Models of the ring, the wake words and the handshake. The model checker (loom) runs each model in every order of the
+//! accesses to shared memory, and with every value that a weak memory may return. Some models bound the number of
+//! preemptions. The models run the real code, on the in-process platform of `one_process.rs`.
 //!
-//! Frames are multiples of one word here, so that any old payload word may lie where a header is expected, which is
-//! the worst case; with `--cfg xshm_full_frames` they are the true 64 bytes. Payloads look like headers.
+//! `ci/models.sh` runs the models. `ci/mutants.sh` tests them: it puts one fault at a time into a copy of the code, and
+//! expects a model to fail.
+//!
+//! Frames are multiples of one word here, so that any old payload word may be where a header is expected, which is the
+//! worst case. With `--cfg xshm_full_frames` they are multiples of 64 bytes, as in a real build. Payloads look like
+//! headers.
 
 use super::test_ring::TestRing;
 use crate::bytes::{Several, WORD};
@@ -33,8 +36,8 @@ use std::time::Duration;
 /// Both sides are this process.
 const IDS: crate::client::Ids = crate::client::Ids { own: 1, server: None };
 
-/// Runs a model through every execution, with at most this number of preemptions in each (`None`: any number).
-/// `LOOM_MAX_PREEMPTIONS` raises the bounds; `LOOM_MAX_DURATION` then ends a model after that number of seconds.
+/// Runs a model in every execution that has at most this number of preemptions (`None`: any number).
+/// `LOOM_MAX_PREEMPTIONS` raises the bounds. `LOOM_MAX_DURATION` ends a model after that number of seconds.
 fn check(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     let executions = std::sync::Arc::new(AtomicUsize::new(0));
     let counted = executions.clone();
@@ -52,20 +55,20 @@ fn check(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync 
     println!("{name}: {executions} executions, {bound} preemptions, {:.1} s", begun.elapsed().as_secs_f32());
 }
 
-/// A payload of one word: the smallest frame there is.
+/// The length of a payload of one word, whose frame is the smallest one.
 const SMALL: usize = WORD;
-/// A payload that reaches beyond the place where the next small frame would start.
+/// The length of a payload that reaches beyond the position where the next frame would start after a small one.
 const WIDE: usize = FRAME_ALIGN as usize + if FRAME_ALIGN == 8 { WORD } else { 0 };
-/// Four of the smallest frames, of which one stays free.
+/// The capacity of the rings: four of the smallest frames, of which one stays free.
 const CAPACITY: u64 = 4 * frame_size(SMALL);
 
-/// The `number`th message: words that each look like the header of a message that may come soon.
+/// Returns the `number`th message. Each of its words looks like the header of one of the next messages.
 fn message(number: u64, len: usize) -> Vec<u8> {
     let word = |at| FrameHeader::new(FrameHeader::MESSAGE, SMALL, number + at).0;
     (0..(len / WORD) as u64).flat_map(|at| word(at).to_ne_bytes()).collect()
 }
 
-/// The number of a message that came whole.
+/// Returns the number of a received message, and checks that the message is whole.
 fn number_of(received: &[u8]) -> u64 {
     let first = u64::from_ne_bytes(received[..WORD].try_into().unwrap());
     let number = FrameHeader(first).sequence();
@@ -73,22 +76,22 @@ fn number_of(received: &[u8]) -> u64 {
     number
 }
 
-/// A producer and a consumer, and what came of them.
+/// A race between a producer and a consumer.
 struct Race {
-    /// Messages sent and taken before: they move the place where the race is held.
+    /// The lengths of messages that are sent and taken before the race. They move the position where the race begins.
     before: &'static [usize],
-    /// Messages that are queued when it begins.
+    /// The number of messages that are queued when the race begins.
     queued: usize,
-    /// Messages that are sent meanwhile.
+    /// The number of messages that the producer sends in the race.
     sends: usize,
-    /// How often the consumer tries to take one meanwhile.
+    /// The number of times that the consumer tries to take a message in the race.
     takes: usize,
-    /// The size of queued and sent messages.
+    /// The length of queued and sent messages.
     len: usize,
     limit: usize,
-    /// A full ring evicts; it refuses otherwise.
+    /// Whether the sender of a full ring evicts. Otherwise a full ring refuses the message.
     evict: bool,
-    /// Making room for one may take all that is queued.
+    /// Whether the room for one message may require that all queued messages are evicted.
     may_run_empty: bool,
 }
 
@@ -127,7 +130,7 @@ impl Race {
         for _ in 0..self.takes {
             match take(&mut consumer) {
                 Some(number) => received.push(number),
-                // Whenever one was evicted, there was another.
+                // After an eviction at least one other message is queued.
                 None => assert!(
                     received.len() >= self.queued.min(1) || self.may_run_empty,
                     "the queue never was empty"
@@ -138,7 +141,7 @@ impl Race {
         while let Some(number) = take(&mut consumer) {
             received.push(number);
         }
-        // Each was received or evicted, never both, in order; each loss is known.
+        // Each message was received in order or evicted, never both, and the consumer knows each loss.
         assert!(received.windows(2).all(|pair| pair[0] < pair[1]), "out of order: {received:?}");
         assert_eq!(received.last().map_or(0, |last| last + 1), producer.sent());
         assert_eq!(received.len() as u64 + producer.evicted(), producer.sent() - first);
@@ -182,12 +185,12 @@ fn a_pad_at_the_end_of_the_ring() {
 }
 
 #[test]
-fn a_pad_and_more_behind_it() {
+fn a_pad_and_another_message_after_it() {
     let race = Race { before: &[SMALL, SMALL], len: WIDE, queued: 0, sends: 2, takes: 3, ..Race::PLAIN };
     check("wrap, two messages", None, move || race.run());
 }
 
-/// The ring is full to the last free place: what is evicted is overwritten at once.
+/// A race that begins with a full ring, so that evicted messages are overwritten at once.
 const FULL: Race = Race { queued: 3, sends: 1, takes: 1, evict: true, ..Race::PLAIN };
 
 #[test]
@@ -217,7 +220,7 @@ fn eviction_by_count() {
 }
 
 #[test]
-fn eviction_where_payload_comes_to_lie_on_old_headers() {
+fn eviction_with_payload_over_old_headers() {
     let race = Race { before: &[WIDE], queued: 2, sends: 2, takes: 2, may_run_empty: true, ..FULL };
     check("evict, payload on headers", None, move || race.run());
 }
@@ -250,7 +253,7 @@ fn take_two(consumer: &mut Consumer) -> Vec<u64> {
     }
 }
 
-/// Batches on both ends: what is taken together is whole, and none of it is evicted too.
+/// Sends and takes batches. Checks that messages which are taken together are whole and not evicted too.
 fn batches(queued: u64, sends: u64, evict: bool) {
     let ring = TestRing::new(CAPACITY, 1);
     let (mut producer, mut consumer) = ring.ends(9, 1);
@@ -296,16 +299,17 @@ fn a_batch_is_taken_or_evicted() {
 }
 
 #[test]
-fn a_message_written_in_place_comes_whole() {
+fn a_message_written_in_place_arrives_whole() {
     check("reserve", None, || {
         let ring = TestRing::new(CAPACITY, 1);
         let (mut producer, mut consumer) = ring.ends(9, 1);
-        // From here on there are zeros ahead.
+        // After the first message, the producer has zeroed header words ahead of its position.
         assert_eq!(producer.try_push(&message(0, SMALL)), Ok(true));
         assert_eq!(take(&mut consumer), Some(0));
         let sender = thread::spawn(move || {
             for number in 1..3 {
-                // Given up, with what looks like the header that is expected where the next frame ends.
+                // A place that is not committed. What is written to it looks like the header that the consumer expects
+                // at the end of the next frame.
                 let place = producer.reserve(WIDE).unwrap().expect("there's room");
                 producer.words().write_part(place.payload(), &message(number, WIDE));
                 if number == 1 {
@@ -335,7 +339,7 @@ fn a_full_ring_by_bytes_refuses_while_it_is_emptied() {
 }
 
 #[test]
-fn a_look_without_a_take_is_true() {
+fn a_peek_is_correct_during_evictions() {
     check("peek", Some(4), || {
         let ring = TestRing::new(CAPACITY, 1);
         let (mut producer, mut consumer) = ring.ends(2, 1);
@@ -356,7 +360,7 @@ fn a_look_without_a_take_is_true() {
 }
 
 #[test]
-fn a_size_is_never_made_up() {
+fn a_reported_size_is_the_size_of_a_real_message() {
     check("size", None, || {
         let ring = TestRing::new(CAPACITY, 1);
         let (mut producer, mut consumer) = ring.ends(9, 1);
@@ -365,8 +369,8 @@ fn a_size_is_never_made_up() {
         }
         assert_eq!(take(&mut consumer), Some(0));
         let sender = thread::spawn(move || {
-            // Goes to the start of the ring. One of its words comes to lie where the header of message 1 is, and
-            // looks like that, except the size.
+            // This message goes to the start of the ring. One of its words overwrites the header of message 1, and
+            // looks like that header, but with another size.
             let mut wide = message(3, WIDE);
             let at = frame_size(SMALL) as usize - WORD;
             let forged = FrameHeader::new(FrameHeader::MESSAGE, SMALL / 2, 1).0;
@@ -374,24 +378,25 @@ fn a_size_is_never_made_up() {
             send(&mut producer, &wide, true);
         });
         let size = consumer.pop(&mut &mut [0; 1][..]);
-        // Making room may take all there is, where frames are large.
+        // If frames are large, the room for the message may require that all queued messages are evicted.
         let none = size == Ok(Pop::Empty) && 2 * frame_size(SMALL) < frame_size(WIDE) + FRAME_ALIGN;
         assert!(matches!(size, Ok(Pop::TooSmall(SMALL | WIDE))) || none, "{size:?}");
         sender.join().unwrap();
     });
 }
 
-/// What the checker can't show is a load that is delayed beyond the swap after it. But it knows what happens before
-/// what; so the first message's place is given a cell, which is read before the message is taken, and written when the
-/// next one is about to be put there. A large message makes its whole place free by one swap: with the barrier that
-/// loom needs behind each swap, a second swap would order what the first should.
+/// loom can't execute a load after a later compare-exchange, as a processor may. But it checks whether two accesses
+/// to a cell are ordered. So a cell stands for the first message's memory. The consumer reads the cell before it
+/// takes the message, and the producer writes it before it puts the next message there. The first message is large,
+/// so that one compare-exchange frees all the memory. If two were needed, the fence that loom needs after each of
+/// them (`look_barrier`) would order the accesses, even if the first compare-exchange did not.
 #[test]
 fn a_place_is_reused_after_its_message_was_copied_out() {
     check("reuse", None, || {
         let ring = TestRing::new(CAPACITY, 1);
         let (mut producer, mut consumer) = ring.ends(9, 1);
         let cell = Arc::new(UnsafeCell::new(0_u64));
-        let place = cell.clone();
+        let reused = cell.clone();
         assert_eq!(producer.try_push(&message(0, WIDE)), Ok(true));
         let mut end = frame_size(WIDE);
         while producer.try_push(&message(producer.sent(), SMALL)) == Ok(true) {
@@ -403,8 +408,8 @@ fn a_place_is_reused_after_its_message_was_copied_out() {
                     let left = CAPACITY - end % CAPACITY;
                     let start = if left < frame_size(SMALL) { end + left } else { end };
                     if start % CAPACITY == 0 {
-                        // SAFETY: loom checks that no other thread has the cell now; that is what the model is about.
-                        place.with_mut(|cell| unsafe { *cell = 1 });
+                        // SAFETY: loom checks that no other thread accesses the cell. That is what the model shows.
+                        reused.with_mut(|cell| unsafe { *cell = 1 });
                     }
                     assert_eq!(producer.try_push(&message(producer.sent(), SMALL)), Ok(true));
                     end = start + frame_size(SMALL);
@@ -426,8 +431,8 @@ fn an_old_consumer_takes_nothing_from_a_new_generation() {
         let (mut producer, mut old) = ring.ends(9, 1);
         assert_eq!(producer.try_push(&message(0, SMALL)), Ok(true));
         let late = thread::spawn(move || drop(old.pop(&mut Vec::new())));
-        // loom does not know that a store comes after the other thread's swap that it overwrites, which makes it
-        // report what can't be. A swap it orders.
+        // An atomic exchange, since loom does not order a plain store after the other thread's compare-exchange that
+        // the store overwrites. With a store, loom would report executions that are impossible.
         ring.header().read_pos.swap(first_position(2), Ordering::AcqRel);
         ring.ring().reset(2);
         let (mut producer, mut consumer) = ring.ends(9, 2);
@@ -441,8 +446,9 @@ fn an_old_consumer_takes_nothing_from_a_new_generation() {
     });
 }
 
-/// As [`check`], for models in which a side sleeps until a message or room is there: both where the woken side takes
-/// the signal at once, as on Windows, and where it is left until the next wait, as on Linux.
+/// Runs [`check`] twice, for models in which a side sleeps until there is a message or room. In the first run, a wait
+/// takes the signal that ends it, as on Windows. In the second run, the signal stays until the next wait, as on
+/// Linux.
 fn check_waits(name: &str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + Copy + 'static) {
     for (leave, when) in [(false, "at once"), (true, "later")] {
         sys::leave_signals(leave);
@@ -450,13 +456,13 @@ fn check_waits(name: &str, preemptions: Option<usize>, model: impl Fn() + Send +
     }
 }
 
-/// No spinning: a model of a wait is a model of a sleep.
+/// Returns a tuning without spinning, so that every wait is a sleep.
 fn tuning() -> Tuning {
     static TUNING: OnceLock<Tuning> = OnceLock::new();
     TUNING.get_or_init(|| ServerOptions::new().spin(Duration::ZERO).tuning).clone()
 }
 
-/// A channel that both ends hold, before any handshake.
+/// A channel before any handshake: its server, and what a client needs to open it.
 struct Line {
     server: SharedServer,
     raw: isize,
@@ -479,13 +485,13 @@ impl Line {
         Line { server: SharedServer::new(Lifecycle::anonymous(channel, design)).unwrap(), raw, events }
     }
 
-    /// Lives only as long as the server does: take all views first.
+    /// Opens the section for a client. The section must still exist: open all views before the server is dropped.
     fn view(&self) -> (SharedView, Events) {
         let view = SharedView::open(Section::duplicate(self.raw).unwrap()).unwrap();
         (view, Events::new(self.events.clone()))
     }
 
-    /// Both ends of a session, without a race in the handshake.
+    /// Returns the server and the client of a session. One thread does the whole handshake, so that it has no race.
     fn connected(limit: usize) -> (SharedServer, Endpoint, [Event; EVENTS]) {
         let line = Line::new(limit);
         let (view, events) = line.view();
@@ -503,13 +509,13 @@ impl Line {
     }
 }
 
-/// The next message, if the session goes on.
+/// Receives the next message and returns its number.
 fn receive(client: &Endpoint) -> crate::Result<u64> {
     let mut buffer = Vec::new();
     client.receiver(|receiver| receiver.receive(&mut buffer)).map(|_| number_of(&buffer))
 }
 
-/// Sends `count` messages from another thread, and gives the server back.
+/// Sends `count` messages from another thread, which returns the server.
 fn sending(server: SharedServer, count: u64) -> thread::JoinHandle<SharedServer> {
     thread::spawn(move || {
         for number in 0..count {
@@ -546,7 +552,7 @@ fn each_sleep_is_woken() {
     });
 }
 
-/// As an event loop does.
+/// Receives as an event loop does: it arms the receiver, then waits for its event.
 fn receive_by_arming(client: &Endpoint, data: &Event) -> crate::Result<u64> {
     let mut buffer = Vec::new();
     client.receiver(|receiver| loop {
@@ -562,7 +568,7 @@ fn receive_by_arming(client: &Endpoint, data: &Event) -> crate::Result<u64> {
 }
 
 #[test]
-fn an_event_loop_is_woken_also_after_a_sleep() {
+fn an_event_loop_is_woken_after_an_earlier_sleep() {
     check_waits("sleep, arm", Some(3), || {
         let (server, client, events) = Line::connected(2);
         let sender = sending(server, 2);
@@ -590,7 +596,7 @@ fn a_sleeper_is_woken_by_a_batch() {
 }
 
 #[test]
-fn a_stale_signal_is_no_message_and_hides_none() {
+fn a_stale_signal_neither_is_nor_hides_a_message() {
     check_waits("stale signal", Some(3), || {
         let (server, client, events) = Line::connected(2);
         events[Direction::ServerToClient as usize].set();
@@ -601,7 +607,7 @@ fn a_stale_signal_is_no_message_and_hides_none() {
 }
 
 #[test]
-fn a_sleeper_whose_messages_are_evicted_ends_up_with_the_last() {
+fn a_sleeper_whose_messages_are_evicted_receives_the_last() {
     check_waits("sleep, overwriting", Some(3), || {
         let (server, client, _) = Line::connected(1);
         let sender = sending(server, 2);
@@ -611,7 +617,7 @@ fn a_sleeper_whose_messages_are_evicted_ends_up_with_the_last() {
 }
 
 #[test]
-fn who_gave_up_waiting_misses_nothing_later() {
+fn a_receiver_whose_wait_timed_out_misses_no_message() {
     check_waits("timeout", Some(2), || {
         let (server, client, _) = Line::connected(2);
         let sender = sending(server, 2);
@@ -640,7 +646,7 @@ fn a_poll_sleeps_and_is_woken() {
 }
 
 #[test]
-fn who_sleeps_for_room_is_woken() {
+fn a_sender_that_sleeps_for_room_is_woken() {
     check_waits("space", None, || {
         let (server, client, _) = Line::connected(1);
         server.send_to_client(&message(0, SMALL)).unwrap();
@@ -670,13 +676,13 @@ fn both_ends_sleep_in_turn() {
     });
 }
 
-/// Spawns a thread that borrows.
+/// Spawns a thread that may borrow local variables.
 ///
 /// # Safety
-/// The thread is joined before what it borrows ends.
+/// The caller joins the thread before the borrowed values end.
 unsafe fn spawn_borrowing<'a, T: 'static>(work: impl FnOnce() -> T + 'a) -> thread::JoinHandle<T> {
     let work: Box<dyn FnOnce() -> T + 'a> = Box::new(work);
-    // SAFETY: only the lifetime changes, and the caller sees to it that the work is done within it.
+    // SAFETY: only the lifetime changes, and the caller joins the thread within the real lifetime.
     let work: Box<dyn FnOnce() -> T + 'static> = unsafe { std::mem::transmute(work) };
     thread::spawn(work)
 }
@@ -692,7 +698,7 @@ fn two_halves_sleep_on_one_word() {
             server
         });
         let (sender, receiver) = client.split().unwrap();
-        // SAFETY: joined below.
+        // SAFETY: this closure joins the thread below.
         let second = unsafe { spawn_borrowing(move || sender.send_timeout(&message(1, SMALL), None)) };
         let mut buffer = Vec::new();
         assert_eq!(receiver.receive(&mut buffer), Ok(SMALL));
@@ -703,13 +709,13 @@ fn two_halves_sleep_on_one_word() {
 }
 
 #[test]
-fn both_halves_learn_that_the_peer_left() {
+fn both_halves_report_that_the_peer_left() {
     check_waits("two sleepers, peer leaves", Some(2), || {
         let (server, mut client, _) = Line::connected(1);
         client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
         let peer = thread::spawn(move || drop(server));
         let (sender, receiver) = client.split().unwrap();
-        // SAFETY: joined below.
+        // SAFETY: this closure joins the thread below.
         let second = unsafe { spawn_borrowing(move || sender.send_timeout(&message(1, SMALL), None)) };
         assert_eq!(receiver.receive(&mut Vec::new()), Err(ShmError::NotConnected));
         assert_eq!(second.join().unwrap(), Err(ShmError::NotConnected));
@@ -718,7 +724,7 @@ fn both_halves_learn_that_the_peer_left() {
 }
 
 #[test]
-fn what_the_server_sent_before_it_left_is_received() {
+fn messages_sent_before_the_server_leaves_are_received() {
     check_waits("server leaves", Some(3), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
@@ -731,7 +737,7 @@ fn what_the_server_sent_before_it_left_is_received() {
 }
 
 #[test]
-fn what_the_client_sent_before_it_left_is_received() {
+fn messages_sent_before_the_client_leaves_are_received() {
     check_waits("client leaves", Some(3), || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
@@ -744,7 +750,7 @@ fn what_the_client_sent_before_it_left_is_received() {
 }
 
 #[test]
-fn what_never_waits_gets_the_last_message_too() {
+fn a_receiver_that_never_waits_gets_the_last_message_too() {
     check("client leaves, no waiting", None, || {
         let (server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
@@ -760,7 +766,7 @@ fn what_never_waits_gets_the_last_message_too() {
 }
 
 #[test]
-fn what_was_sent_before_a_disconnect_is_received() {
+fn messages_sent_before_a_disconnect_are_received() {
     check_waits("disconnect", Some(3), || {
         let (mut server, client, _) = Line::connected(2);
         let sender = thread::spawn(move || {
@@ -772,7 +778,7 @@ fn what_was_sent_before_a_disconnect_is_received() {
         assert_eq!(receive(&client), Ok(0));
         assert_eq!(receive(&client), Err(ShmError::NotConnected));
         let mut server = sender.join().unwrap();
-        // It has not let go.
+        // The client has not released the channel.
         assert_eq!(server.wait_for_client(Some(Duration::ZERO)), Err(ShmError::Timeout));
         assert_eq!(client.session().unwrap().channel.client_word().state(), Some(ClientState::Ended));
         drop(client);
@@ -781,7 +787,7 @@ fn what_was_sent_before_a_disconnect_is_received() {
 }
 
 #[test]
-fn a_native_waiter_is_told_of_everything() {
+fn a_native_waiter_is_signalled_for_every_message() {
     check_waits("export", None, || {
         let (server, client, events) = Line::connected(2);
         let sender = sending(server, 1);
@@ -789,7 +795,7 @@ fn a_native_waiter_is_told_of_everything() {
         session.channel.export(|| session.have_every_message_signalled()).unwrap();
         let data = &events[Direction::ServerToClient as usize];
         let mut buffer = Vec::new();
-        // It sets no bit and waits first.
+        // A native waiter sets no bit, and waits before it tries to receive.
         loop {
             sys::wait_any(&[Waitable::Event(data)], None).unwrap();
             if client.receiver(|receiver| receiver.try_receive(&mut buffer)).is_ok() {
@@ -801,7 +807,7 @@ fn a_native_waiter_is_told_of_everything() {
     });
 }
 
-/// Connects, as a client does that has found the section.
+/// Connects as a client that has found the section. A client whose `patience` ends returns an error.
 fn connect(view: SharedView, events: Events, patience: Option<Duration>) -> crate::Result<SharedClient> {
     static OPTIONS: OnceLock<ClientOptions> = OnceLock::new();
     let options = OPTIONS.get_or_init(|| ClientOptions::new().spin(Duration::ZERO));
@@ -814,7 +820,7 @@ fn connect(view: SharedView, events: Events, patience: Option<Duration>) -> crat
     }
 }
 
-/// Whether server and client are in the same session, and it works.
+/// Checks that the server and the client are in the same session, and that a message arrives.
 fn assert_connected(server: &SharedServer, client: &SharedClient) {
     assert_eq!(server.stats().unwrap().generation, client.stats().unwrap().generation);
     server.send_to_client(&message(7, SMALL)).unwrap();
@@ -835,7 +841,7 @@ fn a_client_that_waits_is_accepted() {
 }
 
 #[test]
-fn what_is_sent_at_once_is_received() {
+fn messages_sent_right_after_connecting_are_received() {
     check_waits("handshake and a message", Some(3), || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
@@ -860,11 +866,11 @@ fn a_withdrawal_and_an_acceptance_exclude_each_other() {
             let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
             match client.join().unwrap() {
                 Ok(client) => {
-                    assert!(accepted, "the client alone believes");
+                    assert!(accepted, "only the client is connected");
                     assert_connected(&line.server, &client);
                 }
                 Err(error) => {
-                    assert!(!accepted, "the server alone believes");
+                    assert!(!accepted, "only the server is connected");
                     assert_eq!(error, ShmError::Timeout);
                 }
             }
@@ -876,7 +882,7 @@ fn a_withdrawal_and_an_acceptance_exclude_each_other() {
 fn of_two_clients_one_is_accepted() {
     check("two clients", Some(3), || {
         let mut line = Line::new(2);
-        // One gives up at once, the other looks again first.
+        // One client gives up at once. The other checks once more before it gives up.
         let clients = [(Duration::ZERO, line.view()), (Duration::from_millis(1), line.view())]
             .map(|(patience, (view, events))| thread::spawn(move || connect(view, events, Some(patience))));
         let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
@@ -887,19 +893,19 @@ fn of_two_clients_one_is_accepted() {
             (false, None) => {}
             (server, client) => panic!("server connected: {server}; client connected: {}", client.is_some()),
         }
-        assert!(connected.next().is_none(), "two clients believe");
+        assert!(connected.next().is_none(), "two clients are connected");
     });
 }
 
 #[test]
-fn a_request_on_a_busy_channel_does_no_harm() {
+fn a_request_on_a_busy_channel_changes_nothing() {
     check("a request meanwhile", Some(2), || {
         let mut line = Line::new(2);
         let (view, events) = line.view();
         let patient = thread::spawn(move || connect(view, events, None).unwrap());
         let (view, events) = line.view();
         let hasty = thread::spawn(move || {
-            // Once the other has put its request.
+            // Request only after the other client has requested.
             if ClientWord(view.control().client_state.load(Ordering::Acquire)).is_free() {
                 return;
             }
@@ -912,7 +918,7 @@ fn a_request_on_a_busy_channel_does_no_harm() {
 }
 
 #[test]
-fn the_next_client_comes_when_one_leaves() {
+fn the_next_client_connects_when_one_leaves() {
     check_waits("the next client", Some(2), || {
         let line = Line::new(2);
         let views = [line.view(), line.view()];
@@ -949,14 +955,15 @@ fn a_request_is_answered_when_the_server_leaves() {
     });
 }
 
-/// What C does with a server's halves: each stands behind a lock, and other threads use them while one accepts.
+/// A half of a server, as the C interface keeps it: behind a lock, so that a thread can use it while another one
+/// accepts.
 type Shared<T> = Arc<crate::sync::Mutex<Option<T>>>;
 
 fn shared<T>(half: T) -> Shared<T> {
     Arc::new(crate::sync::Mutex::new(Some(half)))
 }
 
-/// A server whose client has sent one message and has left, and in whose section the next client's request stands.
+/// Returns a server whose client has sent one message and has left. The section holds the next client's request.
 fn between_two_clients() -> (SharedServer, SharedView) {
     let (server, mut client, _) = Line::connected(2);
     let raw = server.section_handle();
@@ -969,7 +976,7 @@ fn between_two_clients() -> (SharedServer, SharedView) {
     (server, view)
 }
 
-/// The section is reused here: its rings are reset for the next client while another thread may be receiving.
+/// The server reuses the section: it resets the rings for the next client while another thread may be receiving.
 #[test]
 fn a_receive_beside_accepting_gets_the_last_message_or_nothing() {
     check("receive beside accepting", Some(2), || {
@@ -989,7 +996,7 @@ fn a_receive_beside_accepting_gets_the_last_message_or_nothing() {
     });
 }
 
-/// The same for a thread that sends: its message is for the client before, and reaches no other.
+/// As above, for a thread that sends: its message is for the previous client, and must not reach the next one.
 #[test]
 fn a_send_beside_accepting_reaches_no_later_client() {
     check("send beside accepting", Some(2), || {
@@ -1004,7 +1011,7 @@ fn a_send_beside_accepting_reaches_no_later_client() {
         let accepted = server.accept_now(&mut || drop(crate::sync::lock(&half).take()));
         assert_eq!(accepted, Ok(true));
         assert!(matches!(sending.join().unwrap(), None | Some(Err(ShmError::NotConnected))));
-        // What the next client finds.
+        // The next client must find no message.
         let generation = view.control().generation.load(Ordering::Acquire);
         // SAFETY: the view outlives the ring.
         let mut consumer = Consumer::new(unsafe { view.ring(Direction::ServerToClient) }, generation);
@@ -1012,7 +1019,8 @@ fn a_send_beside_accepting_reaches_no_later_client() {
     });
 }
 
-/// A thread that is inside a reset when the endpoint is stopped does not undo that: the thread that waits is woken for good.
+/// If a thread resets the interrupter while another one stops the endpoint, the reset does not undo the stop. A
+/// thread that waits is woken, and later waits end at once.
 #[test]
 fn a_reset_does_not_undo_a_stop() {
     check("stop beside reset", None, || {
@@ -1023,7 +1031,7 @@ fn a_reset_does_not_undo_a_stop() {
         let waits = thread::spawn(move || {
             while !waiting.0.is_set() {
                 sys::wait_any(&[Waitable::Event(waiting.0.event())], None).unwrap();
-                // The event may be set still, by the interrupt before: the reset is to go on.
+                // The event may still be set by the interrupt before the reset. Let the reset continue.
                 thread::yield_now();
             }
         });
@@ -1036,10 +1044,10 @@ fn a_reset_does_not_undo_a_stop() {
     });
 }
 
-/// An auto endpoint's queue, which its worker sends as there is room: all of it leaves, however the receiver's steps fall
-/// between the worker's.
+/// The worker of an auto endpoint sends the queue when there is room. It sends every message, in every order of the
+/// worker's and the receiver's steps.
 #[test]
-fn what_an_auto_endpoint_has_queued_all_leaves() {
+fn an_auto_endpoint_sends_all_queued_messages() {
     check_waits("auto queue", Some(2), || {
         let (server, mut client, _) = Line::connected(1);
         let (sender, receiver) = client.take().unwrap();
