@@ -1,5 +1,5 @@
-//! Servers and clients in one process: on whatever platform this is, and, with smaller counts, under Miri. What two
-//! processes show is in `tests/`; what happens when one dies is in `model_tests.rs` too.
+//! Unit tests of a server and a client in one process. They run natively and, with smaller counts, under Miri. Tests
+//! with two processes are in `tests/`. `one_process_tests.rs` tests the death of a process under Miri.
 
 use crate::{ClientOptions, ServerOptions, SharedClient, SharedServer, ShmError};
 use std::thread;
@@ -8,7 +8,7 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(5);
 
-/// Less of everything where every memory access is interpreted.
+/// Returns the count for a native run, or the smaller one for Miri, which interprets every memory access.
 const fn count(native: u32, interpreted: u32) -> u32 {
     if cfg!(miri) {
         interpreted
@@ -17,7 +17,7 @@ const fn count(native: u32, interpreted: u32) -> u32 {
     }
 }
 
-/// A name that no other run of the tests has.
+/// Returns a channel name that no other run of the tests uses.
 fn own(name: &str) -> String {
     format!("endpoint-{name}-{}", std::process::id())
 }
@@ -30,7 +30,7 @@ fn client(name: &str) -> SharedClient {
     ClientOptions::new().spin(Duration::ZERO).connect(&own(name), LONG).unwrap()
 }
 
-/// A server and a client of it.
+/// Returns a server and its client.
 fn pair(name: &'static str) -> (SharedServer, SharedClient) {
     let mut server = server(name);
     let client = thread::spawn(move || client(name));
@@ -86,7 +86,7 @@ fn a_sender_that_waits_loses_nothing() {
 }
 
 #[test]
-fn a_sender_that_evicts_is_accounted_for() {
+fn an_evicting_sender_and_its_receiver_count_the_same_losses() {
     let (server, client) = pair("evicts");
     let total = count(200_000, 60);
     let sender = thread::spawn(move || {
@@ -113,7 +113,7 @@ fn a_sender_that_evicts_is_accounted_for() {
 }
 
 #[test]
-fn two_halves_on_two_threads() {
+fn two_threads_can_use_the_two_halves() {
     let (mut server, client) = pair("halves");
     let total = count(5000, 20);
     let echo = thread::spawn(move || {
@@ -141,7 +141,7 @@ fn two_halves_on_two_threads() {
 }
 
 #[test]
-fn who_looks_and_finds_nothing_is_told_so() {
+fn an_empty_queue_and_wrong_sizes_are_reported() {
     let (server, client) = pair("nothing");
     let mut message = Vec::new();
     assert_eq!(client.try_receive_from_server(&mut message), Err(ShmError::QueueEmpty));
@@ -161,7 +161,7 @@ fn who_looks_and_finds_nothing_is_told_so() {
 }
 
 #[test]
-fn who_was_woken_sleeps_again() {
+fn a_receiver_that_was_woken_sleeps_again() {
     let (server, client) = pair("woken");
     let sender = thread::spawn(move || {
         while server.stats().unwrap().signals == 0 {
@@ -177,7 +177,8 @@ fn who_was_woken_sleeps_again() {
     while client.receive_from_server_timeout_into(&mut message, Some(SHORT)).is_ok() {}
     let before = client.stats().unwrap().sleeps;
     assert_eq!(client.receive_from_server_timeout_into(&mut message, Some(SHORT)), Err(ShmError::Timeout));
-    // One, and some more where a wait ends a moment before its time; who can't sleep tries a thousand times.
+    // One sleep, and a few more if a wait ends shortly before its time. A receiver that could not sleep would try
+    // about a thousand times.
     let slept = client.stats().unwrap().sleeps - before;
     assert!((1..10).contains(&slept), "{slept} waits for nothing");
     drop(sender.join().unwrap());
@@ -199,7 +200,7 @@ fn a_full_queue_refuses_or_evicts() {
 }
 
 #[test]
-fn a_channel_may_be_made_to_refuse() {
+fn a_rejecting_channel_refuses_in_both_directions() {
     let options = ServerOptions::new().ring_size(4096).message_limit(2).reject_when_full();
     let mut server = options.start(&own("rejects")).unwrap();
     let client = thread::spawn(|| client("rejects"));
@@ -213,7 +214,7 @@ fn a_channel_may_be_made_to_refuse() {
 }
 
 #[test]
-fn a_name_has_one_server_and_a_server_one_client() {
+fn a_name_has_one_server_and_a_server_has_one_client() {
     let (mut server, client) = pair("only-one");
     let second = ServerOptions::new().start(&own("only-one")).map(drop);
     assert_eq!(second, Err(ShmError::AlreadyExists { name: own("only-one") }));
@@ -225,7 +226,7 @@ fn a_name_has_one_server_and_a_server_one_client() {
 }
 
 #[test]
-fn a_knock_that_nobody_answers_is_taken_back() {
+fn a_connection_request_without_an_answer_is_withdrawn() {
     let mut server = server("unanswered");
     assert_eq!(SharedClient::connect(&own("unanswered"), SHORT).map(drop), Err(ShmError::Timeout));
     assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::Timeout));
@@ -233,13 +234,13 @@ fn a_knock_that_nobody_answers_is_taken_back() {
 }
 
 #[test]
-fn one_client_after_the_other() {
+fn a_server_accepts_one_client_after_the_other() {
     let mut server = server("one-after-the-other");
     for generation in 1..=count(50, 4) {
         let client = thread::spawn(|| client("one-after-the-other"));
         server.wait_for_client(Some(LONG)).unwrap();
         let client = client.join().unwrap();
-        // What the last one left unread is not the next one's.
+        // A client does not receive messages that the previous client left unread.
         assert_eq!(client.try_receive_from_server(&mut Vec::new()), Err(ShmError::QueueEmpty));
         server.send_to_client(b"unread").unwrap();
         client.send_to_server(b"last").unwrap();
@@ -252,11 +253,11 @@ fn one_client_after_the_other() {
 }
 
 #[test]
-fn a_client_that_was_sent_away_learns_of_it_and_may_come_again() {
+fn a_disconnected_client_gets_an_error_and_can_connect_again() {
     let (mut server, first) = pair("sent-away");
     server.send_to_client(b"last").unwrap();
     server.disconnect_client();
-    // It has not let go yet.
+    // The client has not released the channel yet.
     assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::Timeout));
     assert_eq!(first.receive_from_server(&mut Vec::new()), Ok(4));
     assert_eq!(first.receive_from_server(&mut Vec::new()), Err(ShmError::NotConnected));
@@ -270,7 +271,7 @@ fn a_client_that_was_sent_away_learns_of_it_and_may_come_again() {
 }
 
 #[test]
-fn an_interrupter_ends_what_waits() {
+fn an_interrupter_ends_calls_that_wait() {
     let (mut server, client) = pair("interrupted");
     let interrupter = client.interrupter();
     let waiting = thread::spawn(move || {
@@ -280,7 +281,7 @@ fn an_interrupter_ends_what_waits() {
     thread::sleep(SHORT);
     interrupter.interrupt();
     let client = waiting.join().unwrap();
-    // It lasts, and what needs no waiting goes on.
+    // The interrupt stays until the reset. Calls that need not wait still succeed.
     server.send_to_client(b"there").unwrap();
     assert_eq!(client.receive_from_server(&mut Vec::new()), Ok(5));
     assert_eq!(client.receive_from_server(&mut Vec::new()), Err(ShmError::Interrupted));
@@ -292,7 +293,7 @@ fn an_interrupter_ends_what_waits() {
 }
 
 #[test]
-fn a_server_without_a_name_is_attached_to() {
+fn a_client_attaches_to_a_server_without_a_name() {
     let mut server =
         ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO).start_anonymous().unwrap();
     assert!(server.is_anonymous() && server.get_event_handles().is_none());

@@ -1,9 +1,9 @@
-//! A platform within one process, with threads for peers: for the model checker (loom), for Miri, and for units on
-//! systems without a real one. The code above the seam runs on it as it is.
+//! The in-process platform, on which threads act as peers. It replaces the operating system for the model checker
+//! (loom) and for Miri. All code above the platform interface runs on it unchanged.
 //!
-//! Under loom a wait looks at the first event alone. Without a timeout it blocks; with one it times out at once where
-//! nothing is signalled, and the model's clock goes on by that time: both outcomes of such a wait are explored, since
-//! the signal may come before or after.
+//! Under loom a wait looks only at the first event. A wait without a timeout blocks. A wait with a timeout times out
+//! at once if the event is not signalled, and advances the model's clock by the timeout. loom explores both results
+//! of such a wait, since the signal may come before or after it.
 
 use crate::error::{Result, ShmError};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
@@ -25,20 +25,20 @@ use std::sync::{Condvar, Mutex};
 pub(crate) use crate::sys::kinds::OnlyProcess as OwningProcess;
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
 
-/// What a call returns that needs one: here are none.
+/// Returns the error of a call that needs a file descriptor, since this platform has none.
 fn no_descriptors<T>() -> Result<T> {
     Err(ShmError::SystemError { code: 9, context: "using a descriptor" })
 }
 
-/// Lends a descriptor.
+/// Borrows a descriptor.
 pub(crate) fn borrow(descriptor: &OwnedObject) -> BorrowedObject<'_> {
     descriptor.as_fd()
 }
 
-/// What can be waited for.
+/// An object for which a thread can wait.
 pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
-/// A user, by number. All are user 0.
+/// A user, by number. Every process here runs as user 0.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct User(u32);
 
@@ -67,12 +67,12 @@ thread_local! {
     static PROCESS: std::cell::Cell<u32> = const { std::cell::Cell::new(1) };
 }
 
-/// An error of std's.
+/// Converts an error of the standard library.
 pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
 }
 
-/// In a model, no time passes for this.
+/// Returns a coarse time in milliseconds. In a model it is always 0.
 pub(crate) fn coarse_millis() -> u32 {
     #[cfg(loom)]
     return 0;
@@ -83,7 +83,7 @@ pub(crate) fn coarse_millis() -> u32 {
     }
 }
 
-/// The thread's: each may be a separate process.
+/// Returns the process id of the current thread. Each thread may act as a separate process.
 #[cfg(not(loom))]
 pub(crate) fn process_id() -> u32 {
     PROCESS.get()
@@ -104,7 +104,7 @@ struct Memory {
     layout: Layout,
 }
 
-// SAFETY: plain memory; which side reads and writes what is the protocol's business.
+// SAFETY: plain memory, which belongs to no thread. The protocol decides which side reads and writes which bytes.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -128,10 +128,10 @@ impl Section {
         Ok(Section(Arc::new(Memory { base, layout })))
     }
 
-    /// `raw` is from `as_raw` of a section that lives.
+    /// Opens the section again. `raw` must come from `as_raw` of a section that still exists.
     pub(crate) fn duplicate(raw: isize) -> Result<Self> {
         let memory = raw as *const Memory;
-        // SAFETY: the section is alive, so that its count is at least one; the new reference is counted.
+        // SAFETY: the section exists, so that its reference count is at least one. The new reference is counted.
         Ok(Section(unsafe {
             Arc::increment_strong_count(memory);
             Arc::from_raw(memory)
@@ -155,7 +155,7 @@ impl Section {
     }
 }
 
-/// Memory that is kept as long as this lives.
+/// A mapping of a section. It keeps the memory until it is dropped.
 pub(crate) struct Mapping(Arc<Memory>);
 
 impl Mapping {
@@ -172,8 +172,9 @@ struct Signal {
     set: Mutex<bool>,
     changed: Condvar,
     stays: bool,
-    /// `None`: a wait for a [`Waitable::Wake`] takes the signal, as on Windows. Otherwise whether it has left one, as on
-    /// Linux, but that there are no two signals here: a wait that takes one takes all.
+    /// `None` if a wait for a [`Waitable::Wake`] takes the signal, as on Windows. `Some` if such a wait leaves the
+    /// signal, as on Linux; the value says whether one has been left. In contrast to Linux, signals do not add up: a
+    /// wait that takes one takes all.
     left: Option<AtomicBool>,
 }
 
@@ -181,13 +182,14 @@ thread_local! {
     static LEAVES: Cell<bool> = const { Cell::new(true) };
 }
 
-/// Whether waits for a [`Waitable::Wake`] leave the signals of events that this thread makes from now on.
+/// Decides whether waits for a [`Waitable::Wake`] leave the signals. It applies to events that this thread creates from
+/// now on.
 #[cfg(loom)]
 pub(crate) fn leave_signals(leave: bool) {
     LEAVES.set(leave);
 }
 
-/// An event that threads share.
+/// An event, whose clones share one signal.
 #[derive(Clone)]
 pub(crate) struct Event(Arc<Signal>);
 
@@ -197,7 +199,7 @@ impl Event {
         Event(Arc::new(Signal { set: Mutex::new(false), changed: Condvar::new(), stays, left }))
     }
 
-    /// One that wakes one waiter for each `set`.
+    /// Creates an event that wakes one waiter for each `set`.
     pub(crate) fn auto_reset() -> Self {
         Self::new(false)
     }
@@ -240,7 +242,7 @@ impl Event {
         was
     }
 
-    /// Whether it stays set for the wait that reports it.
+    /// Whether the event stays set after a wait that reports it.
     fn stays(&self, leave: bool) -> bool {
         match &self.0.left {
             Some(left) if leave => {
@@ -254,10 +256,10 @@ impl Event {
 
 static ENDED: StdMutex<BTreeSet<u32>> = StdMutex::new(BTreeSet::new());
 
-/// The process that no process may watch.
+/// The id of a process that no other process may watch.
 pub(crate) const UNWATCHABLE: u32 = 666;
 
-/// A process that lives until a test says otherwise.
+/// A process. It lives until a test calls `Process::end`.
 pub(crate) struct Process(u32);
 
 impl Process {
@@ -272,7 +274,7 @@ impl Process {
         }
     }
 
-    /// From now on, there's no such process.
+    /// Ends a process. Afterwards it can't be opened, and counts as ended.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn end(pid: u32) {
         ENDED.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
@@ -300,7 +302,7 @@ fn signalled(objects: &[Waitable<'_>]) -> Option<usize> {
     })
 }
 
-/// The first event, its place, and whether a wait for it leaves the signal.
+/// Returns the first event, its index, and whether a wait for it leaves the signal.
 fn first_event<'a>(objects: &[Waitable<'a>]) -> Option<(usize, &'a Event, bool)> {
     objects.iter().enumerate().find_map(|(index, object)| match *object {
         Waitable::Event(event) => Some((index, event, false)),
@@ -315,7 +317,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
         let ended = matches!(object, Waitable::Process(process) if process.has_ended());
         assert!(!ended, "in a model, processes don't end");
     }
-    // Only a bounded look at the peer's process has no event.
+    // A wait without an event is a wait for the peer's process, and has a timeout.
     let Some((index, first, leave)) = first_event(objects) else {
         crate::sync::pass_time(timeout.expect("models wait for events"));
         loom::thread::yield_now();
@@ -326,7 +328,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             return Ok(Some(index));
         }
         crate::sync::pass_time(timeout);
-        // Others go first, so that a loop around this ends.
+        // Let other threads run first, so that a loop around this wait ends.
         loom::thread::yield_now();
         return Ok(None);
     }
@@ -348,7 +350,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
         if deadline.is_some_and(|deadline| std::time::Instant::now() >= deadline) {
             return Ok(None);
         }
-        // Wakes early for the first event; looks at the others now and then.
+        // The first event ends the sleep at once. The others are checked every millisecond.
         if let Some((_, first, _)) = first_event(objects) {
             let set = first.0.set.lock().unwrap();
             drop(first.0.changed.wait_timeout_while(set, Duration::from_millis(1), |set| !*set));
@@ -364,7 +366,7 @@ struct Named {
     events: [Event; EVENTS],
 }
 
-/// What is offered under each name.
+/// The section and events that are offered under each name.
 type Names = BTreeMap<String, Option<Named>>;
 
 static NAMES: StdMutex<Names> = StdMutex::new(BTreeMap::new());
@@ -373,10 +375,10 @@ fn names() -> std::sync::MutexGuard<'static, Names> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a client is given of a channel's events.
+/// The objects that a client needs to open a channel's events. None here: a client finds the events in `EXPORTED`.
 pub(crate) struct ClientEnd;
 
-static HANDED_OUT: StdMutex<BTreeMap<isize, Event>> = StdMutex::new(BTreeMap::new());
+static EXPORTED: StdMutex<BTreeMap<isize, Event>> = StdMutex::new(BTreeMap::new());
 
 impl ClientEnd {
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
@@ -384,7 +386,7 @@ impl ClientEnd {
     }
 
     pub(crate) fn handles(&self, section: &Section, events: &[Event; EVENTS]) -> Result<ClientHandles> {
-        let mut known = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = EXPORTED.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(events.iter().map(|event| (event.as_raw(), event.clone())));
         let list = events.each_ref().map(Event::as_raw);
         Ok(ClientHandles { section: section.as_raw(), events: Some(ClientEvents::from_list(list)) })
@@ -392,7 +394,7 @@ impl ClientEnd {
 }
 
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
-    let known = HANDED_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = EXPORTED.lock().unwrap_or_else(PoisonError::into_inner);
     let list = events.list();
     kinds::try_array(|at| known.get(&list[at]).cloned().ok_or(ShmError::HandshakeFailed))
 }
@@ -401,7 +403,7 @@ pub(crate) type Prepared = kinds::Prepared<Section, Event, ClientEnd, Offer>;
 
 pub(crate) struct Offer(Named);
 
-/// Has the name until dropped.
+/// Owns the name until it is dropped.
 pub(crate) struct Listener(String);
 
 impl Listener {

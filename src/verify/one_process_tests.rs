@@ -1,4 +1,5 @@
-//! What happens when a process dies. On the platform of `one_process.rs` one does when a test says so; under Miri.
+//! Unit tests of the death of a process, under Miri. On the platform of `one_process.rs`, a test decides when a process
+//! dies.
 
 use super::one_process::{become_process, Process, UNWATCHABLE};
 use crate::{ChannelEvent, ClientOptions, ServerOptions, SharedClient, ShmError};
@@ -13,11 +14,11 @@ fn client(name: &str) -> SharedClient {
 }
 
 #[test]
-fn a_client_that_dies_is_noticed_and_the_next_one_served() {
+fn the_death_of_a_client_is_reported_and_the_next_one_is_served() {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = seen.clone();
+    let recorder = seen.clone();
     let options = ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO);
-    let hooked = options.on_event(move |event| noted.lock().unwrap().push(event.clone()));
+    let hooked = options.on_event(move |event| recorder.lock().unwrap().push(event.clone()));
     let mut server = hooked.start("client-dies").unwrap();
     let first = thread::spawn(|| {
         become_process(301);
@@ -42,7 +43,7 @@ fn a_client_that_dies_is_noticed_and_the_next_one_served() {
     let second = second.join().unwrap();
     server.send_to_client(b"hello").unwrap();
     assert_eq!(second.receive_from_server(&mut message), Ok(5));
-    // The dead one's last twitch does nothing to the living.
+    // When the dead client's endpoint is dropped, the next client's session stays unchanged.
     drop(first);
     assert!(server.is_connected() && second.is_connected());
     assert_eq!(
@@ -56,7 +57,7 @@ fn a_client_that_dies_is_noticed_and_the_next_one_served() {
 }
 
 #[test]
-fn a_server_that_dies_is_noticed() {
+fn the_death_of_a_server_is_reported() {
     let starter = thread::spawn(|| {
         become_process(302);
         ServerOptions::new()
@@ -78,8 +79,8 @@ fn a_server_that_dies_is_noticed() {
 }
 
 #[test]
-fn a_client_that_can_not_be_watched_is_refused_or_looked_for() {
-    let come = |name: &'static str| {
+fn a_client_that_can_not_be_watched_is_refused_or_checked_at_intervals() {
+    let connect = |name: &'static str| {
         thread::spawn(move || {
             become_process(UNWATCHABLE);
             ClientOptions::new().spin(Duration::ZERO).connect(name, LONG)
@@ -87,12 +88,12 @@ fn a_client_that_can_not_be_watched_is_refused_or_looked_for() {
     };
     let options = ServerOptions::new().ring_size(4096).message_limit(8).spin(Duration::ZERO);
     let mut careful = options.clone().start("unwatchable-refused").unwrap();
-    let client = come("unwatchable-refused");
+    let client = connect("unwatchable-refused");
     assert!(matches!(careful.wait_for_client(Some(LONG)), Err(ShmError::Refused { .. })));
     assert!(matches!(client.join().unwrap(), Err(ShmError::Refused { .. })));
 
     let mut patient = options.check_interval(Duration::from_millis(5)).start("unwatchable-accepted").unwrap();
-    let client = come("unwatchable-accepted");
+    let client = connect("unwatchable-accepted");
     patient.wait_for_client(Some(LONG)).unwrap();
     let client = client.join().unwrap().unwrap();
     client.send_to_server(b"hello").unwrap();

@@ -1,10 +1,12 @@
-//! Messages that are sent or taken several at a time, written in place, or read in place.
+//! Unit tests of messages that are sent or taken in batches, written in place, or read in place.
 
 use super::*;
 use crate::bytes::Several;
 
-/// Takes up to `limit` messages of `space` bytes together. `None`: there was none. After an eviction a first attempt may
-/// have copied what then was not taken.
+/// Takes up to `limit` messages, which have at most `space` bytes in total. Returns `None` if there is none.
+///
+/// Checks that nothing is written after the last message. After an eviction this holds only for batches: the first
+/// try may have copied several messages, of which the second try takes one.
 fn pop_several(
     consumer: &mut Consumer, limit: usize, space: usize, after_eviction: bool,
 ) -> Option<Vec<Vec<u8>>> {
@@ -23,7 +25,7 @@ fn pop_several(
     }
 }
 
-/// Writes a message in place, in pieces, from its end to its start.
+/// Writes a message to a place, in pieces, from the message's end to its start.
 fn write(producer: &Producer, place: Place, message: &[u8], piece: usize) {
     let mut at = message.len();
     while at > 0 {
@@ -33,7 +35,7 @@ fn write(producer: &Producer, place: Place, message: &[u8], piece: usize) {
     }
 }
 
-/// All ways to send and to take, in any order, against a queue that is known to be right.
+/// Uses all ways to send and to take in random order, and compares the results with a simple queue.
 #[test]
 fn all_ways_to_send_and_to_take_agree() {
     const SPACE: usize = 2000;
@@ -46,7 +48,8 @@ fn all_ways_to_send_and_to_take_agree() {
     let mut moved = false;
     for _ in 0..count(40_000, 150) {
         let kind = random.below(6) as usize;
-        // Frames after which headers are zeroed ahead, and, now and then, such as are too long for that.
+        // Usually a length after which the producer zeroes headers ahead. In one of four rounds it may be too long
+        // for that.
         let longest = if random.below(4) == 0 { 1500 } else { 300 };
         let len = 8 + random.below(longest) as usize;
         kinds[kind] += 1;
@@ -72,12 +75,13 @@ fn all_ways_to_send_and_to_take_agree() {
                     continue;
                 };
                 write(&producer, place, &message(number, len), 1 + random.below(40) as usize);
-                // What is not sent is never seen; what is sent in between takes its place.
+                // The receiver must never see a place that is not committed. A message that is sent first uses the
+                // place.
                 if kind == 2 {
                     assert!(producer.commit(place));
                     assert!(!producer.commit(place), "sent twice");
                 } else if producer.try_push(&message(number, len)).unwrap() {
-                    assert!(!producer.commit(place), "sent in another one's place");
+                    assert!(!producer.commit(place), "sent from a place that another message uses");
                 } else {
                     continue;
                 }
@@ -92,7 +96,7 @@ fn all_ways_to_send_and_to_take_agree() {
                 assert_eq!(taken, first);
                 let full = taken.iter().map(Vec::len).sum::<usize>();
                 let next = expected.front().map_or(SPACE + 1, Vec::len);
-                // After an eviction the first attempt fails, and one at a time is taken.
+                // After an eviction the first try fails, and the second one takes only one message.
                 let disturbed = std::mem::take(&mut moved) && taken.len() == 1;
                 assert!(taken.len() == limit || full + next > SPACE || disturbed, "more would have gone in");
             }
@@ -102,7 +106,7 @@ fn all_ways_to_send_and_to_take_agree() {
             }
         }
         let zeros = producer.zeroed.wrapping_sub(producer.write_pos);
-        assert!((64..8192).contains(&zeros), "the next header's place at least, and not all of the ring");
+        assert!((64..8192).contains(&zeros), "at least the next header is zeroed, and not the whole ring");
         for at in (0..zeros).step_by(64) {
             assert_eq!(producer.words().at(producer.write_pos.wrapping_add(at)).load(Relaxed), 0);
         }
@@ -112,10 +116,10 @@ fn all_ways_to_send_and_to_take_agree() {
 }
 
 #[test]
-fn a_place_that_is_given_up_leaves_no_trace() {
+fn a_place_that_is_not_committed_leaves_no_message() {
     let ring = TestRing::new(1024, 0);
     let (mut producer, mut consumer) = ring.ends(9, 0);
-    // Words that each look like the header that is expected there.
+    // Each word looks like the header that the consumer expects next.
     let bait = FrameHeader::new(FrameHeader::MESSAGE, 8, 1).0.to_ne_bytes().repeat(50);
     for number in 0..count(100, 30) as u64 {
         let place = producer.reserve(400).unwrap().expect("there's room");
@@ -123,12 +127,12 @@ fn a_place_that_is_given_up_leaves_no_trace() {
         assert_eq!(pop(&mut consumer), None);
         assert!(producer.try_push(&message(number, 8)).unwrap());
         assert_eq!(pop(&mut consumer), Some(message(number, 8)));
-        assert_eq!(pop(&mut consumer), None, "what was never sent came");
+        assert_eq!(pop(&mut consumer), None, "received a message that was never sent");
     }
 }
 
 #[test]
-fn the_tail_of_a_place_is_padded_with_zeros() {
+fn the_last_word_of_a_place_is_padded_with_zeros() {
     let ring = TestRing::new(512, 0);
     ring.words().iter().for_each(|word| word.store(u64::MAX, Relaxed));
     ring.ring().reset(0);
@@ -140,7 +144,7 @@ fn the_tail_of_a_place_is_padded_with_zeros() {
 }
 
 #[test]
-fn a_message_is_read_where_it_lies_and_taken_once() {
+fn a_message_is_read_in_place_and_taken_once() {
     let ring = TestRing::new(512, 0);
     let (mut producer, mut consumer) = ring.ends(9, 0);
     assert!(consumer.borrow().unwrap().is_none());
@@ -148,7 +152,7 @@ fn a_message_is_read_where_it_lies_and_taken_once() {
         assert!(producer.try_push(&message(number, 100)).unwrap());
         assert!(producer.try_push(&message(number + 1, 8)).unwrap());
         let borrowed = consumer.borrow().unwrap().expect("there's a message");
-        // SAFETY: the place and the length are the message's; the producer evicts nothing here.
+        // SAFETY: the address and the length are the message's, and the producer evicts nothing here.
         let bytes = unsafe { std::slice::from_raw_parts(consumer.locate(&borrowed), borrowed.len()) };
         assert_eq!(bytes, message(number, 100));
         assert_eq!(producer.queued(), Ok(2), "taken while it was read");
@@ -163,7 +167,7 @@ fn a_message_is_read_where_it_lies_and_taken_once() {
 }
 
 #[test]
-fn an_eviction_where_none_may_be_is_corruption() {
+fn an_eviction_of_a_borrowed_message_is_corruption() {
     let ring = TestRing::new(512, 0);
     let (mut producer, mut consumer) = ring.ends(2, 0);
     assert!(producer.try_push(&message(0, 8)).unwrap() && producer.try_push(&message(1, 8)).unwrap());
@@ -172,9 +176,9 @@ fn an_eviction_where_none_may_be_is_corruption() {
     assert!(consumer.release(&borrowed).is_err());
 }
 
-/// A sender that evicts, in batches, against a receiver that takes batches.
+/// An evicting sender sends batches, and a receiver takes batches.
 #[test]
-fn batches_are_whole_in_order_and_each_loss_is_known() {
+fn batches_are_whole_in_order_and_each_loss_is_counted() {
     let total = count(400_000, 40) as u64;
     let ring = TestRing::new(4096, 0);
     let (mut producer, mut consumer) = ring.ends(20, 0);

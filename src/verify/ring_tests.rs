@@ -1,5 +1,5 @@
-//! Units of the ring: what it holds, evicts, counts and believes. They run natively and, with smaller counts, under
-//! Miri. What two threads can do to each other is in `models.rs` too, exhaustively.
+//! Unit tests of the ring: what it holds, evicts, counts and accepts from its peer. They run natively and, with smaller
+//! counts, under Miri. `models.rs` checks every interleaving of two threads, in small cases.
 
 use super::*;
 use crate::constants::MIN_MESSAGE_SIZE;
@@ -7,7 +7,7 @@ use crate::layout::{longest_message, FrameHeader, FRAME_ALIGN};
 use crate::verify::test_ring::TestRing;
 use std::thread;
 
-/// Less of everything where every memory access is interpreted.
+/// Returns the count for a native run, or the smaller one for Miri, which interprets every memory access.
 const fn count(native: usize, interpreted: usize) -> usize {
     if cfg!(miri) {
         interpreted
@@ -16,7 +16,7 @@ const fn count(native: usize, interpreted: usize) -> usize {
     }
 }
 
-/// A generator of numbers that are the same in each run (a permuted linear congruence).
+/// A pseudo-random number generator, which returns the same numbers in each run (a permuted linear congruence).
 struct Random(u64);
 
 impl Random {
@@ -31,8 +31,8 @@ impl Random {
     }
 }
 
-/// The `number`th message, of `len` bytes. Its number stands at its start, as far as it has room, and each byte
-/// depends on it.
+/// Returns the `number`th message, of `len` bytes. It starts with the first bytes of the number, up to 8. Every other
+/// byte depends on the number.
 fn message(number: u64, len: usize) -> Vec<u8> {
     let mut message: Vec<u8> = (0..len as u64)
         .map(|at| (number.wrapping_mul(0x9e37_79b9) >> 7).wrapping_add(at * 41) as u8)
@@ -42,14 +42,14 @@ fn message(number: u64, len: usize) -> Vec<u8> {
     message
 }
 
-/// Whether a message of at least 8 bytes is whole; its number.
+/// Returns the number of a received message of at least 8 bytes, and checks that the message is whole.
 fn number_of(received: &[u8]) -> u64 {
     let number = u64::from_le_bytes(received[..8].try_into().unwrap());
     assert_eq!(received, message(number, received.len()), "a torn message");
     number
 }
 
-/// Sends as an endpoint does: evicts where there's no room. Returns how many were evicted.
+/// Sends as an endpoint does: evicts messages if there is no room. Returns the number of evicted messages.
 fn push_over(producer: &mut Producer, payload: &[u8]) -> u32 {
     if producer.try_push(payload).unwrap() {
         return 0;
@@ -71,7 +71,7 @@ fn pop(consumer: &mut Consumer) -> Option<Vec<u8>> {
     }
 }
 
-/// Moves both ends of an empty ring on by that number of frames of one line.
+/// Moves the positions of an empty ring forward by this number of frames, each of one cache line.
 fn skip(producer: &mut Producer, consumer: &mut Consumer, frames: u64) {
     for number in 0..frames {
         assert!(producer.try_push(&message(number, 2)).unwrap());
@@ -118,17 +118,17 @@ fn the_longest_message_fits_wherever_it_would_start() {
 }
 
 #[test]
-fn a_message_that_would_run_over_the_end_stands_at_the_start_behind_a_pad() {
+fn a_message_that_would_cross_the_end_is_put_at_the_start_after_a_pad() {
     let ring = TestRing::new(512, 0);
     let (mut producer, mut consumer) = ring.ends(7, 0);
     skip(&mut producer, &mut consumer, 6);
-    // Two lines are left, three are needed.
+    // Two lines are free before the end, but the frame needs three.
     assert!(producer.try_push(&message(1, 150)).unwrap());
     let pad = FrameHeader(ring.words()[6 * 8].load(Relaxed));
     let behind = FrameHeader(ring.words()[0].load(Relaxed));
     assert_eq!((pad.kind(), pad.sequence()), (FrameHeader::PAD, 6));
     assert_eq!((behind.kind(), behind.sequence(), behind.len()), (FrameHeader::MESSAGE, 6, 150));
-    // The pair is one entry.
+    // The pad and the message count as one entry.
     assert_eq!(producer.queued(), Ok(1));
     assert_eq!(consumer.queued(9), 1);
     assert_eq!(pop(&mut consumer), Some(message(1, 150)));
@@ -154,7 +154,7 @@ fn an_exactly_full_ring_is_full_to_both_ends_and_loses_nothing() {
         let ring = TestRing::new(512, 3);
         let (mut producer, mut consumer) = ring.ends(1000, 3);
         skip(&mut producer, &mut consumer, start);
-        // The eighth line stays free, for the zeroed header.
+        // The eighth line always stays free, for the zeroed header.
         for number in 0..7 {
             assert!(producer.try_push(&message(number, 56)).unwrap());
         }
@@ -170,7 +170,7 @@ fn an_exactly_full_ring_is_full_to_both_ends_and_loses_nothing() {
 }
 
 #[test]
-fn the_count_is_limited_too() {
+fn the_number_of_messages_is_limited_too() {
     let ring = TestRing::new(4096, 0);
     let (mut producer, mut consumer) = ring.ends(3, 0);
     for number in 0..3 {
@@ -184,9 +184,9 @@ fn the_count_is_limited_too() {
     assert_eq!(pop(&mut consumer), Some(message(2, 8)));
 }
 
-/// Also where it is far above the usual one.
+/// The limit holds for a number far above the default too.
 #[test]
-fn as_many_are_unread_as_the_limit_says() {
+fn a_ring_holds_as_many_unread_messages_as_its_limit() {
     const LIMIT: u64 = 1000;
     let ring = TestRing::new(64 * 1024, 0);
     let (mut producer, mut consumer) = ring.ends(LIMIT as usize, 0);
@@ -204,15 +204,15 @@ fn as_many_are_unread_as_the_limit_says() {
 }
 
 #[test]
-fn no_more_than_the_oldest_are_evicted_and_each_is_counted() {
+fn only_as_many_of_the_oldest_as_needed_are_evicted_and_each_is_counted() {
     let ring = TestRing::new(1024, 0);
     let (mut producer, mut consumer) = ring.ends(100, 0);
     for number in 0..15 {
         assert_eq!(push_over(&mut producer, &message(number, 8)), 0);
     }
-    // One line is needed, and one is evicted.
+    // The message needs one line, so that one message is evicted.
     assert_eq!(push_over(&mut producer, &message(15, 8)), 1);
-    // At line 0 again: five lines are needed, and five are evicted.
+    // The next message starts at line 0 again. It needs five lines, so that five messages are evicted.
     assert_eq!(push_over(&mut producer, &message(16, 5 * 64 - 8)), 5);
     assert_eq!(producer.evicted(), 6);
     assert_eq!(ring.header().drop_count.load(Relaxed), 6);
@@ -239,7 +239,7 @@ fn both_ends_agree_on_what_was_lost() {
             assert_eq!(number_of(&received), consumer.received() + consumer.lost() - 1);
         }
     }
-    // The losses behind the last message show with the next one.
+    // The consumer counts losses after the last message when it takes the next one.
     while pop(&mut consumer).is_some() {}
     push_over(&mut producer, &message(number, 8));
     assert_eq!(number_of(&pop(&mut consumer).unwrap()), number);
@@ -267,21 +267,21 @@ fn a_refused_message_leaves_every_word_as_it_was() {
 }
 
 #[test]
-fn in_a_hurry_half_the_queue_goes() {
+fn under_eviction_pressure_half_the_queue_is_evicted() {
     let ring = TestRing::new(4096, 0);
     let (mut producer, mut consumer) = ring.ends(10, 0);
     for number in 0..10 {
         assert!(producer.try_push(&message(number, 8)).unwrap());
     }
     assert_eq!(producer.make_room(8, true), Ok(5));
-    // There is room, so that nothing needs to go.
+    // There is room, so that no message is evicted.
     assert_eq!(producer.make_room(8, true), Ok(0));
     assert_eq!(pop(&mut consumer), Some(message(5, 8)));
     assert_eq!((consumer.lost(), producer.evicted(), producer.queued()), (5, 5, Ok(4)));
 }
 
 #[test]
-fn a_message_that_finds_no_buffer_stays() {
+fn a_message_that_is_too_long_for_the_buffer_stays_queued() {
     let ring = TestRing::new(1024, 0);
     let (mut producer, mut consumer) = ring.ends(9, 0);
     assert_eq!(consumer.peek(), Ok(Some(false)));
@@ -300,7 +300,7 @@ fn a_message_that_finds_no_buffer_stays() {
 }
 
 #[test]
-fn the_size_of_an_evicted_message_is_not_told() {
+fn the_size_of_an_evicted_message_is_not_reported() {
     let ring = TestRing::new(1024, 0);
     let (mut producer, mut consumer) = ring.ends(2, 0);
     let mut space = [0_u8; 8];
@@ -314,7 +314,7 @@ fn the_size_of_an_evicted_message_is_not_told() {
 }
 
 #[test]
-fn a_new_generation_begins_empty_and_the_old_one_can_do_nothing_to_it() {
+fn a_new_generation_begins_empty_and_the_old_one_changes_nothing_in_it() {
     let ring = TestRing::new(1024, 8);
     let (mut producer, mut consumer) = ring.ends(2, 8);
     skip(&mut producer, &mut consumer, 5);
@@ -325,8 +325,8 @@ fn a_new_generation_begins_empty_and_the_old_one_can_do_nothing_to_it() {
     assert_eq!(pop(&mut new_consumer), None);
     assert!(new_producer.try_push(&message(3, 8)).unwrap());
     assert!(new_producer.try_push(&message(4, 8)).unwrap());
-    // An old consumer still finds its message where it was, and fails to take it: however late its swap comes, the
-    // position that it compares with does not occur in this generation.
+    // An old consumer may still find its message in the memory, but fails to take it. However late its compare-exchange
+    // comes, the position with which it compares does not occur in the new generation.
     assert!(!matches!(consumer.pop(&mut Vec::new()), Ok(Pop::Message(_))));
     // An old producer fails to evict.
     assert!(producer.make_room(8, false).is_err());
@@ -336,7 +336,7 @@ fn a_new_generation_begins_empty_and_the_old_one_can_do_nothing_to_it() {
 }
 
 #[test]
-fn generations_come_round() {
+fn generations_wrap_around() {
     let ring = TestRing::new(512, u32::MAX);
     for generation in [u32::MAX, 0, 1, 0x0001_0000, 0xffff] {
         ring.ring().reset(generation);
@@ -349,7 +349,7 @@ fn generations_come_round() {
 }
 
 #[test]
-fn sequences_and_positions_come_round() {
+fn sequences_and_positions_wrap_around() {
     let ring = TestRing::new(512, 0);
     let (mut producer, mut consumer) = ring.ends(4, 0);
     let position = u64::MAX - 3 * 512 + 1;
@@ -367,12 +367,12 @@ fn sequences_and_positions_come_round() {
         }
     }
     while pop(&mut consumer).is_some() {}
-    assert!(consumer.sequence < 100 && consumer.read_pos < 1 << 32, "both came round");
+    assert!(consumer.sequence < 100 && consumer.read_pos < 1 << 32, "both wrapped around");
     assert_eq!((consumer.lost(), producer.evicted()), (u64::from(lost), u64::from(lost)));
     assert_eq!(consumer.received() + consumer.lost(), 40);
 }
 
-/// A word as a peer might choose it to do harm: near what is right, in every field.
+/// Returns a word as a hostile peer might choose it. Most of the words are almost correct in every field.
 fn hostile_word(random: &mut Random, sequence: u64, position: u64) -> u64 {
     match random.below(8) {
         0 => 0,
@@ -404,10 +404,10 @@ fn a_consumer_survives_whatever_the_peer_writes() {
         }
         for _ in 0..8 {
             let at = consumer.read_pos;
-            // Where it looks next, or anywhere.
-            let place = if random.below(2) == 0 { at } else { random.next() };
+            // Overwrite the word that the consumer reads next, or any other word.
+            let target = if random.below(2) == 0 { at } else { random.next() };
             let word = hostile_word(&mut random, consumer.sequence, at);
-            ring.words()[(place as usize & 1023) / 8].store(word, Relaxed);
+            ring.words()[(target as usize & 1023) / 8].store(word, Relaxed);
             if random.below(3) == 0 {
                 ring.header().read_pos.store(hostile_word(&mut random, consumer.sequence, at), Relaxed);
             }
@@ -452,7 +452,7 @@ fn a_producer_survives_whatever_the_peer_writes() {
             }
             let payload = message(number, 8 + random.below(longest_message(1024) as u64 - 8) as usize);
             let made = producer.make_room(payload.len(), random.below(2) == 0);
-            // After an error the session is over; that the producer is still sound is the second lock.
+            // In a real session, no call follows an error. The test goes on, to check that the producer stays sound.
             match made.and_then(|_| producer.try_push(&payload)) {
                 Ok(true) => sent += 1,
                 Ok(false) => {}
@@ -464,7 +464,7 @@ fn a_producer_survives_whatever_the_peer_writes() {
 }
 
 #[test]
-fn what_can_not_stand_at_read_pos_is_corruption_and_no_message() {
+fn an_impossible_header_at_read_pos_is_corruption_and_no_message() {
     let header = |kind, len: u64, sequence| len | kind << 16 | sequence << 20;
     for word in [
         header(FrameHeader::MESSAGE, 8, 1),
@@ -476,7 +476,7 @@ fn what_can_not_stand_at_read_pos_is_corruption_and_no_message() {
         header(0, 8, 0),
         header(3, 8, 0),
         header(15, 8, 0),
-        // A pad with nothing behind it.
+        // A pad without a message after it.
         header(FrameHeader::PAD, 0, 0),
     ] {
         let ring = TestRing::new(1024, 0);
@@ -486,7 +486,7 @@ fn what_can_not_stand_at_read_pos_is_corruption_and_no_message() {
         assert!(consumer.peek().is_err(), "{word:#x}");
         assert_eq!(consumer.queued(9), 0, "{word:#x}");
     }
-    // A frame that would run over the end.
+    // A frame that would cross the ring's end.
     let ring = TestRing::new(1024, 0);
     let (mut producer, mut consumer) = ring.ends(9, 0);
     skip(&mut producer, &mut consumer, 15);
@@ -494,7 +494,7 @@ fn what_can_not_stand_at_read_pos_is_corruption_and_no_message() {
     assert!(consumer.pop(&mut Vec::new()).is_err());
 }
 
-/// One thread sends `total` messages as fast as it can, evicting; another takes what it gets.
+/// One thread sends `total` messages as fast as it can, and evicts old ones. Another thread receives what is left.
 fn overwrite_race(total: u64, capacity: u64, limit: usize, longest: u64) {
     let ring = TestRing::new(capacity, 5);
     let (mut producer, mut consumer) = ring.ends(limit, 5);
@@ -532,7 +532,7 @@ fn overwrite_race(total: u64, capacity: u64, limit: usize, longest: u64) {
 }
 
 #[test]
-fn a_sender_that_evicts_against_a_receiver() {
+fn an_evicting_sender_and_a_receiver_account_for_every_message() {
     overwrite_race(count(200_000, 60) as u64, 1024, 4, 8);
     overwrite_race(count(100_000, 25) as u64, 1024, 100, count(400, 100) as u64);
     if cfg!(not(miri)) {
