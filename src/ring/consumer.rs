@@ -176,8 +176,8 @@ impl Consumer {
         Ok(())
     }
 
-    /// Finds the oldest message without taking it, so that the caller can read it in the ring. The producer of such a
-    /// ring must not evict.
+    /// Finds the oldest message without taking it, so that the caller can read it in the ring. The producer must be one
+    /// that never evicts.
     #[cfg(not(loom))]
     pub(crate) fn borrow(&self) -> Result<Option<Borrowed>, Corrupted> {
         match self.frame(self.read_pos, self.sequence, false) {
@@ -236,7 +236,7 @@ impl Consumer {
 
     /// Counts the messages that were sent after the last one that was taken: those that are queued, up to `limit`, and
     /// those that were evicted before them.
-    #[cfg(all(feature = "c-api", not(loom)))] // C alone reports what it discards.
+    #[cfg(all(feature = "c-api", not(loom)))] // Only C reports what it discards.
     pub(crate) fn not_taken(&self, limit: usize) -> u64 {
         match self.walk(limit) {
             (0, _) => 0,

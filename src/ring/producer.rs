@@ -241,6 +241,7 @@ impl Producer {
         &self.ring.words
     }
 
+    /// Finds a place for a message of `len` bytes at the write position. Returns `Ok(None)` if there is no room.
     #[inline(always)]
     fn find_place(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
         debug_assert!((MIN_MESSAGE_SIZE..=self.ring.longest_message).contains(&len));
@@ -251,7 +252,7 @@ impl Producer {
         Ok(Some(Place { at: self.write_pos, pad: 0, len }))
     }
 
-    /// Finds a place where `clear` does not suffice: reads `read_pos` if necessary, and updates `clear`.
+    /// The slow path of `find_place`, if `clear` does not suffice. Reads `read_pos` if necessary, and updates `clear`.
     #[inline(never)]
     fn find_place_anew(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
         let frame = frame_size(len);

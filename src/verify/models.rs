@@ -109,7 +109,7 @@ impl Race {
 
     fn run(&self) {
         let ring = TestRing::new(CAPACITY, 1);
-        let (mut producer, mut consumer) = ring.ends(self.limit, 1);
+        let (mut producer, mut consumer) = ring.pair(self.limit, 1);
         for &len in self.before {
             assert_eq!(producer.try_push(&message(0, len)), Ok(true));
             assert!(take(&mut consumer).is_some());
@@ -152,16 +152,16 @@ impl Race {
 
 /// Sends as an endpoint does.
 fn send(producer: &mut Producer, message: &[u8], evict: bool) {
-    if producer.try_push(message).expect("both ends keep to the rules") || !evict {
+    if producer.try_push(message).expect("both sides follow the protocol") || !evict {
         return;
     }
-    producer.make_room(message.len(), false).expect("both ends keep to the rules");
+    producer.make_room(message.len(), false).expect("both sides follow the protocol");
     assert_eq!(producer.try_push(message), Ok(true), "room was made");
 }
 
 fn take(consumer: &mut Consumer) -> Option<u64> {
     let mut received = Vec::new();
-    match consumer.pop(&mut received).expect("both ends keep to the rules") {
+    match consumer.pop(&mut received).expect("both sides follow the protocol") {
         Pop::Message(_) => Some(number_of(&received)),
         Pop::Empty => None,
         other => panic!("too few evictions for {other:?}"),
@@ -243,7 +243,7 @@ fn eviction_around_a_pad() {
 fn take_two(consumer: &mut Consumer) -> Vec<u64> {
     let (mut bytes, mut ends) = (vec![0; 2 * WIDE], Vec::new());
     let mut several = Several { bytes: &mut bytes, ends: &mut ends, limit: 2 };
-    match consumer.pop(&mut several).expect("both ends keep to the rules") {
+    match consumer.pop(&mut several).expect("both sides follow the protocol") {
         Pop::Message(_) => {
             let starts = [0].into_iter().chain(ends.iter().copied());
             starts.zip(ends.iter().copied()).map(|(start, end)| number_of(&bytes[start..end])).collect()
@@ -256,14 +256,14 @@ fn take_two(consumer: &mut Consumer) -> Vec<u64> {
 /// Sends and takes batches. Checks that messages which are taken together are whole and not evicted too.
 fn batches(queued: u64, sends: u64, evict: bool) {
     let ring = TestRing::new(CAPACITY, 1);
-    let (mut producer, mut consumer) = ring.ends(9, 1);
+    let (mut producer, mut consumer) = ring.pair(9, 1);
     for number in 0..queued {
         assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
     }
     let sender = thread::spawn(move || {
         let messages: Vec<_> = (queued..queued + sends).map(|number| message(number, SMALL)).collect();
         let pushed =
-            producer.push_some(messages.iter().map(Vec::as_slice)).expect("both ends keep to the rules");
+            producer.push_some(messages.iter().map(Vec::as_slice)).expect("both sides follow the protocol");
         for message in &messages[pushed..] {
             send(&mut producer, message, evict);
         }
@@ -302,7 +302,7 @@ fn a_batch_is_taken_or_evicted() {
 fn a_message_written_in_place_arrives_whole() {
     check("reserve", None, || {
         let ring = TestRing::new(CAPACITY, 1);
-        let (mut producer, mut consumer) = ring.ends(9, 1);
+        let (mut producer, mut consumer) = ring.pair(9, 1);
         // After the first message, the producer has zeroed header words ahead of its position.
         assert_eq!(producer.try_push(&message(0, SMALL)), Ok(true));
         assert_eq!(take(&mut consumer), Some(0));
@@ -342,7 +342,7 @@ fn a_full_ring_by_bytes_refuses_while_it_is_emptied() {
 fn a_peek_is_correct_during_evictions() {
     check("peek", Some(4), || {
         let ring = TestRing::new(CAPACITY, 1);
-        let (mut producer, mut consumer) = ring.ends(2, 1);
+        let (mut producer, mut consumer) = ring.pair(2, 1);
         for number in 0..2 {
             assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
         }
@@ -363,7 +363,7 @@ fn a_peek_is_correct_during_evictions() {
 fn a_reported_size_is_the_size_of_a_real_message() {
     check("size", None, || {
         let ring = TestRing::new(CAPACITY, 1);
-        let (mut producer, mut consumer) = ring.ends(9, 1);
+        let (mut producer, mut consumer) = ring.pair(9, 1);
         for number in 0..3 {
             assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
         }
@@ -394,7 +394,7 @@ fn a_reported_size_is_the_size_of_a_real_message() {
 fn a_place_is_reused_after_its_message_was_copied_out() {
     check("reuse", None, || {
         let ring = TestRing::new(CAPACITY, 1);
-        let (mut producer, mut consumer) = ring.ends(9, 1);
+        let (mut producer, mut consumer) = ring.pair(9, 1);
         let cell = Arc::new(UnsafeCell::new(0_u64));
         let reused = cell.clone();
         assert_eq!(producer.try_push(&message(0, WIDE)), Ok(true));
@@ -428,14 +428,14 @@ fn a_place_is_reused_after_its_message_was_copied_out() {
 fn an_old_consumer_takes_nothing_from_a_new_generation() {
     check("old consumer", None, || {
         let ring = TestRing::new(CAPACITY, 1);
-        let (mut producer, mut old) = ring.ends(9, 1);
+        let (mut producer, mut old) = ring.pair(9, 1);
         assert_eq!(producer.try_push(&message(0, SMALL)), Ok(true));
         let late = thread::spawn(move || drop(old.pop(&mut Vec::new())));
         // An atomic exchange, since loom does not order a plain store after the other thread's compare-exchange that
         // the store overwrites. With a store, loom would report executions that are impossible.
         ring.header().read_pos.swap(first_position(2), Ordering::AcqRel);
         ring.ring().reset(2);
-        let (mut producer, mut consumer) = ring.ends(9, 2);
+        let (mut producer, mut consumer) = ring.pair(9, 2);
         for number in 0..2 {
             assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
         }
@@ -463,13 +463,13 @@ fn tuning() -> Tuning {
 }
 
 /// A channel before any handshake: its server, and what a client needs to open it.
-struct Line {
+struct Fixture {
     server: SharedServer,
     raw: isize,
     events: [Event; EVENTS],
 }
 
-impl Line {
+impl Fixture {
     fn new(limit: usize) -> Self {
         let options = ServerOptions::new().ring_size(CAPACITY as usize).message_limit(limit);
         let geometry = options.geometry().unwrap();
@@ -482,7 +482,7 @@ impl Line {
         let kind = Kind::Anonymous(None);
         let channel = Channel::new(kind, view, Some(Events::new(events.clone())), tuning.clone()).unwrap();
         let design = Design { geometry, flags: FLAG_EVENTS, tuning, clients: Clients::One };
-        Line { server: SharedServer::new(Lifecycle::anonymous(channel, design)).unwrap(), raw, events }
+        Fixture { server: SharedServer::new(Lifecycle::anonymous(channel, design)).unwrap(), raw, events }
     }
 
     /// Opens the section for a client. The section must still exist: open all views before the server is dropped.
@@ -493,13 +493,13 @@ impl Line {
 
     /// Returns the server and the client of a session. One thread does the whole handshake, so that it has no race.
     fn connected(limit: usize) -> (SharedServer, Endpoint, [Event; EVENTS]) {
-        let line = Line::new(limit);
-        let (view, events) = line.view();
+        let fixture = Fixture::new(limit);
+        let (view, events) = fixture.view();
         let channel = Arc::new(Channel::new(Kind::Client, view, Some(events), tuning()).unwrap());
         let mut client = Endpoint::new(channel.interrupt.clone());
         let request = channel.client_word().next_request(1);
         channel.view.control().client_state.store(request.0, Ordering::Release);
-        let Line { mut server, events, .. } = line;
+        let Fixture { mut server, events, .. } = fixture;
         server.wait_for_client(Some(Duration::ZERO)).unwrap();
         let ready = request.in_state(ClientState::Ready);
         let generation = server.stats().unwrap().generation;
@@ -533,7 +533,7 @@ fn receive_from_client(server: &SharedServer) -> crate::Result<u64> {
 #[test]
 fn a_sleeper_is_woken_by_a_message() {
     check_waits("sleep", None, || {
-        let (server, client, _) = Line::connected(2);
+        let (server, client, _) = Fixture::connected(2);
         let sender = sending(server, 1);
         assert_eq!(receive(&client), Ok(0));
         let server = sender.join().unwrap();
@@ -544,7 +544,7 @@ fn a_sleeper_is_woken_by_a_message() {
 #[test]
 fn each_sleep_is_woken() {
     check_waits("sleep twice", Some(3), || {
-        let (server, client, _) = Line::connected(2);
+        let (server, client, _) = Fixture::connected(2);
         let sender = sending(server, 2);
         assert_eq!((receive(&client), receive(&client)), (Ok(0), Ok(1)));
         let server = sender.join().unwrap();
@@ -570,7 +570,7 @@ fn receive_by_arming(client: &Endpoint, data: &Event) -> crate::Result<u64> {
 #[test]
 fn an_event_loop_is_woken_after_an_earlier_sleep() {
     check_waits("sleep, arm", Some(3), || {
-        let (server, client, events) = Line::connected(2);
+        let (server, client, events) = Fixture::connected(2);
         let sender = sending(server, 2);
         assert_eq!(receive(&client), Ok(0));
         let data = &events[Direction::ServerToClient as usize];
@@ -583,7 +583,7 @@ fn an_event_loop_is_woken_after_an_earlier_sleep() {
 #[test]
 fn a_sleeper_is_woken_by_a_batch() {
     check_waits("sleep, batch", Some(3), || {
-        let (mut server, client, _) = Line::connected(2);
+        let (mut server, client, _) = Fixture::connected(2);
         let sender = thread::spawn(move || {
             let (sender, _) = server.split().unwrap();
             assert_eq!(sender.try_send_batch(&[message(0, SMALL), message(1, SMALL)]), Ok(2));
@@ -598,7 +598,7 @@ fn a_sleeper_is_woken_by_a_batch() {
 #[test]
 fn a_stale_signal_neither_is_nor_hides_a_message() {
     check_waits("stale signal", Some(3), || {
-        let (server, client, events) = Line::connected(2);
+        let (server, client, events) = Fixture::connected(2);
         events[Direction::ServerToClient as usize].set();
         let sender = sending(server, 1);
         assert_eq!(receive(&client), Ok(0));
@@ -609,7 +609,7 @@ fn a_stale_signal_neither_is_nor_hides_a_message() {
 #[test]
 fn a_sleeper_whose_messages_are_evicted_receives_the_last() {
     check_waits("sleep, overwriting", Some(3), || {
-        let (server, client, _) = Line::connected(1);
+        let (server, client, _) = Fixture::connected(1);
         let sender = sending(server, 2);
         while receive(&client).unwrap() != 1 {}
         sender.join().unwrap();
@@ -619,7 +619,7 @@ fn a_sleeper_whose_messages_are_evicted_receives_the_last() {
 #[test]
 fn a_receiver_whose_wait_timed_out_misses_no_message() {
     check_waits("timeout", Some(2), || {
-        let (server, client, _) = Line::connected(2);
+        let (server, client, _) = Fixture::connected(2);
         let sender = sending(server, 2);
         let mut buffer = Vec::new();
         let short = Some(Duration::from_millis(1));
@@ -636,7 +636,7 @@ fn a_receiver_whose_wait_timed_out_misses_no_message() {
 #[test]
 fn a_poll_sleeps_and_is_woken() {
     check_waits("poll", None, || {
-        let (server, client, _) = Line::connected(2);
+        let (server, client, _) = Fixture::connected(2);
         let sender = sending(server, 1);
         assert_eq!(client.receiver(|receiver| receiver.poll(None)), Ok(true));
         let mut buffer = Vec::new();
@@ -648,7 +648,7 @@ fn a_poll_sleeps_and_is_woken() {
 #[test]
 fn a_sender_that_sleeps_for_room_is_woken() {
     check_waits("space", None, || {
-        let (server, client, _) = Line::connected(1);
+        let (server, client, _) = Fixture::connected(1);
         server.send_to_client(&message(0, SMALL)).unwrap();
         let sender = thread::spawn(move || {
             server.send_to_client_timeout(&message(1, SMALL), None).unwrap();
@@ -664,7 +664,7 @@ fn a_sender_that_sleeps_for_room_is_woken() {
 #[test]
 fn both_ends_sleep_in_turn() {
     check_waits("data and space", Some(2), || {
-        let (server, client, _) = Line::connected(1);
+        let (server, client, _) = Fixture::connected(1);
         let sender = thread::spawn(move || {
             for number in 0..2 {
                 server.send_to_client_timeout(&message(number, SMALL), None).unwrap();
@@ -690,7 +690,7 @@ unsafe fn spawn_borrowing<'a, T: 'static>(work: impl FnOnce() -> T + 'a) -> thre
 #[test]
 fn two_halves_sleep_on_one_word() {
     check_waits("two sleepers", Some(2), || {
-        let (server, mut client, _) = Line::connected(1);
+        let (server, mut client, _) = Fixture::connected(1);
         client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
         let peer = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
@@ -711,7 +711,7 @@ fn two_halves_sleep_on_one_word() {
 #[test]
 fn both_halves_report_that_the_peer_left() {
     check_waits("two sleepers, peer leaves", Some(2), || {
-        let (server, mut client, _) = Line::connected(1);
+        let (server, mut client, _) = Fixture::connected(1);
         client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
         let peer = thread::spawn(move || drop(server));
         let (sender, receiver) = client.split().unwrap();
@@ -726,7 +726,7 @@ fn both_halves_report_that_the_peer_left() {
 #[test]
 fn messages_sent_before_the_server_leaves_are_received() {
     check_waits("server leaves", Some(3), || {
-        let (server, client, _) = Line::connected(2);
+        let (server, client, _) = Fixture::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
         });
@@ -739,7 +739,7 @@ fn messages_sent_before_the_server_leaves_are_received() {
 #[test]
 fn messages_sent_before_the_client_leaves_are_received() {
     check_waits("client leaves", Some(3), || {
-        let (server, client, _) = Line::connected(2);
+        let (server, client, _) = Fixture::connected(2);
         let sender = thread::spawn(move || {
             client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
         });
@@ -752,7 +752,7 @@ fn messages_sent_before_the_client_leaves_are_received() {
 #[test]
 fn a_receiver_that_never_waits_gets_the_last_message_too() {
     check("client leaves, no waiting", None, || {
-        let (server, client, _) = Line::connected(2);
+        let (server, client, _) = Fixture::connected(2);
         let sender = thread::spawn(move || {
             client.sender(|sender| sender.send(&message(0, SMALL))).unwrap();
         });
@@ -768,7 +768,7 @@ fn a_receiver_that_never_waits_gets_the_last_message_too() {
 #[test]
 fn messages_sent_before_a_disconnect_are_received() {
     check_waits("disconnect", Some(3), || {
-        let (mut server, client, _) = Line::connected(2);
+        let (mut server, client, _) = Fixture::connected(2);
         let sender = thread::spawn(move || {
             server.send_to_client(&message(0, SMALL)).unwrap();
             server.disconnect_client();
@@ -789,7 +789,7 @@ fn messages_sent_before_a_disconnect_are_received() {
 #[test]
 fn a_native_waiter_is_signalled_for_every_message() {
     check_waits("export", None, || {
-        let (server, client, events) = Line::connected(2);
+        let (server, client, events) = Fixture::connected(2);
         let sender = sending(server, 1);
         let session = client.session().unwrap();
         session.channel.export(|| session.have_every_message_signalled()).unwrap();
@@ -832,26 +832,26 @@ fn assert_connected(server: &SharedServer, client: &SharedClient) {
 #[test]
 fn a_client_that_waits_is_accepted() {
     check("handshake", None, || {
-        let mut line = Line::new(2);
-        let (view, events) = line.view();
+        let mut fixture = Fixture::new(2);
+        let (view, events) = fixture.view();
         let client = thread::spawn(move || connect(view, events, None).unwrap());
-        line.server.wait_for_client(None).unwrap();
-        assert_connected(&line.server, &client.join().unwrap());
+        fixture.server.wait_for_client(None).unwrap();
+        assert_connected(&fixture.server, &client.join().unwrap());
     });
 }
 
 #[test]
 fn messages_sent_right_after_connecting_are_received() {
     check_waits("handshake and a message", Some(3), || {
-        let mut line = Line::new(2);
-        let (view, events) = line.view();
+        let mut fixture = Fixture::new(2);
+        let (view, events) = fixture.view();
         let client = thread::spawn(move || {
             let client = connect(view, events, None).unwrap();
             client.send_to_server(&message(3, SMALL)).unwrap();
             client
         });
-        line.server.wait_for_client(None).unwrap();
-        assert_eq!(receive_from_client(&line.server), Ok(3));
+        fixture.server.wait_for_client(None).unwrap();
+        assert_eq!(receive_from_client(&fixture.server), Ok(3));
         drop(client.join().unwrap());
     });
 }
@@ -860,14 +860,14 @@ fn messages_sent_right_after_connecting_are_received() {
 fn a_withdrawal_and_an_acceptance_exclude_each_other() {
     for patience in [Duration::ZERO, Duration::from_millis(1)] {
         check("withdrawal", None, move || {
-            let mut line = Line::new(2);
-            let (view, events) = line.view();
+            let mut fixture = Fixture::new(2);
+            let (view, events) = fixture.view();
             let client = thread::spawn(move || connect(view, events, Some(patience)));
-            let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
+            let accepted = (0..2).any(|_| fixture.server.wait_for_client(Some(Duration::ZERO)).is_ok());
             match client.join().unwrap() {
                 Ok(client) => {
                     assert!(accepted, "only the client is connected");
-                    assert_connected(&line.server, &client);
+                    assert_connected(&fixture.server, &client);
                 }
                 Err(error) => {
                     assert!(!accepted, "only the server is connected");
@@ -881,15 +881,15 @@ fn a_withdrawal_and_an_acceptance_exclude_each_other() {
 #[test]
 fn of_two_clients_one_is_accepted() {
     check("two clients", Some(3), || {
-        let mut line = Line::new(2);
+        let mut fixture = Fixture::new(2);
         // One client gives up at once. The other checks once more before it gives up.
-        let clients = [(Duration::ZERO, line.view()), (Duration::from_millis(1), line.view())]
+        let clients = [(Duration::ZERO, fixture.view()), (Duration::from_millis(1), fixture.view())]
             .map(|(patience, (view, events))| thread::spawn(move || connect(view, events, Some(patience))));
-        let accepted = (0..2).any(|_| line.server.wait_for_client(Some(Duration::ZERO)).is_ok());
+        let accepted = (0..2).any(|_| fixture.server.wait_for_client(Some(Duration::ZERO)).is_ok());
         let clients = clients.map(|client| client.join().unwrap());
         let mut connected = clients.iter().flatten();
         match (accepted, connected.next()) {
-            (true, Some(client)) => assert_connected(&line.server, client),
+            (true, Some(client)) => assert_connected(&fixture.server, client),
             (false, None) => {}
             (server, client) => panic!("server connected: {server}; client connected: {}", client.is_some()),
         }
@@ -900,10 +900,10 @@ fn of_two_clients_one_is_accepted() {
 #[test]
 fn a_request_on_a_busy_channel_changes_nothing() {
     check("a request meanwhile", Some(2), || {
-        let mut line = Line::new(2);
-        let (view, events) = line.view();
+        let mut fixture = Fixture::new(2);
+        let (view, events) = fixture.view();
         let patient = thread::spawn(move || connect(view, events, None).unwrap());
-        let (view, events) = line.view();
+        let (view, events) = fixture.view();
         let hasty = thread::spawn(move || {
             // Request only after the other client has requested.
             if ClientWord(view.control().client_state.load(Ordering::Acquire)).is_free() {
@@ -911,18 +911,18 @@ fn a_request_on_a_busy_channel_changes_nothing() {
             }
             assert_eq!(connect(view, events, Some(Duration::ZERO)).err(), Some(ShmError::AlreadyConnected));
         });
-        line.server.wait_for_client(None).unwrap();
+        fixture.server.wait_for_client(None).unwrap();
         hasty.join().unwrap();
-        assert_connected(&line.server, &patient.join().unwrap());
+        assert_connected(&fixture.server, &patient.join().unwrap());
     });
 }
 
 #[test]
 fn the_next_client_connects_when_one_leaves() {
     check_waits("the next client", Some(2), || {
-        let line = Line::new(2);
-        let views = [line.view(), line.view()];
-        let Line { mut server, .. } = line;
+        let fixture = Fixture::new(2);
+        let views = [fixture.view(), fixture.view()];
+        let Fixture { mut server, .. } = fixture;
         let [first, second] = views;
         let first = thread::spawn(move || {
             let client = connect(first.0, first.1, None).unwrap();
@@ -943,14 +943,14 @@ fn the_next_client_connects_when_one_leaves() {
 #[test]
 fn a_request_is_answered_when_the_server_leaves() {
     check("server leaves a request", None, || {
-        let line = Line::new(2);
-        let (view, events) = line.view();
+        let fixture = Fixture::new(2);
+        let (view, events) = fixture.view();
         let client = thread::spawn(move || {
             let options = ClientOptions::new().spin(Duration::ZERO);
             let (deadline, interrupt) = (Deadline::after(None), Interrupt::new().unwrap());
             SharedClient::request(view, Some(events), None, IDS, deadline, &options, &interrupt)
         });
-        drop(line);
+        drop(fixture);
         assert!(matches!(client.join().unwrap(), Ok(Requested::ServerGone)));
     });
 }
@@ -965,7 +965,7 @@ fn shared<T>(half: T) -> Shared<T> {
 
 /// Returns a server whose client has sent one message and has left. The section holds the next client's request.
 fn between_two_clients() -> (SharedServer, SharedView) {
-    let (server, mut client, _) = Line::connected(2);
+    let (server, mut client, _) = Fixture::connected(2);
     let raw = server.section_handle();
     let view = SharedView::open(Section::duplicate(raw).unwrap()).unwrap();
     let (mut sender, receiver) = client.take().unwrap();
@@ -1049,7 +1049,7 @@ fn a_reset_does_not_undo_a_stop() {
 #[test]
 fn an_auto_endpoint_sends_all_queued_messages() {
     check_waits("auto queue", Some(2), || {
-        let (server, mut client, _) = Line::connected(1);
+        let (server, mut client, _) = Fixture::connected(1);
         let (sender, receiver) = client.take().unwrap();
         let queue = super::auto_queue::Queue::new();
         let count = 2;

@@ -16,7 +16,7 @@ fn pop_several(
         Pop::Message(len) => {
             assert_eq!(Some(&len), ends.last());
             let untouched = bytes[len..].iter().all(|&byte| byte == 0xee);
-            assert!(untouched || after_eviction && ends.len() == 1, "written behind the last message");
+            assert!(untouched || after_eviction && ends.len() == 1, "written after the last message");
             let starts = [0].into_iter().chain(ends.iter().copied());
             Some(starts.zip(ends.iter().copied()).map(|(start, end)| bytes[start..end].to_vec()).collect())
         }
@@ -41,7 +41,7 @@ fn all_ways_to_send_and_to_take_agree() {
     const SPACE: usize = 2000;
     let mut random = Random(5);
     let ring = TestRing::new(8192, 0);
-    let (mut producer, mut consumer) = ring.ends(9, 0);
+    let (mut producer, mut consumer) = ring.pair(9, 0);
     let mut expected = std::collections::VecDeque::new();
     let mut number = 0;
     let mut kinds = [0; 6];
@@ -118,7 +118,7 @@ fn all_ways_to_send_and_to_take_agree() {
 #[test]
 fn a_place_that_is_not_committed_leaves_no_message() {
     let ring = TestRing::new(1024, 0);
-    let (mut producer, mut consumer) = ring.ends(9, 0);
+    let (mut producer, mut consumer) = ring.pair(9, 0);
     // Each word looks like the header that the consumer expects next.
     let bait = FrameHeader::new(FrameHeader::MESSAGE, 8, 1).0.to_ne_bytes().repeat(50);
     for number in 0..count(100, 30) as u64 {
@@ -136,7 +136,7 @@ fn the_last_word_of_a_place_is_padded_with_zeros() {
     let ring = TestRing::new(512, 0);
     ring.words().iter().for_each(|word| word.store(u64::MAX, Relaxed));
     ring.ring().reset(0);
-    let (mut producer, _consumer) = ring.ends(9, 0);
+    let (mut producer, _consumer) = ring.pair(9, 0);
     let place = producer.reserve(11).unwrap().unwrap();
     write(&producer, place, &[1; 11], 11);
     assert!(producer.commit(place));
@@ -146,7 +146,7 @@ fn the_last_word_of_a_place_is_padded_with_zeros() {
 #[test]
 fn a_message_is_read_in_place_and_taken_once() {
     let ring = TestRing::new(512, 0);
-    let (mut producer, mut consumer) = ring.ends(9, 0);
+    let (mut producer, mut consumer) = ring.pair(9, 0);
     assert!(consumer.borrow().unwrap().is_none());
     for number in 0..count(50, 10) as u64 {
         assert!(producer.try_push(&message(number, 100)).unwrap());
@@ -169,7 +169,7 @@ fn a_message_is_read_in_place_and_taken_once() {
 #[test]
 fn an_eviction_of_a_borrowed_message_is_corruption() {
     let ring = TestRing::new(512, 0);
-    let (mut producer, mut consumer) = ring.ends(2, 0);
+    let (mut producer, mut consumer) = ring.pair(2, 0);
     assert!(producer.try_push(&message(0, 8)).unwrap() && producer.try_push(&message(1, 8)).unwrap());
     let borrowed = consumer.borrow().unwrap().unwrap();
     assert_eq!(producer.make_room(8, false), Ok(1));
@@ -181,7 +181,7 @@ fn an_eviction_of_a_borrowed_message_is_corruption() {
 fn batches_are_whole_in_order_and_each_loss_is_counted() {
     let total = count(400_000, 40) as u64;
     let ring = TestRing::new(4096, 0);
-    let (mut producer, mut consumer) = ring.ends(20, 0);
+    let (mut producer, mut consumer) = ring.pair(20, 0);
     let sender = thread::spawn(move || {
         let mut random = Random(3);
         while producer.sent() < total {

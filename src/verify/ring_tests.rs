@@ -82,7 +82,7 @@ fn skip(producer: &mut Producer, consumer: &mut Consumer, frames: u64) {
 #[test]
 fn messages_of_every_length_come_through_in_order() {
     let ring = TestRing::new(2048, 1);
-    let (mut producer, mut consumer) = ring.ends(3, 1);
+    let (mut producer, mut consumer) = ring.pair(3, 1);
     let longest = longest_message(2048);
     assert_eq!(longest, 1016);
     let lengths: Vec<usize> = (2..=longest).step_by(count(1, 197)).chain([longest]).collect();
@@ -108,7 +108,7 @@ fn the_longest_message_fits_wherever_it_would_start() {
     let longest = longest_message(1024);
     for start in (0..16).step_by(count(1, 5)) {
         let ring = TestRing::new(1024, 0);
-        let (mut producer, mut consumer) = ring.ends(15, 0);
+        let (mut producer, mut consumer) = ring.pair(15, 0);
         skip(&mut producer, &mut consumer, start);
         assert_eq!(producer.has_room(longest), Ok(true));
         assert!(producer.try_push(&message(7, longest)).unwrap());
@@ -120,7 +120,7 @@ fn the_longest_message_fits_wherever_it_would_start() {
 #[test]
 fn a_message_that_would_cross_the_end_is_put_at_the_start_after_a_pad() {
     let ring = TestRing::new(512, 0);
-    let (mut producer, mut consumer) = ring.ends(7, 0);
+    let (mut producer, mut consumer) = ring.pair(7, 0);
     skip(&mut producer, &mut consumer, 6);
     // Two lines are free before the end, but the frame needs three.
     assert!(producer.try_push(&message(1, 150)).unwrap());
@@ -139,7 +139,7 @@ fn a_message_that_would_cross_the_end_is_put_at_the_start_after_a_pad() {
 #[test]
 fn a_pad_is_evicted_together_with_its_message() {
     let ring = TestRing::new(512, 0);
-    let (mut producer, mut consumer) = ring.ends(7, 0);
+    let (mut producer, mut consumer) = ring.pair(7, 0);
     skip(&mut producer, &mut consumer, 6);
     assert!(producer.try_push(&message(1, 150)).unwrap());
     assert!(!producer.try_push(&message(2, 150)).unwrap());
@@ -152,7 +152,7 @@ fn a_pad_is_evicted_together_with_its_message() {
 fn an_exactly_full_ring_is_full_to_both_ends_and_loses_nothing() {
     for start in (0..8).step_by(count(1, 3)) {
         let ring = TestRing::new(512, 3);
-        let (mut producer, mut consumer) = ring.ends(1000, 3);
+        let (mut producer, mut consumer) = ring.pair(1000, 3);
         skip(&mut producer, &mut consumer, start);
         // The eighth line always stays free, for the zeroed header.
         for number in 0..7 {
@@ -172,7 +172,7 @@ fn an_exactly_full_ring_is_full_to_both_ends_and_loses_nothing() {
 #[test]
 fn the_number_of_messages_is_limited_too() {
     let ring = TestRing::new(4096, 0);
-    let (mut producer, mut consumer) = ring.ends(3, 0);
+    let (mut producer, mut consumer) = ring.pair(3, 0);
     for number in 0..3 {
         assert!(producer.try_push(&message(number, 8)).unwrap());
     }
@@ -189,7 +189,7 @@ fn the_number_of_messages_is_limited_too() {
 fn a_ring_holds_as_many_unread_messages_as_its_limit() {
     const LIMIT: u64 = 1000;
     let ring = TestRing::new(64 * 1024, 0);
-    let (mut producer, mut consumer) = ring.ends(LIMIT as usize, 0);
+    let (mut producer, mut consumer) = ring.pair(LIMIT as usize, 0);
     for number in 0..LIMIT {
         assert!(producer.try_push(&message(number, 8)).unwrap());
     }
@@ -206,7 +206,7 @@ fn a_ring_holds_as_many_unread_messages_as_its_limit() {
 #[test]
 fn only_as_many_of_the_oldest_as_needed_are_evicted_and_each_is_counted() {
     let ring = TestRing::new(1024, 0);
-    let (mut producer, mut consumer) = ring.ends(100, 0);
+    let (mut producer, mut consumer) = ring.pair(100, 0);
     for number in 0..15 {
         assert_eq!(push_over(&mut producer, &message(number, 8)), 0);
     }
@@ -227,7 +227,7 @@ fn only_as_many_of_the_oldest_as_needed_are_evicted_and_each_is_counted() {
 fn both_ends_agree_on_what_was_lost() {
     let mut random = Random(11);
     let ring = TestRing::new(1024, 0);
-    let (mut producer, mut consumer) = ring.ends(6, 0);
+    let (mut producer, mut consumer) = ring.pair(6, 0);
     let mut number = 0;
     for _ in 0..count(20_000, 12) {
         for _ in 0..random.below(5) {
@@ -251,7 +251,7 @@ fn both_ends_agree_on_what_was_lost() {
 #[test]
 fn a_refused_message_leaves_every_word_as_it_was() {
     let ring = TestRing::new(512, 0);
-    let (mut producer, _consumer) = ring.ends(4, 0);
+    let (mut producer, _consumer) = ring.pair(4, 0);
     for number in 0..3 {
         assert!(producer.try_push(&message(number, 100)).unwrap());
     }
@@ -269,7 +269,7 @@ fn a_refused_message_leaves_every_word_as_it_was() {
 #[test]
 fn under_eviction_pressure_half_the_queue_is_evicted() {
     let ring = TestRing::new(4096, 0);
-    let (mut producer, mut consumer) = ring.ends(10, 0);
+    let (mut producer, mut consumer) = ring.pair(10, 0);
     for number in 0..10 {
         assert!(producer.try_push(&message(number, 8)).unwrap());
     }
@@ -283,7 +283,7 @@ fn under_eviction_pressure_half_the_queue_is_evicted() {
 #[test]
 fn a_message_that_is_too_long_for_the_buffer_stays_queued() {
     let ring = TestRing::new(1024, 0);
-    let (mut producer, mut consumer) = ring.ends(9, 0);
+    let (mut producer, mut consumer) = ring.pair(9, 0);
     assert_eq!(consumer.peek(), Ok(Some(false)));
     assert!(producer.try_push(&message(5, 100)).unwrap());
     let mut space = [0xee_u8; 100];
@@ -302,7 +302,7 @@ fn a_message_that_is_too_long_for_the_buffer_stays_queued() {
 #[test]
 fn the_size_of_an_evicted_message_is_not_reported() {
     let ring = TestRing::new(1024, 0);
-    let (mut producer, mut consumer) = ring.ends(2, 0);
+    let (mut producer, mut consumer) = ring.pair(2, 0);
     let mut space = [0_u8; 8];
     assert!(producer.try_push(&message(0, 100)).unwrap());
     assert_eq!(consumer.pop(&mut &mut space[..]), Ok(Pop::TooSmall(100)));
@@ -316,12 +316,12 @@ fn the_size_of_an_evicted_message_is_not_reported() {
 #[test]
 fn a_new_generation_begins_empty_and_the_old_one_changes_nothing_in_it() {
     let ring = TestRing::new(1024, 8);
-    let (mut producer, mut consumer) = ring.ends(2, 8);
+    let (mut producer, mut consumer) = ring.pair(2, 8);
     skip(&mut producer, &mut consumer, 5);
     assert!(producer.try_push(&message(1, 8)).unwrap());
     assert!(producer.try_push(&message(2, 8)).unwrap());
     ring.ring().reset(9);
-    let (mut new_producer, mut new_consumer) = ring.ends(2, 9);
+    let (mut new_producer, mut new_consumer) = ring.pair(2, 9);
     assert_eq!(pop(&mut new_consumer), None);
     assert!(new_producer.try_push(&message(3, 8)).unwrap());
     assert!(new_producer.try_push(&message(4, 8)).unwrap());
@@ -340,7 +340,7 @@ fn generations_wrap_around() {
     let ring = TestRing::new(512, u32::MAX);
     for generation in [u32::MAX, 0, 1, 0x0001_0000, 0xffff] {
         ring.ring().reset(generation);
-        let (mut producer, mut consumer) = ring.ends(7, generation);
+        let (mut producer, mut consumer) = ring.pair(7, generation);
         for number in 0..count(20, 4) as u64 {
             assert!(producer.try_push(&message(number, 100)).unwrap());
             assert_eq!(pop(&mut consumer), Some(message(number, 100)));
@@ -351,7 +351,7 @@ fn generations_wrap_around() {
 #[test]
 fn sequences_and_positions_wrap_around() {
     let ring = TestRing::new(512, 0);
-    let (mut producer, mut consumer) = ring.ends(4, 0);
+    let (mut producer, mut consumer) = ring.pair(4, 0);
     let position = u64::MAX - 3 * 512 + 1;
     let sequence = FrameHeader::SEQUENCES - 5;
     ring.words()[0].store(0, Relaxed);
@@ -398,7 +398,7 @@ fn a_consumer_survives_whatever_the_peer_writes() {
     let (mut corrupted, mut received, mut empty) = (0, 0, 0);
     for _ in 0..count(20_000, 12) {
         let ring = TestRing::new(1024, 0);
-        let (mut producer, mut consumer) = ring.ends(9, 0);
+        let (mut producer, mut consumer) = ring.pair(9, 0);
         for number in 0..random.below(4) {
             push_over(&mut producer, &message(number, 8 + random.below(300) as usize));
         }
@@ -435,7 +435,7 @@ fn a_producer_survives_whatever_the_peer_writes() {
     let (mut corrupted, mut sent) = (0, 0);
     for _ in 0..count(10_000, 2) {
         let ring = TestRing::new(1024, 0);
-        let (mut producer, mut consumer) = ring.ends(1 + random.below(9) as usize, 0);
+        let (mut producer, mut consumer) = ring.pair(1 + random.below(9) as usize, 0);
         for number in 0..20 {
             match random.below(6) {
                 0 => {
@@ -480,7 +480,7 @@ fn an_impossible_header_at_read_pos_is_corruption_and_no_message() {
         header(FrameHeader::PAD, 0, 0),
     ] {
         let ring = TestRing::new(1024, 0);
-        let (_, mut consumer) = ring.ends(9, 0);
+        let (_, mut consumer) = ring.pair(9, 0);
         ring.words()[0].store(word, Relaxed);
         assert!(consumer.pop(&mut Vec::new()).is_err(), "{word:#x}");
         assert!(consumer.peek().is_err(), "{word:#x}");
@@ -488,7 +488,7 @@ fn an_impossible_header_at_read_pos_is_corruption_and_no_message() {
     }
     // A frame that would cross the ring's end.
     let ring = TestRing::new(1024, 0);
-    let (mut producer, mut consumer) = ring.ends(9, 0);
+    let (mut producer, mut consumer) = ring.pair(9, 0);
     skip(&mut producer, &mut consumer, 15);
     ring.words()[15 * 8].store(header(FrameHeader::MESSAGE, 57, 15), Relaxed);
     assert!(consumer.pop(&mut Vec::new()).is_err());
@@ -497,7 +497,7 @@ fn an_impossible_header_at_read_pos_is_corruption_and_no_message() {
 /// One thread sends `total` messages as fast as it can, and evicts old ones. Another thread receives what is left.
 fn overwrite_race(total: u64, capacity: u64, limit: usize, longest: u64) {
     let ring = TestRing::new(capacity, 5);
-    let (mut producer, mut consumer) = ring.ends(limit, 5);
+    let (mut producer, mut consumer) = ring.pair(limit, 5);
     let kept = ring.clone();
     let sender = thread::spawn(move || {
         let _kept = kept;
@@ -544,7 +544,7 @@ fn an_evicting_sender_and_a_receiver_account_for_every_message() {
 fn a_sender_that_waits_for_room_loses_nothing() {
     let total = count(60_000, 40) as u64;
     let ring = TestRing::new(1024, 0);
-    let (mut producer, mut consumer) = ring.ends(7, 0);
+    let (mut producer, mut consumer) = ring.pair(7, 0);
     let kept = ring.clone();
     let sender = thread::spawn(move || {
         let _kept = kept;

@@ -40,7 +40,8 @@ impl TestRing {
         &self.0.words
     }
 
-    pub(crate) fn ends(&self, message_limit: usize, generation: u32) -> (Producer, Consumer) {
+    /// Returns a producer and a consumer of this ring.
+    pub(crate) fn pair(&self, message_limit: usize, generation: u32) -> (Producer, Consumer) {
         (Producer::new(self.ring(), message_limit, generation), Consumer::new(self.ring(), generation))
     }
 }
