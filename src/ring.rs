@@ -30,11 +30,11 @@
 //! be torn. The fence makes sure that a consumer that reads a new byte of an evicted frame also sees that `read_pos`
 //! moved.
 //!
-//! **Trust.** The producer keeps a list of where its unread entries end, in its own memory. It accepts a `read_pos` only
-//! if this is the end of one of them. The consumer accepts a header only if its sequence is the expected one, its length is
-//! within the limits, and its frame is within the ring. If `read_pos` moved, the sequence may be a later one; the
-//! difference is the number of evicted messages. Every index is masked, so that no value leads out of the ring. Every
-//! loop has a bound.
+//! **Trust.** The producer keeps a list of where its unread entries end, in its own memory. It accepts a `read_pos`
+//! only if this is the end of one of them. The consumer accepts a header only if its sequence is the expected one,
+//! its length is within the limits, and its frame is within the ring. If `read_pos` moved, the sequence may be a
+//! later one; the difference is the number of evicted messages. Every index is masked, so that no value leads out of
+//! the ring. Every loop has a bound.
 
 mod consumer;
 mod producer;

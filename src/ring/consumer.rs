@@ -302,8 +302,9 @@ impl Consumer {
 
     /// Whether the producer moved `read_pos`. If it did, the consumer continues from the new position.
     fn follow(&mut self) -> Result<bool, Corrupted> {
-        // Pairs with the release fence of an eviction: a consumer that has read an overwritten byte sees the new
-        // `read_pos` here. See "Evicting" in the parent module.
+        // Acquires the producer's eviction. Together with the release fence after an eviction, this makes sure that a
+        // consumer that has read an overwritten header sees the new `read_pos` here. See "Evicting" in the parent
+        // module.
         let read_pos = self.ring.header().read_pos.load(Acquire);
         if read_pos == self.read_pos {
             return Ok(false);

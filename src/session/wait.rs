@@ -153,8 +153,8 @@ impl Session {
                     }
                 }
             }
-            // `ready` reads only the word where the next header is expected. If an evicting peer moved the read
-            // position, only an attempt sees that.
+            // For a message, `ready` reads only the word where the next header is expected. If an evicting peer moved
+            // the read position, only an attempt sees that.
             let found = attempt_again(condition)?;
             if !matches!(found, Polled::Nothing) {
                 return Ok(found);
