@@ -996,7 +996,8 @@ fn a_receive_beside_accepting_gets_the_last_message_or_nothing() {
     });
 }
 
-/// As above, for a thread that sends: its message is for the previous client, and must not reach the next one.
+/// Another thread may be sending while the server accepts. Its message is for the previous client, and must not reach
+/// the next one.
 #[test]
 fn a_send_beside_accepting_reaches_no_later_client() {
     check("send beside accepting", Some(2), || {
