@@ -8,7 +8,7 @@
  *     xshm_driver_t channel;
  *     xshm_driver_u64 ends[250];               in memory that outlives the channel, not in the section
  *     xshm_driver_open(&channel, base, size, ends, 250, set_event, context);
- *     xshm_driver_hello(&channel, pid);        then wait for the acknowledgement (event 5), or poll:
+ *     xshm_driver_request(&channel, pid);      then wait for the acknowledgement (event 5), or poll:
  *     xshm_driver_answer(&channel);            until it is no longer XSHM_DRIVER_WAITING
  *     for (;;) {
  *         while (xshm_driver_receive(&channel, buffer, sizeof buffer, &length) == XSHM_DRIVER_OK) ...
@@ -21,7 +21,7 @@
  * positions, and bounds lengths and loops. A hostile peer can at most send nonsense within the size limits, and end the
  * session.
  *
- * Threads. One thread may send while another thread receives. All other functions belong to one thread: open, hello, answer
+ * Threads. One thread may send while another thread receives. All other functions belong to one thread: open, request, answer
  * and leave must not run at the same time as any other call.
  *
  * IRQL. No function here waits or takes a lock. The functions touch the section, the channel, `ends` and the caller's
@@ -98,12 +98,16 @@ enum {
 enum {
     XSHM_DRIVER_DATA = 1,
     XSHM_DRIVER_SPACE = 2,
-    XSHM_DRIVER_HURRY = 4,
+    XSHM_DRIVER_PRESSURE = 4,
     XSHM_DRIVER_ALWAYS_DATA = 8,
     XSHM_DRIVER_ALWAYS_SPACE = 16
 };
 
-/* Sets the event of the channel that has the number `event`. Called by hello, try_send, send, receive and leave. */
+/* Earlier names of xshm_driver_request and XSHM_DRIVER_PRESSURE. */
+#define xshm_driver_hello xshm_driver_request
+#define XSHM_DRIVER_HURRY XSHM_DRIVER_PRESSURE
+
+/* Sets the event of the channel that has the number `event`. Called by request, try_send, send, receive and leave. */
 typedef void xshm_driver_signal_t(void *context, unsigned event);
 
 /* One channel. The caller may read its fields; only this header writes them. */
@@ -310,7 +314,7 @@ static __inline void xshm_driver_put(volatile void *at, xshm_driver_u64 value) {
 
 /* States of the client word. */
 #define XSHM_DRIVER_IDLE 0u
-#define XSHM_DRIVER_HELLO 1u
+#define XSHM_DRIVER_REQUESTED 1u
 #define XSHM_DRIVER_READY 2u
 #define XSHM_DRIVER_LEFT 3u
 #define XSHM_DRIVER_ENDED 4u
@@ -502,18 +506,18 @@ static __inline int xshm_driver_move(xshm_driver_t *channel, xshm_driver_u64 fro
  * XSHM_DRIVER_OK: wait for the acknowledgement and call xshm_driver_answer. XSHM_DRIVER_TAKEN: try again later.
  * XSHM_DRIVER_OVER: the server has left.
  */
-static __inline int xshm_driver_hello(xshm_driver_t *channel, xshm_driver_u32 pid)
+static __inline int xshm_driver_request(xshm_driver_t *channel, xshm_driver_u32 pid)
 {
     volatile xshm_driver_u8 *at = channel->base + XSHM_DRIVER_AT_CLIENT_STATE;
-    xshm_driver_u64 word = xshm_driver_load64(at), hello;
+    xshm_driver_u64 word = xshm_driver_load64(at), request;
     xshm_driver_u32 state = (xshm_driver_u32)word & 15;
     channel->connected = 0;
     channel->corrupted = 0;
     if (xshm_driver_load32(channel->base + XSHM_DRIVER_AT_SERVER_STATE) != 1) return XSHM_DRIVER_OVER;
     if (state == XSHM_DRIVER_IDLE || state == XSHM_DRIVER_LEFT || state == XSHM_DRIVER_WAS_REFUSED) {
-        hello = XSHM_DRIVER_HELLO | ((((word >> 4) + 1) & 0x0fffffff) << 4) | (xshm_driver_u64)pid << 32;
-        if (xshm_driver_swap64(at, word, hello) == word) {
-            channel->word = hello;
+        request = XSHM_DRIVER_REQUESTED | ((((word >> 4) + 1) & 0x0fffffff) << 4) | (xshm_driver_u64)pid << 32;
+        if (xshm_driver_swap64(at, word, request) == word) {
+            channel->word = request;
             xshm_driver_set(channel, XSHM_DRIVER_EVENT_REQUEST);
             return XSHM_DRIVER_OK;
         }
@@ -553,16 +557,16 @@ static __inline void xshm_driver_begin(xshm_driver_t *channel, xshm_driver_u64 r
 static __inline int xshm_driver_answer(xshm_driver_t *channel)
 {
     volatile xshm_driver_u8 *at = channel->base + XSHM_DRIVER_AT_CLIENT_STATE;
-    xshm_driver_u64 hello = channel->word, ready = xshm_driver_with_state(hello, XSHM_DRIVER_READY), word;
-    if (channel->connected || ((xshm_driver_u32)hello & 15) != XSHM_DRIVER_HELLO) return XSHM_DRIVER_OVER;
+    xshm_driver_u64 request = channel->word, ready = xshm_driver_with_state(request, XSHM_DRIVER_READY), word;
+    if (channel->connected || ((xshm_driver_u32)request & 15) != XSHM_DRIVER_REQUESTED) return XSHM_DRIVER_OVER;
     if (xshm_driver_load32(channel->base + XSHM_DRIVER_AT_SERVER_STATE) != 1 &&
-        xshm_driver_move(channel, hello, XSHM_DRIVER_IDLE)) {
+        xshm_driver_move(channel, request, XSHM_DRIVER_IDLE)) {
         channel->word = 0;
         return XSHM_DRIVER_OVER;
     }
     word = xshm_driver_load64(at);
-    if (word == hello) return XSHM_DRIVER_WAITING;
-    if (word == ready || word == xshm_driver_with_state(hello, XSHM_DRIVER_ENDED)) {
+    if (word == request) return XSHM_DRIVER_WAITING;
+    if (word == ready || word == xshm_driver_with_state(request, XSHM_DRIVER_ENDED)) {
         /* The server wrote the generation before the word became ready. */
         xshm_driver_begin(channel, ready, xshm_driver_load32(channel->base + XSHM_DRIVER_AT_GENERATION));
         return XSHM_DRIVER_OK;
@@ -577,7 +581,7 @@ static __inline void xshm_driver_leave(xshm_driver_t *channel)
 {
     xshm_driver_u64 word = channel->word, ready = xshm_driver_with_state(word, XSHM_DRIVER_READY);
     int left = 0;
-    if (((xshm_driver_u32)word & 15) == XSHM_DRIVER_HELLO && xshm_driver_move(channel, word, XSHM_DRIVER_IDLE)) {
+    if (((xshm_driver_u32)word & 15) == XSHM_DRIVER_REQUESTED && xshm_driver_move(channel, word, XSHM_DRIVER_IDLE)) {
         channel->word = 0;
         return;
     }
@@ -691,19 +695,19 @@ static __inline int xshm_driver_take(xshm_driver_t *channel, xshm_driver_u8 *to,
 {
     xshm_driver_u32 before;
     unsigned round;
-    int code = XSHM_DRIVER_BUSY, hurried = 0;
+    int code = XSHM_DRIVER_BUSY, pressed = 0;
     if (channel->corrupted) return XSHM_DRIVER_CORRUPTED;
     for (round = 0; round < 64 && code == XSHM_DRIVER_BUSY; round++) {
         code = xshm_driver_try_take(channel, to, room, length, 8);
         if (code == XSHM_DRIVER_BUSY) {
             /* The sender's next eviction then evicts half the queue, and so gives the receiver time. */
-            hurried = 1;
-            if (xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, XSHM_DRIVER_HURRY, 0, &before) != XSHM_DRIVER_OK) {
+            pressed = 1;
+            if (xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, XSHM_DRIVER_PRESSURE, 0, &before) != XSHM_DRIVER_OK) {
                 return XSHM_DRIVER_CORRUPTED;
             }
         }
     }
-    if (hurried && xshm_driver_awake(channel, XSHM_DRIVER_HURRY) != XSHM_DRIVER_OK) return XSHM_DRIVER_CORRUPTED;
+    if (pressed && xshm_driver_awake(channel, XSHM_DRIVER_PRESSURE) != XSHM_DRIVER_OK) return XSHM_DRIVER_CORRUPTED;
     if (code == XSHM_DRIVER_OK &&
         xshm_driver_announce(channel, XSHM_DRIVER_SPACE, XSHM_DRIVER_ALWAYS_SPACE, XSHM_DRIVER_EVENT_S2C_SPACE) != XSHM_DRIVER_OK) {
         return XSHM_DRIVER_CORRUPTED;
@@ -835,12 +839,12 @@ static __inline int xshm_driver_make_room(xshm_driver_t *channel, xshm_driver_u3
 {
     xshm_driver_u64 frame = xshm_driver_frame_size(length), total = xshm_driver_pad(channel, frame) + frame;
     xshm_driver_u32 bits;
-    int code = xshm_driver_change(channel, XSHM_DRIVER_AT_SERVER_WAKE, 0, XSHM_DRIVER_HURRY, &bits);
+    int code = xshm_driver_change(channel, XSHM_DRIVER_AT_SERVER_WAKE, 0, XSHM_DRIVER_PRESSURE, &bits);
     if (code != XSHM_DRIVER_OK) return code;
     /* Each iteration makes room, fails, or leaves fewer messages in the list. */
     while (!xshm_driver_fits(channel, total, channel->sender.read_pos, channel->sender.queued)) {
         xshm_driver_u32 queued = channel->sender.queued, count = 0;
-        xshm_driver_u32 at_least = (bits & XSHM_DRIVER_HURRY) != 0 ? queued / 2 : 0;
+        xshm_driver_u32 at_least = (bits & XSHM_DRIVER_PRESSURE) != 0 ? queued / 2 : 0;
         xshm_driver_u64 target = channel->sender.read_pos, found;
         while (count < queued && (count < at_least || !xshm_driver_fits(channel, total, target, queued - count))) {
             target = xshm_driver_end_of(channel, count);

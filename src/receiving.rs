@@ -7,7 +7,7 @@ use crate::ring::{Consumer, Pop};
 use crate::session::{Interest, Session, WaitCondition};
 use crate::sync::Arc;
 use crate::waiting::Interrupter;
-use crate::wake::HURRY;
+use crate::wake::PRESSURE;
 use crate::watch::PeerWatch;
 use std::time::Duration;
 
@@ -214,13 +214,13 @@ fn take_under_eviction_pressure(
     let mut pop = Pop::Busy;
     for _ in 1..ReceiveHalf::ROUNDS {
         // Each time, since the sender clears the bit when it drops half of its queue.
-        session.own_wake().set(HURRY).map_err(|what| session.corrupted(what))?;
+        session.own_wake().set(PRESSURE).map_err(|what| session.corrupted(what))?;
         pop = consumer.pop(to).map_err(|what| session.corrupted(what))?;
         if pop != Pop::Busy {
             break;
         }
     }
-    session.own_wake().clear(HURRY).map_err(|what| session.corrupted(what))?;
+    session.own_wake().clear(PRESSURE).map_err(|what| session.corrupted(what))?;
     taken(session, pop)
 }
 

@@ -7,7 +7,7 @@ use crate::ring::Producer;
 use crate::session::{Interest, Session, WaitCondition};
 use crate::sync::Arc;
 use crate::waiting::Interrupter;
-use crate::wake::HURRY;
+use crate::wake::PRESSURE;
 use crate::watch::PeerWatch;
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ impl SendHalf {
             return Err(ShmError::QueueFull);
         }
         let session = &self.session;
-        let hurry = session.peer_wake().take(HURRY, 0).map_err(|what| session.corrupted(what))?;
-        self.producer.make_room(len, hurry).map_err(|what| session.corrupted(what))
+        let pressure = session.peer_wake().take(PRESSURE, 0).map_err(|what| session.corrupted(what))?;
+        self.producer.make_room(len, pressure).map_err(|what| session.corrupted(what))
     }
 
     /// Sends a message if there's room for it.

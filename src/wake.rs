@@ -20,7 +20,7 @@
 //! Both sides change the words by compare-exchange only, so that no side undoes a change by the other side or by the
 //! other half of its own session. A side changes a word only while the word has the generation of that side's
 //! session, so that a late signaller of an old session changes nothing in a new one. The owner sets and clears its
-//! own bits. The peer clears [`DATA`], [`SPACE`] and [`HURRY`] only.
+//! own bits. The peer clears [`DATA`], [`SPACE`] and [`PRESSURE`] only.
 
 use crate::ring::Corrupted;
 use crate::sync::{fence, Ordering, SwapWord};
@@ -30,7 +30,7 @@ pub(crate) const DATA: u32 = 1;
 /// The owner sleeps until the peer has taken a message.
 pub(crate) const SPACE: u32 = 2;
 /// The peer evicts each message before the owner can take it. The peer's next eviction must evict half the queue.
-pub(crate) const HURRY: u32 = 4;
+pub(crate) const PRESSURE: u32 = 4;
 /// The peer must signal the owner's data event for every message, since a native waiter, which sets no bits, may wait
 /// for this event.
 pub(crate) const ALWAYS_DATA: u32 = 8;

@@ -201,7 +201,7 @@ static NTSTATUS map_and_check(attachment *a)
     if (xshm_driver_open(&a->channel, a->view, a->view_size, a->ends, ENDS, set_event, a) != XSHM_DRIVER_OK) {
         return STATUS_REVISION_MISMATCH;
     }
-    switch (xshm_driver_hello(&a->channel, (xshm_driver_u32)(ULONG_PTR)a->caller)) {
+    switch (xshm_driver_request(&a->channel, (xshm_driver_u32)(ULONG_PTR)a->caller)) {
     case XSHM_DRIVER_OK: return STATUS_SUCCESS;
     case XSHM_DRIVER_TAKEN: return STATUS_DEVICE_BUSY;
     default: return STATUS_CONNECTION_DISCONNECTED;

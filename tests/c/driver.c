@@ -166,7 +166,7 @@ static void connect_driver(struct pair *pair)
     thread_t acceptor;
     int code;
     begin(&acceptor, accept_one, pair->server);
-    CHECK(xshm_driver_hello(&pair->client, own_pid()) == XSHM_DRIVER_OK);
+    CHECK(xshm_driver_request(&pair->client, own_pid()) == XSHM_DRIVER_OK);
     while ((code = xshm_driver_answer(&pair->client)) == XSHM_DRIVER_WAITING) wait_for(&pair->handles, XSHM_DRIVER_EVENT_ACKNOWLEDGE);
     CHECK(code == XSHM_DRIVER_OK);
     join(acceptor);
@@ -271,7 +271,7 @@ static void golden(void)
     thread_t acceptor;
     start(&pair, 4096, 16);
     dump(&pair, "the server has started");
-    CHECK(xshm_driver_hello(&pair.client, own_pid()) == XSHM_DRIVER_OK);
+    CHECK(xshm_driver_request(&pair.client, own_pid()) == XSHM_DRIVER_OK);
     CHECK(xshm_driver_answer(&pair.client) == XSHM_DRIVER_WAITING);
     dump(&pair, "the driver requested a connection");
     begin(&acceptor, accept_one, pair.server);
@@ -360,12 +360,12 @@ static void golden(void)
     dump(&pair, "the driver wants a signal for each message");
     xshm_driver_leave(&pair.client);
     dump(&pair, "the driver left of its own accord");
-    CHECK(xshm_driver_hello(&pair.client, own_pid()) == XSHM_DRIVER_OK);
+    CHECK(xshm_driver_request(&pair.client, own_pid()) == XSHM_DRIVER_OK);
     xshm_driver_leave(&pair.client);
     dump(&pair, "the driver requested a connection, and withdrew the request");
     shm_server_stop(pair.server);
     dump(&pair, "the server stopped");
-    CHECK(xshm_driver_hello(&pair.client, own_pid()) == XSHM_DRIVER_OVER);
+    CHECK(xshm_driver_request(&pair.client, own_pid()) == XSHM_DRIVER_OVER);
     unmap(pair.base, pair.size);
 }
 
