@@ -198,7 +198,7 @@ impl ReceiveHalf {
         }
         let borrowed = self.consumer.borrow().and_then(|found| {
             // No other call takes it.
-            found.ok_or(Corrupted("a message went away"))
+            found.ok_or(Corrupted("a message disappeared"))
         });
         borrowed.map_err(|what| self.session.corrupted(what))
     }

@@ -96,7 +96,7 @@ impl ReceiveHalf {
             data.reset();
             // An event loop would find it ready in every round.
             if data.is_shut() {
-                return Err(self.session.corrupted(Corrupted("an event was shut")));
+                return Err(self.session.corrupted(Corrupted("a socket of an event was shut down")));
             }
         }
         Ok(())

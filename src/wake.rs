@@ -73,7 +73,7 @@ impl<'a> WakeWord<'a> {
                 Err(other) => now = other,
             }
         }
-        Err(Corrupted("a wake word never stands still"))
+        Err(Corrupted("a wake word changes all the time"))
     }
 
     /// Sets a bit. The owner calls this before it sleeps, and then looks once more.

@@ -150,7 +150,7 @@ impl Connection {
         }
         let until = *self.shut_until.get_or_insert_with(|| Deadline::after(Some(SHUT_GRACE)));
         if until.has_passed() && self.session().check_process().is_ok() {
-            return Err(self.session().corrupted(Corrupted("an event was shut")));
+            return Err(self.session().corrupted(Corrupted("a socket of an event was shut down")));
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Borrowed {
     }
 }
 
-const NO_FRAME: &str = "what stands at read_pos is no frame";
+const NO_FRAME: &str = "there is no frame at read_pos";
 
 /// The receiving end of a ring.
 pub(crate) struct Consumer {
@@ -213,7 +213,7 @@ impl Consumer {
         }
         match self.take(borrowed.run) {
             Ok(()) => Ok(true),
-            Err(_) => Err(Corrupted("a message was evicted where none may be")),
+            Err(_) => Err(Corrupted("a message was evicted from a channel that does not evict")),
         }
     }
 
@@ -319,7 +319,7 @@ impl Consumer {
     fn jump(&mut self, read_pos: u64) -> Result<(), Corrupted> {
         let ahead = read_pos.wrapping_sub(self.read_pos);
         if ahead == 0 || ahead > FURTHEST_EVICTION || read_pos % FRAME_ALIGN != 0 {
-            return Err(Corrupted("read_pos went where no frame starts"));
+            return Err(Corrupted("read_pos moved to a position where no frame can start"));
         }
         self.read_pos = read_pos;
         self.moved = true;

@@ -16,7 +16,7 @@ pub mod hostile;
 mod models;
 #[cfg(any(loom, miri))]
 pub(crate) mod one_process;
-#[cfg(all(test, any(loom, miri), not(loom)))]
+#[cfg(all(test, miri, not(loom)))]
 mod one_process_tests;
 #[cfg(test)]
 pub(crate) mod test_ring;
