@@ -30,7 +30,7 @@
  * may then be called at IRQL <= APC_LEVEL, in that process. The caller's function that sets events runs at the caller's
  * IRQL; KeSetEvent with Wait FALSE may be called up to DISPATCH_LEVEL.
  *
- * A receive copies at most 65,535 bytes. It tries at most 512 times if the sender evicts the message that it copies.
+ * A receive copies at most 65,535 bytes. It tries at most 512 times if the sender evicts the message meanwhile.
  * xshm_driver_open costs a few reads.
  *
  * Processors: x86, x64 and arm64. Compilers: GCC, Clang, MSVC.
@@ -485,7 +485,7 @@ static __inline int xshm_driver_awake(xshm_driver_t *channel, xshm_driver_u32 bi
 
 /* --------------------------------------------------------------------------------------------------- the session */
 
-/* Whether the session lives. The call costs two reads of a cache line that rarely changes. */
+/* Returns whether the session lives. Costs two reads of a cache line that rarely changes. */
 static __inline int xshm_driver_is_connected(const xshm_driver_t *channel)
 {
     return channel->connected && !channel->corrupted &&
@@ -500,8 +500,8 @@ static __inline int xshm_driver_move(xshm_driver_t *channel, xshm_driver_u64 fro
 }
 
 /*
- * Requests a connection, and sets the request event. `pid` is the id of the process whose end is to end the session, as the
- * server knows it. It is usually the id of the process that supplied the section.
+ * Requests a connection, and sets the request event. `pid` is a process id, as the server sees it: when that process ends, the
+ * session ends. It is usually the id of the process that supplied the section.
  *
  * XSHM_DRIVER_OK: wait for the acknowledgement and call xshm_driver_answer. XSHM_DRIVER_TAKEN: try again later.
  * XSHM_DRIVER_OVER: the server has left.
@@ -522,8 +522,8 @@ static __inline int xshm_driver_request(xshm_driver_t *channel, xshm_driver_u32 
             return XSHM_DRIVER_OK;
         }
     }
-    /* Another client has the channel. The server may not know that it has to clear the word: a client that died right after
-       its request could not signal it, and a word that looks like a session may be garbage. */
+    /* Another client has or requests the channel. Still signal the server, which may have to clear the word: that client may
+       have died before it could signal its request, or the word may be garbage. */
     xshm_driver_set(channel, XSHM_DRIVER_EVENT_REQUEST);
     return XSHM_DRIVER_TAKEN;
 }
