@@ -85,12 +85,12 @@ impl FromStr for UserId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerIdentity {
-    /// The peer's process id: on Linux as the kernel says, where the client came by the server's name; else as the peer
-    /// says itself, a hint.
+    /// The peer's process id. On Linux the kernel gives it if the client connected by the server's name. Else
+    /// the peer gives it: a hint.
     pub process_id: u32,
     /// The user behind it, where the system says so. To a client this is the section's owner, which is proof of who
-    /// created it: a user cannot create one in the name of another. To a server on Windows it is the user of the process named
-    /// above, no better than that hint; on Linux it is what the kernel says of a process that was accepted. Neither
+    /// created it: a user cannot create one in the name of another. To a server on Windows it is the user of the process id
+    /// above, so it is a hint too. On Linux the kernel gives the user of a process that was accepted. Neither
     /// says who wrote a message: any process that the server's access policy admits can write into the section.
     pub user: Option<UserId>,
 }

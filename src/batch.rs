@@ -11,14 +11,14 @@ use std::time::Duration;
 /// no room back meanwhile.
 const SHOWN_TOGETHER: usize = 16;
 
-/// What became of several messages that were sent together.
+/// The result of sending several messages together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchOutcome {
     /// The number of messages sent, from the first on. All of them, unless the channel
     /// [rejects when full](crate::ServerOptions::reject_when_full).
     pub sent: usize,
-    /// How many of the oldest unread messages were evicted to make room. Of a batch that doesn't fit into the queue as
-    /// a whole, these are some of its own first ones too.
+    /// How many of the oldest unread messages were evicted to make room. If the whole batch does not fit into
+    /// the queue, they include the batch's own first messages.
     pub overwritten: u32,
 }
 

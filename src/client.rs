@@ -42,9 +42,9 @@ pub(crate) struct Ids {
 }
 
 impl SharedClient {
-    /// Connects to the server of that name. Waits until there is a server, until the client before has left, and until the
-    /// server accepts, up to `timeout` in all. If the name does not exist yet, looks again every 1 to 50 ms. A server accepts
-    /// its clients in the order in which they came; a client that waits for a server sleeps.
+    /// Connects to the server of that name. Waits, up to `timeout` in all, until there is a server, the last client has left,
+    /// and the server accepts this one. If the name does not exist yet, looks again every 1 to 50 ms. A server accepts
+    /// its clients in the order in which they came; a client that waits for its turn sleeps.
     ///
     /// # Errors
     /// - [`ShmError::Timeout`]: no server has the name, or the server did not accept in time.
@@ -67,8 +67,8 @@ impl SharedClient {
         ClientOptions::default().attach(section, timeout)
     }
 
-    /// Connects to a server by all that it gave out as its [`client_handles`](crate::SharedServer::client_handles),
-    /// duplicated into this process. They are duplicated once more, and stay the caller's.
+    /// Connects to a server by its [`client_handles`](crate::SharedServer::client_handles), duplicated into this
+    /// process. The client duplicates them once more; the caller keeps its own.
     ///
     /// # Safety
     /// The numbers are descriptors or handles of this process, which the caller has and keeps open until this returns.

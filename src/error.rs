@@ -6,11 +6,11 @@ use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShmError {
-    /// No peer yet, or it has left. Everything it sent before that has been received.
+    /// No peer yet, or it has left. A receiver has then received all that it sent.
     #[error("no peer is connected: none has come yet, or it has left")]
     NotConnected,
-    /// Not now. The sender overwrote messages faster than this call could take one; or a callback used what the call that it
-    /// runs in uses, or stopped an endpoint that waits for that callback. Nothing is wrong; try again later.
+    /// Not now. The sender overwrote messages faster than this call could take one; or a callback used what the call
+    /// around it uses, or stopped an endpoint that waits for that callback. Nothing is wrong; try again later.
     #[error("not now: the sender overwrites too fast, or what the call needs is in use; try again")]
     NotReady,
     /// The channel has a living client already.
@@ -62,7 +62,7 @@ pub enum ShmError {
         /// The name as the caller gave it.
         name: String,
     },
-    /// The peer's process ended without leaving the channel. Everything it sent before has been received.
+    /// The peer's process ended without leaving the channel. A receiver has received everything that it sent before.
     #[error("the peer (process {pid}) ended without leaving; wait for another one, or connect again")]
     PeerDied {
         /// The peer's process id.

@@ -28,9 +28,9 @@ pub struct ClientHandles {
 
 /// A channel's events as its client uses them.
 ///
-/// On Windows these are handles to auto-reset events. On Linux they are descriptors of datagram sockets, of which each
-/// serves for an event to wait for and for one to set, so that numbers occur twice: readable is set, to set is to send
-/// a byte, with `MSG_DONTWAIT`.
+/// On Windows these are handles to auto-reset events. On Linux they are descriptors of datagram sockets, and numbers
+/// occur twice: a socket serves an event to wait for and one to set. Readable means set. To set one, send a
+/// byte with `MSG_DONTWAIT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientEvents {
     /// The server has sent a message: the client waits for it.

@@ -28,8 +28,8 @@ impl Reservation<'_> {
 
     /// Writes `bytes` into the message, `offset` bytes from its start.
     ///
-    /// Parts that are never written hold what was there before: pieces of older messages of this end, or of the one that
-    /// had it before.
+    /// Parts that the caller does not write hold old bytes: pieces of older messages of this end, or of an earlier
+    /// client.
     ///
     /// # Panics
     /// When they would run over the message's end.
@@ -66,7 +66,7 @@ impl Reservation<'_> {
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     ///
-    /// Nothing was sent then; but a message that `Corrupted` follows may have been.
+    /// On an error nothing was sent, but `Corrupted` can follow a sent message.
     #[inline]
     pub fn commit(self) -> Result<WriteOutcome> {
         self.half.commit_place(self.place, None)?;
@@ -144,7 +144,7 @@ impl ReceiveHalf {
     /// Waits for a message, has `look` read it where it lies, and takes it. **For trusted peers**, and for channels whose
     /// server chose to [reject when full](crate::ServerOptions::reject_when_full).
     ///
-    /// The message counts as unread until `look` returns, so that a slow one holds up the sender; if it panics, the
+    /// The message stays unread until `look` returns, so a slow `look` delays the sender. If `look` panics, the
     /// message stays.
     ///
     /// ```
@@ -167,8 +167,8 @@ impl ReceiveHalf {
     /// As [`receive`](Self::receive); [`ShmError::InvalidOption`] on a channel that evicts.
     ///
     /// # Safety
-    /// The peer, and every other process with the section's handle, leaves the message as it is while `look` runs. This
-    /// library's own sender does. If one changes it, bytes change behind a shared reference, which is undefined behaviour. For
+    /// The peer, and every other process with the section's handle, must not change the message while `look` runs. This
+    /// library's own sender does not. If one does, bytes change behind a shared reference, which is undefined behaviour. For
     /// peers that might do so, [`receive_into`](Self::receive_into) copies.
     pub unsafe fn receive_with<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let bound = self.session.channel.tuning.receive_timeout;

@@ -56,8 +56,8 @@
 //! that evicts moves the same position. Both do so by compare-exchange, so each message is either received or evicted.
 //! Before a side sleeps, it sets a bit in the control block. The other side signals an event only if it finds that bit.
 //!
-//! Each connection starts with empty rings and a new number, the generation. A client is accepted when the server has
-//! accepted exactly this client's request. Each side watches the other's process. If the peer dies
+//! Each connection starts with empty rings and a new number, the generation. A client is connected when the server has
+//! accepted this client's own request. Each side watches the other's process. If the peer dies
 //! ([`ShmError::PeerDied`]) or leaves ([`ShmError::NotConnected`]), every call that waits ends, after the messages that
 //! the peer sent before have been received.
 //!

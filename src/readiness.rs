@@ -21,8 +21,8 @@ use crate::wake::DATA;
 /// What an event loop waits for: see [`ReceiveHalf::arm`].
 ///
 /// These are duplicates, descriptors on Linux and handles on Windows, and close when the value is dropped. So they may outlive
-/// the half that they come from, and their numbers do not come to mean another client's while they are registered anywhere:
-/// after the half is gone they are not signalled any more. Each session has its own.
+/// the half that they come from, and the system does not reuse their numbers while they are open.
+/// After the half is gone, they get no more signals. Each session has its own.
 #[derive(Debug)]
 pub struct WaitHandles {
     data: OwnedObject,

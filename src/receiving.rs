@@ -64,8 +64,8 @@ impl ReceiveHalf {
     ///
     /// # Errors
     /// - [`ShmError::QueueEmpty`].
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. Where there is no message, the
-    ///   kernel is asked every 100 ms whether its process still runs, or at every 4th call, whichever is later.
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. Where there is no message,
+    ///   this half asks the kernel if the peer runs: every 100 ms, or at every 4th call, whichever is later.
     /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     #[inline]

@@ -32,13 +32,13 @@ impl SendHalf {
     ///
     /// # Errors
     /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. The kernel is asked every 100 ms
-    ///   whether its process still runs, or at every 4th call, whichever is later.
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. This half asks the kernel if the
+    ///   peer runs: every 100 ms, or at every 4th call, whichever is later.
     /// - [`ShmError::QueueFull`]: no room, on a channel made with
     ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     ///
-    /// Nothing was sent then; but a message that `Corrupted` follows may have been.
+    /// On an error nothing was sent, but `Corrupted` can follow a sent message.
     #[inline]
     pub fn send(&mut self, message: &[u8]) -> Result<WriteOutcome> {
         let was_empty = self.producer.seems_empty();

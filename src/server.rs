@@ -21,7 +21,7 @@ use crate::sys::{ClientEnd, Clients, Listener, Section};
 use crate::waiting::{Deadline, Interrupter};
 use std::time::Duration;
 
-/// The end of a channel that has the name. It serves one client after the other.
+/// The server's end of a channel. It serves one client after the other.
 ///
 /// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it leaves the channel: the client
 /// receives what was sent, then [`ShmError::NotConnected`].
@@ -115,7 +115,7 @@ impl SharedServer {
     /// - [`ShmError::Timeout`], [`ShmError::Interrupted`], [`ShmError::Forked`].
     /// - [`ShmError::AlreadyConnected`]: the present client lives. Nothing changed.
     /// - [`ShmError::SystemError`], [`ShmError::WindowsError`]: this process lacks a resource for another session, for example
-    ///   a descriptor. No client gets anything of the session before; call again when there is some.
+    ///   a descriptor. No client gets data of the last session. Call again once a resource is free.
     /// - [`ShmError::Refused`]: the process of a client can't be watched, and the options set no
     ///   [`check_interval`](crate::ServerOptions::check_interval). Call again for other clients.
     pub fn wait_for_client(&mut self, timeout: Option<Duration>) -> Result<()> {
@@ -181,10 +181,10 @@ impl SharedServer {
         self.lifecycle.fresh().map(drop)
     }
 
-    /// Ends the session with the present client, which receives what was sent before it learns of the end.
+    /// Ends the session with the present client, which can still receive what the server has sent.
     ///
-    /// The next client is accepted at once, where the server has a name. It gets its own section. Where the program
-    /// has asked for handles of the channel, or the server has no name, the next client is accepted when this one has let
+    /// A server with a name can accept the next client at once, in a section of its own. If the program has asked
+    /// for handles of the channel, or the server has no name, it accepts the next client after this one has let
     /// go of the section.
     pub fn disconnect_client(&mut self) {
         if let Some(session) = self.endpoint.session() {
@@ -227,7 +227,7 @@ impl SharedServer {
     /// The channel's data events, for native waiters and drivers. `None` for an anonymous server without events.
     ///
     /// From this call on, one client after the other uses the same section, and each can read what the one before left
-    /// there. Every message in either direction is signalled, by a kernel call each, since a native waiter doesn't announce
+    /// there. Both sides then signal every message, with one kernel call each: a native waiter doesn't announce
     /// when it sleeps. Both events are signalled once at the call, and at each connection. A native waiter
     /// looks for messages before it waits. An event wakes one waiter: let either a native waiter or this endpoint's
     /// own calls wait for one direction's data, not both.

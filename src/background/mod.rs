@@ -29,9 +29,9 @@ macro_rules! stop_methods {
         /// this has returned. What was sent is flushed as far as the ring takes it. Messages that the ring did not take, or
         /// that waited for a connection, are lost, and counted.
         ///
-        /// Two kinds of calls do not wait, and return while the threads are still to end: a call from the endpoint's own
-        /// handler, which gets nothing more then except the ends of connections; and a call from another endpoint's handler
-        /// whose end this endpoint's handler waits for, since each would wait for the other.
+        /// Two kinds of calls do not wait, and return before the threads have ended: a call from the endpoint's own
+        /// handler, which then gets only the ends of connections; and a call from another endpoint's handler, if
+        /// this endpoint's handler waits for that endpoint to stop: each would wait for the other.
         pub fn stop(&$self) {
             $core.stop();
         }
