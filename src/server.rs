@@ -183,7 +183,7 @@ impl SharedServer {
 
     /// Ends the session with the present client, which can still receive what the server has sent.
     ///
-    /// A server with a name can accept the next client at once, in a section of its own. If the program has asked
+    /// A server with a name can accept the next client at once, in a new section. If the program has asked
     /// for handles of the channel, or the server has no name, it accepts the next client after this one has let
     /// go of the section.
     pub fn disconnect_client(&mut self) {
