@@ -10,7 +10,7 @@ use crate::session::Session;
 use crate::sys;
 
 /// The milliseconds between two questions to the kernel whether the peer's process still runs.
-const INTERVAL: u32 = 100;
+pub(crate) const CHECK_INTERVAL: u32 = 100;
 
 /// The number of calls per reading of the clock, if calls follow each other quickly.
 const QUICK_CALLS: u32 = 4;
@@ -66,7 +66,7 @@ impl PeerWatch {
         self.read_at = now;
         self.quick = if is_slow { 0 } else { (self.quick + 1).min(QUICK_READINGS) };
         self.calls_left = if self.quick == QUICK_READINGS { QUICK_CALLS } else { 1 };
-        if now.wrapping_sub(self.asked_at) < INTERVAL {
+        if now.wrapping_sub(self.asked_at) < CHECK_INTERVAL {
             return Ok(());
         }
         self.asked_at = now;

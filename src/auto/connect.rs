@@ -1,7 +1,7 @@
 //! How an auto endpoint gets its connections, one after the other.
 
 use crate::background::connection::Connection;
-use crate::background::core::{bound, Core};
+use crate::background::core::Core;
 use crate::background::worker::{Gathered, Source};
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
@@ -33,7 +33,7 @@ pub(crate) trait Connector: Send + 'static {
 
 pub(super) struct ServerConnector {
     pub(super) server: SharedServer,
-    pub(super) wait_timeout: Duration,
+    pub(super) wait_bound: Option<Duration>,
 }
 
 impl Connector for ServerConnector {
@@ -42,7 +42,7 @@ impl Connector for ServerConnector {
     }
 
     fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
-        self.server.wait_for_client(bound(self.wait_timeout))?;
+        self.server.wait_for_client(self.wait_bound)?;
         self.server.take().ok_or(ShmError::NotConnected)
     }
 }

@@ -4,7 +4,7 @@
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]
 
 use super::{AutoClient, AutoOptions, AutoServer, AutoStatsSnapshot, SessionId};
-use crate::ffi::background::{self, background_handle, BackgroundHandle};
+use crate::ffi::background::{self, background_handle, BackgroundHandle, OneConnectionHandle};
 use crate::ffi::callbacks::{shm_callbacks_t, Callbacks};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;
@@ -74,7 +74,9 @@ pub struct AutoServerHandle(AutoServer, Arc<Callbacks<shm_callbacks_t>>);
 pub struct AutoClientHandle(AutoClient, Arc<Callbacks<shm_callbacks_t>>);
 
 background_handle!(AutoServerHandle, 0.auto.core);
+impl OneConnectionHandle for AutoServerHandle {}
 background_handle!(AutoClientHandle, 0.auto.core);
+impl OneConnectionHandle for AutoClientHandle {}
 
 unsafe fn stats<H>(
     handle: *const H, stats: impl FnOnce(&H) -> AutoStatsSnapshot, out: *mut shm_auto_stats_t,

@@ -9,7 +9,7 @@ mod handler;
 
 use crate::background::callbacks::Callbacks;
 pub use crate::background::callbacks::{ChannelKind, DisconnectReason};
-use crate::background::core::{Core, Settings};
+use crate::background::core::{bound, Core, Settings};
 use crate::background::outbox::{Outbox, WaitsFor};
 use crate::background::sending::ONLY;
 use crate::background::{stop_methods, worker};
@@ -36,10 +36,10 @@ impl Auto {
         handler: Box<dyn Callbacks>, options: &AutoOptions, interrupter: Interrupter,
         connector: impl Connector,
     ) -> Result<Self> {
-        let side = connector.side();
+        let (side, wait_bound) = (connector.side(), bound(options.wait_timeout));
         let settings = Settings {
             recv_batch: options.recv_batch,
-            wait_timeout: options.wait_timeout,
+            wait_bound,
             waits_for: match side {
                 Side::Client => WaitsFor::AnyConnection,
                 Side::Server => WaitsFor::OneSession,
@@ -221,7 +221,7 @@ impl ServerOptions {
     ) -> Result<AutoServer> {
         let interrupter = Interrupter::new()?;
         let server = self.interrupter(interrupter.clone()).start(name)?;
-        let connector = ServerConnector { server, wait_timeout: options.wait_timeout };
+        let connector = ServerConnector { server, wait_bound: bound(options.wait_timeout) };
         Ok(AutoServer { auto: Auto::start(Box::new(Adapter(handler)), &options, interrupter, connector)? })
     }
 }

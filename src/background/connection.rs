@@ -113,6 +113,7 @@ impl Connection {
             let received = self.half.try_receive(buffer);
             if received.is_ok() {
                 core.outbox(self.slot).received.fetch_add(1, Ordering::Relaxed);
+                self.vain_signals = 0;
             }
             self.report_lost(core);
             if core.is_stopped_by_handler() {
@@ -123,9 +124,7 @@ impl Connection {
                     handler.message(self.slot, core.receives, buffer);
                 }),
                 Err(ShmError::QueueEmpty | ShmError::NotReady) => {
-                    if taken > 0 {
-                        self.vain_signals = 0;
-                    } else if was_signalled {
+                    if was_signalled && taken == 0 {
                         self.check_events()?;
                     }
                     return Ok(false);

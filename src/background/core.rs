@@ -15,17 +15,11 @@ use std::time::Duration;
 pub(crate) struct Settings {
     /// Messages of one connection that a worker delivers before it does anything else.
     pub(crate) recv_batch: usize,
-    /// An upper bound of one kernel wait. Zero stands for none.
-    pub(crate) wait_timeout: Duration,
+    /// An upper bound of one kernel wait.
+    pub(crate) wait_bound: Option<Duration>,
     pub(crate) waits_for: WaitsFor,
     /// The most messages that wait for a connection.
     pub(crate) queue_limit: usize,
-}
-
-impl Settings {
-    pub(crate) fn wait_bound(&self) -> Option<Duration> {
-        bound(self.wait_timeout)
-    }
 }
 
 /// Whether an endpoint goes on. A later variant is further on the way to the end.
@@ -96,7 +90,7 @@ impl Core {
 
     /// # Errors
     /// [`ShmError::Forked`]: this process is a fork of the endpoint's.
-    pub(crate) fn check_process(&self) -> Result<()> {
+    pub(crate) fn check_not_forked(&self) -> Result<()> {
         if self.created_in.is_current() {
             Ok(())
         } else {
@@ -110,7 +104,7 @@ impl Core {
     }
 
     fn end_by(&self, run: Run) {
-        if self.check_process().is_ok() {
+        if self.check_not_forked().is_ok() {
             self.run.fetch_max(run as u8, Ordering::AcqRel);
             self.wake_callers();
             self.wake_ups.iter().for_each(Interrupter::interrupt);
@@ -126,12 +120,12 @@ impl Core {
     /// # Errors
     /// [`ShmError::Timeout`], [`ShmError::NotReady`] where the calling thread must not wait, [`ShmError::Forked`].
     pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-        self.check_process()?;
+        self.check_not_forked()?;
         self.stop_within(Some(timeout), Run::Stopping).into_result()
     }
 
     fn stop_within(&self, timeout: Option<Duration>, run: Run) -> Waited {
-        if self.check_process().is_err() {
+        if self.check_not_forked().is_err() {
             return Waited::NotFromHere;
         }
         self.end_by(run);
@@ -139,7 +133,7 @@ impl Core {
     }
 }
 
-/// Zero stands for no bound.
+/// The bound that an option sets: zero stands for none.
 pub(crate) fn bound(timeout: Duration) -> Option<Duration> {
     (!timeout.is_zero()).then_some(timeout)
 }

@@ -26,27 +26,32 @@ impl Core {
         &self.outboxes[slot as usize]
     }
 
+    /// # Errors
+    /// [`ShmError::NotConnected`]: there is no such slot.
+    fn find_outbox(&self, slot: u32) -> Result<&Outbox> {
+        self.outboxes.get(slot as usize).ok_or(ShmError::NotConnected)
+    }
+
     pub(crate) fn slot_count(&self) -> u32 {
         self.outboxes.len() as u32
     }
 
     /// The session that has a slot, or that has ended and whose end is being reported.
     pub(crate) fn session(&self, slot: u32) -> Option<u32> {
-        self.check_process().ok()?;
-        self.outboxes.get(slot as usize)?.link().session
+        self.check_not_forked().ok()?;
+        self.find_outbox(slot).ok()?.link().session
     }
 
     /// Whether a connection is there, as far as the endpoint knows: it asks no process.
     pub(crate) fn is_connected(&self, (slot, session): To) -> bool {
-        let outbox = self.outboxes.get(slot as usize);
-        self.check_process().is_ok()
-            && outbox.is_some_and(|outbox| outbox.link().sender_to(session).is_some())
+        let is_attached = |outbox: &Outbox| outbox.link().sender_to(session).is_some();
+        self.check_not_forked().is_ok() && self.find_outbox(slot).is_ok_and(is_attached)
     }
 
     /// Ends a session. The peer receives what it was sent, and the handler what the peer has sent.
     pub(crate) fn disconnect(&self, (slot, session): To) -> Result<()> {
-        self.check_process()?;
-        let outbox = self.outboxes.get(slot as usize).ok_or(ShmError::NotConnected)?;
+        self.check_not_forked()?;
+        let outbox = self.find_outbox(slot)?;
         let mut link = outbox.link();
         let session = link.sender_to(session).ok_or(ShmError::NotConnected)?.session.clone();
         link.is_kicked = true;
@@ -180,9 +185,9 @@ impl Core {
     /// Checks what can be checked without a ring, and that the endpoint was not stopped. While it stops, its handler may
     /// still answer the messages that it is handed.
     fn open(&self, (slot, session): To, message: &[u8]) -> Result<(&Outbox, MutexGuard<'_, Link>)> {
-        self.check_process()?;
+        self.check_not_forked()?;
         check_message(message.len(), MAX_MESSAGE_SIZE)?;
-        let outbox = self.outboxes.get(slot as usize).ok_or(ShmError::NotConnected)?;
+        let outbox = self.find_outbox(slot)?;
         let link = outbox.link();
         if session.is_some() {
             // One that is over is so for the caller too, although the worker has not found it.

@@ -11,10 +11,8 @@ use crate::session::{Spin, FIRST_SPINS, SPINS};
 use crate::sync::spin_loop;
 use crate::sys;
 use crate::waiting::{Deadline, Interrupter};
+use crate::watch::CHECK_INTERVAL;
 use std::time::Duration;
-
-/// A worker that finds no time to sleep checks this often, in milliseconds, whether the peers still run.
-const CHECK_INTERVAL: u32 = 100;
 
 /// The pause after a wait that failed, since the next one may fail too.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
@@ -152,7 +150,7 @@ impl Round {
     fn sleep(&self, source: &impl Source, connections: &mut [Connection]) -> Result<()> {
         let count = connections.len();
         let mut set = WaitSet::new();
-        set.at_most(source.core().settings.wait_bound());
+        set.at_most(source.core().settings.wait_bound);
         // Ends first: where several objects are signalled, the wait reports the first, and a busy peer must not hide another's
         // end.
         let ends: Vec<_> = connections.iter().map(|connection| connection.wait_for_end(&mut set)).collect();

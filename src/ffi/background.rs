@@ -10,6 +10,9 @@ pub(crate) trait BackgroundHandle: Closable {
     fn core(&self) -> &Core;
 }
 
+/// A handle of a background endpoint that has one connection at a time.
+pub(crate) trait OneConnectionHandle: BackgroundHandle {}
+
 /// Implements the traits of a handle that consists of an endpoint and its callbacks. `$core` is the path to the endpoint's
 /// core.
 macro_rules! background_handle {
@@ -34,21 +37,21 @@ macro_rules! background_handle {
 }
 pub(crate) use background_handle;
 
-pub(crate) unsafe fn send<H: BackgroundHandle>(
+pub(crate) unsafe fn send<H: OneConnectionHandle>(
     handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { Ok(enter(handle)?.core().send(ONLY, bytes(data, size)?)?) })
 }
 
-pub(crate) unsafe fn try_send<H: BackgroundHandle>(
+pub(crate) unsafe fn try_send<H: OneConnectionHandle>(
     handle: *const H, data: *const c_void, size: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe { Ok(enter(handle)?.core().try_send(ONLY, bytes(data, size)?)?) })
 }
 
-pub(crate) unsafe fn send_timeout<H: BackgroundHandle>(
+pub(crate) unsafe fn send_timeout<H: OneConnectionHandle>(
     handle: *const H, data: *const c_void, size: u32, timeout_ms: u32,
 ) -> shm_error_t {
     // SAFETY: by the caller.

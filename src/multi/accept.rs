@@ -4,11 +4,12 @@ use super::handler::MultiOptions;
 use super::slots::Slots;
 use crate::background::callbacks::{Callbacks, DisconnectReason};
 use crate::background::connection::Connection;
-use crate::background::core::{Core, Settings};
+use crate::background::core::{bound, Core, Settings};
 use crate::background::outbox::{Outbox, WaitsFor};
 use crate::background::worker::{self, Gathered, Source};
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
+use crate::events::Events;
 use crate::halves::{ReceiveHalf, SendHalf};
 use crate::layout::{FIRST_SLOT, NO_SLOT};
 use crate::server::SharedServer;
@@ -56,7 +57,7 @@ pub(super) fn start(
     let (slots, slots_per_worker) = (options.max_clients, options.slots_per_worker());
     let settings = Settings {
         recv_batch: options.recv_batch,
-        wait_timeout: options.poll_timeout,
+        wait_bound: bound(options.poll_timeout),
         waits_for: WaitsFor::Nothing,
         queue_limit: 0,
     };
@@ -147,7 +148,7 @@ impl Acceptor {
             }
             let mut set = self.server.wait_set();
             set.event(shared.acceptor.0.event());
-            set.at_most(shared.core.settings.wait_bound());
+            set.at_most(shared.core.settings.wait_bound);
             set.at_most((!self.waiting.is_empty()).then_some(WAITING_INTERVAL));
             let waited = set.wait(Deadline::NEVER);
             drop(set);
@@ -239,7 +240,5 @@ fn refuse((_, half): &Accepted) {
 
 fn report_slot(session: &Session, word: u64) {
     session.channel.view.slot().store(word, Ordering::Release);
-    if let Some(events) = &session.channel.events {
-        events.acknowledge().set();
-    }
+    session.channel.signal(Events::acknowledge);
 }

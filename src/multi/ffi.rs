@@ -7,7 +7,7 @@ mod client;
 mod server;
 
 use crate::auto::DisconnectReason;
-use crate::ffi::background::{self, background_handle, BackgroundHandle};
+use crate::ffi::background::{self, background_handle, BackgroundHandle, OneConnectionHandle};
 use crate::ffi::callbacks::{call_c, Callbacks};
 use crate::ffi::options::{self, *};
 use crate::ffi::*;

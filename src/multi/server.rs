@@ -87,7 +87,7 @@ impl MultiServer {
     /// # Errors
     /// [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`], [`ShmError::Forked`].
     pub fn broadcast(&self, message: &[u8]) -> Result<u32> {
-        self.core.check_process()?;
+        self.core.check_not_forked()?;
         check_message(message.len(), MAX_MESSAGE_SIZE)?;
         let sent = |slot: &u32| self.send_to(*slot, message).is_ok();
         Ok((0..self.core.slot_count()).filter(sent).count() as u32)

@@ -10,7 +10,6 @@ use crate::halves::SendHalf;
 use crate::session::Interest;
 use crate::waiting::Interrupter;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 struct Quiet;
 
@@ -33,7 +32,7 @@ impl Queue {
         let wake_up = Interrupter::new().unwrap();
         let settings = Settings {
             recv_batch: 1,
-            wait_timeout: Duration::ZERO,
+            wait_bound: None,
             waits_for: WaitsFor::AnyConnection,
             queue_limit: QUEUE_LIMIT,
         };

@@ -37,6 +37,7 @@ pub struct shm_multi_client_callbacks_t {
 pub struct MultiClientHandle(MultiClient, Arc<Callbacks<shm_multi_client_callbacks_t>>);
 
 background_handle!(MultiClientHandle, 0.auto.core);
+impl OneConnectionHandle for MultiClientHandle {}
 
 impl MultiClientHandler for Callbacks<shm_multi_client_callbacks_t> {
     fn on_connect(&self, slot_id: u32) {
