@@ -12,9 +12,10 @@
  *   handle while other threads are inside calls on it; those calls return first.
  * - The library reads arguments only during the call. It copies callbacks; their user_data must stay valid until the
  *   function that stops the handle has returned, and may be freed then, also inside a callback that stopped its own handle.
- *   (If a callback stops another handle, and a callback of that handle waits for this one, the stop returns before that
- *   callback has. The _stop_timeout_ functions return SHM_ERROR_NOT_READY then, and the handle and user_data stay valid.)
- * - Times are in milliseconds. 0 looks once; SHM_FOREVER waits for ever.
+ *   (If a callback stops another handle, and a callback of that handle waits for this one, the stop returns while the
+ *   other callback still runs. The _stop_timeout_ functions then return SHM_ERROR_NOT_READY, and the handle and user_data
+ *   stay valid.)
+ * - Times are in milliseconds. 0 checks once; SHM_FOREVER waits for ever.
  * - Besides the codes in its comment, each function can return SHM_ERROR_INVALID_PARAM, SHM_ERROR_INTERNAL and, after a
  *   fork, SHM_ERROR_FORKED.
  */
@@ -122,9 +123,9 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_ACCESS = -7,
     /**
-     * The call is not possible now. The peer overwrites messages faster than they can be taken; or a callback used
-     * something that the call around it uses, or would wait for itself; or a message is reserved or borrowed in place. Try
-     * again when that is over.
+     * The call is not possible now. The peer overwrites messages faster than they can be taken; or a callback needs something
+     * that the call around it uses, or would have to wait for itself; or a message is reserved or borrowed in place. Try again
+     * later.
      */
     SHM_ERROR_NOT_READY = -8,
     /**
@@ -161,11 +162,11 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_BUFFER_TOO_SMALL = -16,
     /**
-     * A message has at least 2 bytes.
+     * The message has fewer than 2 bytes.
      */
     SHM_ERROR_MESSAGE_TOO_SMALL = -17,
     /**
-     * A message has at most 65,535 bytes, and at most half the ring's bytes minus 8.
+     * The message has more than 65,535 bytes, or more than half the ring's bytes minus 8.
      */
     SHM_ERROR_MESSAGE_TOO_LARGE = -18,
     /**
@@ -173,7 +174,7 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_INTERRUPTED = -19,
     /**
-     * A name has 1 to 80 bytes of UTF-8, and no backslash. A user is a SID or a number.
+     * The name or the user is invalid. A name has 1 to 80 bytes of UTF-8, and no backslash. A user is a SID or a number.
      */
     SHM_ERROR_INVALID_NAME = -20,
     /**
@@ -324,13 +325,13 @@ typedef struct shm_endpoint_config_t {
 /**
  * The callbacks of an endpoint. Any of them may be NULL.
  *
- * Of a synchronous endpoint (shm_server_..., shm_client_...) the callbacks run inside the call that detects the event, on
- * its thread. on_connect runs in the call that connects. on_disconnect runs once, in the first call to send, receive, poll
- * or wait for a client that finds the connection over. on_connect and on_disconnect run one at a time, in the order of the
- * connections: a thread that is in one of them also makes the next such calls, and the calls of other threads don't wait
- * for it. on_data_available runs in a poll that finds a message. on_space_available runs in a shm_..._send_timeout that had
- * to wait for room and got it. on_overflow runs in the call that evicts messages, or that finds that the peer has evicted
- * some. on_error runs when the peer broke the protocol. on_message never runs.
+ * Of a synchronous endpoint (shm_server_..., shm_client_...) the callbacks run inside the call that detects the event, on its
+ * thread. on_connect runs in the call that connects. on_disconnect runs once, in the first call to send, receive, poll or wait
+ * for a client that finds the connection over. on_connect and on_disconnect run one at a time, in the order of the
+ * connections. While one of them runs, other threads do not wait: the thread that runs it then also runs the callbacks that
+ * became due meanwhile. on_data_available runs in a poll that finds a message. on_space_available runs in a
+ * shm_..._send_timeout that had to wait for room and got it. on_overflow runs in the call that evicts messages, or that finds
+ * that the peer has evicted some. on_error runs when the peer broke the protocol. on_message never runs.
  *
  * The callbacks of an auto endpoint run on its worker thread, one at a time; on_data_available runs before each on_message.
  *
@@ -529,7 +530,8 @@ typedef struct shm_auto_stats_t {
      */
     uint64_t sent_messages;
     /**
-     * Outgoing messages that were lost: dropped from the full queue, evicted, or left in the ring when the peer was gone.
+     * Outgoing messages that were lost: dropped from the full queue, evicted, left in the ring when the peer was gone, or left
+     * in the queue when the endpoint was stopped.
      */
     uint64_t send_overflows;
     /**
@@ -706,7 +708,7 @@ struct ServerHandle *shm_server_start_anonymous(uint32_t buffer_bytes,
                                                 const struct shm_options_t *options);
 
 /**
- * Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with
+ * Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 checks once. The session begins with
  * empty queues. Until then other threads can receive the remaining messages of the previous client. After that these
  * messages are discarded, and on_overflow is called with their number.
  *
@@ -724,9 +726,9 @@ enum shm_error_t shm_server_wait_for_client_noevent(struct ServerHandle *handle,
                                                     uint32_t timeout_ms);
 
 /**
- * Ends the session with the present client. That client receives what was sent before it detects the end. A server with a
- * name can accept the next client at once, unless handles of its channel were exported. Other servers can accept the next
- * client when this client no longer uses the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
+ * Ends the session with the present client. That client receives what was sent before it detects the end. A server with a name
+ * can accept the next client at once, unless the program has asked for handles of the channel. Otherwise the server can accept
+ * the next client when this client no longer uses the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
  */
 enum shm_error_t shm_server_disconnect_client(struct ServerHandle *handle);
 
@@ -747,7 +749,7 @@ enum shm_error_t shm_server_try_send(struct ServerHandle *handle, const void *da
 
 /**
  * Does the same as shm_server_send, but waits for room: at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0
- * looks once. Evicts nothing. SHM_ERROR_TIMEOUT, _INTERRUPTED.
+ * checks once. Evicts nothing. SHM_ERROR_TIMEOUT, _INTERRUPTED.
  */
 enum shm_error_t shm_server_send_timeout(struct ServerHandle *handle,
                                          const void *data,
@@ -772,7 +774,7 @@ enum shm_error_t shm_server_receive(struct ServerHandle *handle,
 enum shm_error_t shm_server_try_receive(struct ServerHandle *handle, void *buffer, uint32_t *size);
 
 /**
- * Does the same as shm_server_receive, but waits at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks
+ * Does the same as shm_server_receive, but waits at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 checks
  * once. SHM_ERROR_TIMEOUT.
  */
 enum shm_error_t shm_server_receive_timeout(struct ServerHandle *handle,
@@ -942,12 +944,13 @@ enum shm_error_t shm_server_release(struct ServerHandle *handle);
  * Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
  *
  * The client receives what was sent, and then detects that the server has left. Calls of other threads return first, with
- * SHM_ERROR_INTERRUPTED, or with SHM_ERROR_NOT_CONNECTED, in which case they call on_disconnect. Those threads cannot tell
- * from the code that the handle is gone. End them before (by a flag of the program, shm_server_interrupt, and a join). This
- * function calls no callback, and no callback begins after it has returned: the program may then free user_data. From
- * inside a callback of this handle it waits only for the calls of other threads. That callback is the last, and the handle
- * is freed when the call around that callback returns. From a callback of another handle it also waits, unless a callback
- * of this handle waits for the end of that other handle: then that callback still runs when this function returns.
+ * SHM_ERROR_INTERRUPTED, or with SHM_ERROR_NOT_CONNECTED after a call of on_disconnect. Those threads cannot tell from the
+ * code that the handle is gone. So end them before this call (by a flag of the program, shm_server_interrupt, and a join).
+ * This function calls no callback, and no callback begins after it has returned: the program may then free user_data. From
+ * inside a callback of this handle it waits only for the calls of other threads. That callback is the last, and the handle is
+ * freed when the call around that callback returns. From a callback of another handle it also waits, with one exception: if a
+ * callback of this handle waits for the end of that other handle, this function returns while the callback of this handle
+ * still runs.
  */
 void shm_server_stop(struct ServerHandle *handle);
 
@@ -1175,8 +1178,8 @@ bool shm_server_stats_auto(const struct AutoServerHandle *handle, struct shm_aut
  *
  * No callback begins after this function has returned: the program may then free what user_data points to. From inside a
  * callback of this handle it returns at once, and that callback is the last. The worker ends after that callback, and the
- * handle is then freed. From a callback of another handle it also waits, unless a callback of this handle waits for the end
- * of that other handle: then that callback still runs when this function returns.
+ * handle is then freed. From a callback of another handle it also waits, with one exception: if a callback of this handle
+ * waits for the end of that other handle, this function returns while the callback of this handle still runs.
  */
 void shm_server_stop_auto(struct AutoServerHandle *handle);
 
@@ -1402,9 +1405,10 @@ uint32_t shm_multi_server_channel_name(const struct MultiServerHandle *handle,
  * ends all sessions, and waits for the server's threads. NULL does nothing.
  *
  * No callback begins after this function has returned: the program may then free what user_data points to. From inside a
- * callback of this handle it waits only for the callbacks that other threads of the server are in. That callback is the
- * last; the threads end after it, and the handle is then freed. From a callback of another handle it also waits, unless a
- * callback of this handle waits for the end of that other handle: then that callback still runs when this function returns.
+ * callback of this handle it waits only for the callbacks that other threads of the server are in. That callback is the last;
+ * the threads end after it, and the handle is then freed. From a callback of another handle it also waits, with one exception:
+ * if a callback of this handle waits for the end of that other handle, this function returns while the callback of this handle
+ * still runs.
  */
 void shm_multi_server_stop(struct MultiServerHandle *handle);
 

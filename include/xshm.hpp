@@ -87,7 +87,7 @@ inline std::string last_error_message()
     return text;
 }
 
-/// Waits for ever.
+/// A duration without a limit.
 inline constexpr std::chrono::milliseconds forever = std::chrono::milliseconds::max();
 
 namespace detail {
@@ -631,7 +631,7 @@ public:
 
     [[nodiscard]] std::error_code disconnect_client() { return shm_server_disconnect_client(handle_); }
 
-    /// Returns false for an anonymous server without events; its options may ask for events.
+    /// Returns false if the server is anonymous and its options did not ask for events.
     bool get_event_handles(shm_event_handles_t &out) { return shm_server_get_event_handles(handle_, &out); }
 
     /// Returns the client handles: see shm_server_client_handles.

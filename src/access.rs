@@ -6,11 +6,11 @@ use crate::sys::kinds::Audience;
 use std::fmt;
 use std::str::FromStr;
 
-/// Which users may connect to a named server. Chosen with [`ServerOptions::access`](crate::ServerOptions::access).
+/// Which users may connect to a named server, see [`ServerOptions::access`](crate::ServerOptions::access).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Access {
-    /// The user that runs the server, the system and its administrators.
+    /// The user that runs the server, the system and the administrators (root on Linux).
     #[default]
     Owner,
     /// Every user of the machine that can reach the name.
@@ -19,14 +19,14 @@ pub enum Access {
     Users(Vec<UserId>),
     /// A security descriptor for the channel's objects, in self-relative form. Windows only.
     ///
-    /// Clients need `SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY | READ_CONTROL` of the section and
-    /// `EVENT_MODIFY_STATE | SYNCHRONIZE | READ_CONTROL` of the events; one descriptor serves both. Unless it names an owner, the
-    /// system chooses one, and clients may take the server for an impostor's
-    /// (see [`ClientOptions::trust`](crate::ClientOptions::trust)).
+    /// The one descriptor applies to the section and to the events. It must grant clients `SECTION_MAP_READ | SECTION_MAP_WRITE
+    /// | SECTION_QUERY | READ_CONTROL` for the section, and `EVENT_MODIFY_STATE | SYNCHRONIZE | READ_CONTROL` for the events.
+    /// If it names no owner, the system chooses one, and clients may then refuse the server (see
+    /// [`ClientOptions::trust`](crate::ClientOptions::trust)).
     SecurityDescriptor(Vec<u8>),
 }
 
-/// A user as the operating system knows it: a security identifier (SID) on Windows, a user's number on Linux.
+/// A user of the operating system: a security identifier (SID) on Windows, a user id (a number) on Linux.
 ///
 /// ```
 /// let me = xshm::UserId::current()?;
@@ -49,10 +49,10 @@ impl Access {
 }
 
 impl UserId {
-    /// The user that this process runs as.
+    /// Returns the user that this process runs as.
     ///
     /// # Errors
-    /// [`ShmError::WindowsError`]: the system does not say.
+    /// [`ShmError::WindowsError`]: the system does not report the user.
     pub fn current() -> Result<Self> {
         sys::User::current().map(UserId)
     }
@@ -85,12 +85,12 @@ impl FromStr for UserId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerIdentity {
-    /// The peer's process id. On Linux the kernel gives it if the client connected by the server's name. Else
-    /// the peer gives it: a hint.
+    /// The peer's process id. On Linux, if the client connected by the server's name, the kernel reports it. Otherwise the peer
+    /// states it, and it is only a hint.
     pub process_id: u32,
-    /// The user behind it, where the system says so. To a client this is the section's owner, which is proof of who
-    /// created it: a user cannot create one in the name of another. To a server on Windows it is the user of the process id
-    /// above, so it is a hint too. On Linux the kernel gives the user of a process that was accepted. Neither
-    /// says who wrote a message: any process that the server's access policy admits can write into the section.
+    /// The peer's user, if the system reports it. For a client, it is the owner of the section. It is certain: no user can
+    /// create a section in the name of another. For a server on Linux, the kernel reports the user of the accepted process. For
+    /// a server on Windows, it is the user of the process above, and only a hint as well. It does not prove which process wrote
+    /// a message: any process that the server's access policy admits can write into the section.
     pub user: Option<UserId>,
 }

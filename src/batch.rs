@@ -1,5 +1,5 @@
-//! Several messages in one call. The sender needs one barrier, and one look whether the peer sleeps, for every 16 messages; the
-//! receiver moves its position once for all. Separate calls need all of that for each message.
+//! Several messages in one call. For each 16 messages, the sender executes one barrier, and checks once whether the peer
+//! sleeps. The receiver moves its position once for all messages. Separate calls do all of this for each message.
 
 use crate::bytes::Several;
 use crate::constants::{MAX_MESSAGES, MAX_MESSAGE_SIZE};
@@ -14,15 +14,15 @@ const SHOWN_TOGETHER: usize = 16;
 /// The result of sending several messages together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchOutcome {
-    /// The number of messages sent, from the first on. All of them, unless the channel
-    /// [rejects when full](crate::ServerOptions::reject_when_full).
+    /// The number of messages sent, counted from the first. It is the whole batch unless the channel [rejects when
+    /// full](crate::ServerOptions::reject_when_full).
     pub sent: usize,
-    /// How many of the oldest unread messages were evicted to make room. If the whole batch does not fit into
-    /// the queue, they include the batch's own first messages.
+    /// The number of unread messages that were evicted to make room, oldest first. If the batch is larger than the queue, this
+    /// includes the first messages of the batch itself.
     pub overwritten: u32,
 }
 
-/// Messages that were received together, in a buffer that is used again and again.
+/// Messages that were received together, in a buffer that can be reused.
 ///
 /// ```
 /// # let mut server = xshm::SharedServer::start("batch-example")?;
@@ -46,24 +46,24 @@ pub struct MessageBatch {
 }
 
 impl MessageBatch {
-    /// Room for up to `max_messages` messages (at least one) of `max_bytes` together (at least 65,535, so that every message
-    /// fits). The buffer is allocated at once; its pages cost memory when they are first used.
+    /// Creates a batch with room for `max_messages` messages (at least one) of `max_bytes` bytes together (at least 65,535, so
+    /// that every message fits). The buffer is allocated at once; its pages take memory when they are first used.
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
         let limit = max_messages.max(1);
         MessageBatch { bytes: vec![0; max_bytes.max(MAX_MESSAGE_SIZE)], ends: Vec::new(), limit }
     }
 
-    /// How many messages there are.
+    /// Returns the number of messages.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the batch has no messages.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The messages, oldest first.
+    /// Iterates over the messages, oldest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
         (0..self.ends.len()).map(|at| {
             let start = if at == 0 { 0 } else { self.ends[at - 1] };
@@ -84,7 +84,7 @@ impl MessageBatch {
     }
 }
 
-/// [`MAX_MESSAGES`] messages of 256 KiB together.
+/// Creates a batch with room for [`MAX_MESSAGES`] messages of 256 KiB together.
 impl Default for MessageBatch {
     fn default() -> Self {
         MessageBatch::new(MAX_MESSAGES, 256 * 1024)
@@ -92,14 +92,13 @@ impl Default for MessageBatch {
 }
 
 impl SendHalf {
-    /// Sends messages, in order, as [`send`](Self::send) sends each of them, and never waits. A sleeping peer is woken
-    /// with the first few.
+    /// Sends messages in order, each as [`send`](Self::send) does. Never waits. The first few messages wake a sleeping peer.
     ///
-    /// On a channel that [rejects when full](crate::ServerOptions::reject_when_full) it stops where there's no more room.
+    /// On a channel that [rejects when full](crate::ServerOptions::reject_when_full), stops when there is no more room.
     ///
     /// # Errors
-    /// Those of `send`, except [`ShmError::QueueFull`]. If a length is not possible, nothing was sent; after other errors, the
-    /// first messages may have been sent.
+    /// Those of `send`, except [`ShmError::QueueFull`]. If a message has an invalid length, nothing was sent. After other
+    /// errors, the first messages may have been sent.
     pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<BatchOutcome> {
         let (mut sent, mut overwritten) = (self.try_send_batch(messages)?, 0);
         while sent < messages.len() {
@@ -117,15 +116,15 @@ impl SendHalf {
         Ok(BatchOutcome { sent, overwritten })
     }
 
-    /// Sends messages, in order, for as long as there is room. Returns how many, from the first on. A sleeping peer is
-    /// woken with the first few.
+    /// Sends messages in order for as long as there is room. Returns the number of messages sent, counted from the first. The
+    /// first few messages wake a sleeping peer.
     ///
     /// To send a long batch without loss: if messages are left over, send the first of them with
     /// [`send_timeout`](Self::send_timeout), and call this again for the rest.
     ///
     /// # Errors
-    /// Those of [`try_send`](Self::try_send), except [`ShmError::QueueFull`]. Nothing was sent then; but of a batch
-    /// that [`ShmError::Corrupted`] follows, some may have been.
+    /// Those of [`try_send`](Self::try_send), except [`ShmError::QueueFull`]. After an error nothing was sent, with one
+    /// exception: after [`ShmError::Corrupted`] some messages may have been sent.
     pub fn try_send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize> {
         for message in messages {
             self.check_length(message.as_ref().len())?;
@@ -165,27 +164,28 @@ impl SendHalf {
 }
 
 impl ReceiveHalf {
-    /// Waits for a message, and takes it and as many more as are there and as the batch has room for. Returns how many.
+    /// Waits for a message, and takes it together with all further messages that are there and that the batch has room for.
+    /// Returns the number of messages.
     ///
     /// # Errors
-    /// As [`receive`](Self::receive). The batch is empty then.
+    /// As [`receive`](Self::receive). After an error the batch is empty.
     pub fn receive_batch(&mut self, batch: &mut MessageBatch) -> Result<usize> {
         batch.fill(|several| self.receive_to(several))
     }
 
-    /// Takes as many messages as are there and as the batch has room for. Never waits.
+    /// Takes all messages that are there and that the batch has room for. Never waits. Returns the number of messages.
     ///
     /// # Errors
-    /// As [`try_receive`](Self::try_receive). The batch is empty then.
+    /// As [`try_receive`](Self::try_receive). After an error the batch is empty.
     pub fn try_receive_batch(&mut self, batch: &mut MessageBatch) -> Result<usize> {
         batch.fill(|several| self.try_receive_to(several))
     }
 
-    /// As [`receive_batch`](Self::receive_batch), waiting at most this long for the first message; `None` waits for
-    /// ever. Zero looks once.
+    /// Does the same as [`receive_batch`](Self::receive_batch), but waits at most `timeout` for the first message. `None` waits
+    /// without a limit; zero checks once.
     ///
     /// # Errors
-    /// As [`receive_timeout`](Self::receive_timeout). The batch is empty then.
+    /// As [`receive_timeout`](Self::receive_timeout). After an error the batch is empty.
     pub fn receive_batch_timeout(
         &mut self, batch: &mut MessageBatch, timeout: Option<Duration>,
     ) -> Result<usize> {

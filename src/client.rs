@@ -18,11 +18,11 @@ use crate::sys::{self, Event, Found, Process, Section, Waitable};
 use crate::waiting::{Deadline, Interrupt, Interrupter};
 use std::time::Duration;
 
-/// The end of a channel that connects to a server.
+/// A client: the side of a channel that connects to a server.
 ///
-/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it leaves the channel: the server
-/// receives what was sent, then [`ShmError::NotConnected`], and can accept the next client. For an example see
-/// [`SharedServer`](crate::SharedServer).
+/// It is [`Send`], not [`Sync`]: one thread uses it, or two threads use its halves ([`split`](Self::split)). When it is
+/// dropped, it leaves the channel: the server first receives what was sent, and then [`ShmError::NotConnected`], and can accept
+/// the next client. [`SharedServer`](crate::SharedServer) has an example.
 ///
 /// ```compile_fail
 /// fn is_sync<T: Sync>() {}
@@ -42,27 +42,27 @@ pub(crate) struct Ids {
 }
 
 impl SharedClient {
-    /// Connects to the server of that name. Waits, up to `timeout` in all, until there is a server, the last client has left,
-    /// and the server accepts this one. If the name does not exist yet, looks again every 1 to 50 ms. A server accepts
-    /// its clients in the order in which they came; a client that waits for its turn sleeps.
+    /// Connects to the server that has the name. Waits, up to `timeout` in all, until the server exists, the previous client
+    /// has left, and the server accepts this client. If the name does not exist yet, looks again every 1 to 50 ms. A server
+    /// accepts its clients in the order in which they came; a client that waits for its turn sleeps.
     ///
     /// # Errors
     /// - [`ShmError::Timeout`]: no server has the name, or the server did not accept in time.
-    /// - [`ShmError::AlreadyConnected`]: the server has another client; or it had one and has not yet looked for the next.
+    /// - [`ShmError::AlreadyConnected`]: the server has another client, or has not yet looked for the next one.
     /// - [`ShmError::Refused`]: one side refuses the other; the error says why.
     /// - [`ShmError::Incompatible`]: the server has an incompatible version; the error names the field.
-    /// - [`ShmError::Interrupted`]: by the [`interrupter`](crate::ClientOptions::interrupter) of the options.
+    /// - [`ShmError::Interrupted`]: the [`interrupter`](crate::ClientOptions::interrupter) of the options ended the call.
     /// - [`ShmError::InvalidName`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn connect(name: &str, timeout: Duration) -> Result<Self> {
         ClientOptions::default().connect(name, timeout)
     }
 
-    /// Connects to an anonymous server, whose section the caller has: a descriptor on Linux, a handle on Windows, or anything
-    /// that has one. It is duplicated and stays the caller's.
+    /// Connects to an anonymous server by its section: a descriptor on Linux, a handle on Windows, or a value that owns or
+    /// borrows one. The library duplicates it; the caller keeps its own.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect), but the client accepts the server of any user. [`ShmError::Refused`] too if the channel
-    /// has events: then [`attach_handles`](Self::attach_handles) takes the section together with them.
+    /// As [`connect`](Self::connect), but the client accepts the server of any user. [`ShmError::Refused`] also means that the
+    /// channel has events: use [`attach_handles`](Self::attach_handles) then.
     pub fn attach(section: impl sys::AsObject, timeout: Duration) -> Result<Self> {
         ClientOptions::default().attach(section, timeout)
     }
@@ -71,7 +71,7 @@ impl SharedClient {
     /// process. The client duplicates them once more; the caller keeps its own.
     ///
     /// # Safety
-    /// The numbers are descriptors or handles of this process, which the caller has and keeps open until this returns.
+    /// Each number must be an open descriptor or handle of this process. The caller must keep it open until this call returns.
     ///
     /// # Errors
     /// As [`attach`](Self::attach); [`ShmError::Refused`] if the handles have events and the channel has none, or the reverse.
@@ -117,8 +117,8 @@ impl SharedClient {
         let view = SharedView::open(section)?;
         if view.has_events() != events.is_some() {
             let reason = match events {
-                None => "the channel has events: connect by the server's name, or take them too",
-                Some(_) => "the channel has no events",
+                None => "the channel has events: connect by the server's name, or by its client handles",
+                Some(_) => "the channel has no events: connect by the section alone",
             };
             return Err(report(&options, ShmError::Refused { reason: reason.to_owned() }));
         }
@@ -183,8 +183,8 @@ impl ClientOptions {
     /// Connects to a server by its name, see [`SharedClient::connect`].
     ///
     /// # Errors
-    /// Those of [`SharedClient::connect`], and [`ShmError::Incompatible`] for a server that differs from what was
-    /// demanded.
+    /// Those of [`SharedClient::connect`], and [`ShmError::Incompatible`]: the server's sizes differ from
+    /// those of the options.
     pub fn connect(mut self, name: &str, timeout: Duration) -> Result<SharedClient> {
         let name = ChannelName::parse(name)?;
         let deadline = Deadline::after(Some(timeout));
@@ -229,20 +229,20 @@ impl ClientOptions {
     /// Connects to an anonymous server, see [`SharedClient::attach`].
     ///
     /// # Errors
-    /// Those of [`SharedClient::attach`], and [`ShmError::Incompatible`] for a server that differs from what was
-    /// demanded.
+    /// Those of [`SharedClient::attach`], and [`ShmError::Incompatible`]: the server's sizes differ from
+    /// those of the options.
     pub fn attach(self, section: impl sys::AsObject, timeout: Duration) -> Result<SharedClient> {
         SharedClient::attach_to(Section::duplicate_of(&section)?, None, timeout, self)
     }
 
-    /// Connects to a server by the handles that it gave out, see [`SharedClient::attach_handles`].
+    /// Connects to a server by its client handles, see [`SharedClient::attach_handles`].
     ///
     /// # Safety
-    /// As there.
+    /// As [`SharedClient::attach_handles`].
     ///
     /// # Errors
-    /// Those of [`SharedClient::attach_handles`], and [`ShmError::Incompatible`] for a server that differs from what
-    /// was demanded.
+    /// Those of [`SharedClient::attach_handles`], and [`ShmError::Incompatible`]: the server's sizes differ from
+    /// those of the options.
     pub unsafe fn attach_handles(self, handles: &ClientHandles, timeout: Duration) -> Result<SharedClient> {
         SharedClient::attach_to(Section::duplicate(handles.section)?, handles.events.as_ref(), timeout, self)
     }

@@ -3,10 +3,10 @@
 /// Bytes in each of a channel's two rings, unless the server's options say otherwise: 2 MiB.
 pub const RING_CAPACITY: usize = 2 * 1024 * 1024;
 
-/// Messages that one ring queues at most, unless the server's options say otherwise.
+/// The largest number of messages that one ring queues, unless the server's options say otherwise.
 pub const MAX_MESSAGES: usize = 250;
 
-/// The longest message in bytes. A ring below 128 KiB holds shorter ones only: half the ring less 8 bytes.
+/// The longest message in bytes. In a ring of 128 KiB or less, it is half the ring's bytes minus 8.
 pub const MAX_MESSAGE_SIZE: usize = 65_535;
 
 /// The shortest message in bytes.

@@ -100,102 +100,102 @@ macro_rules! mirrored_methods {
         #[doc = concat!("Sends a message to the ", $peer, ". Never waits: see [`SendHalf::send`].")]
         ///
         /// # Errors
-        #[doc = concat!("As there; [`ShmError::NotConnected`] too before there is a ", $peer, ".")]
+        #[doc = concat!("As [`SendHalf::send`]; [`ShmError::NotConnected`] also means that there was no ", $peer, " yet.")]
         #[inline]
         pub fn $send(&self, message: &[u8]) -> Result<WriteOutcome> {
             self.endpoint.sender(|sender| sender.send(message))
         }
 
-        #[doc = concat!("Sends a message to the ", $peer, " if there's room: see [`SendHalf::try_send`].")]
+        #[doc = concat!("Sends a message to the ", $peer, " if there is room: see [`SendHalf::try_send`].")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`SendHalf::try_send`].
         #[inline]
         pub fn $try_send(&self, message: &[u8]) -> Result<()> {
             self.endpoint.sender(|sender| sender.try_send(message))
         }
 
-        #[doc = concat!("Sends a message to the ", $peer, ", waiting for room: see [`SendHalf::send_timeout`].")]
+        #[doc = concat!("Sends a message to the ", $peer, ", and waits for room: see [`SendHalf::send_timeout`].")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`SendHalf::send_timeout`].
         pub fn $send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
             self.endpoint.sender(|sender| sender.send_timeout(message, timeout))
         }
 
-        #[doc = concat!("Waits for a message of the ", $peer, ": see [`ReceiveHalf::receive`].")]
+        #[doc = concat!("Waits for a message from the ", $peer, ": see [`ReceiveHalf::receive`].")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`ReceiveHalf::receive`].
         #[inline]
         pub fn $receive(&self, buffer: &mut Vec<u8>) -> Result<usize> {
             self.endpoint.receiver(|receiver| receiver.receive(buffer))
         }
 
-        #[doc = concat!("Waits for a message of the ", $peer, ": see [`ReceiveHalf::receive_into`].")]
+        #[doc = concat!("Waits for a message from the ", $peer, ": see [`ReceiveHalf::receive_into`].")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`ReceiveHalf::receive_into`].
         #[inline]
         pub fn $receive_into(&self, buffer: &mut [u8]) -> Result<usize> {
             self.endpoint.receiver(|receiver| receiver.receive_into(buffer))
         }
 
-        #[doc = concat!("Takes a message of the ", $peer, " if there is one: see [`ReceiveHalf::try_receive`].")]
+        #[doc = concat!("Takes a message from the ", $peer, " if there is one: see [`ReceiveHalf::try_receive`].")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`ReceiveHalf::try_receive`].
         #[inline]
         pub fn $try_receive(&self, buffer: &mut Vec<u8>) -> Result<usize> {
             self.endpoint.receiver(|receiver| receiver.try_receive(buffer))
         }
 
-        #[doc = concat!("Takes a message of the ", $peer, " if there is one: see")]
+        #[doc = concat!("Takes a message from the ", $peer, " if there is one: see")]
         /// [`ReceiveHalf::try_receive_into`].
         ///
         /// # Errors
-        /// As there.
+        /// As [`ReceiveHalf::try_receive_into`].
         #[inline]
         pub fn $try_receive_into(&self, buffer: &mut [u8]) -> Result<usize> {
             self.endpoint.receiver(|receiver| receiver.try_receive_into(buffer))
         }
 
-        #[doc = concat!("Waits a while for a message of the ", $peer, ": see [`ReceiveHalf::receive_timeout`].")]
+        #[doc = concat!("Waits, with a time limit, for a message from the ", $peer, ": see [`ReceiveHalf::receive_timeout`].")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`ReceiveHalf::receive_timeout`].
         pub fn $receive_timeout(&self, buffer: &mut Vec<u8>, timeout: Option<Duration>) -> Result<usize> {
             self.endpoint.receiver(|receiver| receiver.receive_timeout(buffer, timeout))
         }
 
-        #[doc = concat!("Waits a while for a message of the ", $peer, ": see")]
+        #[doc = concat!("Waits, with a time limit, for a message from the ", $peer, ": see")]
         /// [`ReceiveHalf::receive_timeout_into`].
         ///
         /// # Errors
-        /// As there.
+        /// As [`ReceiveHalf::receive_timeout_into`].
         pub fn $receive_timeout_into(&self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<usize> {
             self.endpoint.receiver(|receiver| receiver.receive_timeout_into(buffer, timeout))
         }
 
-        #[doc = concat!("Whether a message of the ", $peer, " is there, waiting for one: see [`ReceiveHalf::poll`].")]
+        #[doc = concat!("Waits until a message from the ", $peer, " is there, and leaves it there: see [`ReceiveHalf::poll`].")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`ReceiveHalf::poll`].
         pub fn $poll(&self, timeout: Option<Duration>) -> Result<bool> {
             self.endpoint.receiver(|receiver| receiver.poll(timeout))
         }
 
-        #[doc = concat!("Whether a ", $peer, " is there: asks the kernel whether its process still runs.")]
+        #[doc = concat!("Returns whether a ", $peer, " is connected. Asks the kernel whether its process still runs.")]
         pub fn is_connected(&self) -> bool {
             self.endpoint.session().is_some_and(|session| session.check_process().is_ok())
         }
 
-        #[doc = concat!("The process and the user of the ", $peer, ". `None` before there was one.")]
+        #[doc = concat!("Returns the process and the user of the ", $peer, ". `None`: there was no ", $peer, " yet.")]
         pub fn peer(&self) -> Option<PeerIdentity> {
             self.endpoint.session().map(|session| session.peer.identity())
         }
 
-        /// The session's figures.
+        /// Returns the session's statistics.
         ///
         /// # Errors
         /// [`ShmError::NotConnected`] before the first session, [`ShmError::Corrupted`], [`ShmError::Forked`].
@@ -203,12 +203,12 @@ macro_rules! mirrored_methods {
             self.endpoint.stats()
         }
 
-        /// A handle that ends the blocking calls of this endpoint from another thread.
+        /// Returns a handle by which another thread can end this endpoint's blocking calls.
         pub fn interrupter(&self) -> Interrupter {
             self.endpoint.interrupter()
         }
 
-        /// The two halves, for two threads at once, for example those of [`std::thread::scope`].
+        /// Returns the two halves, for two threads, for example threads of [`std::thread::scope`].
         ///
         /// # Errors
         /// [`ShmError::NotConnected`] before the first session.

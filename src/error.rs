@@ -2,27 +2,29 @@
 
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 
-/// What can go wrong. The variants differ in what the caller can do about them.
+/// The reason why a call of this crate failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShmError {
-    /// No peer yet, or it has left. A receiver has then received all that it sent.
+    /// There is no peer yet, or the peer has left. A call that receives returns this only after it has received everything that
+    /// the peer sent.
     #[error("no peer is connected: none has come yet, or it has left")]
     NotConnected,
-    /// Not now. The sender overwrote messages faster than this call could take one; or a callback used what the call
-    /// around it uses, or stopped an endpoint that waits for that callback. Nothing is wrong; try again later.
+    /// The call is not possible now; try again later. The sender overwrote messages faster than this call could take one. Or a
+    /// callback used the endpoint whose call runs the callback. Or a callback would wait for an endpoint that waits for this
+    /// callback.
     #[error("not now: the sender overwrites too fast, or what the call needs is in use; try again")]
     NotReady,
-    /// The channel has a living client already.
-    #[error("the channel already has a client; try again when that client has left")]
+    /// The server has another client, or has not yet looked for the next one.
+    #[error("the server already has a client; try again when that client has left")]
     AlreadyConnected,
     /// The time limit passed.
-    #[error("the time limit of the call passed")]
+    #[error("the call's time limit passed")]
     Timeout,
     /// No message is queued.
-    #[error("no message is queued")]
+    #[error("the queue has no message")]
     QueueEmpty,
-    /// No room for the message. The queue is as it was.
+    /// There is no room for the message. The queue is unchanged.
     #[error("the queue is full; try again when the receiver has taken a message")]
     QueueFull,
     /// The message is shorter than [`MIN_MESSAGE_SIZE`].
@@ -31,8 +33,8 @@ pub enum ShmError {
     /// The message is longer than [`MAX_MESSAGE_SIZE`], or than this channel's ring allows.
     #[error("the message is longer than {MAX_MESSAGE_SIZE} bytes, or than the channel's ring allows")]
     MessageTooLarge,
-    /// The section holds what no peer that follows the protocol writes. The session is over.
-    #[error("the peer wrote what the protocol does not allow; the session is over")]
+    /// The peer wrote a value into the section that the protocol does not allow. The session is over.
+    #[error("the peer wrote a value that the protocol does not allow; the session is over")]
     Corrupted,
     /// The section could not be mapped correctly. This does not happen on a working system.
     #[error("the section could not be mapped correctly: the system does not work as it should")]
@@ -42,7 +44,7 @@ pub enum ShmError {
     WindowsError {
         /// The `NTSTATUS`.
         code: u32,
-        /// What was being done.
+        /// The operation that failed.
         context: &'static str,
     },
     /// A system call failed, on Linux.
@@ -50,7 +52,7 @@ pub enum ShmError {
     SystemError {
         /// The `errno`.
         code: i32,
-        /// What was being done.
+        /// The operation that failed.
         context: &'static str,
     },
     /// A multi-client server has no free slot.
@@ -62,31 +64,32 @@ pub enum ShmError {
         /// The name as the caller gave it.
         name: String,
     },
-    /// The peer's process ended without leaving the channel. A receiver has received everything that it sent before.
+    /// The peer's process ended without leaving the channel. A call that receives returns this
+    /// only after it has received everything that the peer sent.
     #[error("the peer (process {pid}) ended without leaving; wait for another one, or connect again")]
     PeerDied {
         /// The peer's process id.
         pid: u32,
     },
     /// [`Interrupter::interrupt`](crate::Interrupter::interrupt) ended the call.
-    #[error("an interrupter ended the call")]
+    #[error("an interrupter, or the stop of the endpoint, ended the call")]
     Interrupted,
-    /// The name can't name a channel.
-    #[error("the name {name:?} is not possible: {reason}")]
+    /// The text is not a valid name of a channel, or not a valid user id.
+    #[error("the name {name:?} is invalid: {reason}")]
     InvalidName {
         /// The name as the caller gave it.
         name: String,
-        /// What is wrong with it.
+        /// Why the name is invalid.
         reason: &'static str,
     },
-    /// An option has a value that is not possible.
+    /// An option has an invalid value.
     #[error("the option {option} cannot be {value}: {reason}")]
     InvalidOption {
         /// The option.
         option: &'static str,
         /// Its value.
         value: u64,
-        /// What would be possible.
+        /// Why the value is invalid, or which values are valid.
         reason: String,
     },
     /// One side refuses the other.
@@ -111,7 +114,7 @@ pub enum ShmError {
         /// The size of the next message in bytes.
         needed: usize,
     },
-    /// The operating system asks for a privilege that this process does not have.
+    /// The operating system requires a privilege that this process does not have.
     #[error("this process lacks the privilege {privilege}, which creating {name:?} needs")]
     PrivilegeNotHeld {
         /// The name as the caller gave it.
@@ -119,13 +122,13 @@ pub enum ShmError {
         /// The privilege's name.
         privilege: &'static str,
     },
-    /// A call to a handler panicked. The background mode continues.
+    /// A call to a handler panicked. The endpoint continues.
     #[error("a handler panicked: {message}")]
     HandlerPanicked {
-        /// What it panicked with, if that was text.
+        /// The panic's message, if it is text.
         message: String,
     },
-    /// A fork of the process used its copy of an endpoint, which belongs to the process that created it. Linux only.
+    /// A forked process used its copy of an endpoint. Only the process that created the endpoint can use it. Linux only.
     #[error(
         "the endpoint belongs to the process that created it, and this process is a fork of that one; \
          create or connect an endpoint here"

@@ -1,21 +1,21 @@
-//! The outcome of a send, and a channel's figures.
+//! The result of a send, and a channel's statistics.
 
-/// What a message did to the queue.
+/// The result of sending a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOutcome {
-    /// How many of the oldest unread messages were evicted to make room.
+    /// The number of unread messages that were evicted to make room, oldest first.
     pub overwritten: u32,
-    /// Whether the queue was empty before, as far as the sender knew without asking. It may lag: messages that the
-    /// receiver has taken since the sender last needed room count as unread here.
+    /// Whether the queue was empty before. The value may be out of date: messages that the receiver took after the sender last
+    /// needed room still count as unread.
     pub was_empty: bool,
 }
 
-/// A channel's figures, of the current session.
+/// The statistics of a channel's current session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ChannelStats {
-    /// The number of the connection, counted from the server's start. A request that its client withdrew while the server
-    /// answered it counts too.
+    /// The number of the connection since the server's start. A request that a client withdrew while the server answered it
+    /// also counts.
     pub generation: u32,
     /// Messages sent.
     pub sent: u64,
@@ -25,11 +25,12 @@ pub struct ChannelStats {
     pub send_depth: usize,
     /// Messages received.
     pub received: u64,
-    /// Messages that the peer evicted before we took them, as known from the messages received since.
+    /// Messages that the peer evicted before this side took them. The number is known from the messages received since.
     pub receive_dropped: u64,
     /// Messages that wait to be received.
     pub receive_depth: usize,
-    /// Kernel signals sent: at most one for each of the peer's sleeps; one for each message where a program waits natively.
+    /// Kernel signals sent: at most one for each of the peer's sleeps, or one for each message if a program
+    /// waits without this library (see [`get_event_handles`](crate::SharedServer::get_event_handles)).
     pub signals: u64,
     /// How often this side announced that it was going to sleep, in a call or by
     /// [`ReceiveHalf::arm`](crate::ReceiveHalf::arm). (It does not sleep if a last look finds a message.) On a channel without

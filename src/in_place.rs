@@ -10,8 +10,8 @@ use crate::ring::{Borrowed, Corrupted};
 #[cfg(not(loom))]
 use std::time::Duration;
 
-/// A message that is written where the peer will read it: see [`SendHalf::reserve`]. A reservation that is dropped without
-/// [`commit`](Self::commit) sends nothing.
+/// A place in the ring into which the caller writes a message, see [`SendHalf::reserve`]. If the caller drops it without
+/// [`commit`](Self::commit), nothing is sent.
 #[must_use = "nothing is sent before it is committed"]
 pub struct Reservation<'a> {
     half: &'a mut SendHalf,
@@ -20,7 +20,7 @@ pub struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
-    /// The message's length in bytes.
+    /// Returns the message's length in bytes.
     #[allow(clippy::len_without_is_empty)] // No message is empty.
     pub fn len(&self) -> usize {
         self.place.len()
@@ -28,11 +28,11 @@ impl Reservation<'_> {
 
     /// Writes `bytes` into the message, `offset` bytes from its start.
     ///
-    /// Parts that the caller does not write hold old bytes: pieces of older messages of this end, or of an earlier
-    /// client.
+    /// Parts that the caller does not write contain bytes of older messages from this side of the channel, possibly of an
+    /// earlier session.
     ///
     /// # Panics
-    /// When they would run over the message's end.
+    /// If `bytes` would reach beyond the end of the message.
     #[inline]
     pub fn write_at(&mut self, offset: usize, bytes: &[u8]) {
         let end = offset.checked_add(bytes.len());
@@ -40,17 +40,17 @@ impl Reservation<'_> {
         self.half.producer.words().write_part(self.place.payload().wrapping_add(offset as u64), bytes);
     }
 
-    /// The message's bytes in shared memory, [`len`](Self::len) of them, aligned to 8, for as long as the reservation
-    /// lives. The peer can write to the same memory. So plain stores and loads through the pointer are sound only if the peer
-    /// leaves the message alone, and only on a channel that
-    /// [rejects when full](crate::ServerOptions::reject_when_full): on another channel, the receiver may still copy an evicted
-    /// message out of this place.
+    /// Returns the address of the message's [`len`](Self::len) bytes in shared memory, aligned to 8 bytes. It is valid as long
+    /// as the reservation exists. The peer can write to the same memory. So plain loads and stores through the pointer are
+    /// sound under two conditions. The peer does not access the message. And the channel [rejects when
+    /// full](crate::ServerOptions::reject_when_full): on other channels, the receiver may still copy an evicted message out of
+    /// this memory.
     #[cfg(not(loom))]
     pub fn as_mut_ptr(&mut self) -> *mut u8 {
         self.half.producer.words().address(self.place.payload(), self.place.len())
     }
 
-    /// The messages that were evicted to make room, and whether the queue was empty.
+    /// Returns the number of messages that were evicted to make room, and whether the queue was empty.
     pub fn outcome(&self) -> WriteOutcome {
         self.outcome
     }
@@ -63,10 +63,10 @@ impl Reservation<'_> {
     /// Sends the message.
     ///
     /// # Errors
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone.
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is gone, and this half knows it.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     ///
-    /// On an error nothing was sent, but `Corrupted` can follow a sent message.
+    /// After an error nothing was sent, with one exception: after `Corrupted` the message may have been sent.
     #[inline]
     pub fn commit(self) -> Result<WriteOutcome> {
         self.half.commit_place(self.place, None)?;
@@ -75,8 +75,9 @@ impl Reservation<'_> {
 }
 
 impl SendHalf {
-    /// Finds a place for a message of `len` bytes, to be written there and then [sent](Reservation::commit). Never
-    /// waits: a full queue evicts its oldest messages, now and not at the commit.
+    /// Reserves a place in the ring for a message of `len` bytes. The caller writes the message there, and then sends it by
+    /// [`commit`](Reservation::commit). Never waits: if the queue is full, this call evicts its oldest messages; the commit
+    /// evicts none.
     ///
     /// ```
     /// # let mut server = xshm::SharedServer::start("reserve-example")?;
@@ -109,7 +110,7 @@ impl SendHalf {
         Ok(Reservation { half: self, place, outcome })
     }
 
-    /// As [`reserve`](Self::reserve), if there's room.
+    /// Does the same as [`reserve`](Self::reserve) if there is room; evicts nothing.
     ///
     /// # Errors
     /// As [`try_send`](Self::try_send).
@@ -141,11 +142,11 @@ impl SendHalf {
 
 #[cfg(not(loom))]
 impl ReceiveHalf {
-    /// Waits for a message, has `look` read it where it lies, and takes it. **For trusted peers**, and for channels whose
-    /// server chose to [reject when full](crate::ServerOptions::reject_when_full).
+    /// Waits for a message, calls `look` with the message's bytes in the ring, and then takes the message. **For trusted peers
+    /// only**, and for channels that [reject when full](crate::ServerOptions::reject_when_full).
     ///
-    /// The message stays unread until `look` returns, so a slow `look` delays the sender. If `look` panics, the
-    /// message stays.
+    /// The message counts as unread until `look` returns, so a slow `look` delays the sender. If `look` panics, the message
+    /// stays in the queue.
     ///
     /// ```
     /// # let options = xshm::ServerOptions::new().reject_when_full();
@@ -164,12 +165,12 @@ impl ReceiveHalf {
     /// ```
     ///
     /// # Errors
-    /// As [`receive`](Self::receive); [`ShmError::InvalidOption`] on a channel that evicts.
+    /// As [`receive`](Self::receive). [`ShmError::InvalidOption`]: the channel evicts.
     ///
     /// # Safety
-    /// The peer, and every other process with the section's handle, must not change the message while `look` runs. This
-    /// library's own sender does not. If one does, bytes change behind a shared reference, which is undefined behaviour. For
-    /// peers that might do so, [`receive_into`](Self::receive_into) copies.
+    /// Neither the peer nor any other process that has the section may change the message while `look` runs. If one does, bytes
+    /// change behind a shared reference, which is undefined behaviour. This library's own sender does not change it. For peers
+    /// that might, use [`receive_into`](Self::receive_into), which copies.
     pub unsafe fn receive_with<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let bound = self.session.channel.tuning.receive_timeout;
         let borrowed = match self.borrow(bound) {
@@ -190,7 +191,7 @@ impl ReceiveHalf {
             return Err(ShmError::InvalidOption {
                 option: "reject_when_full",
                 value: 0,
-                reason: "a message can be read in place only where none is evicted".to_owned(),
+                reason: "only channels that reject when full allow reading in place".to_owned(),
             });
         }
         if !self.poll(bound)? {

@@ -1,8 +1,8 @@
 //! Messages between two processes of one machine, over shared memory.
 //!
-//! A pipe or a socket passes each message through the kernel twice. This crate puts a message into memory that both
-//! processes see, and calls the kernel only to wake a receiver that sleeps. Messages have 2 to 65,535 bytes. They go both
-//! ways, and arrive whole, in order and at most once.
+//! A pipe or a socket needs two kernel calls for each message. This crate puts a message into memory that both processes see,
+//! and calls the kernel only to wake a side that sleeps. Messages have 2 to 65,535 bytes. They go both ways, and arrive whole,
+//! in order and at most once.
 //!
 //! A [`SharedServer`] has a name, and a [`SharedClient`] connects to it. In this example the client is a thread. In a real
 //! program it is another process, with the same code.
@@ -33,20 +33,21 @@
 //!
 //! # What to choose
 //!
-//! - **If the receiver is slow.** `send_*` never waits: when the queue is full, it evicts the oldest messages and returns
-//!   how many. Use it for states of which only the newest counts. `try_send_*` fails instead, and `send_*_timeout` waits
-//!   for room: use these for streams that must arrive complete. [`ServerOptions::reject_when_full`] makes `send_*` fail
+//! - **If the receiver is slow.** `send_*` never waits: when the queue is full, it evicts the oldest messages and returns how
+//!   many. Use it if the receiver needs only the newest value of a state. `try_send_*` fails instead, and `send_*_timeout`
+//!   waits for room: use these for streams that must arrive complete. [`ServerOptions::reject_when_full`] makes `send_*` fail
 //!   too, on both sides of the channel.
-//! - **How to receive.** `receive_*` waits without a limit, `receive_*_timeout` with one, and `try_receive_*` does not
-//!   wait. `poll_*` waits and leaves the message in the queue. [`ClientOptions::receive_timeout`] limits `receive_*`.
-//! - **Time or processor.** By default, a call that waits spins for 50 µs, and then sleeps in the kernel. A larger budget
-//!   ([`ServerOptions::spin`]) gains speed and costs processor time. With zero, the call sleeps at once.
+//! - **How to receive.** `receive_*` waits without a limit, `receive_*_timeout` waits with a limit, and `try_receive_*` does
+//!   not wait. `poll_*` waits and leaves the message in the queue. [`ClientOptions::receive_timeout`] limits `receive_*`.
+//! - **Short waits or little processor time.** By default, a call that waits spins for 50 µs, and then sleeps in the kernel. A
+//!   longer time ([`ServerOptions::spin`]) shortens more waits and costs processor time. With zero, the call sleeps at once.
 //! - **Two threads.** An endpoint belongs to one thread. [`SharedServer::split`] returns two halves, for two threads.
 //! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again.
 //!   A [`MultiServer`] serves many clients. For an event loop of your own, see [`ReceiveHalf::arm`].
 //! - **Another language.** The feature `c-api`, which is on by default, is the C interface. Its headers are in `include/`.
-//! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes. Windows commits its memory when the server starts,
-//!   Linux when it is used. [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`] change the sizes.
+//! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes. Windows commits its memory when the server creates the
+//!   channel; Linux allocates it when it is first used. [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`]
+//!   change the sizes.
 //!
 //! # How it works
 //!
@@ -70,14 +71,14 @@
 //!
 //! - A channel has one server and one client. A [`MultiServer`] has one channel for each of its clients.
 //! - The crate runs on Windows and Linux. A 32-bit process and a 64-bit process can use the same channel.
-//! - By default, a server accepts clients of its own user, of the system and of administrators (root on Linux), and a
-//!   client accepts servers of its own user and of the system. [`ServerOptions::access`] and [`ClientOptions::trust`]
-//!   change this. A peer whose process cannot be watched is refused unless the options set a
-//!   [`check_interval`](ServerOptions::check_interval).
-//! - A name belongs to the session on Windows and to the user on Linux. A name that begins with `Global\` belongs to the
+//! - By default, a server accepts clients of its own user, of the system and of administrators (root on Linux), and a client
+//!   accepts servers of its own user, of the system and, on Windows, of the group Administrators. [`ServerOptions::access`] and
+//!   [`ClientOptions::trust`] change this. If an endpoint cannot watch the peer's process, it refuses the peer unless the
+//!   options set a [`check_interval`](ServerOptions::check_interval).
+//! - A name is valid within the session (Windows) or for the user (Linux). A name that begins with `Global\` is valid on the
 //!   whole machine; to start a server with such a name, Windows requires a privilege.
-//! - [Anonymous servers](SharedServer::start_anonymous) have no events, so a side that waits looks every millisecond.
-//!   [`ServerOptions::anonymous_events`] gives them events.
+//! - By default, an [anonymous server](SharedServer::start_anonymous) has no events, so a side that waits checks the memory
+//!   every millisecond. [`ServerOptions::anonymous_events`] gives it events.
 //! - Messages are neither encrypted nor signed.
 
 #![deny(missing_docs)]

@@ -18,7 +18,7 @@ pub enum ChannelEvent {
     Connected {
         /// The peer's process id.
         process_id: u32,
-        /// Which connection of this channel it is: a number that grows.
+        /// The number of the connection, which grows with each connection of the channel.
         generation: u32,
     },
     /// A session ended; the error says how.
@@ -31,7 +31,7 @@ pub enum ChannelEvent {
 
 type Hook = StdArc<dyn Fn(&ChannelEvent) + Send + Sync>;
 
-/// What both sides may choose.
+/// The options of both sides.
 #[derive(Clone)]
 pub(crate) struct Tuning {
     pub(crate) spin: Duration,
@@ -76,37 +76,37 @@ impl fmt::Debug for Tuning {
 
 macro_rules! tuning_methods {
     () => {
-        /// How long a call that waits looks again and again before it sleeps in the kernel. The default is 50 µs, and zero
-        /// on a machine with one processor. With zero it sleeps at once; with `Duration::MAX` it never sleeps.
+        /// Sets how long a call that waits spins before it sleeps in the kernel. The default is 50 µs, and zero on a machine
+        /// with one processor. With zero the call sleeps at once; with `Duration::MAX` it never sleeps.
         pub fn spin(mut self, budget: Duration) -> Self {
             self.tuning.spin = budget;
             self
         }
 
-        /// How long `receive_*` waits for a message. The default is for ever. With zero it returns
-        /// [`ShmError::QueueEmpty`] at once; with other bounds it returns [`ShmError::Timeout`] when the time has passed.
+        /// Sets how long `receive_*` waits for a message. The default is without a limit. With zero it returns
+        /// [`ShmError::QueueEmpty`] at once; with another limit it returns [`ShmError::Timeout`] when the time has passed.
         pub fn receive_timeout(mut self, bound: Duration) -> Self {
             self.tuning.receive_timeout = Some(bound);
             self
         }
 
-        /// Accept a peer whose process can't be watched (on Windows usually another user's), and look this often
-        /// whether it still runs: at least 1 ms. Its death is noticed that late. Without this option such a peer is refused.
-        /// On Linux, a peer that process namespaces hide is refused in any case.
+        /// Accepts a peer whose process can't be watched (on Windows usually another user's), and checks at this interval, at
+        /// least 1 ms, whether the process still runs. So its death is noticed up to one interval late. Without this option,
+        /// the endpoint refuses such a peer. On Linux, it always refuses a peer that a process namespace hides.
         pub fn check_interval(mut self, interval: Duration) -> Self {
             self.tuning.check_interval = Some(interval.max(Duration::from_millis(1)));
             self
         }
 
-        /// Give the endpoint this interrupter. It also ends `connect`, which waits before the endpoint exists. Several
-        /// endpoints may share it.
+        /// Sets the endpoint's interrupter. It can also end a waiting `connect`, before the endpoint exists. Several endpoints
+        /// may share it.
         pub fn interrupter(mut self, interrupter: Interrupter) -> Self {
             self.tuning.interrupter = Some(interrupter);
             self
         }
 
-        /// Call `hook` for each event of a log. The hook runs on the thread that found the event, inside its call. It must not
-        /// panic, and must not call the endpoint, which may be locked at that time.
+        /// Calls `hook` for each [`ChannelEvent`], for a log. The hook runs on the thread that detects the event, inside that
+        /// thread's call. It must not panic, and must not call the endpoint, which may be locked at that time.
         pub fn on_event(mut self, hook: impl Fn(&ChannelEvent) + Send + Sync + 'static) -> Self {
             self.tuning.hook = Some(StdArc::new(hook));
             self
@@ -114,7 +114,7 @@ macro_rules! tuning_methods {
     };
 }
 
-/// Builds a [`SharedServer`](crate::SharedServer) that differs from the default.
+/// Starts a [`SharedServer`](crate::SharedServer) with options.
 ///
 /// ```
 /// use xshm::{ServerOptions, MAX_MESSAGES};
@@ -148,41 +148,41 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults.
+    /// Returns the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Bytes in each ring: a power of two from 4 KiB to 1 GiB. 2 MiB ([`RING_CAPACITY`]) unless changed. The longest
-    /// message is 65,535 bytes or half the ring less 8, whichever is less.
+    /// Sets the bytes in each ring: a power of two from 4 KiB to 1 GiB. The default is 2 MiB ([`RING_CAPACITY`]). The longest
+    /// message has 65,535 bytes, or half the ring's bytes minus 8 if that is less.
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
         self
     }
 
-    /// Messages that each ring queues at most: from 1 to what fits, a 64th of its bytes less one. 250
-    /// ([`MAX_MESSAGES`]) unless changed, which is too many for rings of less than 16 KiB.
+    /// Sets the largest number of messages that each ring queues: from 1 to a 64th of the ring's bytes, minus 1. The default is
+    /// 250 ([`MAX_MESSAGES`]). For rings of less than 16 KiB this is too many: set a smaller number.
     pub fn message_limit(mut self, messages: usize) -> Self {
         self.message_limit = messages;
         self
     }
 
-    /// Make both sides' `send_*` return [`ShmError::QueueFull`] when the queue is full, where they would evict the
-    /// oldest messages otherwise.
+    /// Makes `send_*` of both sides return [`ShmError::QueueFull`] when the queue is full. By default they evict the oldest
+    /// messages.
     pub fn reject_when_full(mut self) -> Self {
         self.reject_when_full = true;
         self
     }
 
-    /// Which users may connect: [`Access::Owner`] unless changed.
+    /// Sets which users may connect. The default is [`Access::Owner`].
     pub fn access(mut self, access: Access) -> Self {
         self.access = access;
         self
     }
 
-    /// Give an [anonymous server](Self::start_anonymous) events, so that neither side has to look every millisecond. Its client
-    /// gets them together with the section: see [`SharedServer::client_handles`](crate::SharedServer::client_handles). A named
-    /// server always has events.
+    /// Gives an [anonymous server](Self::start_anonymous) events, so that no side has to check the section every millisecond.
+    /// Its client gets them together with the section: see
+    /// [`SharedServer::client_handles`](crate::SharedServer::client_handles). A named server always has events.
     pub fn anonymous_events(mut self) -> Self {
         self.anonymous_events = true;
         self
@@ -195,12 +195,13 @@ impl ServerOptions {
     }
 }
 
-/// Whose servers a client trusts.
+/// Which servers a client trusts, by the user that owns them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Trust {
-    /// Servers of our own user and of the system (root on Linux); on Windows also those whose section belongs to the
-    /// group Administrators. That of another administrator's account belongs to that account.
+    /// Servers of the client's own user and of the system (root on Linux). On Windows also servers whose section belongs to the
+    /// group Administrators. The section of a server under another administrator's account belongs to that account, so the
+    /// client refuses that server.
     #[default]
     Owner,
     /// Servers of these users, and no others.
@@ -209,7 +210,7 @@ pub enum Trust {
     Anyone,
 }
 
-/// Builds a [`SharedClient`](crate::SharedClient) that differs from the default.
+/// Connects a [`SharedClient`](crate::SharedClient) with options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -231,24 +232,24 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// The defaults.
+    /// Returns the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Refuse a server whose rings have another size in bytes. By default the client accepts any size.
+    /// Makes the client refuse a server whose rings have another size in bytes. By default the client accepts any size.
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = Some(bytes);
         self
     }
 
-    /// Refuse a server whose rings queue another number of messages. By default the client accepts any number.
+    /// Makes the client refuse a server whose rings queue another number of messages. By default the client accepts any number.
     pub fn message_limit(mut self, messages: usize) -> Self {
         self.message_limit = Some(messages);
         self
     }
 
-    /// Whose servers to trust: [`Trust::Owner`] unless changed.
+    /// Sets which servers the client trusts. The default is [`Trust::Owner`].
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self

@@ -1,4 +1,4 @@
-//! For event loops: waiting for messages without a thread that is blocked in a call.
+//! Event loops: how a program waits for messages without a thread that blocks in a call.
 //!
 //! ```text
 //! loop {
@@ -9,8 +9,8 @@
 //! }
 //! ```
 //!
-//! A blocking call does the same (`Session::sleep`), but sleeps between the two halves. The peer signals once for each
-//! arming, so that a stream of messages costs no kernel calls.
+//! A blocking call does the same (`Session::sleep`), but sleeps between `arm` and `disarm`. The peer signals once after each
+//! `arm`, so a stream of messages needs no kernel calls.
 
 use crate::error::Result;
 use crate::halves::ReceiveHalf;
@@ -18,11 +18,11 @@ use crate::ring::Corrupted;
 use crate::sys::{self, BorrowedObject, Event, OwnedObject, Process};
 use crate::wake::DATA;
 
-/// What an event loop waits for: see [`ReceiveHalf::arm`].
+/// The objects that an event loop waits for, see [`ReceiveHalf::arm`].
 ///
-/// These are duplicates, descriptors on Linux and handles on Windows, and close when the value is dropped. So they may outlive
-/// the half that they come from, and the system does not reuse their numbers while they are open.
-/// After the half is gone, they get no more signals. Each session has its own.
+/// They are duplicated descriptors (Linux) or handles (Windows), and close when this value is dropped. They may outlive the
+/// half that they come from, and the system does not reuse their numbers while they are open. After the half is gone, they get
+/// no more signals. Each session has its own objects.
 #[derive(Debug)]
 pub struct WaitHandles {
     data: OwnedObject,
@@ -30,27 +30,28 @@ pub struct WaitHandles {
 }
 
 impl WaitHandles {
-    /// Ready when the peer has signalled. On Linux a descriptor that becomes readable, for `poll`, `epoll` and the
-    /// like; not to be read from, and it may be readable while nothing is armed. On Windows an auto-reset event.
+    /// Returns the object that becomes ready when the peer has signalled. On Linux it is a descriptor for `poll`, `epoll` and
+    /// the like, which becomes readable. Do not read from it. It may be readable although nothing is armed. On Windows it is an
+    /// auto-reset event.
     pub fn data(&self) -> BorrowedObject<'_> {
         sys::borrow(&self.data)
     }
 
-    /// Ready when the peer's process has ended: a pidfd, a process handle. `None`: the process cannot be watched (the
-    /// options set a [`check_interval`](crate::ClientOptions::check_interval)), and
-    /// [`is_connected`](ReceiveHalf::is_connected) must be asked that often.
+    /// Returns the object that becomes ready when the peer's process has ended: a pidfd (Linux) or a process handle (Windows).
+    /// `None`: the process cannot be watched, and the options set a [`check_interval`](crate::ClientOptions::check_interval).
+    /// Call [`is_connected`](ReceiveHalf::is_connected) at this interval then.
     pub fn peer(&self) -> Option<BorrowedObject<'_>> {
         self.peer.as_ref().map(sys::borrow)
     }
 
-    /// Both, with their ownership: `data`, then `peer`.
+    /// Returns both objects, which the caller then owns: `data`, then `peer`.
     pub fn into_parts(self) -> (OwnedObject, Option<OwnedObject>) {
         (self.data, self.peer)
     }
 }
 
 impl ReceiveHalf {
-    /// What to wait for in an event loop. `None` on the channel of an anonymous server without events.
+    /// Returns the objects that an event loop waits for. `None`: the channel has no events (its server is anonymous).
     ///
     /// # Errors
     /// [`ShmError::SystemError`](crate::ShmError::SystemError), [`ShmError::WindowsError`](crate::ShmError::WindowsError): the
@@ -61,12 +62,12 @@ impl ReceiveHalf {
         Ok(Some(WaitHandles { data: data.duplicate()?, peer }))
     }
 
-    /// Asks the peer to signal its next message, for an event loop to wait for. `Ok(true)`: don't wait, there's
-    /// something to [`try_receive`](Self::try_receive), a message or the end of the session. `Ok(false)`:
-    /// wait until one of the [`wait_handles`](Self::wait_handles) is ready, and [`disarm`](Self::disarm) then.
+    /// Asks the peer to signal its next message, so that an event loop can wait for the signal. `Ok(true)`: don't wait, but
+    /// call [`try_receive`](Self::try_receive), because a message is there or the session is over. `Ok(false)`: wait until one
+    /// of the [`wait_handles`](Self::wait_handles) is ready, and then call [`disarm`](Self::disarm).
     ///
-    /// When `peer` gets ready, call [`is_connected`](Self::is_connected), which records the peer's end. What the peer
-    /// sent before can still be received. Spurious readiness happens.
+    /// When `peer` becomes ready, call [`is_connected`](Self::is_connected), which records that the peer has died. The messages
+    /// that the peer sent before can still be received. The objects may become ready without a message.
     ///
     /// The example `async_receive` does this with tokio.
     ///
@@ -84,7 +85,7 @@ impl ReceiveHalf {
         Ok(true)
     }
 
-    /// Takes back what [`arm`](Self::arm) asked for, and what was signalled.
+    /// Withdraws the request of [`arm`](Self::arm), and resets the signal if it has come.
     ///
     /// # Errors
     /// [`ShmError::Corrupted`](crate::ShmError::Corrupted), [`ShmError::Forked`](crate::ShmError::Forked).

@@ -11,7 +11,7 @@ use crate::wake::PRESSURE;
 use crate::watch::PeerWatch;
 use std::time::Duration;
 
-/// The receiving half of an endpoint. [`Send`], not [`Sync`]: one thread receives.
+/// The receiving half of an endpoint. It is [`Send`], not [`Sync`]: one thread at a time receives.
 ///
 /// ```compile_fail
 /// fn is_sync<T: Sync>() {}
@@ -31,19 +31,19 @@ impl ReceiveHalf {
     /// How often a call asks an overwriting sender to drop half of its queue, before it fails with [`ShmError::NotReady`].
     const ROUNDS: usize = 64;
 
-    /// Waits for a message and replaces what `buffer` holds by it. Returns its length.
+    /// Waits for a message, and replaces the contents of `buffer` with it. Returns the message's length.
     ///
     /// # Errors
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is gone, and all that it sent was received.
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is gone, and everything that it sent was received.
     /// - [`ShmError::Interrupted`], [`ShmError::Corrupted`], [`ShmError::Forked`].
-    /// - [`ShmError::Timeout`]: the time of the option [`receive_timeout`](crate::ClientOptions::receive_timeout) has passed.
-    ///   If that time is zero: [`ShmError::QueueEmpty`].
+    /// - [`ShmError::Timeout`]: the time that the option [`receive_timeout`](crate::ClientOptions::receive_timeout) sets has
+    ///   passed. If this time is zero, the error is [`ShmError::QueueEmpty`].
     #[inline]
     pub fn receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
         self.receive_to(buffer)
     }
 
-    /// As [`receive`](Self::receive), into a buffer that doesn't grow.
+    /// Does the same as [`receive`](Self::receive), with a buffer of fixed size.
     ///
     /// # Errors
     /// As `receive`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
@@ -63,17 +63,17 @@ impl ReceiveHalf {
     /// Takes a message if there is one. Never waits.
     ///
     /// # Errors
-    /// - [`ShmError::QueueEmpty`].
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. Where there is no message,
-    ///   this half asks the kernel if the peer runs: every 100 ms, or at every 4th call, whichever is later.
-    /// - [`ShmError::NotReady`]: the peer overwrites faster than messages can be taken. Try again.
+    /// - [`ShmError::QueueEmpty`]: there is no message.
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. If there is no message, this half
+    ///   asks the kernel whether the peer runs: every 100 ms, or at every 4th call, whichever is later.
+    /// - [`ShmError::NotReady`]: the peer overwrites messages faster than this call can take one. Try again.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     #[inline]
     pub fn try_receive(&mut self, buffer: &mut Vec<u8>) -> Result<usize> {
         self.try_receive_to(buffer)
     }
 
-    /// As [`try_receive`](Self::try_receive), into a buffer that doesn't grow.
+    /// Does the same as [`try_receive`](Self::try_receive), with a buffer of fixed size.
     ///
     /// # Errors
     /// As `try_receive`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
@@ -93,15 +93,16 @@ impl ReceiveHalf {
         take(&self.session, &mut self.consumer, to)?.ok_or(over)
     }
 
-    /// As [`receive`](Self::receive), waiting at most this long; `None` waits for ever. Zero looks once.
+    /// Does the same as [`receive`](Self::receive), but waits at most `timeout`. `None` waits without a limit; zero checks
+    /// once.
     ///
     /// # Errors
-    /// As `receive`, with [`ShmError::Timeout`].
+    /// As `receive`. [`ShmError::Timeout`]: `timeout` has passed, also if it is zero.
     pub fn receive_timeout(&mut self, buffer: &mut Vec<u8>, timeout: Option<Duration>) -> Result<usize> {
         self.receive_within(buffer, timeout)
     }
 
-    /// As [`receive_timeout`](Self::receive_timeout), into a buffer that doesn't grow.
+    /// Does the same as [`receive_timeout`](Self::receive_timeout), with a buffer of fixed size.
     ///
     /// # Errors
     /// As `receive_timeout`, and [`ShmError::BufferTooSmall`]: the message stays in the queue.
@@ -126,11 +127,11 @@ impl ReceiveHalf {
         }
     }
 
-    /// Waits until a message is there, and leaves it there. `Ok(false)`: none came in time. `None` waits for ever,
-    /// zero looks once.
+    /// Waits until a message is there, and leaves it in the queue. `Ok(false)`: no message came in time. `None` waits without a
+    /// limit; zero checks once.
     ///
     /// # Errors
-    /// As [`receive`](Self::receive), without the timeout.
+    /// As [`receive`](Self::receive), except `Timeout` and `QueueEmpty`.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let ReceiveHalf { session, consumer, watch } = self;
         let mut found = session.wait_for(Interest::Data, timeout, Peeking { session, consumer });
@@ -157,17 +158,18 @@ impl ReceiveHalf {
         peek(&self.session, &mut self.consumer)
     }
 
-    /// Whether the peer is there: asks the kernel too. The messages of a peer that is gone may still be in the queue.
+    /// Returns whether the peer is connected. Asks the kernel whether its process still runs. If the peer is gone, its messages
+    /// may still be in the queue.
     pub fn is_connected(&self) -> bool {
         self.session.check_process().is_ok()
     }
 
-    /// Ends blocking calls of this endpoint from another thread.
+    /// Returns a handle by which another thread can end this endpoint's blocking calls.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter(self.session.channel.interrupt.clone())
     }
 
-    /// The receiving side of the session's figures; those of the sending side are zero.
+    /// Returns the statistics of the receiving direction; those of the sending direction are zero.
     pub fn stats(&self) -> ChannelStats {
         let (signals, sleeps) = self.session.signals_and_sleeps();
         ChannelStats {

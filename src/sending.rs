@@ -11,7 +11,7 @@ use crate::wake::PRESSURE;
 use crate::watch::PeerWatch;
 use std::time::Duration;
 
-/// The sending half of an endpoint. [`Send`], not [`Sync`]: one thread sends.
+/// The sending half of an endpoint. It is [`Send`], not [`Sync`]: one thread at a time sends.
 ///
 /// ```compile_fail
 /// fn is_sync<T: Sync>() {}
@@ -28,17 +28,17 @@ impl SendHalf {
         SendHalf { session, producer, watch: PeerWatch::new() }
     }
 
-    /// Sends a message. Never waits: a full queue evicts its oldest messages.
+    /// Sends a message. Never waits: if the queue is full, evicts its oldest messages.
     ///
     /// # Errors
     /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
-    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. This half asks the kernel if the
-    ///   peer runs: every 100 ms, or at every 4th call, whichever is later.
-    /// - [`ShmError::QueueFull`]: no room, on a channel made with
-    ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
+    /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. This half asks the kernel whether
+    ///   the peer runs: every 100 ms, or at every 4th call, whichever is later.
+    /// - [`ShmError::QueueFull`]: there is no room, and the channel [rejects when
+    ///   full](crate::ServerOptions::reject_when_full).
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     ///
-    /// On an error nothing was sent, but `Corrupted` can follow a sent message.
+    /// After an error nothing was sent, with one exception: after `Corrupted` the message may have been sent.
     #[inline]
     pub fn send(&mut self, message: &[u8]) -> Result<WriteOutcome> {
         let was_empty = self.producer.seems_empty();
@@ -61,10 +61,10 @@ impl SendHalf {
         self.producer.make_room(len, pressure).map_err(|what| session.corrupted(what))
     }
 
-    /// Sends a message if there's room for it.
+    /// Sends a message if there is room for it.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and [`ShmError::QueueFull`]: the queue is as it was.
+    /// As [`send`](Self::send), and [`ShmError::QueueFull`]: there is no room, and the queue is unchanged.
     #[inline]
     pub fn try_send(&mut self, message: &[u8]) -> Result<()> {
         if self.push(message)? {
@@ -74,7 +74,7 @@ impl SendHalf {
         }
     }
 
-    /// Sends a message, waiting for room if there's none. `None` waits for ever.
+    /// Sends a message, and waits for room if there is none. `None` waits without a limit.
     ///
     /// # Errors
     /// As [`try_send`](Self::try_send), with [`ShmError::Timeout`] in place of `QueueFull`, and
@@ -139,17 +139,17 @@ impl SendHalf {
         Ok(pushed)
     }
 
-    /// Whether the peer is there: asks the kernel too.
+    /// Returns whether the peer is connected. Asks the kernel whether its process still runs.
     pub fn is_connected(&self) -> bool {
         self.session.check_process().is_ok()
     }
 
-    /// Ends blocking calls of this endpoint from another thread.
+    /// Returns a handle by which another thread can end this endpoint's blocking calls.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter(self.session.channel.interrupt.clone())
     }
 
-    /// The sending side of the session's figures; those of the receiving side are zero.
+    /// Returns the statistics of the sending direction; those of the receiving direction are zero.
     ///
     /// # Errors
     /// [`ShmError::Corrupted`], [`ShmError::Forked`].

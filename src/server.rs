@@ -23,8 +23,8 @@ use std::time::Duration;
 
 /// The server's end of a channel. It serves one client after the other.
 ///
-/// [`Send`], not [`Sync`]: one thread uses it, or two with [`split`](Self::split). Dropping it leaves the channel: the client
-/// receives what was sent, then [`ShmError::NotConnected`].
+/// It is [`Send`], not [`Sync`]: one thread uses it, or two threads use its halves ([`split`](Self::split)). When it is
+/// dropped, it leaves the channel: the client first receives what was sent, and then [`ShmError::NotConnected`].
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -58,22 +58,23 @@ pub struct SharedServer {
 }
 
 impl SharedServer {
-    /// Starts a server under a name of 1 to 80 bytes, without NUL and backslash. A name that begins with `Global\` is
-    /// the whole machine's; any other, with or without `Local\`, the session's.
+    /// Starts a server under a name of 1 to 80 bytes, which contains no NUL and no backslash. A name that begins with `Global\`
+    /// is valid on the whole machine. Any other name, with or without `Local\`, is valid within the session (Windows) or for
+    /// the user (Linux).
     ///
     /// # Errors
-    /// - [`ShmError::AlreadyExists`]: a living server, or another object, has the name. A server that died has not.
+    /// - [`ShmError::AlreadyExists`]: a running server, or another object, has the name.
     /// - [`ShmError::InvalidName`], [`ShmError::PrivilegeNotHeld`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn start(name: &str) -> Result<Self> {
         ServerOptions::default().start(name)
     }
 
-    /// Starts a server without a name. The program duplicates the [`section_handle`](Self::section_handle) into the process of
-    /// the client, which [attaches](crate::SharedClient::attach).
+    /// Starts a server without a name. The program duplicates the [`section_handle`](Self::section_handle) into the client's
+    /// process. The client connects by [`attach`](crate::SharedClient::attach).
     ///
-    /// The channel has no events: a side that waits looks every millisecond. With [`ServerOptions::anonymous_events`] it has
-    /// events without names, which the client gets like the section: [`client_handles`](Self::client_handles) returns all
-    /// of them.
+    /// The channel has no events: a side that waits checks the section every millisecond. With
+    /// [`ServerOptions::anonymous_events`] it has events without names. The program then passes the section and the events to
+    /// the client: [`client_handles`](Self::client_handles) returns all of them.
     ///
     /// # Errors
     /// [`ShmError::WindowsError`], [`ShmError::SystemError`].
@@ -107,26 +108,27 @@ impl SharedServer {
         self.lifecycle.wait_set(RequestsBy::Event)
     }
 
-    /// Waits for a client and begins a session with it, with empty queues. `None` waits for ever, zero looks once.
+    /// Waits for a client, and begins a session with empty queues. `None` waits without a limit; zero checks once.
     ///
-    /// Until the session begins, the messages of the last session can still be received. Then they are discarded.
+    /// Until the session begins, the server can receive the messages of the previous session. Then these messages are
+    /// discarded.
     ///
     /// # Errors
     /// - [`ShmError::Timeout`], [`ShmError::Interrupted`], [`ShmError::Forked`].
-    /// - [`ShmError::AlreadyConnected`]: the present client lives. Nothing changed.
+    /// - [`ShmError::AlreadyConnected`]: the present client still lives. The call changes nothing.
     /// - [`ShmError::SystemError`], [`ShmError::WindowsError`]: this process lacks a resource for another session, for example
     ///   a descriptor. No client gets data of the last session. Call again once a resource is free.
-    /// - [`ShmError::Refused`]: the process of a client can't be watched, and the options set no
-    ///   [`check_interval`](crate::ServerOptions::check_interval). Call again for other clients.
+    /// - [`ShmError::Refused`]: the server can't watch the client's process, and the options set no
+    ///   [`check_interval`](crate::ServerOptions::check_interval). Call again to accept another client.
     pub fn wait_for_client(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.accept(timeout, RequestsBy::Event, &mut || {})
     }
 
-    /// As [`wait_for_client`](Self::wait_for_client), for a client that doesn't signal the request event: looks into
-    /// the section every millisecond.
+    /// Does the same as [`wait_for_client`](Self::wait_for_client), for a client that doesn't signal its request: checks the
+    /// section every millisecond.
     ///
     /// # Errors
-    /// As there.
+    /// As [`wait_for_client`](Self::wait_for_client).
     pub fn wait_for_client_noevent(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.accept(timeout, RequestsBy::Looking, &mut || {})
     }
@@ -181,56 +183,57 @@ impl SharedServer {
         self.lifecycle.fresh().map(drop)
     }
 
-    /// Ends the session with the present client, which can still receive what the server has sent.
+    /// Ends the session with the present client. The client can still receive what the server has sent, and then gets
+    /// [`ShmError::NotConnected`].
     ///
-    /// A server with a name can accept the next client at once, in a new section. If the program has asked
-    /// for handles of the channel, or the server has no name, it accepts the next client after this one has let
-    /// go of the section.
+    /// A server with a name can accept the next client at once; that client gets its own section. If the server has no name, or
+    /// if the program has asked for handles of the channel, the server can accept the next client only when this client no
+    /// longer uses the section.
     pub fn disconnect_client(&mut self) {
         if let Some(session) = self.endpoint.session() {
             session.disconnect();
         }
     }
 
-    /// Whether the server has no name.
+    /// Returns whether the server has no name.
     pub fn is_anonymous(&self) -> bool {
         self.lifecycle.is_anonymous()
     }
 
-    /// The section, to be duplicated into the process of a client or handed to a driver: a handle of this process on
-    /// Windows, a descriptor on Linux. The library owns it: don't close it. From this call on, one client after the
-    /// other uses this section, and each can read what the one before left there.
+    /// Returns the section: a handle of this process on Windows, a descriptor on Linux. Duplicate it into the client's process,
+    /// or pass it to a driver. The library owns it: don't close it. From this call on, successive clients use the same section,
+    /// and each client can read what the previous client left there.
     pub fn section_handle(&self) -> isize {
         self.lifecycle.current().hold(Channel::section_handle)
     }
 
-    /// All handles that the client's end of this channel needs, for a driver or another process that connects without the
-    /// name: handles of this process on Windows, with the rights that a client needs and no others; descriptors on
-    /// Linux. The library owns them, and keeps them open as long as the server exists. Duplicate them into the other process,
-    /// where [`SharedClient::attach_handles`](crate::SharedClient::attach_handles) takes them, or hand them to a driver.
-    /// They include events, unless the server is anonymous and its options do not ask for
-    /// [events](ServerOptions::anonymous_events).
+    /// Returns all handles that the client of this channel needs, for a driver or another process that connects without the
+    /// name. On Windows they are handles of this process, with only the rights that a client needs; on Linux they are
+    /// descriptors. The library owns them, and keeps them open as long as the server exists. Duplicate them into the other
+    /// process, for [`SharedClient::attach_handles`](crate::SharedClient::attach_handles), or pass them to a driver. They
+    /// include events, unless the server is anonymous and its options do not ask for [events](ServerOptions::anonymous_events).
     ///
-    /// Unlike [`get_event_handles`](Self::get_event_handles), this does not change how messages are signalled: the client
-    /// announces when it sleeps, by the rules of `docs/protocol.md`.
+    /// Unlike [`get_event_handles`](Self::get_event_handles), this call does not change when messages are signalled. The server
+    /// signals a message only if the client sleeps, as `docs/protocol.md` describes.
     ///
-    /// From this call on, one client after the other uses the same section, and each can read what the one before left
-    /// there. A named server on Linux then believes the process id that a client gives, as it always does on Windows; before
-    /// this call, the kernel gives each client's id.
+    /// From this call on, successive clients use the same section, and each client can read what the previous client left
+    /// there. Before this call, a named server on Linux gets each client's process id from the kernel. After it, the server
+    /// uses the process id that the client states, as it always does on Windows.
     ///
     /// # Errors
-    /// [`ShmError::WindowsError`] when the process can have no more handles; [`ShmError::Forked`].
+    /// [`ShmError::WindowsError`]: the process can have no more handles. [`ShmError::Forked`].
     pub fn client_handles(&self) -> Result<ClientHandles> {
         self.lifecycle.current().hold(Channel::client_handles)
     }
 
-    /// The channel's data events, for native waiters and drivers. `None` for an anonymous server without events.
+    /// Returns the channel's data events, for drivers and programs that wait for the events themselves. `None`: the server is
+    /// anonymous and has no events.
     ///
-    /// From this call on, one client after the other uses the same section, and each can read what the one before left
-    /// there. Both sides then signal every message, with one kernel call each: a native waiter doesn't announce
-    /// when it sleeps. Both events are signalled once at the call, and at each connection. A native waiter
-    /// looks for messages before it waits. An event wakes one waiter: let either a native waiter or this endpoint's
-    /// own calls wait for one direction's data, not both.
+    /// From this call on, successive clients use the same section, and each client can read what the previous client left
+    /// there. Each side then signals every message, with one kernel call each, since such a program doesn't announce its sleep.
+    /// Both events are signalled once at this call, and once at each connection. The program must look for messages before
+    /// it waits. An event wakes only one waiter: for each direction, let either the other program or this endpoint's own calls
+    /// wait, not both.
     pub fn get_event_handles(&self) -> Option<EventHandles> {
         let announce =
             || self.endpoint.session().into_iter().for_each(|session| session.have_every_message_signalled());
@@ -269,7 +272,7 @@ impl ServerOptions {
     /// Starts a server under a name, see [`SharedServer::start`].
     ///
     /// # Errors
-    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] for a value that is not possible.
+    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`]: an option has an invalid value.
     pub fn start(self, name: &str) -> Result<SharedServer> {
         SharedServer::serve(&ChannelName::parse(name)?, self, Clients::One)
     }
@@ -277,7 +280,7 @@ impl ServerOptions {
     /// Starts a server without a name, see [`SharedServer::start_anonymous`].
     ///
     /// # Errors
-    /// Those of [`SharedServer::start_anonymous`], and [`ShmError::InvalidOption`] for a value that is not possible.
+    /// Those of [`SharedServer::start_anonymous`], and [`ShmError::InvalidOption`]: an option has an invalid value.
     pub fn start_anonymous(self) -> Result<SharedServer> {
         let events = if self.anonymous_events { FLAG_EVENTS } else { 0 };
         let design = self.design(events, Clients::One)?;

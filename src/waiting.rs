@@ -30,7 +30,7 @@ impl Deadline {
     }
 }
 
-/// Ends the blocking calls of an endpoint from another thread.
+/// A handle by which a thread ends the blocking calls of an endpoint in other threads.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -116,24 +116,24 @@ impl Interrupter {
     ///
     /// # Errors
     /// [`ShmError::WindowsError`](crate::ShmError::WindowsError) or, on Linux,
-    /// [`ShmError::SystemError`](crate::ShmError::SystemError): the system refuses an event.
+    /// [`ShmError::SystemError`](crate::ShmError::SystemError): the system cannot create an event.
     pub fn new() -> Result<Self> {
         Ok(Interrupter(Arc::new(Interrupt::new()?)))
     }
 
     /// Makes every call of the endpoint that waits, or would wait, return
-    /// [`ShmError::Interrupted`](crate::ShmError::Interrupted), until [`reset`](Self::reset). This holds for both halves
-    /// where the endpoint is split. A call that need not wait works as before.
+    /// [`ShmError::Interrupted`](crate::ShmError::Interrupted), until [`reset`](Self::reset). If the endpoint is split, this
+    /// applies to both halves. A call that need not wait works as before.
     pub fn interrupt(&self) {
         self.0.change(|state| state.unless_stopped(InterruptState::Interrupted));
     }
 
-    /// Lets calls wait again.
+    /// Ends the effect of [`interrupt`](Self::interrupt): calls may wait again.
     pub fn reset(&self) {
         self.0.change(|state| state.unless_stopped(InterruptState::Running));
     }
 
-    /// Returns whether calls are being interrupted.
+    /// Returns whether [`interrupt`](Self::interrupt) is in effect.
     pub fn is_interrupted(&self) -> bool {
         self.0.is_set()
     }

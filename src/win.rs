@@ -90,7 +90,7 @@ fn security(audience: &Audience<'_, User>, rights: u32) -> Result<Vec<u8>> {
             return Err(ShmError::InvalidOption {
                 option: "security descriptor",
                 value: bytes.len() as u64,
-                reason: "its bytes are no self-relative security descriptor".to_owned(),
+                reason: "the bytes are not a self-relative security descriptor".to_owned(),
             })
         }
     }

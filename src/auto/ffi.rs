@@ -59,7 +59,8 @@ pub extern "C" fn shm_auto_options_default() -> shm_auto_options_t {
 pub struct shm_auto_stats_t {
     /// Messages that were put into a ring.
     pub sent_messages: u64,
-    /// Outgoing messages that were lost: dropped from the full queue, evicted, or left in the ring when the peer was gone.
+    /// Outgoing messages that were lost: dropped from the full queue, evicted, left in the ring when the peer was gone, or left
+    /// in the queue when the endpoint was stopped.
     pub send_overflows: u64,
     /// Messages that were received.
     pub received_messages: u64,
@@ -174,8 +175,8 @@ pub unsafe extern "C" fn shm_server_stats_auto(
 ///
 /// No callback begins after this function has returned: the program may then free what user_data points to. From inside a
 /// callback of this handle it returns at once, and that callback is the last. The worker ends after that callback, and the
-/// handle is then freed. From a callback of another handle it also waits, unless a callback of this handle waits for the end
-/// of that other handle: then that callback still runs when this function returns.
+/// handle is then freed. From a callback of another handle it also waits, with one exception: if a callback of this handle
+/// waits for the end of that other handle, this function returns while the callback of this handle still runs.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop_auto(handle: *mut AutoServerHandle) {
     // SAFETY: by the caller.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The handler of an auto endpoint. The endpoint's worker thread calls it, one call at a time. A long call delays the messages
-/// behind it.
+/// that follow.
 ///
 /// The worker holds no lock during a call: a handler may send, and may stop or drop the endpoint. The worker catches a panic, and
 /// reports it to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
@@ -17,24 +17,24 @@ pub trait AutoHandler: Send + Sync + 'static {
     /// A connection ended. Called once, after its last message.
     fn on_disconnect(&self) {}
 
-    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls `on_disconnect` unless the handler implements it.
+    /// A connection ended, for this reason. The worker calls this method; its default implementation calls `on_disconnect`.
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
         let _ = reason;
         self.on_disconnect();
     }
 
-    /// A message arrived. The slice is borrowed for the call.
+    /// A message arrived. The slice is valid until the call returns.
     fn on_message(&self, direction: ChannelKind, payload: &[u8]) {
         let _ = (direction, payload);
     }
 
-    /// `count` messages of a direction were lost since the last such call: evicted from a full ring or a full send queue,
-    /// left in the ring of a connection that ended, or left in the send queue when the endpoint was stopped.
+    /// `count` messages of this direction were lost since the last such call. They were evicted from a full ring, dropped from
+    /// a full send queue, left in the ring when a connection ended, or left in the send queue when the endpoint was stopped.
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
         let _ = (direction, count);
     }
 
-    /// There is room again, after [`try_send`](crate::AutoServer::try_send) found none for a message.
+    /// There is room again for a message for which [`try_send`](crate::AutoServer::try_send) found no room.
     fn on_space_available(&self, direction: ChannelKind) {
         let _ = direction;
     }
@@ -97,18 +97,19 @@ impl<H: AutoHandler + ?Sized> Callbacks for Adapter<H> {
 /// The options of an auto endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoOptions {
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the default:
-    /// no bound, and no polling.
+    /// The longest duration of one kernel wait. It limits the delay if a peer without this library forgets to signal. Zero, the
+    /// default: no limit, and no polling.
     pub wait_timeout: Duration,
-    /// The pause before the next attempt to connect, after one that failed, or after a client's connection that ended:
-    /// 100 ms, and at least 1 ms. A server takes the next client at once.
+    /// The pause after a failed attempt to connect, and, for a client, after the end of a connection. The default is 100 ms; at
+    /// least 1 ms. A server accepts the next client at once.
     pub reconnect_delay: Duration,
-    /// How long a client's attempt to connect lasts: 5 s. An attempt without an answer is reported to `on_error`.
+    /// The longest duration of a client's attempt to connect. The default is 5 s. The worker reports an attempt without an
+    /// answer to `on_error`.
     pub connect_timeout: Duration,
-    /// The most messages that wait for a connection: 256. A full queue drops its oldest message for a new one. Zero: no message
-    /// waits, and `send` fails without a connection.
+    /// The largest number of messages that wait for a connection. The default is 256. A full queue drops its oldest message for
+    /// a new one. Zero: no message waits, and `send` fails without a connection.
     pub max_send_queue: usize,
-    /// The most messages that the worker delivers before it does anything else: 64. Zero counts as 1.
+    /// The largest number of messages that the worker delivers before it does other work. The default is 64. Zero counts as 1.
     pub recv_batch: usize,
 }
 
@@ -129,8 +130,8 @@ impl Default for AutoOptions {
 pub struct AutoStatsSnapshot {
     /// Messages that were put into a ring.
     pub sent_messages: u64,
-    /// Messages to send that were lost: dropped from the full send queue, evicted from the ring before the peer took
-    /// them, left there when the peer was gone, or left in the send queue when the endpoint was stopped.
+    /// Outgoing messages that were lost: dropped from the full send queue, evicted from the ring before the peer took them,
+    /// left in the ring when the peer was gone, or left in the send queue when the endpoint was stopped.
     pub send_overflows: u64,
     /// Messages that were received.
     pub received_messages: u64,

@@ -86,15 +86,15 @@ macro_rules! auto_methods {
     ($peer:literal) => {
         #[doc = concat!("Sends a message to the ", $peer, ", from any thread. Never waits.")]
         ///
-        /// With a connection, the message goes straight into the ring, where it may evict the oldest unread messages
-        /// (`on_overflow`). Without a connection, it waits in the send queue for the next one; a full queue drops its oldest
-        /// message. A client's queue outlives its connections. A server's queue belongs to one connection: at its end, the
-        /// messages that are left in the queue are lost, and counted.
+        /// With a connection, the call writes the message into the ring, and evicts the oldest unread messages if there is no
+        /// room (`on_overflow` reports them). Without a connection, the message waits in the send queue; a full queue drops its
+        /// oldest message. A client's queue outlives its connections. A server's queue belongs to one connection: when the
+        /// connection ends, the messages in the queue are lost, and counted.
         ///
         /// # Errors
         /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
-        /// - [`ShmError::QueueFull`]: on a channel made with
-        ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
+        /// - [`ShmError::QueueFull`]: there is no room, and the channel [rejects when
+        ///   full](crate::ServerOptions::reject_when_full).
         /// - [`ShmError::NotConnected`], for one of three reasons. The endpoint was stopped (its handler can still answer the
         ///   messages that it gets meanwhile, unless the handler itself called [`stop`](Self::stop)). Or there is no
         ///   connection, and `max_send_queue` is zero. Or a server's client has left, and `on_disconnect` has not returned.
@@ -103,8 +103,8 @@ macro_rules! auto_methods {
             self.auto.send(message)
         }
 
-        /// As [`send`](Self::send), but only if there is room: no other message is lost. After a failure for lack of room, the
-        /// worker calls [`on_space_available`](AutoHandler::on_space_available) as soon as there is room again.
+        /// Does the same as [`send`](Self::send) if there is room; evicts and drops nothing. If there was no room, the worker
+        /// calls [`on_space_available`](AutoHandler::on_space_available) as soon as there is room again.
         ///
         /// # Errors
         /// As `send`, and [`ShmError::QueueFull`]: neither the ring nor the queue has room.
@@ -112,11 +112,12 @@ macro_rules! auto_methods {
             self.auto.try_send(message)
         }
 
-        /// As [`try_send`](Self::try_send), but waits for room. `None` waits without a limit.
+        /// Does the same as [`try_send`](Self::try_send), but waits for room. `None` waits without a limit.
         ///
-        /// It also waits inside a handler's call: the peer must then make the room without an answer from this endpoint. Without
-        /// a connection, a handler's call fails at once with `QueueFull` where the queue has no room. While the endpoint stops,
-        /// no call waits: where there is no room, it fails with `NotConnected`.
+        /// It also waits if the handler calls it. The peer must then make room without an answer from this endpoint, because
+        /// the worker is inside the handler. Without a connection, a call from the handler does not wait: it fails with
+        /// `QueueFull` if the queue has no room. While the endpoint stops, no call waits: it fails with `NotConnected` if there
+        /// is no room.
         ///
         /// # Errors
         /// As `send`, and [`ShmError::Timeout`].
@@ -168,15 +169,16 @@ impl AutoServer {
         ServerOptions::default().start_auto(name, handler, options)
     }
 
-    /// Returns the present session: an address of the present client and of no later one. `None`: there is no session.
+    /// Returns the present session, which stands for the present client and for no later client. `None`: there is no session.
     ///
-    /// Inside a handler's call, `on_disconnect` included, it is the session of that call. In `on_disconnect` the session is over,
-    /// and sending to it is an error.
+    /// Inside a handler's call, including `on_disconnect`, it is the session of that call. In `on_disconnect` the session is
+    /// over, and sending to it is an error.
     pub fn session(&self) -> Option<SessionId> {
         self.auto.core.session(0).map(SessionId)
     }
 
-    /// As [`send`](Self::send), but only to the client of this session: for an answer that takes longer than a handler's call.
+    /// Does the same as [`send`](Self::send), but sends only to the client of this session. Use it for an answer that takes
+    /// longer than a handler's call.
     ///
     /// # Errors
     /// As `send`, and [`ShmError::NotConnected`]: the session is over.
@@ -195,11 +197,11 @@ pub struct AutoClient {
 }
 
 impl AutoClient {
-    /// Begins to connect to the server of a name, and returns at once, whether there is a server or not.
+    /// Begins to connect to the server that has the name. Returns at once, whether there is a server or not.
     ///
     /// # Errors
-    /// [`ShmError::InvalidName`]; [`ShmError::SystemError`] or [`ShmError::WindowsError`], where the system has no event or
-    /// thread to give.
+    /// [`ShmError::InvalidName`]. [`ShmError::SystemError`], [`ShmError::WindowsError`]: the system cannot create an event or a
+    /// thread.
     pub fn connect<H: AutoHandler + ?Sized>(
         name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<Self> {

@@ -7,9 +7,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 /// One of a channel's two directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChannelKind {
-    /// What the server sends.
+    /// Messages from the server to the client.
     ServerToClient,
-    /// What the client sends.
+    /// Messages from the client to the server.
     ClientToServer,
 }
 
@@ -34,7 +34,7 @@ pub enum DisconnectReason {
     Stopped,
     /// A multi-client server ended this client's session ([`disconnect_client`](crate::MultiServer::disconnect_client)).
     Kicked,
-    /// Something else: [`ShmError::Corrupted`], for instance.
+    /// Another error ended it, for example [`ShmError::Corrupted`].
     Failed(ShmError),
 }
 

@@ -25,28 +25,29 @@ macro_rules! stop_methods {
     ($self:ident => $core:expr) => {
         /// Stops the endpoint, and waits until its threads have ended.
         ///
-        /// The handler gets the messages that have arrived, and then the end of each connection. It is not called after
-        /// this has returned. What was sent is flushed as far as the ring takes it. Messages that the ring did not take, or
-        /// that waited for a connection, are lost, and counted.
+        /// The endpoint calls the handler for the messages that have arrived, and then for the end of each connection. It does
+        /// not call the handler after this method has returned. It sends the queued messages as far as the ring has room.
+        /// Messages that had no room, or that waited for a connection, are lost, and counted.
         ///
-        /// Two kinds of calls do not wait, and return before the threads have ended: a call from the endpoint's own
-        /// handler, which then gets only the ends of connections; and a call from another endpoint's handler, if
-        /// this endpoint's handler waits for that endpoint to stop: each would wait for the other.
+        /// Two kinds of calls do not wait, and return before the threads have ended. The first is a call from the endpoint's
+        /// own handler: the endpoint then calls the handler only for the ends of connections. The second is a call from the
+        /// handler of another endpoint, if this endpoint's handler waits until that other endpoint has stopped: each would
+        /// wait for the other.
         pub fn stop(&$self) {
             $core.stop();
         }
 
-        /// Begins to [stop](Self::stop), and waits for nothing. Any thread may call this, and the handler may: it gets the
-        /// messages that have arrived, and the end of each connection comes last.
+        /// Begins to [stop](Self::stop), and returns without waiting. Any thread may call this, and the handler too. The
+        /// endpoint then calls the handler for the messages that have arrived, and last for the end of each connection.
         pub fn request_stop(&$self) {
             $core.request_stop();
         }
 
-        /// As [`stop`](Self::stop), waiting at most this long.
+        /// Does the same as [`stop`](Self::stop), but waits at most `timeout`.
         ///
         /// # Errors
-        /// - [`ShmError::Timeout`](crate::ShmError::Timeout): the threads have not ended yet. They will.
-        /// - [`ShmError::NotReady`](crate::ShmError::NotReady): this call must not wait for them, as said at `stop`.
+        /// - [`ShmError::Timeout`](crate::ShmError::Timeout): the threads have not ended yet, and will end later.
+        /// - [`ShmError::NotReady`](crate::ShmError::NotReady): this call must not wait for the threads; see `stop`.
         /// - [`ShmError::Forked`](crate::ShmError::Forked).
         pub fn stop_timeout(&$self, timeout: Duration) -> Result<()> {
             $core.stop_timeout(timeout)

@@ -289,7 +289,7 @@ fn await_answer(
             return Ok(Requested::ServerGone);
         }
         if word != standing {
-            let reason = "the server did not accept this process".to_owned();
+            let reason = "the server refused this process, which it probably cannot watch".to_owned();
             let error = ShmError::Refused { reason };
             channel.tuning.report(&ChannelEvent::Refused(error.clone()));
             return Err(error);

@@ -5,13 +5,13 @@ use crate::auto::{AutoHandler, DisconnectReason};
 
 /// The callbacks of an endpoint. Any of them may be NULL.
 ///
-/// Of a synchronous endpoint (shm_server_..., shm_client_...) the callbacks run inside the call that detects the event, on
-/// its thread. on_connect runs in the call that connects. on_disconnect runs once, in the first call to send, receive, poll
-/// or wait for a client that finds the connection over. on_connect and on_disconnect run one at a time, in the order of the
-/// connections: a thread that is in one of them also makes the next such calls, and the calls of other threads don't wait
-/// for it. on_data_available runs in a poll that finds a message. on_space_available runs in a shm_..._send_timeout that had
-/// to wait for room and got it. on_overflow runs in the call that evicts messages, or that finds that the peer has evicted
-/// some. on_error runs when the peer broke the protocol. on_message never runs.
+/// Of a synchronous endpoint (shm_server_..., shm_client_...) the callbacks run inside the call that detects the event, on its
+/// thread. on_connect runs in the call that connects. on_disconnect runs once, in the first call to send, receive, poll or wait
+/// for a client that finds the connection over. on_connect and on_disconnect run one at a time, in the order of the
+/// connections. While one of them runs, other threads do not wait: the thread that runs it then also runs the callbacks that
+/// became due meanwhile. on_data_available runs in a poll that finds a message. on_space_available runs in a
+/// shm_..._send_timeout that had to wait for room and got it. on_overflow runs in the call that evicts messages, or that finds
+/// that the peer has evicted some. on_error runs when the peer broke the protocol. on_message never runs.
 ///
 /// The callbacks of an auto endpoint run on its worker thread, one at a time; on_data_available runs before each on_message.
 ///

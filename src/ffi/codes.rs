@@ -26,9 +26,9 @@ pub enum shm_error_t {
     SHM_ERROR_NOT_FOUND = -6,
     /// A privilege is missing (for a name that begins with "Global\").
     SHM_ERROR_ACCESS = -7,
-    /// The call is not possible now. The peer overwrites messages faster than they can be taken; or a callback used
-    /// something that the call around it uses, or would wait for itself; or a message is reserved or borrowed in place. Try
-    /// again when that is over.
+    /// The call is not possible now. The peer overwrites messages faster than they can be taken; or a callback needs something
+    /// that the call around it uses, or would have to wait for itself; or a message is reserved or borrowed in place. Try again
+    /// later.
     SHM_ERROR_NOT_READY = -8,
     /// The peer wrote what the protocol does not allow. The session is over.
     SHM_ERROR_PROTOCOL = -9,
@@ -47,13 +47,13 @@ pub enum shm_error_t {
     SHM_ERROR_ALREADY_CONNECTED = -15,
     /// The buffer is too small; the call stored the size that is needed. The message stays in the queue.
     SHM_ERROR_BUFFER_TOO_SMALL = -16,
-    /// A message has at least 2 bytes.
+    /// The message has fewer than 2 bytes.
     SHM_ERROR_MESSAGE_TOO_SMALL = -17,
-    /// A message has at most 65,535 bytes, and at most half the ring's bytes minus 8.
+    /// The message has more than 65,535 bytes, or more than half the ring's bytes minus 8.
     SHM_ERROR_MESSAGE_TOO_LARGE = -18,
     /// shm_server_interrupt, shm_client_interrupt or stopping the handle ended the call.
     SHM_ERROR_INTERRUPTED = -19,
-    /// A name has 1 to 80 bytes of UTF-8, and no backslash. A user is a SID or a number.
+    /// The name or the user is invalid. A name has 1 to 80 bytes of UTF-8, and no backslash. A user is a SID or a number.
     SHM_ERROR_INVALID_NAME = -20,
     /// One side refuses to connect to the other, or is not allowed to.
     SHM_ERROR_REFUSED = -21,

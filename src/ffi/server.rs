@@ -52,7 +52,7 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
     })
 }
 
-/// Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks once. The session begins with
+/// Waits for a client, at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 checks once. The session begins with
 /// empty queues. Until then other threads can receive the remaining messages of the previous client. After that these
 /// messages are discarded, and on_overflow is called with their number.
 ///
@@ -76,9 +76,9 @@ pub unsafe extern "C" fn shm_server_wait_for_client_noevent(
     returning_code(|| unsafe { enter(handle)?.0.accept(timeout(timeout_ms), RequestsBy::Looking) })
 }
 
-/// Ends the session with the present client. That client receives what was sent before it detects the end. A server with a
-/// name can accept the next client at once, unless handles of its channel were exported. Other servers can accept the next
-/// client when this client no longer uses the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
+/// Ends the session with the present client. That client receives what was sent before it detects the end. A server with a name
+/// can accept the next client at once, unless the program has asked for handles of the channel. Otherwise the server can accept
+/// the next client when this client no longer uses the section. SHM_ERROR_NOT_CONNECTED: there was no session yet. Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_disconnect_client(handle: *mut ServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn shm_server_try_send(
 }
 
 /// Does the same as shm_server_send, but waits for room: at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0
-/// looks once. Evicts nothing. SHM_ERROR_TIMEOUT, _INTERRUPTED.
+/// checks once. Evicts nothing. SHM_ERROR_TIMEOUT, _INTERRUPTED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_send_timeout(
     handle: *mut ServerHandle, data: *const c_void, size: u32, timeout_ms: u32,
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn shm_server_try_receive(
     unsafe { both::receive(handle, buffer, size, |half, to| half.try_receive_into(to)) }
 }
 
-/// Does the same as shm_server_receive, but waits at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 looks
+/// Does the same as shm_server_receive, but waits at most `timeout_ms` milliseconds; SHM_FOREVER waits for ever, 0 checks
 /// once. SHM_ERROR_TIMEOUT.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_receive_timeout(
@@ -360,12 +360,13 @@ pub unsafe extern "C" fn shm_server_release(handle: *mut ServerHandle) -> shm_er
 /// Stops the server and frees the handle, which must not be used afterwards. NULL does nothing.
 ///
 /// The client receives what was sent, and then detects that the server has left. Calls of other threads return first, with
-/// SHM_ERROR_INTERRUPTED, or with SHM_ERROR_NOT_CONNECTED, in which case they call on_disconnect. Those threads cannot tell
-/// from the code that the handle is gone. End them before (by a flag of the program, shm_server_interrupt, and a join). This
-/// function calls no callback, and no callback begins after it has returned: the program may then free user_data. From
-/// inside a callback of this handle it waits only for the calls of other threads. That callback is the last, and the handle
-/// is freed when the call around that callback returns. From a callback of another handle it also waits, unless a callback
-/// of this handle waits for the end of that other handle: then that callback still runs when this function returns.
+/// SHM_ERROR_INTERRUPTED, or with SHM_ERROR_NOT_CONNECTED after a call of on_disconnect. Those threads cannot tell from the
+/// code that the handle is gone. So end them before this call (by a flag of the program, shm_server_interrupt, and a join).
+/// This function calls no callback, and no callback begins after it has returned: the program may then free user_data. From
+/// inside a callback of this handle it waits only for the calls of other threads. That callback is the last, and the handle is
+/// freed when the call around that callback returns. From a callback of another handle it also waits, with one exception: if a
+/// callback of this handle waits for the end of that other handle, this function returns while the callback of this handle
+/// still runs.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop(handle: *mut ServerHandle) {
     // SAFETY: by the caller.

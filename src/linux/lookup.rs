@@ -60,7 +60,7 @@ pub(crate) fn lookup(
     let (Some(section), Ok(ends)) =
         (descriptors.next(), descriptors.map(Arc::new).collect::<Vec<_>>().try_into())
     else {
-        return Err(refused("the name leads to something other than a channel".to_owned()));
+        return Err(refused("the name does not belong to a channel".to_owned()));
     };
     let ends: Ends = ends;
     ends.iter().try_for_each(|end| pairs::check(end))?;

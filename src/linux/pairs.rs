@@ -106,7 +106,7 @@ pub(super) fn check(end: &OwnedFd) -> Result<()> {
     match (socket_domain(end), socket_type(end)) {
         (Ok(AddressFamily::UNIX), Ok(SocketType::DGRAM)) => Ok(()),
         _ => Err(ShmError::Refused {
-            reason: "the descriptor of an event is no Unix datagram socket".to_owned(),
+            reason: "the descriptor of an event is not a Unix datagram socket".to_owned(),
         }),
     }
 }

@@ -29,23 +29,23 @@ pub trait MultiClientHandler: Send + Sync + 'static {
     /// The session is over. Called once, after the last message.
     fn on_disconnect(&self) {}
 
-    /// As [`on_disconnect`](Self::on_disconnect), with the reason. Calls `on_disconnect` unless the handler implements it.
+    /// The session is over, for this reason. The worker calls this method; its default implementation calls `on_disconnect`.
     fn on_disconnect_because(&self, reason: &DisconnectReason) {
         let _ = reason;
         self.on_disconnect();
     }
 
-    /// A message arrived. The slice is borrowed for the call.
+    /// A message arrived. The slice is valid until the call returns.
     fn on_message(&self, data: &[u8]) {
         let _ = data;
     }
 
-    /// `count` messages of a direction were lost: evicted from a full ring, or left in the ring at the session's end.
+    /// `count` messages of this direction were lost: evicted from a full ring, or left in the ring when the session ended.
     fn on_overflow(&self, direction: ChannelKind, count: u32) {
         let _ = (direction, count);
     }
 
-    /// There is room again, after [`try_send`](MultiClient::try_send) found none for a message.
+    /// There is room again for a message for which [`try_send`](MultiClient::try_send) found no room.
     fn on_space_available(&self) {}
 
     /// An error that no call returned.
@@ -81,13 +81,13 @@ impl<H: MultiClientHandler + ?Sized> MultiClientHandler for Arc<H> {
 /// The options of a [`MultiClient`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultiClientOptions {
-    /// How long `connect` waits for the server, to be accepted, and for a slot whose last client has left: 5 s.
+    /// How long `connect` waits for the server, for its acceptance, and for a slot whose client has left. The default is 5 s.
     pub lobby_timeout: Duration,
-    /// How long `connect` waits after that, until the server's handler has been called for the client: 5 s.
+    /// How long `connect` then waits until the server has called its handler for the client. The default is 5 s.
     pub slot_timeout: Duration,
     /// As [`MultiOptions::poll_timeout`](crate::MultiOptions::poll_timeout). Zero, the default: the worker never polls.
     pub poll_timeout: Duration,
-    /// The most messages that the worker delivers before it does anything else: 64. Zero counts as 1.
+    /// The largest number of messages that the worker delivers before it does other work. The default is 64. Zero counts as 1.
     pub recv_batch: usize,
 }
 
@@ -111,11 +111,11 @@ pub struct MultiClient {
 }
 
 impl MultiClient {
-    /// Connects to the server of a name. Returns after the server's handler and the client's own handler have been called for
-    /// the connection.
+    /// Connects to the server that has the name. Returns after the server's handler and the client's own handler have been
+    /// called for the connection.
     ///
     /// # Errors
-    /// - [`ShmError::NoFreeSlot`]: each slot has a connected client; or a slot whose client has left did not come free within
+    /// - [`ShmError::NoFreeSlot`]: each slot has a client; or a slot whose client has left did not become free within
     ///   `lobby_timeout`.
     /// - [`ShmError::Interrupted`]: the [`interrupter`](ClientOptions::interrupter) of the options ended the attempt.
     /// - Else those of [`SharedClient::connect`](crate::SharedClient::connect).
@@ -130,13 +130,13 @@ impl MultiClient {
     /// # Errors
     /// - [`ShmError::NotConnected`]: the session is over.
     /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`], [`ShmError::Forked`].
-    /// - [`ShmError::QueueFull`]: on channels made with
-    ///   [`reject_when_full`](crate::ServerOptions::reject_when_full).
+    /// - [`ShmError::QueueFull`]: there is no room, and the channel [rejects when
+    ///   full](crate::ServerOptions::reject_when_full).
     pub fn send(&self, message: &[u8]) -> Result<()> {
         self.auto.send(message)
     }
 
-    /// Sends a message if there is room, and evicts none. After a failure for lack of room, the worker calls
+    /// Sends a message if there is room, and evicts none. If there was no room, the worker calls
     /// [`on_space_available`](MultiClientHandler::on_space_available) as soon as there is room again.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl MultiClient {
         self.auto.try_send(message)
     }
 
-    /// Sends a message, and waits for room where there is none. `None` waits without a limit.
+    /// Sends a message, and waits for room if there is none. `None` waits without a limit.
     ///
     /// # Errors
     /// As `send`, and [`ShmError::Timeout`].
@@ -168,7 +168,7 @@ impl MultiClient {
 
 impl ClientOptions {
     /// Connects to a server for many clients, as [`MultiClient::connect`] does. An [`interrupter`](Self::interrupter) of these
-    /// options ends the attempt to connect; the client itself has one of its own.
+    /// options ends the attempt to connect. The connected client has its own interrupter.
     ///
     /// # Errors
     /// As [`MultiClient::connect`].

@@ -9,13 +9,14 @@ use std::time::Duration;
 ///
 /// The calls for one client come one after the other. Calls for different clients may come from different threads at the same
 /// time. The accepting thread calls `on_client_connect`: a long call delays other clients that connect. The worker of the
-/// client's slot makes all other calls: a long call delays the messages, and the disconnecting, of the clients that share the
+/// client's slot makes all other calls: a long call delays the messages and the disconnections of all clients that share the
 /// worker (see [`MultiOptions::clients_per_worker`]).
 ///
 /// The threads hold no lock during a call: a handler may send, may disconnect clients, and may stop the server. They catch a
 /// panic, and report it to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
 pub trait MultiHandler: Send + Sync + 'static {
-    /// A client has connected and has this slot. Called before its first message. Messages can be sent to it from now on.
+    /// A client has connected and has this slot. Called before its first message. From now on, the server can send messages to
+    /// it.
     fn on_client_connect(&self, client_id: u32) {
         let _ = client_id;
     }
@@ -25,14 +26,14 @@ pub trait MultiHandler: Send + Sync + 'static {
         let _ = client_id;
     }
 
-    /// As [`on_client_disconnect`](Self::on_client_disconnect), with the reason. Calls `on_client_disconnect` unless the handler
-    /// implements it.
+    /// A client's session is over, for this reason. The worker calls this method; its default implementation calls
+    /// `on_client_disconnect`.
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {
         let _ = reason;
         self.on_client_disconnect(client_id);
     }
 
-    /// A message arrived. The slice is borrowed for the call.
+    /// A message arrived. The slice is valid until the call returns.
     fn on_message(&self, client_id: u32, data: &[u8]) {
         let _ = (client_id, data);
     }
@@ -42,7 +43,7 @@ pub trait MultiHandler: Send + Sync + 'static {
         let _ = (client_id, count);
     }
 
-    /// An error that no call returned. `None`: it concerns no single client.
+    /// An error that no call returned. `None`: it does not concern one particular client.
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
         let _ = (client_id, error);
     }
@@ -101,15 +102,17 @@ pub(super) const MOST_CLIENTS_PER_WORKER: u32 = 30;
 /// The options of a [`MultiServer`](crate::MultiServer).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultiOptions {
-    /// The number of slots: 20. The server creates a client's channel when the client connects, and keeps one more ready.
+    /// The number of slots. The default is 20. The server creates a client's channel when the client connects, and keeps one
+    /// more ready.
     pub max_clients: u32,
-    /// An upper bound of one kernel wait, as a safety net against a native peer that forgets to signal. Zero, the default:
-    /// no bound, and no polling.
+    /// The longest duration of one kernel wait. It limits the delay if a peer without this library forgets to signal. Zero, the
+    /// default: no limit, and no polling.
     pub poll_timeout: Duration,
-    /// The most messages of one client that a worker delivers before it goes on to the next client: 64. Zero counts as 1.
+    /// The largest number of messages of one client that a worker delivers before it checks the next client. The default is 64.
+    /// Zero counts as 1.
     pub recv_batch: usize,
-    /// The number of slots that share a worker thread: 30, which is also the maximum. 1 gives each client its own thread. Slot
-    /// `n` belongs to worker `n / clients_per_worker`, which starts with its first client. Zero counts as 1.
+    /// The number of slots that share a worker thread. The default is 30, which is also the maximum. 1 gives each client its
+    /// own thread. Slot `n` belongs to worker `n / clients_per_worker`, which starts with its first client. Zero counts as 1.
     pub clients_per_worker: u32,
 }
 

@@ -1,4 +1,4 @@
-//! One server, many clients, each with its own channel.
+//! A server for many clients, each with its own channel.
 //!
 //! ```text
 //!                  the name ──► the channel that is offered now

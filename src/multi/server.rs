@@ -54,7 +54,7 @@ impl MultiServer {
     /// Starts a server under a name.
     ///
     /// # Errors
-    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`] where `max_clients` is zero.
+    /// Those of [`SharedServer::start`], and [`ShmError::InvalidOption`]: `max_clients` is zero.
     pub fn start<H: MultiHandler + ?Sized>(
         name: &str, handler: Arc<H>, options: MultiOptions,
     ) -> Result<Self> {
@@ -63,8 +63,8 @@ impl MultiServer {
 
     /// Sends a message to a client, from any thread. Never waits: a full queue evicts its oldest messages.
     ///
-    /// `client` is a slot's number, and means the client that has the slot now; or a [`ClientId`], and means one session. An
-    /// answer that takes longer than a callback goes to a [`ClientId`], so that it reaches no other client: see
+    /// `client` is a slot's number, for the client that has the slot now, or a [`ClientId`], for one session. For an answer
+    /// that takes longer than a handler's call, use a [`ClientId`], so that the answer reaches no other client: see
     /// [`client`](Self::client).
     ///
     /// # Errors
@@ -93,10 +93,10 @@ impl MultiServer {
         Ok((0..self.core.slot_count()).filter(sent).count() as u32)
     }
 
-    /// Returns the session of the client that has a slot: an address of this client and of no later one. `None`: the slot has no
-    /// client.
+    /// Returns the session of the client that has the slot. It stands for this client and for no later client. `None`: the slot
+    /// has no client.
     ///
-    /// Inside a handler's call for a slot, `on_client_disconnect` included, it is the session of that call's client.
+    /// Inside a handler's call for a slot, including `on_client_disconnect`, it is the session of that call's client.
     ///
     /// ```
     /// use std::sync::{mpsc, Arc, Mutex, Weak};
@@ -149,7 +149,7 @@ impl MultiServer {
     }
 
     /// Ends a client's session. The client can still receive what the server has sent, and the handler gets what the client has
-    /// sent. Then the slot comes free, whether the client lets go of its channel or not.
+    /// sent. Then the slot becomes free, even if the client still uses its channel.
     ///
     /// # Errors
     /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. [`ShmError::Forked`].
@@ -167,8 +167,8 @@ impl MultiServer {
         self.connected_clients().len() as u32
     }
 
-    /// Returns whether a slot has a client, or whether a session lives, as far as the server knows. It does not ask the system
-    /// whether the client's process runs.
+    /// Returns whether a slot has a client, or, for a [`ClientId`], whether this session lives, as far as the server knows. It
+    /// does not ask the system whether the client's process runs.
     pub fn is_client_connected(&self, client: impl Into<ClientId>) -> bool {
         self.core.is_connected(client.into().to())
     }

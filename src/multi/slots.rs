@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 /// slot's number, then reaches no other client.
 const REST: Duration = Duration::from_secs(10);
 
-/// The address of a client of a [`MultiServer`](crate::MultiServer): one session, or whichever client has a slot.
+/// A client of a [`MultiServer`](crate::MultiServer), as the target of a call: one session, or the client that has a slot.
 ///
-/// A slot's number converts into an address of the client that has the slot at the time of the call.
-/// [`MultiServer::client`](crate::MultiServer::client) returns an address of one session, and of no later one.
+/// A slot's number converts into a `ClientId` for the client that has the slot at the time of the call.
+/// [`MultiServer::client`](crate::MultiServer::client) returns a `ClientId` for one session, and for no later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientId {
     pub(super) slot: u32,

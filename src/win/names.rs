@@ -107,10 +107,10 @@ pub(super) fn creation_error(status: NtStatus, name: &ChannelName, context: &'st
 pub(super) fn opening_error(status: NtStatus, name: &ChannelName) -> ShmError {
     let reason = match status {
         STATUS_ACCESS_DENIED => "does not admit this user",
-        STATUS_OBJECT_TYPE_MISMATCH => "is something other than a channel",
+        STATUS_OBJECT_TYPE_MISMATCH => "is not a channel",
         status => return error(status, "opening the channel's objects"),
     };
-    ShmError::Refused { reason: format!("what is named {:?} {reason}", name.given()) }
+    ShmError::Refused { reason: format!("the object {:?} {reason}", name.given()) }
 }
 
 #[cfg(test)]

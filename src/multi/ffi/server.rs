@@ -309,9 +309,10 @@ pub unsafe extern "C" fn shm_multi_server_channel_name(
 /// ends all sessions, and waits for the server's threads. NULL does nothing.
 ///
 /// No callback begins after this function has returned: the program may then free what user_data points to. From inside a
-/// callback of this handle it waits only for the callbacks that other threads of the server are in. That callback is the
-/// last; the threads end after it, and the handle is then freed. From a callback of another handle it also waits, unless a
-/// callback of this handle waits for the end of that other handle: then that callback still runs when this function returns.
+/// callback of this handle it waits only for the callbacks that other threads of the server are in. That callback is the last;
+/// the threads end after it, and the handle is then freed. From a callback of another handle it also waits, with one exception:
+/// if a callback of this handle waits for the end of that other handle, this function returns while the callback of this handle
+/// still runs.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
     // SAFETY: by the caller.
