@@ -1,8 +1,10 @@
 //! One connection over a channel.
 
+mod spin;
 mod wait;
 
-pub(crate) use wait::{Interest, Spin, WaitCondition, FIRST_SPINS, SPINS};
+pub(crate) use spin::{SpinHistory, LOOKS};
+pub(crate) use wait::{Interest, WaitCondition};
 
 use crate::channel::handshake::{self, ClientWord};
 use crate::channel::{Channel, Peer, Side};
@@ -65,6 +67,13 @@ impl Ended {
     }
 }
 
+/// Whether spinning has paid lately, for waits for a message, and for room.
+#[derive(Default)]
+struct Spins {
+    data: SpinHistory,
+    space: SpinHistory,
+}
+
 /// One connection. Dropping a client's is leaving.
 pub(crate) struct Session {
     pub(crate) channel: Arc<Channel>,
@@ -77,6 +86,8 @@ pub(crate) struct Session {
     over: Event,
     /// When to look whether a peer that can't be watched still runs.
     next_look: Mutex<Deadline>,
+    /// Whether the waits of this side's calls should spin.
+    spins: Spins,
     signals: AtomicU64,
     sleeps: AtomicU64,
     /// Whether a call reports the session's end to C, or has done so.
@@ -97,6 +108,7 @@ impl Session {
             peer,
             ended: Ended::not_yet(),
             over,
+            spins: Spins::default(),
             signals: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             #[cfg(all(feature = "c-api", not(loom)))]

@@ -13,6 +13,7 @@
 #[path = "../../examples/ping_pong/bare.rs"]
 mod bare;
 mod bench;
+mod busy;
 mod cores;
 mod crowd;
 mod curves;
@@ -66,7 +67,7 @@ struct Arguments {
     /// A few short blocks of everything: shows that it runs
     #[arg(long)]
     quick: bool,
-    /// Only these sections: P1 to P6, P8 to P10, spin, peers, curves
+    /// Only these sections: P1 to P6, P8 to P11, spin, peers, curves
     #[arg(long, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<String>,
     /// Write the figures to this file
@@ -102,6 +103,8 @@ const SECTIONS: [(&str, Times, Section); 11] = [
     ("spin", Times::Once, spin::budgets),
     ("peers", Times::Once, rows::peers),
 ];
+/// The section that is measured first, before this process is pinned to a core.
+const BUSY: &str = "P11";
 /// The section that measures the points of the pictures.
 const CURVES: &str = "curves";
 
@@ -125,7 +128,11 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         arguments.only.is_empty() || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name))
     };
     let known = |only: &str| {
-        SECTIONS.iter().map(|(name, ..)| *name).chain([CURVES]).any(|name| only.eq_ignore_ascii_case(name))
+        SECTIONS
+            .iter()
+            .map(|(name, ..)| *name)
+            .chain([BUSY, CURVES])
+            .any(|name| only.eq_ignore_ascii_case(name))
     };
     if let Some(unknown) = arguments.only.iter().find(|only| !known(only)) {
         return Err(format!("no section is called {unknown}").into());
@@ -142,6 +149,11 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         rows: Vec::new(),
         points: Vec::new(),
     };
+    let mut busy = Vec::new();
+    if wanted(BUSY) {
+        eprintln!("{BUSY}");
+        busy = busy::round_trips(arguments.quick)?;
+    }
     let cores = Cores::choose();
     for session in 1..=plan.sessions {
         let mut bench = Bench::new(plan, Shared::new(session, cores.second)?)?;
@@ -157,6 +169,7 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
             report.points = curves::points(&mut bench)?;
         }
     }
+    report.add(busy);
     report.finish();
     print(&report);
     if let Some(path) = &arguments.json {

@@ -26,6 +26,10 @@ pub const RTRB: Kind = rtrb::KIND;
 pub const RTRB_BATCHED: Kind = rtrb::BATCHED;
 #[cfg(target_os = "linux")]
 pub const ICEORYX: Kind = iceoryx::KIND;
+#[cfg(unix)]
+pub const PIPE: Kind = pipe::KIND;
+#[cfg(windows)]
+pub const PIPE: Kind = named_pipe::KIND;
 
 #[cfg(target_os = "linux")]
 pub const ALL: &[Kind] =

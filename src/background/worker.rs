@@ -7,7 +7,7 @@ use super::outbox::RingAtEnd;
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::Result;
-use crate::session::{Spin, FIRST_SPINS, SPINS};
+use crate::session::{SpinHistory, LOOKS};
 use crate::sync::spin_loop;
 use crate::sys;
 use crate::waiting::{Deadline, Interrupter};
@@ -44,7 +44,8 @@ pub(crate) enum Gathered {
 /// Serves what a source gives, until the endpoint stops or no connection will come any more.
 pub(crate) fn run(mut source: impl Source) {
     let mut connections = Vec::new();
-    let mut round = Round { buffer: Vec::new(), first: 0, checked: sys::coarse_millis() };
+    let mut round =
+        Round { buffer: Vec::new(), first: 0, checked: sys::coarse_millis(), spins: SpinHistory::default() };
     loop {
         source.wake_up().reset();
         match source.gather(&mut connections) {
@@ -68,6 +69,7 @@ struct Round {
     first: usize,
     /// When the worker checked the peers last.
     checked: u32,
+    spins: SpinHistory,
 }
 
 impl Round {
@@ -115,8 +117,8 @@ impl Round {
     fn spin(&mut self, source: &impl Source, connections: &mut [Connection]) -> bool {
         let core = source.core();
         // The channels of one endpoint have one and the same budget.
-        let budget = connections.first().map(|connection| connection.session().channel.tuning.spin);
-        let Some(budget) = budget.filter(|budget| !budget.is_zero()) else { return false };
+        let Some(first) = connections.first() else { return false };
+        let budget = first.session().channel.tuning.spin;
         if connections.iter().all(Connection::is_armed) {
             return false;
         }
@@ -124,11 +126,14 @@ impl Round {
             spin_loop();
             connections.iter().any(|connection| connection.looks_ready(core))
         };
-        // An answer that is on its way comes within these looks: no clock is read for it.
-        if (0..FIRST_SPINS).any(|_| looks_ready(connections)) {
+        // An answer that is on its way comes within these looks: no clock is read for it. Looking at many connections
+        // takes longer.
+        let first_looks = self.spins.first_looks(budget);
+        if (0..first_looks.div_ceil(connections.len() as u32)).any(|_| looks_ready(connections)) {
+            self.spins.found_at_once(first_looks);
             return true;
         }
-        let spin = Spin::begin(Some(budget));
+        let Some(spin) = self.spins.begin(budget, Deadline::NEVER) else { return false };
         while spin.goes_on() {
             if self.is_time_to_check() {
                 // The looks below find a recorded death. The time of spinning does not begin anew.
@@ -136,13 +141,15 @@ impl Round {
                 self.checked = sys::coarse_millis();
             }
             if source.wake_up().is_interrupted()
-                || (0..SPINS).any(|_| looks_ready(connections))
+                || (0..LOOKS).any(|_| looks_ready(connections))
                 // A peer that evicts moves on from the entry that is looked at, and one that has left sends nothing new.
                 || connections.iter_mut().any(|connection| connection.look(core))
             {
+                spin.end(true);
                 return true;
             }
         }
+        spin.end(false);
         false
     }
 

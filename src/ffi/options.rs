@@ -4,7 +4,7 @@ use super::*;
 use crate::access::{Access, UserId};
 use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
-use crate::options::{ClientOptions, ServerOptions, Trust, Tuning};
+use crate::options::{ClientOptions, ServerOptions, SpinBudget, Trust, Tuning};
 use std::ffi::CStr;
 use std::mem::size_of;
 
@@ -50,8 +50,8 @@ pub struct shm_options_t {
     /// Servers: the largest number of messages that each direction queues. 0: 250, or the number that fits into a smaller
     /// ring. Clients: 0 accepts any server; with another number the client refuses a server whose number differs.
     pub message_limit: u32,
-    /// How long a waiting call polls before it sleeps, in microseconds. 0: it does not poll. SHM_SPIN_DEFAULT: 50, or 0 on a
-    /// machine with one processor.
+    /// How long a waiting call polls before it sleeps, in microseconds. 0: it does not poll. SHM_SPIN_DEFAULT: up to 50 while
+    /// the peer usually answers within 25, about 2 otherwise, and 0 on a machine with one processor.
     pub spin_us: u32,
     /// How long shm_..._receive waits. The default is SHM_FOREVER. 0: it does not wait (SHM_ERROR_EMPTY).
     pub receive_timeout_ms: u32,
@@ -177,7 +177,7 @@ impl shm_options_t {
     fn tune(&self, tuning: &mut Tuning) {
         tuning.receive_timeout = timeout(self.receive_timeout_ms);
         if self.spin_us != SHM_SPIN_DEFAULT {
-            tuning.spin = Duration::from_micros(self.spin_us.into());
+            tuning.spin = SpinBudget::Fixed(Duration::from_micros(self.spin_us.into()));
         }
         if self.check_interval_ms != 0 {
             tuning.check_interval = Some(duration(self.check_interval_ms));

@@ -1,5 +1,6 @@
 //! Waiting for the other side: a call looks at once, then spins, then sleeps.
 
+use super::spin::{Spin, SpinHistory, LOOKS};
 use super::Session;
 use crate::channel::wait_set::WaitSet;
 use crate::error::{Result, ShmError};
@@ -7,21 +8,10 @@ use crate::sync::{spin_loop, Ordering};
 use crate::sys::Event;
 use crate::waiting::Deadline;
 use crate::wake::{DATA, SPACE};
-use std::thread::yield_now;
 use std::time::Duration;
 
 /// On a channel without events, a waiting side sleeps for this time between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
-
-/// The number of looks before a waiting call first reads the clock.
-pub(crate) const FIRST_SPINS: u32 = 256;
-
-/// The number of looks between two readings of the clock.
-pub(crate) const SPINS: u32 = 64;
-
-/// A side that has spun for this time without success yields its processor from time to time, since the peer may wait
-/// for this very processor.
-const SPIN_YIELD_AFTER: Duration = Duration::from_micros(20);
 
 /// A side that spins for long checks at this interval whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,32 +23,6 @@ pub(crate) enum Interest {
     Space,
 }
 
-/// A period of spinning.
-pub(crate) struct Spin {
-    end: Deadline,
-    /// From this time on, the thread yields its processor between the looks.
-    yields: Deadline,
-}
-
-impl Spin {
-    /// Begins to spin for the time `budget`. `None`: without limit.
-    pub(crate) fn begin(budget: Option<Duration>) -> Self {
-        Spin { end: Deadline::after(budget), yields: Deadline::after(Some(SPIN_YIELD_AFTER)) }
-    }
-
-    /// Whether the period has not ended. Yields the processor if it is time for that. The caller asks once for every
-    /// [`SPINS`] looks.
-    pub(crate) fn goes_on(&self) -> bool {
-        if self.end.has_passed() {
-            return false;
-        }
-        if self.yields.has_passed() {
-            yield_now();
-        }
-        true
-    }
-}
-
 impl Session {
     /// Attempts until one succeeds: at once, then spinning, then with sleeps in between. Fails if the session ends
     /// (after one more attempt, which finds what the peer did last), if the time is over, or if an interrupter ends
@@ -67,12 +31,18 @@ impl Session {
     pub(crate) fn wait_for<C: WaitCondition>(
         &self, interest: Interest, timeout: Option<Duration>, mut condition: C,
     ) -> Result<C::Found> {
-        let spins = !self.channel.tuning.spin.is_zero() && timeout != Some(Duration::ZERO);
         // An answer that is already on its way arrives within these looks. They read no clock, since that takes as
         // long as a message does.
-        let mut looks = if spins { FIRST_SPINS } else { 0 };
+        let first_looks = match timeout {
+            Some(Duration::ZERO) => 0,
+            _ => self.spin_history(interest).first_looks(self.channel.tuning.spin),
+        };
+        let mut looks = first_looks;
         loop {
             if let Polled::Found(found) = attempt(&mut condition)? {
+                if looks < first_looks {
+                    self.spin_history(interest).found_at_once(first_looks);
+                }
                 return Ok(found);
             }
             loop {
@@ -126,7 +96,7 @@ impl Session {
                 }
                 _ if !spun => {
                     spun = true;
-                    self.spin(deadline, &mut condition)?
+                    self.spin(interest, deadline, &mut condition)?
                 }
                 _ => self.sleep(interest, deadline, &mut condition)?,
             };
@@ -136,15 +106,29 @@ impl Session {
         }
     }
 
-    fn spin<C: WaitCondition>(&self, deadline: Deadline, condition: &mut C) -> Result<Polled<C::Found>> {
-        let budget = self.channel.tuning.spin;
-        if budget.is_zero() {
-            return Ok(Polled::Nothing);
+    fn spin_history(&self, interest: Interest) -> &SpinHistory {
+        match interest {
+            Interest::Data => &self.spins.data,
+            Interest::Space => &self.spins.space,
         }
-        let spin = Spin::begin(deadline.remaining(Some(budget)));
+    }
+
+    fn spin<C: WaitCondition>(
+        &self, interest: Interest, deadline: Deadline, condition: &mut C,
+    ) -> Result<Polled<C::Found>> {
+        let Some(spin) = self.spin_history(interest).begin(self.channel.tuning.spin, deadline) else {
+            return Ok(Polled::Nothing);
+        };
+        let found = self.look_while(&spin, condition)?;
+        spin.end(matches!(found, Polled::Found(_)));
+        Ok(found)
+    }
+
+    /// Looks until something is found, the period of spinning ends, or the call must return.
+    fn look_while<C: WaitCondition>(&self, spin: &Spin<'_>, condition: &mut C) -> Result<Polled<C::Found>> {
         let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
         while spin.goes_on() {
-            for _ in 0..SPINS {
+            for _ in 0..LOOKS {
                 spin_loop();
                 if condition.ready() {
                     let found = attempt_again(condition)?;

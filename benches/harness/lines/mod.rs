@@ -86,6 +86,8 @@ pub const GUARDED_SIGNALS: Kind = signals::GUARDED;
 pub const ANNOUNCED: Kind = announced::KIND;
 /// xshm; both sides spin for ever.
 pub const XSHM: Kind = ours::SPINNING;
+/// xshm; both sides have default settings.
+pub const DEFAULT: Kind = ours::DEFAULT;
 /// xshm; both sides sleep at once.
 pub const ASLEEP: Kind = ours::ASLEEP;
 /// As [`XSHM`], with room for more messages than by default.
@@ -114,6 +116,7 @@ pub fn find(name: &str) -> Outcome<&'static Kind> {
         SIGNALS,
         GUARDED_SIGNALS,
         XSHM,
+        DEFAULT,
         ASLEEP,
         ROOMY,
         COMPACT,

@@ -6,7 +6,9 @@ use crate::side::Shared;
 use crate::PATIENCE;
 use std::hint::spin_loop;
 use std::time::Duration;
-use xshm::{ClientOptions, MessageBatch, ReceiveHalf, SendHalf, ServerOptions, ShmError};
+use xshm::{
+    ClientOptions, MessageBatch, ReceiveHalf, SendHalf, ServerOptions, SharedClient, SharedServer, ShmError,
+};
 
 /// The ring of [`COMPACT`], in bytes: it holds as many short messages as the default limit allows, and not many more.
 const COMPACT_RING: usize = 32 * 1024;
@@ -20,6 +22,20 @@ pub const SPINNING: Kind = Kind::new(
     |shared| Offer::once(server(shared, "spinning", Duration::MAX, ServerOptions::new())?),
     |shared, _| Ok(Box::new(client(shared, "spinning", Duration::MAX)?)),
 );
+
+/// Both sides have the default spin budget. The processes must not be pinned: on a single core the default is zero.
+pub const DEFAULT: Kind = Kind::new(
+    "xshm by default",
+    |shared| {
+        let server = ServerOptions::new().start(&format!("{}-default", shared.base))?;
+        Offer::once(accept(server, false))
+    },
+    |shared, _| {
+        let client = ClientOptions::new().connect(&format!("{}-default", shared.base), PATIENCE)?;
+        Ok(Box::new(joined(client, false)?))
+    },
+)
+.sleeping();
 
 pub const ROOMY: Kind = Kind::new(
     "xshm, 4000 messages",
@@ -58,19 +74,27 @@ pub const BATCHED: Kind = Kind::new(
 fn server(
     shared: &Shared, what: &str, spin: Duration, options: ServerOptions,
 ) -> Outcome<impl FnOnce() -> Outcome<Xshm>> {
-    let mut server = options.spin(spin).start(&format!("{}-{what}", shared.base))?;
-    Ok(move || {
+    let server = options.spin(spin).start(&format!("{}-{what}", shared.base))?;
+    Ok(accept(server, spin > Duration::ZERO))
+}
+
+fn accept(mut server: SharedServer, spins: bool) -> impl FnOnce() -> Outcome<Xshm> {
+    move || {
         server.wait_for_client(Some(PATIENCE))?;
         // The halves borrow the endpoint, which therefore lives until the process ends.
         let (tx, rx) = Box::leak(Box::new(server)).split()?;
-        Ok(Xshm { tx, rx, spins: spin > Duration::ZERO })
-    })
+        Ok(Xshm { tx, rx, spins })
+    }
 }
 
 fn client(shared: &Shared, what: &str, spin: Duration) -> Outcome<Xshm> {
     let client = ClientOptions::new().spin(spin).connect(&format!("{}-{what}", shared.base), PATIENCE)?;
+    joined(client, spin > Duration::ZERO)
+}
+
+fn joined(client: SharedClient, spins: bool) -> Outcome<Xshm> {
     let (tx, rx) = Box::leak(Box::new(client)).split()?;
-    Ok(Xshm { tx, rx, spins: spin > Duration::ZERO })
+    Ok(Xshm { tx, rx, spins })
 }
 
 struct Xshm {
