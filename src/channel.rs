@@ -87,6 +87,11 @@ impl Channel {
         self.created_in.is_current()
     }
 
+    /// Whether this process made the channel, for a change that would end the parent's session.
+    pub(crate) fn certainly_created_here(&self) -> bool {
+        self.created_in.is_certain()
+    }
+
     /// Fails in a fork of the process that made the channel.
     ///
     /// # Errors
@@ -182,7 +187,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        if self.side == Side::Server && self.created_in_this_process() {
+        if self.side == Side::Server && self.created_in.is_certain() {
             self.view.control().server_state.store(SERVER_GONE, Ordering::Release);
             fail_point!("stop.gone");
             self.wake_peer();

@@ -25,12 +25,13 @@ mod pending;
 mod process;
 mod section;
 mod system;
+mod thread;
 mod wait;
 mod wire;
 
 pub(crate) use event::Event;
 pub(crate) use fork::OwningProcess;
-pub(crate) use listener::{Listener, Offer, Prepared};
+pub(crate) use listener::{HeldName, Listener, Offer, Prepared};
 pub(crate) use lookup::{lookup, EventOpener, Found};
 pub(crate) use pairs::{client_events, ClientEnd};
 #[cfg(fuzzing)]
@@ -38,5 +39,6 @@ pub use pending::fuzzing as fuzzed_pending;
 pub(crate) use process::Process;
 pub(crate) use section::{Mapping, Section};
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
-pub(crate) use system::{borrow, coarse_millis, io_error, process_id, User};
+pub(crate) use system::{borrow, coarse_millis, process_id, User};
+pub(crate) use thread::{is_shutting_down, Thread};
 pub(crate) use wait::{wait_any, Waitable};

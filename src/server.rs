@@ -17,7 +17,7 @@ use crate::options::ServerOptions;
 use crate::shared::SharedView;
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::sync::Arc;
-use crate::sys::{ClientEnd, Clients, Listener, Section};
+use crate::sys::{ClientEnd, Clients, HeldName, Listener, Section};
 use crate::waiting::{Deadline, Interrupter};
 use std::time::Duration;
 
@@ -103,6 +103,11 @@ impl SharedServer {
         self.lifecycle.current().clone()
     }
 
+    /// What this server holds of its name, for the copy of the server in a fork.
+    pub(crate) fn held_name(&self) -> Option<HeldName> {
+        self.lifecycle.held_name()
+    }
+
     /// What to wait for until there may be a client to accept.
     pub(crate) fn wait_set(&self) -> WaitSet<'_> {
         self.lifecycle.wait_set(RequestsBy::Event)
@@ -144,7 +149,9 @@ impl SharedServer {
     pub(crate) fn accept(
         &mut self, timeout: Option<Duration>, requests_by: RequestsBy, release: &mut dyn FnMut(),
     ) -> Result<()> {
-        self.lifecycle.channel().check_not_forked()?;
+        if !self.lifecycle.channel().certainly_created_here() {
+            return Err(ShmError::Forked);
+        }
         let deadline = Deadline::after(timeout);
         loop {
             if self.accept_now(release)? {

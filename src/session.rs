@@ -248,6 +248,9 @@ impl Session {
     /// The server ends the session.
     pub(crate) fn disconnect(&self) {
         debug_assert_eq!(self.channel.side, Side::Server);
+        if !self.channel.created_in_this_process() {
+            return;
+        }
         self.end(End::Here);
         handshake::end(&self.channel, self.word);
     }

@@ -14,10 +14,12 @@
 //! | `client_events` | a client's events, from such handles |
 //! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
 //! | `User` | a user: `current`, `parse`, `is_trusted_server` |
-//! | `OwningProcess` | the process that something was made in, which a fork is not: `current`, `is_current` |
+//! | `OwningProcess` | the process that something was made in, which a fork is not: `current`, `is_current`; `is_certain` asks the system too |
+//! | `HeldName` | what a server holds of its name: `give_up` releases the copy of a fork |
+//! | `Thread` | a thread of the library: `spawn`, `join` |
+//! | `is_shutting_down` | the process is ending, and the system has ended its other threads |
 //! | `process_id` | of this process |
 //! | `coarse_millis` | milliseconds of a clock that is never set; cheap to read, right to some 16 ms, and it wraps |
-//! | `io_error` | an error of std as [`ShmError`](crate::ShmError) |
 //!
 //! Nothing above this module knows the platform. `kinds` has the types that the platforms share.
 

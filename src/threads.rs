@@ -11,25 +11,36 @@
 //! lists only under their locks. (Both threads may see the other's record. Then neither waits.)
 
 use crate::error::{Result, ShmError};
-use crate::sys;
+use crate::sys::{OwningProcess, Thread};
 use crate::waiting::Deadline;
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 
 thread_local! {
-    /// The endpoints whose callbacks the current thread is in. An endpoint's own threads always count as being inside.
+    /// The endpoints whose callbacks the current thread is in. An endpoint's own threads always count as being inside. In a
+    /// fork, the entries of its parent's endpoints remain, and are ignored: their locks may be locked for ever.
     static INSIDE: RefCell<Vec<Arc<Waits>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The endpoints for which one endpoint waits.
-#[derive(Default)]
 pub(crate) struct Waits {
     /// The endpoints whose end a callback of this endpoint waits for.
     waits_for: Mutex<Vec<Arc<Waits>>>,
+    /// `None`: the system could not tell.
+    created_in: Option<OwningProcess>,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Waits { waits_for: Mutex::default(), created_in: OwningProcess::current().ok() }
+    }
 }
 
 impl Waits {
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.created_in.map_or(true, |process| process.is_current())
+    }
+
     fn list(&self) -> MutexGuard<'_, Vec<Arc<Waits>>> {
         self.waits_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,7 +64,7 @@ impl Waits {
     /// must not wait, since this endpoint waits for an endpoint whose callback the thread is in.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<WaitRecord> {
         let mut own = INSIDE.try_with(|inside| inside.borrow().clone()).unwrap_or_default();
-        own.retain(|own| !Arc::ptr_eq(own, self));
+        own.retain(|own| !Arc::ptr_eq(own, self) && own.is_of_this_process());
         own.iter().for_each(|own| own.list().push(self.clone()));
         let record = WaitRecord { own, target: self.clone() };
         let leads_back = self.leads_to(&record.own);
@@ -114,7 +125,7 @@ pub(crate) struct Threads {
 #[derive(Default)]
 struct State {
     running: usize,
-    handles: Vec<JoinHandle<()>>,
+    threads: Vec<Thread>,
 }
 
 /// The result of a wait for an endpoint's end.
@@ -135,16 +146,14 @@ impl Threads {
     pub(crate) fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
         self.state().running += 1;
         let running = Running(self.clone());
-        let thread = thread::Builder::new().name(name.to_owned());
-        let spawned = thread.spawn(move || {
+        // If no thread can be started, `running` is dropped with the closure.
+        let thread = Thread::spawn(name, move || {
             let inside = running.0.waits.enter();
             run();
             drop(inside);
             drop(running);
-        });
-        // If no thread could be started, `running` was dropped with the closure.
-        let handle = spawned.map_err(|error| sys::io_error(&error, "starting a thread"))?;
-        self.state().handles.push(handle);
+        })?;
+        self.state().threads.push(thread);
         Ok(())
     }
 
@@ -173,12 +182,9 @@ impl Threads {
                 Some(left) => self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
-        let handles = std::mem::take(&mut state.handles);
+        let threads = std::mem::take(&mut state.threads);
         drop(state);
-        for handle in handles {
-            // The thread has ended. It has no panic to report, since the panics of handlers are caught.
-            let _ = handle.join();
-        }
+        threads.into_iter().for_each(Thread::join);
         Waited::Ended
     }
 }
@@ -188,6 +194,10 @@ struct Running(Arc<Threads>);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // In a fork, by a handler that forked and returned, the lock may be locked for ever.
+        if !self.0.waits.is_of_this_process() {
+            return;
+        }
         self.0.state().running -= 1;
         self.0.ended.notify_all();
     }

@@ -1,7 +1,7 @@
 //! Time limits of calls that wait, and how another thread ends such a call.
 
 use crate::error::Result;
-use crate::sync::{lock, Arc, AtomicBool, Instant, Mutex, Ordering};
+use crate::sync::{fence, Arc, AtomicU32, Instant, Ordering};
 use crate::sys::Event;
 use std::time::Duration;
 
@@ -46,44 +46,31 @@ impl Deadline {
 #[derive(Clone)]
 pub struct Interrupter(pub(crate) Arc<Interrupt>);
 
-/// Whether calls that wait are to return. The event is set exactly while they are.
+/// Whether calls that wait are to return. The event is set exactly while they are, except for moments in which another
+/// thread changes it.
+///
+/// Nothing here takes a lock: [`Interrupter::interrupt`] may run in a signal handler, on top of any of these functions, and
+/// in a fork.
 pub(crate) struct Interrupt {
-    /// Read by every call that waits; written under `state`.
-    set: AtomicBool,
+    /// [`RUNNING`], [`INTERRUPTED`] or [`STOPPED`].
+    state: AtomicU32,
     event: Event,
-    /// Flag and event change together under this lock. So a thread that resets sees what another thread changed before its
-    /// [`Interrupter::interrupt`], also if that call found the flag set and did nothing.
-    state: Mutex<InterruptState>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum InterruptState {
-    Running,
-    /// Until it is reset.
-    Interrupted,
-    /// The endpoint is being freed. A reset that is under way changes nothing.
-    #[cfg_attr(any(not(feature = "c-api"), loom), allow(dead_code))] // C alone does this.
-    Stopped,
-}
-
-impl InterruptState {
-    fn unless_stopped(self, to: Self) -> Self {
-        if self == InterruptState::Stopped {
-            self
-        } else {
-            to
-        }
-    }
-}
+const RUNNING: u32 = 0;
+/// Until it is reset.
+const INTERRUPTED: u32 = 1;
+/// The endpoint is being freed. A reset that is under way changes nothing.
+#[cfg(any(all(feature = "c-api", not(loom)), all(test, loom)))] // C alone does this.
+const STOPPED: u32 = 2;
 
 impl Interrupt {
     pub(crate) fn new() -> Result<Self> {
-        let state = Mutex::new(InterruptState::Running);
-        Ok(Interrupt { set: AtomicBool::new(false), event: Event::local()?, state })
+        Ok(Interrupt { state: AtomicU32::new(RUNNING), event: Event::local()? })
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.set.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) != RUNNING
     }
 
     pub(crate) fn event(&self) -> &Event {
@@ -93,19 +80,40 @@ impl Interrupt {
     /// Ends the calls that wait, and all that come. Nothing takes it back.
     #[cfg(any(all(feature = "c-api", not(loom)), all(test, loom)))] // C alone frees an endpoint that other threads use.
     pub(crate) fn stop(&self) {
-        self.change(|_| InterruptState::Stopped);
+        self.raise(STOPPED);
     }
 
-    fn change(&self, to: impl FnOnce(InterruptState) -> InterruptState) {
-        let mut state = lock(&self.state);
-        *state = to(*state);
-        let set = *state != InterruptState::Running;
-        if self.set.swap(set, Ordering::AcqRel) != set {
-            if set {
+    /// The exchange takes place even if nothing changes: so a thread that resets sees what this thread has done before.
+    fn raise(&self, to: u32) {
+        if self.state.fetch_max(to, Ordering::AcqRel) == RUNNING {
+            self.settle_event();
+        }
+    }
+
+    fn reset(&self) {
+        let reset = self.state.compare_exchange(INTERRUPTED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
+        if reset.is_ok() {
+            self.settle_event();
+        }
+    }
+
+    /// Makes the event what the state says, after a change. If the state changes meanwhile, two threads may do this, in any
+    /// order: the last one to touch the event reads the state once more after that, and so leaves the event right.
+    fn settle_event(&self) {
+        let mut is_set = self.is_set();
+        loop {
+            if is_set {
                 self.event.set();
             } else {
                 self.event.reset();
             }
+            // Orders the change of the event before the load.
+            fence(Ordering::SeqCst);
+            let now = self.is_set();
+            if now == is_set {
+                return;
+            }
+            is_set = now;
         }
     }
 }
@@ -124,13 +132,16 @@ impl Interrupter {
     /// Makes every call of the endpoint that waits, or would wait, return
     /// [`ShmError::Interrupted`](crate::ShmError::Interrupted), until [`reset`](Self::reset). If the endpoint is split, this
     /// applies to both halves. A call that need not wait works as before.
+    ///
+    /// A signal handler may call this: it changes an atomic and makes one system call, takes no lock, and leaves `errno` as it
+    /// is.
     pub fn interrupt(&self) {
-        self.0.change(|state| state.unless_stopped(InterruptState::Interrupted));
+        self.0.raise(INTERRUPTED);
     }
 
     /// Ends the effect of [`interrupt`](Self::interrupt): calls may wait again.
     pub fn reset(&self) {
-        self.0.change(|state| state.unless_stopped(InterruptState::Running));
+        self.0.reset();
     }
 
     /// Returns whether [`interrupt`](Self::interrupt) is in effect.

@@ -4,14 +4,16 @@ mod client_end;
 mod listener;
 mod lookup;
 mod names;
+mod thread;
 
-pub(crate) use crate::sys::kinds::OnlyProcess as OwningProcess;
+pub(crate) use crate::sys::kinds::{OnlyName as HeldName, OnlyProcess as OwningProcess};
 pub(crate) use client_end::{client_events, ClientEnd};
 pub(crate) use listener::{Listener, Offer, Prepared};
 pub(crate) use lookup::{lookup, EventOpener, Found};
 pub(crate) use std::os::windows::io::{
     AsHandle as AsObject, BorrowedHandle as BorrowedObject, OwnedHandle as OwnedObject,
 };
+pub(crate) use thread::{is_shutting_down, Thread};
 
 use crate::error::{Result, ShmError};
 use crate::ntapi::*;
@@ -64,7 +66,7 @@ fn token_user(process: Handle) -> std::result::Result<User, NtStatus> {
 }
 
 /// An error of std's.
-pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
+fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
 }
 

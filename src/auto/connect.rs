@@ -10,6 +10,7 @@ use crate::halves::{ReceiveHalf, SendHalf};
 use crate::naming::ChannelName;
 use crate::options::ClientOptions;
 use crate::server::SharedServer;
+use crate::sys::HeldName;
 use crate::waiting::{Deadline, Interrupter};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -21,6 +22,11 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How a side gets its next connection.
 pub(crate) trait Connector: Send + 'static {
     fn side(&self) -> Side;
+
+    /// What a server holds of its name.
+    fn held_name(&self) -> Option<HeldName> {
+        None
+    }
 
     /// Waits for one. Ends with [`ShmError::Interrupted`] when the worker has something else to do.
     fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)>;
@@ -39,6 +45,10 @@ pub(super) struct ServerConnector {
 impl Connector for ServerConnector {
     fn side(&self) -> Side {
         Side::Server
+    }
+
+    fn held_name(&self) -> Option<HeldName> {
+        self.server.held_name()
     }
 
     fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)> {

@@ -79,7 +79,7 @@ impl OneConnectionHandle for AutoServerHandle {}
 background_handle!(AutoClientHandle, 0.auto.core);
 impl OneConnectionHandle for AutoClientHandle {}
 
-unsafe fn stats<H>(
+unsafe fn stats<H: Closable>(
     handle: *const H, stats: impl FnOnce(&H) -> AutoStatsSnapshot, out: *mut shm_auto_stats_t,
 ) -> bool {
     // SAFETY: by the caller.

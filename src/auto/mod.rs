@@ -36,7 +36,7 @@ impl Auto {
         handler: Box<dyn Callbacks>, options: &AutoOptions, interrupter: Interrupter,
         connector: impl Connector,
     ) -> Result<Self> {
-        let (side, wait_bound) = (connector.side(), bound(options.wait_timeout));
+        let (side, name, wait_bound) = (connector.side(), connector.held_name(), bound(options.wait_timeout));
         let settings = Settings {
             recv_batch: options.recv_batch,
             wait_bound,
@@ -47,7 +47,7 @@ impl Auto {
             queue_limit: options.max_send_queue,
         };
         let outboxes = vec![Outbox::new(interrupter.clone())];
-        let core = Arc::new(Core::new(side, handler, settings, outboxes, vec![interrupter])?);
+        let core = Arc::new(Core::new(side, handler, settings, outboxes, vec![interrupter], name)?);
         let source = Connections::new(core.clone(), connector, options.reconnect_delay);
         core.threads.spawn("xshm-auto", move || worker::run(source))?;
         Ok(Auto { core })

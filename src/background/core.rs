@@ -4,7 +4,7 @@ use super::callbacks::{catch_panic, Callbacks, ChannelKind};
 use super::outbox::{Outbox, WaitsFor};
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
-use crate::sys::OwningProcess;
+use crate::sys::{self, HeldName, OwningProcess};
 use crate::threads::{Threads, Waited};
 use crate::waiting::{Deadline, Interrupter};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -46,13 +46,15 @@ pub(crate) struct Core {
     run: AtomicU8,
     pub(crate) threads: Arc<Threads>,
     created_in: OwningProcess,
+    /// Of a server only.
+    name: Option<HeldName>,
 }
 
 impl Core {
     /// There is one of `outboxes` for each slot, and one of `wake_ups` for each thread.
     pub(crate) fn new(
         side: Side, handler: Box<dyn Callbacks>, settings: Settings, outboxes: Vec<Outbox>,
-        wake_ups: Vec<Interrupter>,
+        wake_ups: Vec<Interrupter>, name: Option<HeldName>,
     ) -> Result<Self> {
         Ok(Core {
             handler,
@@ -64,6 +66,7 @@ impl Core {
             run: AtomicU8::new(Run::Running as u8),
             threads: Arc::default(),
             created_in: OwningProcess::current()?,
+            name,
         })
     }
 
@@ -98,13 +101,19 @@ impl Core {
         }
     }
 
-    /// Begins to stop, and waits for nothing. In a fork, which has no such threads, it does nothing.
+    /// Whether this process has the endpoint's threads. A fork of it has none; and if the process is ending, the system has
+    /// ended them. In both cases they may have left a lock locked.
+    fn has_threads(&self) -> bool {
+        self.check_not_forked().is_ok() && !sys::is_shutting_down()
+    }
+
+    /// Begins to stop, and waits for nothing. Without the threads it does nothing.
     pub(crate) fn request_stop(&self) {
         self.end_by(Run::Stopping);
     }
 
     fn end_by(&self, run: Run) {
-        if self.check_not_forked().is_ok() {
+        if self.has_threads() {
             self.run.fetch_max(run as u8, Ordering::AcqRel);
             self.wake_callers();
             self.wake_ups.iter().for_each(Interrupter::interrupt);
@@ -124,8 +133,18 @@ impl Core {
         self.stop_within(Some(timeout), Run::Stopping).into_result()
     }
 
+    /// Releases what a fork has of the name. It takes no lock, since a thread that the fork lacks may hold it.
+    pub(crate) fn give_up_name(&self) {
+        if let (Err(ShmError::Forked), Some(name), Some(wake_up)) =
+            (self.check_not_forked(), &self.name, self.wake_ups.first())
+        {
+            name.give_up(wake_up.0.event());
+        }
+    }
+
     fn stop_within(&self, timeout: Option<Duration>, run: Run) -> Waited {
-        if self.check_not_forked().is_err() {
+        if !self.has_threads() {
+            self.give_up_name();
             return Waited::NotFromHere;
         }
         self.end_by(run);

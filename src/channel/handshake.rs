@@ -87,7 +87,7 @@ impl Channel {
 
     fn exchange(&self, from: ClientWord, to: ClientWord) -> bool {
         let word = &self.view.control().client_state;
-        self.created_in_this_process()
+        self.certainly_created_here()
             && word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 

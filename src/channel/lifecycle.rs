@@ -33,7 +33,7 @@ use crate::options::{ChannelEvent, Tuning};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::{Clients, Event, Listener, Offer, Prepared, Process, Unwatchable};
+use crate::sys::{Clients, Event, HeldName, Listener, Offer, Prepared, Process, Unwatchable};
 use std::time::Duration;
 
 /// How often a server looks for a request that no event announces.
@@ -105,6 +105,10 @@ impl Lifecycle {
 
     pub(crate) fn current(&self) -> &Arc<Current> {
         &self.current
+    }
+
+    pub(crate) fn held_name(&self) -> Option<HeldName> {
+        self.listener.as_ref().map(Listener::held_name)
     }
 
     pub(crate) fn is_anonymous(&self) -> bool {

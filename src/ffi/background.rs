@@ -32,6 +32,14 @@ macro_rules! background_handle {
                 // From one of its own callbacks a handle waits for those of its other threads.
                 self.core().stop() != crate::threads::Waited::NotFromHere || self.gate().depth() > 0
             }
+
+            fn is_forked(&self) -> bool {
+                self.core().check_not_forked().is_err()
+            }
+
+            fn give_up_name(&self) {
+                self.core().give_up_name();
+            }
         }
     };
 }

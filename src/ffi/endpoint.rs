@@ -21,6 +21,7 @@ use crate::layout::Direction;
 use crate::ring::Borrowed;
 use crate::server::SharedServer;
 use crate::session::Session;
+use crate::sys::{HeldName, OwningProcess};
 use crate::waiting::Interrupter;
 use std::sync::Mutex;
 
@@ -29,6 +30,9 @@ pub(super) struct Endpoint {
     pub(super) side: Side,
     pub(super) interrupter: Interrupter,
     pub(super) callbacks: Callbacks<shm_callbacks_t>,
+    created_in: OwningProcess,
+    /// Of a server with a name only.
+    name: Option<HeldName>,
     /// Of a server only.
     server: Mutex<Option<SharedServer>>,
     pub(super) sender: Mutex<Option<SendHalf>>,
@@ -56,13 +60,13 @@ pub struct ServerHandle(pub(super) Endpoint);
 pub struct ClientHandle(pub(super) Endpoint);
 
 impl Endpoint {
-    pub(super) fn server(server: SharedServer, callbacks: Callbacks<shm_callbacks_t>) -> Self {
+    pub(super) fn server(server: SharedServer, callbacks: Callbacks<shm_callbacks_t>) -> Outcome<Self> {
         Endpoint::new(Side::Server, server.interrupter(), Some(server), callbacks)
     }
 
     pub(super) fn client(client: SharedClient, callbacks: Callbacks<shm_callbacks_t>) -> Outcome<Self> {
         let (sender, receiver) = client.take().ok_or(ShmError::NotConnected)?;
-        let endpoint = Endpoint::new(Side::Client, sender.interrupter(), None, callbacks);
+        let endpoint = Endpoint::new(Side::Client, sender.interrupter(), None, callbacks)?;
         endpoint.begin(sender, receiver);
         endpoint.report();
         Ok(endpoint)
@@ -71,8 +75,10 @@ impl Endpoint {
     fn new(
         side: Side, interrupter: Interrupter, server: Option<SharedServer>,
         callbacks: Callbacks<shm_callbacks_t>,
-    ) -> Self {
-        Endpoint {
+    ) -> Outcome<Self> {
+        Ok(Endpoint {
+            created_in: OwningProcess::current()?,
+            name: server.as_ref().and_then(SharedServer::held_name),
             side,
             interrupter,
             callbacks,
@@ -82,7 +88,7 @@ impl Endpoint {
             receiver: Mutex::default(),
             session: Mutex::default(),
             reports: Reports::default(),
-        }
+        })
     }
 
     /// Replaces the last session by a new one. A server's session is locked meanwhile, so that sessions keep their order.
@@ -233,5 +239,16 @@ impl<H: EndpointHandle> Closable for H {
     fn own_calls(&self) -> usize {
         // Each callback runs inside a call.
         self.endpoint().callbacks.gate.depth()
+    }
+
+    fn is_forked(&self) -> bool {
+        !self.endpoint().created_in.is_current()
+    }
+
+    fn give_up_name(&self) {
+        let endpoint = self.endpoint();
+        if let Some(name) = &endpoint.name {
+            name.give_up(endpoint.interrupter.0.event());
+        }
     }
 }

@@ -1,23 +1,31 @@
 //! Handles: each call holds its handle, and closing a handle waits for the calls of other threads and for its callbacks.
+//!
+//! In a fork, a handle has calls and threads that do not exist there, and locks that they hold for ever. So every call first
+//! asks whether this process created the handle, before it touches a lock or a count. The same holds while a process of
+//! Windows ends and has no other threads any more. Nothing here is shared by all handles: a lock that the parent's threads hold
+//! cannot stop the handles that a fork creates.
 
 use super::*;
+use crate::sys;
 use crate::threads::Waits;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::sync::atomic::{fence, AtomicUsize, Ordering};
+use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// The number of calls of [`close`] that are in progress in the whole library.
-static CLOSING: AtomicUsize = AtomicUsize::new(0);
-
-/// Notified when a call has left its handle, if [`CLOSING`] is not 0.
-static LEFT: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+/// How calls tell a thread that closes their handle that they have left it. It outlives the handle.
+#[derive(Default)]
+struct Departures {
+    is_closing: AtomicBool,
+    lock: Mutex<()>,
+    left: Condvar,
+}
 
 /// A call's hold on its handle.
 pub(crate) struct Inside<T> {
-    handle: Arc<T>,
-    // Dropped after `handle`.
-    _left: NotifyLeft,
+    handle: ManuallyDrop<Arc<T>>,
+    departures: Arc<Departures>,
 }
 
 impl<T> Deref for Inside<T> {
@@ -28,15 +36,15 @@ impl<T> Deref for Inside<T> {
     }
 }
 
-struct NotifyLeft;
-
-impl Drop for NotifyLeft {
+impl<T> Drop for Inside<T> {
     fn drop(&mut self) {
+        // SAFETY: nothing uses it after this.
+        unsafe { ManuallyDrop::drop(&mut self.handle) };
         // Pairs with the fence in `close`: either this thread reads that `close` waits, or `close` reads that this call left.
         fence(Ordering::SeqCst);
-        if CLOSING.load(Ordering::Relaxed) != 0 {
-            let _lock = lock(&LEFT.0);
-            LEFT.1.notify_all();
+        if self.departures.is_closing.load(Ordering::Relaxed) {
+            let _lock = lock(&self.departures.lock);
+            self.departures.left.notify_all();
         }
     }
 }
@@ -45,15 +53,22 @@ impl Drop for NotifyLeft {
 ///
 /// # Safety
 /// The handle is NULL, or [`returning_handle`] returned it and it was not closed.
-pub(crate) unsafe fn enter<T>(handle: *const T) -> Outcome<Inside<T>> {
-    if handle.is_null() {
-        return Err(Failure::Argument("the handle"));
+pub(crate) unsafe fn enter<T: Closable>(handle: *const T) -> Outcome<Inside<T>> {
+    // SAFETY: by the caller.
+    let Some(value) = (unsafe { handle.as_ref() }) else { return Err(Failure::Argument("the handle")) };
+    if value.is_forked() {
+        return Err(ShmError::Forked.into());
     }
+    if sys::is_shutting_down() {
+        return Err(ShmError::NotReady.into());
+    }
+    let departures = value.gate().departures.clone();
     // SAFETY: by the caller, C's own count is still there.
-    unsafe {
+    let handle = unsafe {
         Arc::increment_strong_count(handle);
-        Ok(Inside { handle: Arc::from_raw(handle), _left: NotifyLeft })
-    }
+        ManuallyDrop::new(Arc::from_raw(handle))
+    };
+    Ok(Inside { handle, departures })
 }
 
 /// Controls all callbacks of a handle, so that none begins after the handle was closed.
@@ -62,6 +77,7 @@ pub(crate) struct Gate {
     state: Mutex<GateState>,
     left: Condvar,
     waits: Arc<Waits>,
+    departures: Arc<Departures>,
 }
 
 #[derive(Default)]
@@ -85,6 +101,10 @@ impl Gate {
         {
             let _inside = self.waits.enter();
             call();
+        }
+        // The callback forked, and returned in the fork, where the lock may be locked for ever.
+        if !self.waits.is_of_this_process() {
+            return;
         }
         let mut state = lock(&self.state);
         if let Some(at) = state.inside.iter().rposition(|thread| *thread == own) {
@@ -123,6 +143,12 @@ pub(crate) trait Closable {
     fn own_calls(&self) -> usize {
         0
     }
+
+    /// Whether another process created the handle: this one is a fork of it.
+    fn is_forked(&self) -> bool;
+
+    /// Releases what a fork has of the name. It takes no lock.
+    fn give_up_name(&self);
 }
 
 /// Closes a handle, and waits until the calls of other threads have returned. After this function returns, no callback of
@@ -137,23 +163,49 @@ pub(crate) unsafe fn close<T: Closable>(handle: *mut T) {
     returning((), || {
         // SAFETY: C's own count is ours now, by the caller.
         let handle = unsafe { Arc::from_raw(handle.cast_const()) };
+        if handle.is_forked() || sys::is_shutting_down() {
+            return close_without_waiting(handle);
+        }
         let ended = handle.end();
         // `None` if a call of this handle waits for an endpoint in whose callback the present thread is: then neither waits.
         let waiting = handle.gate().waits.begin();
         let may_wait = ended && waiting.is_some();
         let own = handle.own_calls();
-        CLOSING.fetch_add(1, Ordering::Relaxed);
-        // Pairs with the fence in `NotifyLeft`.
+        let departures = handle.gate().departures.clone();
+        departures.is_closing.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `Inside`.
         fence(Ordering::SeqCst);
-        let mut lock = lock(&LEFT.0);
+        let mut lock = lock(&departures.lock);
         while may_wait && Arc::strong_count(&handle) > 1 + own {
-            lock = LEFT.1.wait(lock).unwrap_or_else(PoisonError::into_inner);
+            lock = departures.left.wait(lock).unwrap_or_else(PoisonError::into_inner);
         }
         drop(lock);
-        CLOSING.fetch_sub(1, Ordering::Relaxed);
         handle.gate().shut(may_wait);
         drop(waiting);
         drop(handle);
         Ok(())
     });
+}
+
+/// Closes a handle where the threads that may use it do not run: a fork's copy of a handle, or any handle when the process
+/// ends. It waits for nothing. A fork releases the name in any case; so the fork, or another process, can take the name when
+/// the parent no longer has it.
+///
+/// # Errors
+/// [`ShmError::Forked`].
+fn close_without_waiting<T: Closable>(handle: Arc<T>) -> Outcome {
+    let is_forked = handle.is_forked();
+    if is_forked {
+        handle.give_up_name();
+    }
+    match Arc::try_unwrap(handle) {
+        Ok(unused) => drop(unused),
+        // A thread that no longer runs is inside a call. It may have left a lock locked, or a change half done, so that the
+        // memory and the descriptors stay as they are.
+        Err(used) => std::mem::forget(used),
+    }
+    if is_forked {
+        return Err(ShmError::Forked.into());
+    }
+    Ok(())
 }

@@ -30,7 +30,7 @@ pub unsafe extern "C" fn shm_server_start_with_options(
     returning_handle(|| unsafe {
         let (name, ring_size) = options::config(config)?;
         let server = server_options(ring_size, options)?.start(name)?;
-        Ok(ServerHandle(Endpoint::server(server, Callbacks::read(callbacks))))
+        Ok(ServerHandle(Endpoint::server(server, Callbacks::read(callbacks))?))
     })
 }
 
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
     returning_handle(|| unsafe {
         let ring_size = (buffer_bytes != 0).then_some(buffer_bytes as usize);
         let server = server_options(ring_size, options)?.start_anonymous()?;
-        Ok(ServerHandle(Endpoint::server(server, Callbacks::read(callbacks))))
+        Ok(ServerHandle(Endpoint::server(server, Callbacks::read(callbacks))?))
     })
 }
 

@@ -27,7 +27,7 @@ enum Kind {
     /// This process's alone: stays set until it is reset.
     Local(OwnedFd),
     /// A socket where connections arrive, or messages: readable until that's taken care of.
-    Listener(OwnedFd),
+    Listener(Arc<OwnedFd>),
     /// Setting sends at one end, waiting receives at the other. A side with only one end of the pair has it twice, and does
     /// only one of the two.
     Shared {
@@ -46,7 +46,7 @@ impl Event {
         Ok(Event { kind: Kind::Local(event), created_in: OwningProcess::current()? })
     }
 
-    pub(super) fn listener(socket: OwnedFd) -> Result<Self> {
+    pub(super) fn listener(socket: Arc<OwnedFd>) -> Result<Self> {
         Ok(Event { kind: Kind::Listener(socket), created_in: OwningProcess::current()? })
     }
 
@@ -94,8 +94,8 @@ impl Event {
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.kind {
-            Kind::Local(event) | Kind::Listener(event) => event.as_fd(),
-            Kind::Shared { wait, .. } => wait.as_fd(),
+            Kind::Local(event) => event.as_fd(),
+            Kind::Listener(socket) | Kind::Shared { wait: socket, .. } => socket.as_fd(),
         }
     }
 

@@ -24,10 +24,13 @@ use crate::naming::ChannelName;
 use crate::sync::{lock, Mutex};
 use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
-use rustix::io::Errno;
+use rustix::io::{dup3, DupFlags, Errno};
 use rustix::net::{accept_with, listen, SocketAddrUnix, SocketFlags};
 use rustix::process::{getrlimit, Resource};
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Clients that may wait in the socket's queue.
@@ -49,13 +52,68 @@ pub(crate) struct Listener {
     socket: Event,
     /// What sections are called in `/proc`.
     label: String,
+    name: Arc<OwnedFd>,
     busy_name: SocketAddrUnix,
-    busy: Mutex<Option<OwnedFd>>,
+    busy: Arc<BusyName>,
     clients: Clients,
     /// The users whose clients are accepted. `None`: all.
     users: Option<Vec<u32>>,
     limits: Limits,
     queue: Mutex<Queue>,
+}
+
+/// Finds what a server holds of its name, as long as the server lives. In a fork, its copies keep the name taken.
+pub(crate) struct HeldName {
+    socket: Weak<OwnedFd>,
+    busy: Weak<BusyName>,
+}
+
+impl HeldName {
+    /// Called in a fork: releases the copies there. It takes no lock, since a thread that the fork lacks may hold it.
+    ///
+    /// The number of the socket's descriptor stays in use, for a copy of `blank`: what else in the fork has the number may
+    /// close it.
+    pub(crate) fn give_up(&self, blank: &Event) {
+        if let Some(socket) = self.socket.upgrade() {
+            // SAFETY: the number is open, and is not closed here.
+            let mut socket = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(socket.as_raw_fd()) });
+            // It cannot fail: both numbers are open.
+            let _ = dup3(blank.descriptor(), &mut socket, DupFlags::CLOEXEC);
+        }
+        if let Some(busy) = self.busy.upgrade() {
+            busy.replace(None);
+        }
+    }
+}
+
+/// The socket that says that the server is busy. It has no lock, so that a fork can close its copy.
+struct BusyName(AtomicI32);
+
+/// No descriptor has this number.
+const NO_DESCRIPTOR: i32 = -1;
+
+impl Default for BusyName {
+    fn default() -> Self {
+        BusyName(AtomicI32::new(NO_DESCRIPTOR))
+    }
+}
+
+impl BusyName {
+    /// Keeps this socket, and closes the one before.
+    fn replace(&self, socket: Option<OwnedFd>) {
+        let number = socket.map_or(NO_DESCRIPTOR, IntoRawFd::into_raw_fd);
+        let before = self.0.swap(number, Ordering::AcqRel);
+        if before != NO_DESCRIPTOR {
+            // SAFETY: a descriptor that this function was given, and that nothing else has: the exchange took it out.
+            drop(unsafe { OwnedFd::from_raw_fd(before) });
+        }
+    }
+}
+
+impl Drop for BusyName {
+    fn drop(&mut self) {
+        self.replace(None);
+    }
 }
 
 struct Queue {
@@ -135,18 +193,24 @@ impl Listener {
         })?;
         pairs::take_no_descriptors(&socket);
         listen(&socket, BACKLOG).map_err(failed(context))?;
+        let socket = Arc::new(socket);
         let limits = Limits::of_this_process();
         let pending = Pending::new(limits.pending);
         Ok(Listener {
-            socket: Event::listener(socket)?,
+            socket: Event::listener(socket.clone())?,
             label: label(name),
             busy_name: address(name, BUSY)?,
-            busy: Mutex::new(None),
+            busy: Arc::default(),
+            name: socket,
             clients,
             users,
             limits,
             queue: Mutex::new(Queue { pending, turn: None, unread: Vec::new(), short_until: None }),
         })
+    }
+
+    pub(crate) fn held_name(&self) -> HeldName {
+        HeldName { socket: Arc::downgrade(&self.name), busy: Arc::downgrade(&self.busy) }
     }
 
     /// Makes what a fresh channel consists of.
@@ -164,7 +228,7 @@ impl Listener {
 
     /// No client that waits has to wait for another one to leave.
     pub(crate) fn offer_again(&self) {
-        *lock(&self.busy) = None;
+        self.busy.replace(None);
     }
 
     /// The number of the event by which clients take turns. Here the socket's queue is their order.
@@ -209,7 +273,7 @@ impl Listener {
         if self.clients == Clients::One {
             let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
             // Where another process has that name, clients find out all the same.
-            *lock(&self.busy) = bound(&self.busy_name).and_then(listening).ok();
+            self.busy.replace(bound(&self.busy_name).and_then(listening).ok());
         }
     }
 

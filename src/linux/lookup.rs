@@ -40,7 +40,7 @@ pub(crate) fn lookup(
     let server = credentials(&connection).map_err(failed(context))?;
     // Before anything that the server sent is read.
     trusts(Some(&User(server.uid)))?;
-    let connection = Event::listener(connection)?;
+    let connection = Event::listener(Arc::new(connection))?;
     match wait_any(&[Waitable::Event(&connection), Waitable::Event(interrupt)], patience)? {
         Some(0) => {}
         Some(_) => return Err(ShmError::Interrupted),

@@ -66,7 +66,7 @@ pub(super) fn duplicate_raw(raw: isize, context: &'static str) -> Result<OwnedFd
 }
 
 /// An error of std's.
-pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
+pub(super) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::SystemError { code: error.raw_os_error().unwrap_or(0), context }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn start(
     let outboxes = (0..slots).map(outbox).collect();
     let acceptor = Interrupter::new()?;
     wake_ups.push(acceptor.clone());
-    let core = Arc::new(Core::new(Side::Server, handler, settings, outboxes, wake_ups)?);
+    let core = Arc::new(Core::new(Side::Server, handler, settings, outboxes, wake_ups, server.held_name())?);
     let inboxes = (0..workers).map(|_| Inbox::default()).collect();
     let slots = Slots::new(slots);
     let shared = Arc::new(Shared { core: core.clone(), slots, slots_per_worker, inboxes, acceptor });
@@ -127,7 +127,8 @@ impl Acceptor {
         let shared = self.shared.clone();
         loop {
             shared.acceptor.reset();
-            if shared.core.is_stopping() {
+            // In a fork, that a handler made on this thread, this copy of the thread does nothing.
+            if shared.core.is_stopping() || shared.core.check_not_forked().is_err() {
                 return;
             }
             self.assign_slots();

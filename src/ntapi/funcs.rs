@@ -1,4 +1,5 @@
-//! The functions of `ntdll.dll` that the crate calls: all of them, and nothing else of Windows.
+//! The functions of Windows that the crate calls: those of `ntdll.dll`, and for its threads some of `kernel32.dll`, which
+//! every program is linked with.
 
 use super::types::*;
 use std::ffi::c_void;
@@ -55,8 +56,23 @@ extern "system" {
     ) -> NtStatus;
     pub(crate) fn NtResetEvent(handle: Handle, previous: *mut i32) -> NtStatus;
     pub(crate) fn NtSetEvent(handle: Handle, previous: *mut i32) -> NtStatus;
+    pub(crate) fn NtSetInformationThread(
+        thread: Handle, class: u32, information: *const c_void, length: u32,
+    ) -> NtStatus;
     pub(crate) fn NtUnmapViewOfSection(process: Handle, base: *mut c_void) -> NtStatus;
     pub(crate) fn NtWaitForMultipleObjects(
         count: u32, handles: *const Handle, wait_type: u32, alertable: u8, timeout: *const i64,
     ) -> NtStatus;
+    pub(crate) fn RtlDllShutdownInProgress() -> u8;
+}
+
+#[link(name = "kernel32")]
+extern "system" {
+    pub(crate) fn CreateThread(
+        attributes: *const c_void, stack_size: usize, main: unsafe extern "system" fn(*mut c_void) -> u32,
+        parameter: *mut c_void, flags: u32, thread_id: *mut u32,
+    ) -> Handle;
+    pub(crate) fn FreeLibrary(module: Handle) -> i32;
+    pub(crate) fn FreeLibraryAndExitThread(module: Handle, code: u32) -> !;
+    pub(crate) fn GetModuleHandleExW(flags: u32, name: *const c_void, module: *mut Handle) -> i32;
 }

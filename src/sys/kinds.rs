@@ -68,6 +68,19 @@ impl OnlyProcess {
     pub(crate) fn is_current(&self) -> bool {
         true
     }
+
+    pub(crate) fn is_certain(&self) -> bool {
+        true
+    }
+}
+
+/// What a server holds of its name, where no process forks.
+#[allow(dead_code)] // On Linux, processes fork.
+pub(crate) struct OnlyName;
+
+#[allow(dead_code)]
+impl OnlyName {
+    pub(crate) fn give_up<Event>(&self, _blank: &Event) {}
 }
 
 /// Makes an array of what `make` returns for each index. Stops at the first error.

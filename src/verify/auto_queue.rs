@@ -37,7 +37,7 @@ impl Queue {
             queue_limit: QUEUE_LIMIT,
         };
         let outboxes = vec![Outbox::new(wake_up.clone())];
-        Queue(Core::new(Side::Client, Box::new(Quiet), settings, outboxes, vec![wake_up]).unwrap())
+        Queue(Core::new(Side::Client, Box::new(Quiet), settings, outboxes, vec![wake_up], None).unwrap())
     }
 
     pub(crate) fn send(&self, message: &[u8]) {

@@ -60,6 +60,12 @@ impl Closable for Plain {
     fn own_calls(&self) -> usize {
         self.gate.depth()
     }
+
+    fn is_forked(&self) -> bool {
+        false
+    }
+
+    fn give_up_name(&self) {}
 }
 
 #[test]

@@ -22,7 +22,7 @@ use loom::sync::{Condvar, Mutex};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex};
 
-pub(crate) use crate::sys::kinds::OnlyProcess as OwningProcess;
+pub(crate) use crate::sys::kinds::{OnlyName as HeldName, OnlyProcess as OwningProcess};
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
 
 /// Returns the error of a call that needs a file descriptor, since this platform has none.
@@ -33,6 +33,25 @@ fn no_descriptors<T>() -> Result<T> {
 /// Borrows a descriptor.
 pub(crate) fn borrow(descriptor: &OwnedObject) -> BorrowedObject<'_> {
     descriptor.as_fd()
+}
+
+/// A thread of the library.
+pub(crate) struct Thread(std::thread::JoinHandle<()>);
+
+impl Thread {
+    pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<Self> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        thread.map(Thread).map_err(|error| io_error(&error, "starting a thread"))
+    }
+
+    pub(crate) fn join(self) {
+        let _ = self.0.join();
+    }
+}
+
+/// Whether the process is ending and has no other threads any more.
+pub(crate) fn is_shutting_down() -> bool {
+    false
 }
 
 /// An object for which a thread can wait.
@@ -68,7 +87,7 @@ thread_local! {
 }
 
 /// Converts an error of the standard library.
-pub(crate) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
+fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
 }
 
@@ -407,6 +426,10 @@ pub(crate) struct Offer(Named);
 pub(crate) struct Listener(String);
 
 impl Listener {
+    pub(crate) fn held_name(&self) -> HeldName {
+        HeldName
+    }
+
     pub(crate) fn bind(
         name: &ChannelName, _audience: &Audience<'_, User>, _clients: Clients,
     ) -> Result<Self> {

@@ -33,6 +33,10 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    pub(crate) fn held_name(&self) -> super::HeldName {
+        super::HeldName
+    }
+
     /// Takes a name, if no living server has it.
     pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, _clients: Clients) -> Result<Self> {
         let names = Names::of(name)?;
