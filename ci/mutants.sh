@@ -146,13 +146,11 @@ mutant rings-reset-under-a-call '        release();
 mutant halves-kept-while-accepting '        release();
         match ExclusiveRings' '        let _ = &release;
         match ExclusiveRings' models::a_receive_beside models::a_send_beside
-mutant reset-undoes-a-stop 'self.0.change(|state| state.unless_stopped(InterruptState::Running));' \
-    'self.0.change(|_| InterruptState::Running);' models::a_reset
-mutant interrupt-flag-and-event-apart '        let mut state = lock(&self.state);
-        *state = to(*state);
-' '        let mut state = { let mut state = lock(&self.state); *state = to(*state); *state };
-        let state = &mut state;
-' models::a_reset
+mutant reset-undoes-a-stop \
+    'self.state.compare_exchange(INTERRUPTED, RUNNING, Ordering::AcqRel, Ordering::Acquire);' \
+    'Ok::<u32, u32>(self.state.swap(RUNNING, Ordering::AcqRel));' models::a_reset
+mutant interrupt-event-not-settled 'if now == is_set {' 'if now == is_set || !now || now {' \
+    models::a_reset models::interrupts
 mutant queue-waits-for-no-room '(!self.queue.is_empty() || self.refused_len.is_some())' \
     'self.refused_len.is_some()' models::an_auto
 

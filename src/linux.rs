@@ -16,6 +16,7 @@
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no access to it can fault.
 
+mod descriptors;
 mod event;
 mod fork;
 mod listener;

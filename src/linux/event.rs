@@ -1,9 +1,10 @@
 //! Events: datagrams in pairs of sockets, and local ones.
 
+use super::descriptors::new_event;
 use super::fork::OwningProcess;
 use super::system::{duplicate, failed, timespec};
 use crate::error::Result;
-use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
+use rustix::event::{poll, PollFd, PollFlags};
 use rustix::net::{recv, send, RecvFlags, SendFlags};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,8 +42,7 @@ enum Kind {
 impl Event {
     /// One for this process alone, that stays set until it is reset.
     pub(crate) fn local() -> Result<Self> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        let event = eventfd(0, flags).map_err(failed("creating an event"))?;
+        let event = new_event().map_err(failed("creating an event"))?;
         Ok(Event { kind: Kind::Local(event), created_in: OwningProcess::current()? })
     }
 

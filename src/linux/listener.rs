@@ -10,6 +10,7 @@
 //! has left too many unread. The last quarter is for processes and users that have left none unread, so that one user cannot
 //! use up all of them, nor one process those of its user.
 
+use super::descriptors::accepted;
 use super::event::Event;
 use super::pairs::{self, ClientEnd, Ends, PAIRS};
 use super::pending::{Caller, Pending, TURN};
@@ -25,7 +26,7 @@ use crate::sync::{lock, Mutex};
 use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::{dup3, DupFlags, Errno};
-use rustix::net::{accept_with, listen, SocketAddrUnix, SocketFlags};
+use rustix::net::{listen, SocketAddrUnix};
 use rustix::process::{getrlimit, Resource};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -343,8 +344,7 @@ impl Listener {
             if !self.takes_more(queue) {
                 break;
             }
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let connection = match accept_with(self.socket.descriptor(), flags) {
+            let connection = match accepted(self.socket.descriptor()) {
                 Ok(connection) => connection,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,

@@ -1,5 +1,6 @@
 //! A channel's events: pairs of sockets, each of which carries an event each way.
 
+use super::descriptors::new_pair;
 use super::event::Event;
 use super::fork::OwningProcess;
 use super::section::Section;
@@ -8,7 +9,7 @@ use crate::error::{Result, ShmError};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::sys::kinds::try_array;
 use rustix::net::sockopt::{socket_domain, socket_type};
-use rustix::net::{socketpair, AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketType};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -38,8 +39,7 @@ pub(super) type Ends = [Arc<OwnedFd>; PAIRS];
 
 /// A pair of sockets: the server's end, and the client's.
 fn pair() -> Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
-    let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    let (server, client) = pair.map_err(failed("creating the channel's events"))?;
+    let (server, client) = new_pair().map_err(failed("creating the channel's events"))?;
     take_no_descriptors(&server);
     take_no_descriptors(&client);
     Ok((Arc::new(server), Arc::new(client)))

@@ -1,11 +1,12 @@
 //! Other processes, known by descriptors.
 
+use super::descriptors;
 use super::system::{duplicate, error, is_shortage, User};
 use crate::error::Result;
 use crate::sys::kinds::Unwatchable;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::{pidfd_open, Pid, PidfdFlags};
+use rustix::process::Pid;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn open(pid: u32) -> std::result::Result<Self, Unwatchable> {
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Unwatchable::Gone)?;
-        let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
+        let pidfd = match descriptors::process(id) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH | Errno::INVAL) => return Err(Unwatchable::Gone),
             Err(errno) if is_shortage(errno) => {

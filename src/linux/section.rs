@@ -1,11 +1,15 @@
 //! Sections and their mappings.
 
-use super::system::{duplicate_raw, failed, User};
+use super::descriptors::{made, new_memory};
+use super::system::{duplicate_raw, error, failed, User};
 use crate::error::{Result, ShmError};
 use rustix::fs::{
-    fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create, MemfdFlags, SealFlags,
+    fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, open, FallocateFlags, Mode,
+    OFlags, SealFlags,
 };
+use rustix::io::Errno;
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
+use rustix::process::{getrlimit, Resource};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
@@ -30,8 +34,12 @@ impl Section {
     /// A section with a name that only `/proc` shows.
     pub(super) fn named(name: &str, size: usize) -> Result<Self> {
         let failed = failed("creating a section");
-        let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).map_err(&failed)?;
+        check_file_size_limit(size)?;
+        let file = new_memory(name).map_err(&failed)?;
         ftruncate(&file, size as u64).map_err(&failed)?;
+        if never_overcommits() {
+            reserve(&file, size).map_err(super::system::failed("reserving the section's memory"))?;
+        }
         fcntl_add_seals(&file, SEALS).map_err(&failed)?;
         Ok(Section { file, size })
     }
@@ -78,6 +86,41 @@ impl Section {
     }
 }
 
+/// Fails if a file of this size is not permitted. The kernel would not only refuse to make a section as large, but also send
+/// SIGXFSZ, which ends the process.
+fn check_file_size_limit(size: usize) -> Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if limit < size as u64 => {
+            Err(error(Errno::FBIG, "creating a section beyond RLIMIT_FSIZE"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the kernel may refuse a page of a section when it is touched, and send SIGBUS. It does so if it never promises
+/// more memory than there is (`vm.overcommit_memory` is 2): the memory of a memfd counts only once it is used. Where the
+/// setting cannot be read, it may be that.
+fn never_overcommits() -> bool {
+    let path = "/proc/sys/vm/overcommit_memory";
+    let file = made(|| open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()));
+    let mut setting = [0];
+    let read = file.and_then(|file| rustix::io::read(file, &mut setting));
+    !(read.is_ok() && matches!(setting[0], b'0' | b'1'))
+}
+
+/// Takes all of the memory now. Without this, the memory is taken page by page when it is used.
+fn reserve(file: &OwnedFd, size: usize) -> rustix::io::Result<()> {
+    loop {
+        match fallocate(file, FallocateFlags::empty(), 0, size as u64) {
+            // A signal came.
+            Err(Errno::INTR) => {}
+            // The kernel's way to say that it has not enough memory for a file in memory.
+            Err(Errno::NOSPC) => return Err(Errno::NOMEM),
+            outcome => return outcome,
+        }
+    }
+}
+
 /// A section in this process's memory, unmapped when dropped.
 pub(crate) struct Mapping {
     base: NonNull<u8>,
@@ -111,5 +154,21 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and all that used it is gone, since it borrowed from `self`. It can't fail.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reserved_section_has_all_its_memory() {
+        const SIZE: usize = 1 << 20;
+        let file = new_memory("reserved").unwrap();
+        ftruncate(&file, SIZE as u64).unwrap();
+        let allocated = || fstat(&file).unwrap().st_blocks as usize * 512;
+        assert_eq!(allocated(), 0);
+        reserve(&file, SIZE).unwrap();
+        assert_eq!(allocated(), SIZE);
     }
 }

@@ -1,8 +1,9 @@
 //! Users, errors and the clock of the system.
 
+use super::descriptors;
 use crate::error::{Result, ShmError};
 use rustix::event::Timespec;
-use rustix::io::{fcntl_dupfd_cloexec, Errno};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::time::{clock_gettime, ClockId};
 use std::fmt;
@@ -55,7 +56,7 @@ pub(crate) fn borrow(descriptor: &OwnedFd) -> BorrowedFd<'_> {
 
 /// Another descriptor for the same object, which no program that is started inherits.
 pub(super) fn duplicate(descriptor: BorrowedFd<'_>, context: &'static str) -> Result<OwnedFd> {
-    fcntl_dupfd_cloexec(descriptor, 3).map_err(failed(context))
+    descriptors::duplicate(descriptor).map_err(failed(context))
 }
 
 /// The same for a descriptor by its number, which the kernel checks.

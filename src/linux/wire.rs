@@ -18,6 +18,7 @@
 //! The kernel translates process ids for each side. A process that is in no namespace of ours has id 0, can't be watched, and is
 //! refused.
 
+use super::descriptors::{made, new_event, new_socket, received};
 use super::pairs::PAIRS;
 use super::system::{failed, User};
 use crate::error::Result;
@@ -25,11 +26,11 @@ use crate::naming::{ChannelName, Scope};
 use rustix::io::{ioctl_fionbio, Errno};
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
 use rustix::net::{
-    bind, connect, recvmsg, sendmsg, socket_with, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    bind, connect, sendmsg, RecvAncillaryBuffer, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketAddrUnix,
 };
 use std::ffi::c_void;
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -85,15 +86,13 @@ pub(super) fn receive(connection: BorrowedFd<'_>) -> rustix::io::Result<Option<(
     let mut bytes = [0; 8];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = recvmsg(connection, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
-    let descriptors = control.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(rights) => rights.collect(),
-        _ => vec![],
-    });
-    let descriptors = descriptors.collect();
-    match received {
-        Ok(message) if message.bytes == bytes.len() => Ok(Some((decode(bytes), descriptors))),
+    match received(connection, &mut bytes, &mut control) {
+        Ok(message) if message.lacks_some => {
+            // This fails where this process can have no more descriptors. Otherwise the other side sent more than a channel's.
+            new_event()?;
+            Ok(Some((decode(bytes), Vec::new())))
+        }
+        Ok(message) if message.bytes == bytes.len() => Ok(Some((decode(bytes), message.descriptors))),
         Ok(_) | Err(Errno::CONNRESET) => Ok(None),
         Err(errno) => Err(errno),
     }
@@ -168,22 +167,19 @@ unsafe fn socket_option<T>(socket: &OwnedFd, option: i32, mut value: T) -> rusti
 /// The process at the other end, which can't have become another one's number since. From Linux 6.5 on.
 pub(super) fn peer_process(socket: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     const SO_PEERPIDFD: i32 = 77;
-    // SAFETY: it is a number.
-    let pidfd = unsafe { socket_option(socket, SO_PEERPIDFD, -1_i32) }?;
-    if pidfd < 0 {
-        return Err(Errno::INVAL);
-    }
-    // SAFETY: a new descriptor, which has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
-}
-
-fn socket() -> rustix::io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+    made(|| {
+        // SAFETY: it is a number.
+        let pidfd = unsafe { socket_option(socket, SO_PEERPIDFD, -1_i32) }?;
+        if pidfd < 0 {
+            return Err(Errno::INVAL);
+        }
+        // SAFETY: a new descriptor, which has no other owner.
+        Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+    })
 }
 
 pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
-    let socket = socket()?;
+    let socket = new_socket()?;
     bind(&socket, address)?;
     Ok(socket)
 }
@@ -194,7 +190,7 @@ pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
 /// # Errors
 /// [`Errno::AGAIN`]: the queue is full.
 pub(super) fn connected(address: &SocketAddrUnix, patience: Duration) -> rustix::io::Result<OwnedFd> {
-    let socket = socket()?;
+    let socket = new_socket()?;
     match connect(&socket, address) {
         Err(Errno::AGAIN) if !patience.is_zero() => {}
         connected => return connected.map(|()| socket),

@@ -1045,6 +1045,21 @@ fn a_reset_does_not_undo_a_stop() {
     });
 }
 
+/// Whatever the order of the steps of interrupts and resets, the event is in the end what the state says.
+#[test]
+fn interrupts_and_resets_leave_the_event_as_the_state_says() {
+    check("interrupts beside resets", None, || {
+        let interrupter = Interrupter::new().unwrap();
+        interrupter.interrupt();
+        let resetting = interrupter.clone();
+        let resets = thread::spawn(move || resetting.reset());
+        interrupter.interrupt();
+        resets.join().unwrap();
+        let signalled = sys::wait_any(&[Waitable::Event(interrupter.0.event())], Some(Duration::ZERO));
+        assert_eq!(signalled, Ok(interrupter.is_interrupted().then_some(0)));
+    });
+}
+
 /// The worker of an auto endpoint sends the queue when there is room. It sends every message, in every order of the
 /// worker's and the receiver's steps.
 #[test]
