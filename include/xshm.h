@@ -18,6 +18,21 @@
  * - Times are in milliseconds. 0 checks once; SHM_FOREVER waits for ever.
  * - Besides the codes in its comment, each function can return SHM_ERROR_INVALID_PARAM, SHM_ERROR_INTERNAL and, after a
  *   fork, SHM_ERROR_FORKED.
+ * - A callback must return. A C++ exception or a longjmp that leaves a callback ends the process. (xshm.hpp catches
+ *   exceptions.)
+ * - Signals: the library's threads block all signals but those of a fault of their own. A program that a callback starts
+ *   inherits this. A signal handler may call shm_server_interrupt and shm_client_interrupt, and no other function.
+ * - Fork: a call on a handle that the parent created returns SHM_ERROR_FORKED at once. A function that stops a handle waits
+ *   for nothing there; it releases the fork's hold on the name, and on the memory if no thread of the parent was inside a
+ *   call. The parent's handle is not affected. A fork may create handles of its own.
+ * - Plug-ins: an auto or multi endpoint keeps its DLL or shared object loaded; FreeLibrary and dlclose then only give up the
+ *   caller's reference. Stop these endpoints before, in a function of the plug-in, and let the threads that are inside calls
+ *   return. Static objects of a DLL may stop handles. In DllMain, and so in constructors of static objects, do not call a
+ *   function that waits: the threads that it waits for begin later.
+ * - The end of the process: on Linux, exit runs the destructors of static objects while all threads run, so that a handle is
+ *   stopped there as anywhere. On Windows, all other threads have ended when a DLL's static objects are destroyed. From then
+ *   on no function waits: those that stop a handle return at once, and all others fail with SHM_ERROR_NOT_READY. The peer
+ *   finds that the process has died, unless the handle had no threads of its own and no thread was inside a call on it.
  */
 
 

@@ -14,6 +14,7 @@
 // - Times are std::chrono durations; xshm::forever waits for ever.
 // - Callbacks are std::functions. xshm.h states on which threads they run. An exception from a callback is caught and
 //   passed to on_error. An object must not be destroyed, moved or stopped inside its own callbacks.
+// - Static objects: the rules of xshm.h for plug-ins, for forks and for the end of the process hold for destructors too.
 // - Threads: the rules of xshm.h hold. Several threads may use an object; it must not be moved meanwhile.
 #ifndef XSHM_HPP
 #define XSHM_HPP

@@ -68,6 +68,21 @@
 //!
 //! `docs/protocol.md` in the repository describes the protocol byte by byte.
 //!
+//! # In other programs
+//!
+//! - **Signals.** The crate's threads block all signals but those of a fault of their own. A signal handler may call
+//!   [`Interrupter::interrupt`].
+//! - **Fork (Linux).** In a fork, every call on an endpoint of the parent returns [`ShmError::Forked`]. Stopping or dropping
+//!   the copy waits for nothing, releases the fork's hold on the name, and does not affect the parent. A fork may create
+//!   endpoints of its own. A handler that forks and returns in the fork ends the fork.
+//! - **Plug-ins.** An [`AutoServer`], an [`AutoClient`], a [`MultiServer`] and a [`MultiClient`] keep their DLL or shared
+//!   object loaded until they are stopped: `FreeLibrary` and `dlclose` then only give up the caller's reference. Do not wait
+//!   for an endpoint in `DllMain`.
+//! - **The end of the process.** On Windows, when a DLL is detached at the end of the process, the other threads have ended:
+//!   stopping an endpoint returns at once, and its peer finds that the process has died.
+//! - **Descriptors (Linux).** The crate never makes a descriptor with the number 0, 1 or 2, also if a standard stream is
+//!   closed.
+//!
 //! # Limits
 //!
 //! - A channel has one server and one client. A [`MultiServer`] has one channel for each of its clients.
