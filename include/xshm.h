@@ -118,7 +118,8 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_MEMORY = -2,
     /**
-     * The timeout passed.
+     * The timeout passed. After a call to connect, shm_last_error_message tells whether no server has the name, or the
+     * server did not accept.
      */
     SHM_ERROR_TIMEOUT = -3,
     /**
@@ -327,7 +328,7 @@ typedef struct shm_options_t {
 typedef struct shm_endpoint_config_t {
     /**
      * 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. The prefix "Global\" makes the name valid for the
-     * whole machine. The library reads it only during the call.
+     * whole machine. On Linux each network namespace, and so usually each container, has its own names. The library reads it only during the call.
      */
     const char *name;
     /**

@@ -47,7 +47,8 @@ impl SharedClient {
     /// accepts its clients in the order in which they came; a client that waits for its turn sleeps.
     ///
     /// # Errors
-    /// - [`ShmError::Timeout`]: no server has the name, or the server did not accept in time.
+    /// - [`ShmError::NoServer`]: the time has passed, and no server has the name.
+    /// - [`ShmError::NotAccepting`]: the time has passed; the server with this name runs, but is not waiting for a client.
     /// - [`ShmError::AlreadyConnected`]: the server has another client, or has not yet looked for the next one.
     /// - [`ShmError::Refused`]: one side refuses the other; the error says why.
     /// - [`ShmError::Incompatible`]: the server has an incompatible version; the error names the field.
@@ -201,14 +202,18 @@ impl ClientOptions {
             is_queuing: false,
             unusable: 0,
             misses: 0,
+            found_server: false,
         };
         loop {
-            if let Some(session) = search.attempt()? {
+            let attempted = match search.attempt() {
+                Err(ShmError::Timeout) => Err(search.late()),
+                attempted => attempted,
+            };
+            if let Some(session) = attempted? {
                 return Ok(SharedClient::connected(session));
             }
             if deadline.has_passed() {
-                let taken = search.admission.is_some();
-                return Err(if taken { ShmError::AlreadyConnected } else { ShmError::Timeout });
+                return Err(search.late());
             }
             match &mut search.admission {
                 Some(admission) => admission.wait(deadline, interrupt.event())?,
@@ -261,6 +266,8 @@ struct Search<'a> {
     unusable: u32,
     /// How often in a row it led to a channel, and the client got no session.
     misses: u32,
+    /// Whether a server had the name when it was last looked up.
+    found_server: bool,
 }
 
 impl Search<'_> {
@@ -268,6 +275,18 @@ impl Search<'_> {
     const MOST_UNUSABLE: u32 = 3;
     /// The most misses in a row before the client asks for a repair.
     const PATIENCE: u32 = 1;
+
+    /// What the search has seen, when its time is over.
+    fn late(&self) -> ShmError {
+        let name = self.name.given().to_owned();
+        if self.admission.is_some() {
+            ShmError::AlreadyConnected
+        } else if self.found_server {
+            ShmError::NotAccepting { name }
+        } else {
+            ShmError::NoServer { name }
+        }
+    }
 
     /// Looks the name up once, and requests a session if there is a server and it is this client's turn. `None`: there is no
     /// server, or another client goes first.
@@ -281,8 +300,14 @@ impl Search<'_> {
                 self.is_queuing = true;
                 return Ok(None);
             }
+            // The server has the name, and has handed this client nothing.
+            Err(ShmError::Timeout) => {
+                self.found_server = true;
+                return Err(ShmError::Timeout);
+            }
             found => found.map_err(reported)?,
         };
+        self.found_server = found.is_some();
         let Some(Found { section, own_pid, server_pid, opener }) = found else {
             (self.admission, self.misses) = (None, 0);
             return Ok(None);

@@ -2,6 +2,13 @@
 
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 
+/// Where a name that does not begin with `Global\` is valid.
+const SCOPE: &str = if cfg!(windows) {
+    "names are those of a logon session, unless they begin with Global\\"
+} else {
+    "names are those of a user and a network namespace"
+};
+
 /// The reason why a call of this crate failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -21,6 +28,18 @@ pub enum ShmError {
     /// The time limit passed.
     #[error("the call's time limit passed")]
     Timeout,
+    /// A client's time to connect has passed, and no server has the name.
+    #[error("no server has the name {name:?} ({SCOPE}); start the server, or check the name")]
+    NoServer {
+        /// The name as the caller gave it.
+        name: String,
+    },
+    /// A client's time to connect has passed. The server with this name runs, but did not accept the client.
+    #[error("the server {name:?} runs but did not accept the client in time; it has to wait for a client")]
+    NotAccepting {
+        /// The name as the caller gave it.
+        name: String,
+    },
     /// No message is queued.
     #[error("the queue has no message")]
     QueueEmpty,

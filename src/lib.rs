@@ -92,7 +92,8 @@
 //!   [`ClientOptions::trust`] change this. If an endpoint cannot watch the peer's process, it refuses the peer unless the
 //!   options set a [`check_interval`](ServerOptions::check_interval).
 //! - A name is valid within the session (Windows) or for the user (Linux). A name that begins with `Global\` is valid on the
-//!   whole machine; to start a server with such a name, Windows requires a privilege.
+//!   whole machine; to start a server with such a name, Windows requires a privilege. On Linux, each network namespace, and so
+//!   usually each container, has its own names.
 //! - By default, an [anonymous server](SharedServer::start_anonymous) has no events, so a side that waits checks the memory
 //!   every millisecond. [`ServerOptions::anonymous_events`] gives it events.
 //! - Messages are neither encrypted nor signed.

@@ -229,7 +229,7 @@ pub enum Trust {
 /// use xshm::{ClientOptions, ShmError};
 ///
 /// let no_server = ClientOptions::new().spin(Duration::ZERO).connect("no-server-is-here", Duration::ZERO);
-/// assert!(matches!(no_server, Err(ShmError::Timeout)));
+/// assert!(matches!(no_server, Err(ShmError::NoServer { .. })));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct ClientOptions {

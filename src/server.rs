@@ -60,7 +60,7 @@ pub struct SharedServer {
 impl SharedServer {
     /// Starts a server under a name of 1 to 80 bytes, which contains no NUL and no backslash. A name that begins with `Global\`
     /// is valid on the whole machine. Any other name, with or without `Local\`, is valid within the session (Windows) or for
-    /// the user (Linux).
+    /// the user (Linux). On Linux, each network namespace has its own names.
     ///
     /// # Errors
     /// - [`ShmError::AlreadyExists`]: a running server, or another object, has the name.

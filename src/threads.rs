@@ -17,8 +17,8 @@ use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 thread_local! {
-    /// The endpoints whose callbacks the current thread is in. An endpoint's own threads always count as being inside. In a
-    /// fork, the entries of its parent's endpoints remain, and are ignored: their locks may be locked for ever.
+    /// The endpoints whose callbacks the current thread is in. An endpoint's own threads always count as being inside. A fork
+    /// still has the entries of its parent's endpoints, and ignores them: their locks may be locked for ever.
     static INSIDE: RefCell<Vec<Arc<Waits>>> = const { RefCell::new(Vec::new()) };
 }
 

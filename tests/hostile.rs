@@ -25,6 +25,8 @@ fn is_harmless(error: &ShmError) -> bool {
             | ShmError::NotConnected
             | ShmError::PeerDied { .. }
             | ShmError::Timeout
+            | ShmError::NoServer { .. }
+            | ShmError::NotAccepting { .. }
             | ShmError::NotReady
             | ShmError::QueueEmpty
             | ShmError::QueueFull

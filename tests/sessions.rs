@@ -46,7 +46,13 @@ fn line_8_a_name_held_by_another_object_is_taken() {
     raw::squat(&name);
     assert_eq!(SharedServer::start(&name).err(), Some(exists(&name)));
     let error = SharedClient::connect(&name, Duration::ZERO).err();
-    assert!(matches!(error, Some(ShmError::Refused { .. } | ShmError::Timeout)), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Some(ShmError::Refused { .. } | ShmError::NoServer { .. } | ShmError::NotAccepting { .. })
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -76,7 +82,7 @@ fn line_8_a_killed_server_leaves_its_name_while_clients_hold_on() {
 fn line_8_a_client_waits_for_its_server() {
     let name = unique("later");
     let (result, took) = timed(|| SharedClient::connect(&name, Duration::from_millis(200)));
-    assert_eq!(result.err(), Some(ShmError::Timeout));
+    assert_eq!(result.err(), Some(ShmError::NoServer { name: name.clone() }));
     assert!((200..3000).contains(&took.as_millis()), "{took:?}");
     let mut peer = Peer::start();
     peer.tell(&format!("connect {name} 20000"));
@@ -87,6 +93,30 @@ fn line_8_a_client_waits_for_its_server() {
     result.unwrap();
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(peer.answer(), "ok");
+}
+
+/// A client that could not connect says what it saw.
+#[test]
+fn line_39_a_failed_connect_says_what_it_saw() {
+    let name = unique("saw");
+    let connect = || SharedClient::connect(&name, Duration::from_millis(100)).err().unwrap();
+    let no_server = connect();
+    assert_eq!(no_server, ShmError::NoServer { name: name.clone() });
+    let mut server = SharedServer::start(&name).unwrap();
+    let not_accepting = connect();
+    assert_eq!(not_accepting, ShmError::NotAccepting { name: name.clone() });
+    // The client that gave up may have left a request.
+    let mut peer = Peer::start();
+    peer.enter(&name, &mut server);
+    let busy = connect();
+    assert_eq!(busy, ShmError::AlreadyConnected);
+    drop(server);
+    let gone = connect();
+    assert_eq!(gone, no_server);
+    let texts = [no_server, not_accepting, busy].map(|error| error.to_string());
+    assert!(texts[0].contains("no server") && texts[0].contains(&name), "{}", texts[0]);
+    assert!(texts[1].contains("did not accept") && texts[1].contains(&name), "{}", texts[1]);
+    assert!(texts[2].contains("another client") || texts[2].contains("a client"), "{}", texts[2]);
 }
 
 #[test]

@@ -16,7 +16,8 @@ pub enum shm_error_t {
     SHM_ERROR_INVALID_PARAM = -1,
     /// The system has not enough memory.
     SHM_ERROR_MEMORY = -2,
-    /// The timeout passed.
+    /// The timeout passed. After a call to connect, shm_last_error_message tells whether no server has the name, or the
+    /// server did not accept.
     SHM_ERROR_TIMEOUT = -3,
     /// There is no message in the queue.
     SHM_ERROR_EMPTY = -4,
@@ -72,7 +73,7 @@ fn code(error: &ShmError) -> shm_error_t {
         ShmError::NotConnected => SHM_ERROR_NOT_CONNECTED,
         ShmError::NotReady => SHM_ERROR_NOT_READY,
         ShmError::AlreadyConnected => SHM_ERROR_ALREADY_CONNECTED,
-        ShmError::Timeout => SHM_ERROR_TIMEOUT,
+        ShmError::Timeout | ShmError::NoServer { .. } | ShmError::NotAccepting { .. } => SHM_ERROR_TIMEOUT,
         ShmError::QueueEmpty => SHM_ERROR_EMPTY,
         ShmError::QueueFull => SHM_ERROR_FULL,
         ShmError::MessageTooSmall => SHM_ERROR_MESSAGE_TOO_SMALL,

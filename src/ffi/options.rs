@@ -12,7 +12,7 @@ use std::mem::size_of;
 #[repr(C)]
 pub struct shm_endpoint_config_t {
     /// 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. The prefix "Global\" makes the name valid for the
-    /// whole machine. The library reads it only during the call.
+    /// whole machine. On Linux each network namespace, and so usually each container, has its own names. The library reads it only during the call.
     pub name: *const c_char,
     /// Bytes in each direction's ring: a power of two from 4,096 to 2^30. 0: a server uses 2 MiB, a client uses the server's
     /// size. A client with another number refuses a server whose size differs.

@@ -10,7 +10,7 @@
 //! has left too many unread. The last quarter is for processes and users that have left none unread, so that one user cannot
 //! use up all of them, nor one process those of its user.
 
-use super::descriptors::accepted;
+use super::descriptors::{accepted, new_pair};
 use super::event::Event;
 use super::pairs::{self, ClientEnd, Ends, PAIRS};
 use super::pending::{Caller, Pending, TURN};
@@ -319,9 +319,9 @@ impl Listener {
                     let length = queue.pending.turn_of(caller);
                     queue.turn = Some(Turn { caller, process, since: Instant::now(), length });
                 }
-                Err(errno) if is_shortage(errno) => {
+                Err(errno) if is_shortage(errno) || !can_send() => {
                     queue.keep_for_later(connection, caller, since);
-                    return Err(error(errno, "handing a channel to a client"));
+                    return Err(error(errno, "handing a channel to a client (sendmsg)"));
                 }
                 // The client has given up, or takes no descriptors.
                 Err(_) => {}
@@ -350,10 +350,15 @@ impl Listener {
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 Err(errno) => {
                     queue.short_until = Some(Instant::now() + RETRY);
-                    return Err(error(errno, "accepting a client"));
+                    return Err(error(errno, "accepting a client (accept4)"));
                 }
             };
-            match self.identify(&connection) {
+            let identified = self.identify(&connection).map_err(|errno| {
+                // The client's connection is dropped: it looks the name up again.
+                queue.short_until = Some(Instant::now() + RETRY);
+                error(errno, "asking for a client's user (getsockopt)")
+            })?;
+            match identified {
                 // A client whose connection is dropped looks the name up again.
                 Ok(caller) => {
                     let (unread, limits) = (&queue.unread, self.limits);
@@ -366,15 +371,19 @@ impl Listener {
         Ok(())
     }
 
-    fn identify(&self, connection: &OwnedFd) -> std::result::Result<Caller, Reason> {
-        let Credentials { pid, uid, .. } = credentials(connection).map_err(|_| Reason::Unwatchable)?;
+    /// The process and the user of a client; or why it is refused.
+    ///
+    /// # Errors
+    /// What the system refuses this process.
+    fn identify(&self, connection: &OwnedFd) -> rustix::io::Result<std::result::Result<Caller, Reason>> {
+        let Credentials { pid, uid, .. } = credentials(connection)?;
         if self.users.as_ref().is_some_and(|users| !users.contains(&uid)) {
-            return Err(Reason::Policy);
+            return Ok(Err(Reason::Policy));
         }
         if pid == 0 {
-            return Err(Reason::Unwatchable);
+            return Ok(Err(Reason::Unwatchable));
         }
-        Ok(Caller { pid, uid })
+        Ok(Ok(Caller { pid, uid }))
     }
 
     /// The process of a request, which must be the one that the channel was handed to.
@@ -437,6 +446,11 @@ fn open_peer(connection: &OwnedFd, caller: Caller) -> std::result::Result<Proces
         // Before Linux 6.5.
         Err(_) => Process::open(caller.pid).map(|process| process.of_user(user)),
     }
+}
+
+/// Whether this process can send messages at all. A sandbox may forbid it.
+fn can_send() -> bool {
+    new_pair().is_ok_and(|(one, _other)| post(&one, [0, 0], &[]).is_ok())
 }
 
 fn hand_to(connection: &OwnedFd, pid: u32, section: &Section, ends: &Ends) -> rustix::io::Result<()> {

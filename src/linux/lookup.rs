@@ -50,7 +50,7 @@ pub(crate) fn lookup(
         }
     }
     let refused = |reason: String| ShmError::Refused { reason };
-    let received = receive(connection.descriptor()).map_err(failed(context))?;
+    let received = receive(connection.descriptor()).map_err(failed("receiving a channel (recvmsg)"))?;
     // The server may have gone away.
     let Some(([reason, own_pid], descriptors)) = received else { return Ok(None) };
     if reason != 0 {

@@ -1,7 +1,7 @@
 //! Other processes, known by descriptors.
 
 use super::descriptors;
-use super::system::{duplicate, error, is_shortage, User};
+use super::system::{duplicate, error, User};
 use crate::error::Result;
 use crate::sys::kinds::Unwatchable;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -23,10 +23,9 @@ impl Process {
         let pidfd = match descriptors::process(id) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH | Errno::INVAL) => return Err(Unwatchable::Gone),
-            Err(errno) if is_shortage(errno) => {
-                return Err(Unwatchable::Failed(error(errno, "watching a process")))
-            }
-            Err(_) => return Err(Unwatchable::Denied),
+            // This process lacks a descriptor; or its sandbox, or a kernel before Linux 5.3, does not know the call. The kernel
+            // itself lets every process watch every other one that it sees.
+            Err(errno) => return Err(Unwatchable::Failed(error(errno, "watching a process (pidfd_open)"))),
         };
         let user = rustix::fs::stat(format!("/proc/{pid}")).ok().map(|stat| User(stat.st_uid));
         let process = Process { pidfd: Arc::new(pidfd), user };

@@ -33,14 +33,13 @@ impl Section {
 
     /// A section with a name that only `/proc` shows.
     pub(super) fn named(name: &str, size: usize) -> Result<Self> {
-        let failed = failed("creating a section");
         check_file_size_limit(size)?;
-        let file = new_memory(name).map_err(&failed)?;
-        ftruncate(&file, size as u64).map_err(&failed)?;
+        let file = new_memory(name).map_err(failed("creating a section (memfd_create)"))?;
+        ftruncate(&file, size as u64).map_err(failed("setting a section's size (ftruncate)"))?;
         if never_overcommits() {
-            reserve(&file, size).map_err(super::system::failed("reserving the section's memory"))?;
+            reserve(&file, size).map_err(failed("reserving a section's memory (fallocate)"))?;
         }
-        fcntl_add_seals(&file, SEALS).map_err(&failed)?;
+        fcntl_add_seals(&file, SEALS).map_err(failed("sealing a section (fcntl)"))?;
         Ok(Section { file, size })
     }
 
@@ -91,7 +90,7 @@ impl Section {
 fn check_file_size_limit(size: usize) -> Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if limit < size as u64 => {
-            Err(error(Errno::FBIG, "creating a section beyond RLIMIT_FSIZE"))
+            Err(error(Errno::FBIG, "creating a section that is larger than RLIMIT_FSIZE"))
         }
         _ => Ok(()),
     }

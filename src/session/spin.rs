@@ -41,7 +41,7 @@ const MOST_FAILURES: u32 = 4;
 /// Whether spinning has paid lately, for one kind of waits of one side.
 #[derive(Default)]
 pub(crate) struct SpinHistory {
-    /// Successive waits that spun in vain, up to [`MOST_FAILURES`].
+    /// Successive waits that spun for nothing, up to [`MOST_FAILURES`].
     failures: AtomicU32,
     /// The number of waits that will not spin.
     skips: AtomicU32,
@@ -94,7 +94,7 @@ impl SpinHistory {
         })
     }
 
-    fn spun_in_vain(&self) {
+    fn spun_for_nothing(&self) {
         let failures = (self.failures.load(Ordering::Relaxed) + 1).min(MOST_FAILURES);
         self.failures.store(failures, Ordering::Relaxed);
         self.skips.store((1 << (2 * failures)) - 1, Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl Spin<'_> {
     pub(crate) fn end(self, found: bool) {
         match self.history {
             Some(history) if found && !self.short.has_passed() => history.forget(),
-            Some(history) => history.spun_in_vain(),
+            Some(history) => history.spun_for_nothing(),
             None => {}
         }
     }
@@ -150,7 +150,7 @@ mod tests {
         spins
     }
 
-    /// Spinning in vain becomes rare, and a short wait brings it back.
+    /// Spinning for nothing becomes rare, and a short wait brings it back.
     #[test]
     fn the_default_budget_adapts() {
         let history = SpinHistory::default();

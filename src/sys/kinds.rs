@@ -8,7 +8,8 @@ use crate::handles::EVENTS;
 pub(crate) enum Unwatchable {
     /// No process has this id; it may have ended.
     Gone,
-    /// The system does not let this process wait for its end.
+    /// The system does not let this process wait for its end. Linux lets each process that sees it.
+    #[cfg_attr(not(windows), allow(dead_code))]
     Denied,
     /// This process lacks a resource, for example a descriptor.
     #[cfg_attr(any(loom, miri), allow(dead_code))] // The platform in one process lacks nothing.

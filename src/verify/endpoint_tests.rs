@@ -228,9 +228,15 @@ fn a_name_has_one_server_and_a_server_has_one_client() {
 #[test]
 fn a_connection_request_without_an_answer_is_withdrawn() {
     let mut server = server("unanswered");
-    assert_eq!(SharedClient::connect(&own("unanswered"), SHORT).map(drop), Err(ShmError::Timeout));
+    assert_eq!(
+        SharedClient::connect(&own("unanswered"), SHORT).map(drop),
+        Err(ShmError::NotAccepting { name: own("unanswered") })
+    );
     assert_eq!(server.wait_for_client(Some(SHORT)), Err(ShmError::Timeout));
-    assert_eq!(SharedClient::connect(&own("not-there"), SHORT).map(drop), Err(ShmError::Timeout));
+    assert_eq!(
+        SharedClient::connect(&own("not-there"), SHORT).map(drop),
+        Err(ShmError::NoServer { name: own("not-there") })
+    );
 }
 
 #[test]

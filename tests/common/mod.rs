@@ -411,7 +411,11 @@ impl Actor {
                             accepted += 1;
                             client.send_to_server(&message(round, 16))?;
                         }
-                        Err(ShmError::Timeout | ShmError::AlreadyConnected) => {}
+                        Err(
+                            ShmError::NoServer { .. }
+                            | ShmError::NotAccepting { .. }
+                            | ShmError::AlreadyConnected,
+                        ) => {}
                         Err(error) => return Err(error),
                     }
                 }
