@@ -14,12 +14,33 @@ use crate::error::{Result, ShmError};
 use crate::sys::{OwningProcess, Thread};
 use crate::waiting::Deadline;
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
+use std::ptr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 thread_local! {
     /// The endpoints whose callbacks the current thread is in. An endpoint's own threads always count as being inside. A fork
     /// still has the entries of its parent's endpoints, and ignores them: their locks may be locked for ever.
-    static INSIDE: RefCell<Vec<Arc<Waits>>> = const { RefCell::new(Vec::new()) };
+    ///
+    /// It is never destroyed: a program may stop endpoints in the destructors of a thread, or of the process, and `exit` may be
+    /// called inside a callback. The list has no memory while it is empty.
+    static INSIDE: RefCell<ManuallyDrop<Vec<Arc<Waits>>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
+    static KEY: u8 = const { 0 };
+}
+
+/// Distinguishes the threads that run. Unlike [`std::thread::current`], it works in the destructors of a thread too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ThreadKey(usize);
+
+impl ThreadKey {
+    pub(crate) fn current() -> Self {
+        KEY.with(|key| ThreadKey(ptr::from_ref(key) as usize))
+    }
+}
+
+/// Uses the list of the current thread.
+fn inside<T>(with: impl FnOnce(&mut Vec<Arc<Waits>>) -> T) -> T {
+    INSIDE.with(|inside| with(&mut inside.borrow_mut()))
 }
 
 /// The endpoints for which one endpoint waits.
@@ -47,23 +68,20 @@ impl Waits {
 
     /// Records that the current thread is in a callback of this endpoint, until the result is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> Inside {
-        // `try_with` fails only in a thread that is ending. Such a thread stops no endpoint any more.
-        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.clone()));
+        inside(|list| list.push(self.clone()));
         Inside(())
     }
 
     /// Whether the current thread is in a callback of this endpoint.
     fn is_inside(&self) -> bool {
-        let is_own =
-            |inside: &RefCell<Vec<Arc<Waits>>>| inside.borrow().iter().any(|own| std::ptr::eq(&**own, self));
-        INSIDE.try_with(is_own).unwrap_or(false)
+        inside(|list| list.iter().any(|own| ptr::eq(&**own, self)))
     }
 
     /// Records that the current thread is about to wait for this endpoint's end. In one of the endpoint's own
     /// callbacks, the thread waits for the callbacks of the endpoint's other threads. Returns `None` if the thread
     /// must not wait, since this endpoint waits for an endpoint whose callback the thread is in.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<WaitRecord> {
-        let mut own = INSIDE.try_with(|inside| inside.borrow().clone()).unwrap_or_default();
+        let mut own = inside(|list| list.clone());
         own.retain(|own| !Arc::ptr_eq(own, self) && own.is_of_this_process());
         own.iter().for_each(|own| own.list().push(self.clone()));
         let record = WaitRecord { own, target: self.clone() };
@@ -93,7 +111,14 @@ pub(crate) struct Inside(());
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
+        let last = inside(|list| {
+            let last = list.pop();
+            if list.is_empty() {
+                *list = Vec::new();
+            }
+            last
+        });
+        drop(last);
     }
 }
 

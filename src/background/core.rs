@@ -70,11 +70,24 @@ impl Core {
         })
     }
 
-    /// Calls the handler, and reports its panic to it. A panic in that second call is ignored.
+    /// Calls the handler on one of the endpoint's threads, and reports its panic to it. A panic in that second call is ignored.
+    ///
+    /// If the handler forks and returns in the fork, the fork ends: the thread has nothing to do there, and any lock of the
+    /// endpoint may be locked for ever.
     pub(crate) fn call(&self, slot: Option<u32>, call: impl FnOnce(&dyn Callbacks)) {
         let handler = &*self.handler;
-        if let Err(error) = catch_panic(|| call(handler)) {
+        let called = catch_panic(|| call(handler));
+        self.end_fork();
+        if let Err(error) = called {
             let _ = catch_panic(|| handler.error(slot, error));
+            self.end_fork();
+        }
+    }
+
+    /// Ends the process if it is a fork, as the end of its only thread would.
+    fn end_fork(&self) {
+        if self.check_not_forked().is_err() {
+            std::process::exit(0);
         }
     }
 

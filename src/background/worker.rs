@@ -6,7 +6,7 @@ use super::core::Core;
 use super::outbox::RingAtEnd;
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
-use crate::error::{Result, ShmError};
+use crate::error::Result;
 use crate::session::{SpinHistory, LOOKS};
 use crate::sync::spin_loop;
 use crate::sys;
@@ -48,10 +48,6 @@ pub(crate) fn run(mut source: impl Source) {
         Round { buffer: Vec::new(), first: 0, checked: sys::coarse_millis(), spins: SpinHistory::default() };
     loop {
         source.wake_up().reset();
-        // A handler forked, and returned in the fork. This copy of the worker does nothing.
-        if source.core().check_not_forked().is_err() {
-            return;
-        }
         match source.gather(&mut connections) {
             Gathered::Again => continue,
             Gathered::Done => return,
@@ -93,7 +89,6 @@ impl Round {
             if connection.is_ready(core) {
                 match connection.deliver(core, &mut self.buffer, core.settings.recv_batch.max(1)) {
                     Ok(more) => is_busy |= more,
-                    Err(ShmError::Forked) => return,
                     Err(error) => {
                         retire(source, connections.swap_remove(at), &DisconnectReason::of(error));
                         // The source may have another one.

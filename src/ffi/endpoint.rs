@@ -23,6 +23,7 @@ use crate::server::SharedServer;
 use crate::session::Session;
 use crate::sys::{HeldName, OwningProcess};
 use crate::waiting::Interrupter;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 /// The contents of the handles of servers and clients.
@@ -117,6 +118,9 @@ impl Endpoint {
 
     /// Calls on_connect, on_disconnect and on_overflow for each pending report.
     fn report(&self) {
+        if !self.created_in.is_current() {
+            return;
+        }
         // These callbacks change what shm_last_error returns to them, but not what it returns after the call.
         self.reports.take_each(|report| {
             restoring_last_error(|| match report {
@@ -130,6 +134,12 @@ impl Endpoint {
                 }
                 Report::Discarded(count) => self.report_lost(self.side.receives(), count),
             });
+            // If a callback forked and returned in the fork, the locks may be locked for ever.
+            if self.created_in.is_current() {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         });
     }
 
@@ -181,6 +191,9 @@ impl Endpoint {
         // Perhaps no call has detected yet that the last session ended.
         self.record_end_of_last();
         self.report();
+        if !self.created_in.is_current() {
+            return Err(ShmError::Forked.into());
+        }
         let accepted = self.accept_quietly(timeout, requests_by);
         self.report();
         accepted

@@ -6,13 +6,12 @@
 //! cannot stop the handles that a fork creates.
 
 use super::*;
-use crate::sys;
-use crate::threads::Waits;
+use crate::sys::{self, OwningProcess};
+use crate::threads::{ThreadKey, Waits};
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
 
 /// How calls tell a thread that closes their handle that they have left it. It outlives the handle.
 #[derive(Default)]
@@ -26,6 +25,8 @@ struct Departures {
 pub(crate) struct Inside<T> {
     handle: ManuallyDrop<Arc<T>>,
     departures: Arc<Departures>,
+    /// A callback of the call may have forked, and returned in the fork.
+    created_in: OwningProcess,
 }
 
 impl<T> Deref for Inside<T> {
@@ -42,7 +43,7 @@ impl<T> Drop for Inside<T> {
         unsafe { ManuallyDrop::drop(&mut self.handle) };
         // Pairs with the fence in `close`: either this thread reads that `close` waits, or `close` reads that this call left.
         fence(Ordering::SeqCst);
-        if self.departures.is_closing.load(Ordering::Relaxed) {
+        if self.departures.is_closing.load(Ordering::Relaxed) && self.created_in.is_current() {
             let _lock = lock(&self.departures.lock);
             self.departures.left.notify_all();
         }
@@ -62,13 +63,13 @@ pub(crate) unsafe fn enter<T: Closable>(handle: *const T) -> Outcome<Inside<T>> 
     if sys::is_shutting_down() {
         return Err(ShmError::NotReady.into());
     }
-    let departures = value.gate().departures.clone();
+    let (departures, created_in) = (value.gate().departures.clone(), OwningProcess::current()?);
     // SAFETY: by the caller, C's own count is still there.
     let handle = unsafe {
         Arc::increment_strong_count(handle);
         ManuallyDrop::new(Arc::from_raw(handle))
     };
-    Ok(Inside { handle, departures })
+    Ok(Inside { handle, departures, created_in })
 }
 
 /// Controls all callbacks of a handle, so that none begins after the handle was closed.
@@ -84,13 +85,17 @@ pub(crate) struct Gate {
 struct GateState {
     shut: bool,
     /// The threads that are inside a callback, one entry for each callback.
-    inside: Vec<ThreadId>,
+    inside: Vec<ThreadKey>,
 }
 
 impl Gate {
-    /// Runs a callback, unless the handle was closed.
+    /// Runs a callback, unless the handle was closed. In a fork, by a callback that forked and returned, it runs none: the lock
+    /// may be locked for ever there.
     pub(crate) fn run(&self, call: impl FnOnce()) {
-        let own = thread::current().id();
+        if !self.waits.is_of_this_process() {
+            return;
+        }
+        let own = ThreadKey::current();
         {
             let mut state = lock(&self.state);
             if state.shut {
@@ -102,7 +107,7 @@ impl Gate {
             let _inside = self.waits.enter();
             call();
         }
-        // The callback forked, and returned in the fork, where the lock may be locked for ever.
+        // The callback forked, and this is the fork.
         if !self.waits.is_of_this_process() {
             return;
         }
@@ -115,13 +120,13 @@ impl Gate {
 
     /// Returns the number of callbacks that the current thread is inside.
     pub(crate) fn depth(&self) -> usize {
-        let own = thread::current().id();
+        let own = ThreadKey::current();
         lock(&self.state).inside.iter().filter(|thread| **thread == own).count()
     }
 
     /// Prevents further callbacks from beginning. If `wait` is set, waits until other threads have left their callbacks.
     pub(crate) fn shut(&self, wait: bool) {
-        let own = thread::current().id();
+        let own = ThreadKey::current();
         let mut state = lock(&self.state);
         state.shut = true;
         while wait && state.inside.iter().any(|thread| *thread != own) {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::session::Session;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 
 /// The reports for which on_connect, on_disconnect and on_overflow still have to be called.
@@ -58,15 +59,17 @@ impl Reports {
     }
 
     /// Takes the reports in order, and calls `each` with each of them, unless another thread does so: then that thread takes
-    /// these too. The caller holds no lock.
-    pub(super) fn take_each(&self, mut each: impl FnMut(Report)) {
+    /// these too. Ends early if `each` returns [`ControlFlow::Break`]. The caller holds no lock.
+    pub(super) fn take_each(&self, mut each: impl FnMut(Report) -> ControlFlow<()>) {
         let mut queue = lock(&self.0);
         if std::mem::replace(&mut queue.is_reporting, true) {
             return;
         }
         while let Some(report) = queue.waiting.pop_front() {
             drop(queue);
-            each(report);
+            if each(report).is_break() {
+                return;
+            }
             queue = lock(&self.0);
         }
         queue.is_reporting = false;

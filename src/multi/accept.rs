@@ -127,8 +127,7 @@ impl Acceptor {
         let shared = self.shared.clone();
         loop {
             shared.acceptor.reset();
-            // In a fork, that a handler made on this thread, this copy of the thread does nothing.
-            if shared.core.is_stopping() || shared.core.check_not_forked().is_err() {
+            if shared.core.is_stopping() {
                 return;
             }
             self.assign_slots();
