@@ -144,6 +144,7 @@ native() {
             tests/c/$test.c "$lib" "${linux_libraries[@]}" -o "$out/${test}_sanitized"
         timeout 120 "$out/${test}_sanitized"
     done
+    forks "$lib"
     # valgrind before about 3.22 does not know pidfd_open, without which no client can connect.
     local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=briefly
     if [[ $(valgrind "$out/api" 2>&1) == *"syscall: 434"* ]]; then
@@ -159,6 +160,21 @@ native() {
     cargo build --locked --release --example echo
     pairs "$out/echo_c" "$out/echo_cpp" "$target_dir/release/examples/echo" 2000
     readme_programs cc c++ "$lib" "" "${linux_libraries[@]}"
+}
+
+# Runs the programs that fork while threads run. Sanitizers do not support that.
+forks() { # $1: library
+    local named
+    gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/forks.c "$1" "${linux_libraries[@]}" -o "$out/forks"
+    named=$(gcc -std=c11 -D_DEFAULT_SOURCE -Iinclude -E tests/c/forks.c | sed -n '\|tests/c/forks.c|,$p' | sed -n '/in_child/,$p' |
+        grep -oE '\b(shm|xshm)_[a-z_]+' | sort -u)
+    # These take no handle: other programs use them.
+    named+=" shm_error_string xshm_version shm_client_attach $(grep -E '_default$|_with_options$' tests/c/symbols.txt)"
+    diff tests/c/symbols.txt <(tr ' ' '\n' <<<"$named" | sort -u | grep -xFf tests/c/symbols.txt) ||
+        { echo "tests/c/forks.c does not call each function in a fork" >&2; return 1; }
+    timeout 300 "$out/forks"
+    g++ -std=c++17 "${warnings[@]}" -g tests/c/forkexit.cpp "$1" "${linux_libraries[@]}" -o "$out/forkexit"
+    timeout 300 "$out/forkexit"
 }
 
 # Builds the README's programs: a server in C, and clients in C and in C++ that connect to it.
