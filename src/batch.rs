@@ -5,6 +5,8 @@ use crate::bytes::Several;
 use crate::constants::{MAX_MESSAGES, MAX_MESSAGE_SIZE};
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
+use crate::sys;
+use std::alloc::{alloc_zeroed, Layout};
 use std::time::Duration;
 
 /// This many messages of a batch are published at once. With more, the receiver would wait while it could work, and would give
@@ -40,6 +42,8 @@ pub struct BatchOutcome {
 /// ```
 #[derive(Debug, Clone)]
 pub struct MessageBatch {
+    /// The length of `bytes` from the first use on.
+    size: usize,
     bytes: Vec<u8>,
     ends: Vec<usize>,
     limit: usize,
@@ -47,10 +51,11 @@ pub struct MessageBatch {
 
 impl MessageBatch {
     /// Creates a batch with room for `max_messages` messages (at least one) of `max_bytes` bytes together (at least 65,535, so
-    /// that every message fits). The buffer is allocated at once; its pages take memory when they are first used.
+    /// that every message fits). The first call that fills the batch allocates the buffer, and fails if there is no memory for
+    /// it; the buffer's pages take memory when they are first used.
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
-        let limit = max_messages.max(1);
-        MessageBatch { bytes: vec![0; max_bytes.max(MAX_MESSAGE_SIZE)], ends: Vec::new(), limit }
+        let (size, limit) = (max_bytes.max(MAX_MESSAGE_SIZE), max_messages.max(1));
+        MessageBatch { size, bytes: Vec::new(), ends: Vec::new(), limit }
     }
 
     /// Returns the number of messages.
@@ -75,6 +80,10 @@ impl MessageBatch {
     #[inline]
     fn fill(&mut self, fill: impl FnOnce(&mut Several<'_>) -> Result<usize>) -> Result<usize> {
         self.ends.clear();
+        if self.bytes.is_empty() {
+            let bytes = zeros(self.size);
+            self.bytes = bytes.ok_or_else(|| sys::out_of_memory("making room for a batch of messages"))?;
+        }
         let filled = fill(&mut Several { bytes: &mut self.bytes, ends: &mut self.ends, limit: self.limit });
         if filled.is_err() {
             // An attempt that failed at last left what it had copied.
@@ -82,6 +91,15 @@ impl MessageBatch {
         }
         filled.map(|_| self.ends.len())
     }
+}
+
+/// Zeros, whose pages take memory when they are first used. `None`: this process has no memory for them.
+fn zeros(len: usize) -> Option<Vec<u8>> {
+    let layout = Layout::array::<u8>(len).ok().filter(|layout| layout.size() > 0)?;
+    // SAFETY: the size is not zero.
+    let start = unsafe { alloc_zeroed(layout) };
+    // SAFETY: the allocator that vectors use made it for `len` bytes, all of which are set.
+    (!start.is_null()).then(|| unsafe { Vec::from_raw_parts(start, len, len) })
 }
 
 /// Creates a batch with room for [`MAX_MESSAGES`] messages of 256 KiB together.

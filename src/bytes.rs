@@ -341,6 +341,9 @@ pub(crate) trait Destination {
     /// Whether it accepts several messages at once.
     const SEVERAL: bool = false;
 
+    /// Whether it has room for each message, unless the process has no memory.
+    const GROWS: bool = false;
+
     /// Returns memory for the first message, of `len` bytes, or `None` if there is no room. Discards the earlier
     /// content.
     fn room(&mut self, len: usize) -> Option<*mut u8>;
@@ -359,9 +362,11 @@ pub(crate) trait Destination {
 }
 
 impl Destination for Vec<u8> {
+    const GROWS: bool = true;
+
     fn room(&mut self, len: usize) -> Option<*mut u8> {
         self.clear();
-        self.reserve(len);
+        self.try_reserve(len).ok()?;
         Some(self.as_mut_ptr())
     }
 
@@ -401,6 +406,7 @@ impl Destination for Several<'_> {
         if self.ends.len() == self.limit {
             return None;
         }
+        self.ends.try_reserve(1).ok()?;
         self.ends.push(start + len);
         Some(space.as_mut_ptr())
     }

@@ -28,6 +28,7 @@ use crate::constants::MAX_MESSAGE_SIZE;
 // What all files of the C interface use.
 pub(crate) use crate::error::{Result, ShmError};
 pub(crate) use crate::sync::lock;
+pub(crate) use crate::sys;
 pub(crate) use codes::*;
 pub(crate) use handle::*;
 pub(crate) use std::ffi::{c_char, c_void};
@@ -104,6 +105,20 @@ pub(crate) unsafe fn array<'a, T>(elements: *const T, count: u32, what: &'static
         // SAFETY: by the caller.
         (false, _) => Ok(unsafe { std::slice::from_raw_parts(elements, count as usize) }),
     }
+}
+
+/// Collects what a program has passed in an array of any length.
+///
+/// # Errors
+/// The first error of an element's. This process has no memory for the list.
+pub(crate) fn list_of<T>(elements: impl ExactSizeIterator<Item = Outcome<T>>) -> Outcome<Vec<T>> {
+    let mut list = Vec::new();
+    let reserved = list.try_reserve_exact(elements.len());
+    reserved.map_err(|_| sys::out_of_memory("copying an array"))?;
+    for element in elements {
+        list.push(element?);
+    }
+    Ok(list)
 }
 
 /// Reads the bytes of a message.

@@ -40,6 +40,6 @@ pub use pending::fuzzing as fuzzed_pending;
 pub(crate) use process::Process;
 pub(crate) use section::{Mapping, Section};
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
-pub(crate) use system::{borrow, coarse_millis, process_id, User};
+pub(crate) use system::{borrow, coarse_millis, out_of_memory, process_id, User};
 pub(crate) use thread::{is_shutting_down, Thread};
 pub(crate) use wait::{wait_any, Waitable};

@@ -6,6 +6,7 @@ use crate::figures::ChannelStats;
 use crate::ring::{Consumer, Pop};
 use crate::session::{Interest, Session, WaitCondition};
 use crate::sync::Arc;
+use crate::sys;
 use crate::waiting::Interrupter;
 use crate::wake::PRESSURE;
 use crate::watch::PeerWatch;
@@ -186,16 +187,16 @@ impl ReceiveHalf {
 
 /// Takes a message, if there is one, and wakes a sender that waits for room.
 #[inline(always)]
-fn take(session: &Session, consumer: &mut Consumer, to: &mut impl Destination) -> Result<Option<usize>> {
+fn take<D: Destination>(session: &Session, consumer: &mut Consumer, to: &mut D) -> Result<Option<usize>> {
     session.check_queue()?;
     match consumer.pop(to).map_err(|what| session.corrupted(what))? {
         Pop::Busy => take_under_eviction_pressure(session, consumer, to),
-        pop => taken(session, pop),
+        pop => taken::<D>(session, pop),
     }
 }
 
 #[inline(always)]
-fn taken(session: &Session, pop: Pop) -> Result<Option<usize>> {
+fn taken<D: Destination>(session: &Session, pop: Pop) -> Result<Option<usize>> {
     match pop {
         Pop::Message(len) => {
             fail_point!("receive.taken");
@@ -203,6 +204,7 @@ fn taken(session: &Session, pop: Pop) -> Result<Option<usize>> {
             Ok(Some(len))
         }
         Pop::Empty => Ok(None),
+        Pop::TooSmall(_) if D::GROWS => Err(sys::out_of_memory("making room for a message")),
         Pop::TooSmall(needed) => Err(ShmError::BufferTooSmall { needed }),
         Pop::Busy => Err(ShmError::NotReady),
     }
@@ -210,8 +212,8 @@ fn taken(session: &Session, pop: Pop) -> Result<Option<usize>> {
 
 /// Messages are evicted as fast as we try to take them: asks the sender to drop half of its queue at once.
 #[cold]
-fn take_under_eviction_pressure(
-    session: &Session, consumer: &mut Consumer, to: &mut impl Destination,
+fn take_under_eviction_pressure<D: Destination>(
+    session: &Session, consumer: &mut Consumer, to: &mut D,
 ) -> Result<Option<usize>> {
     let mut pop = Pop::Busy;
     for _ in 1..ReceiveHalf::ROUNDS {
@@ -223,7 +225,7 @@ fn take_under_eviction_pressure(
         }
     }
     session.own_wake().clear(PRESSURE).map_err(|what| session.corrupted(what))?;
-    taken(session, pop)
+    taken::<D>(session, pop)
 }
 
 /// Looks whether there is a message.

@@ -19,6 +19,7 @@
 //! | `Thread` | a thread of the library: `spawn`, `join` |
 //! | `is_shutting_down` | the process is ending, and the system has ended its other threads |
 //! | `process_id` | of this process |
+//! | `out_of_memory` | the error of a call for which this process has no memory |
 //! | `coarse_millis` | milliseconds of a clock that is never set; cheap to read, right to some 16 ms, and it wraps |
 //!
 //! Nothing above this module knows the platform. `kinds` has the types that the platforms share.

@@ -70,6 +70,11 @@ fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::WindowsError { code: error.raw_os_error().unwrap_or(0) as u32, context }
 }
 
+/// The error of a call for which this process has no memory.
+pub(crate) fn out_of_memory(context: &'static str) -> ShmError {
+    ShmError::WindowsError { code: STATUS_NO_MEMORY as u32, context }
+}
+
 pub(crate) fn process_id() -> u32 {
     std::process::id()
 }

@@ -3,6 +3,7 @@
 use crate::error::{Result, ShmError};
 use crate::halves::SendHalf;
 use crate::sync::{lock, Condvar, Mutex, MutexGuard};
+use crate::sys;
 use crate::waiting::Interrupter;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -86,9 +87,22 @@ impl Outbox {
         self.count_lost(link, queued);
     }
 
-    pub(super) fn queue(&self, link: &mut Link, message: &[u8]) {
-        link.queue.push_back(message.to_vec());
+    /// Queues a message. Where the queue is full, the oldest one makes room, and is lost.
+    ///
+    /// # Errors
+    /// This process has no memory for it. The queue is unchanged.
+    pub(super) fn queue(&self, link: &mut Link, message: &[u8], limit: usize) -> Result<()> {
+        let mut copy = Vec::new();
+        let reserved = copy.try_reserve_exact(message.len()).and_then(|()| link.queue.try_reserve(1));
+        reserved.map_err(|_| sys::out_of_memory("queuing a message"))?;
+        copy.extend_from_slice(message);
+        if link.queue.len() >= limit {
+            link.queue.pop_front();
+            self.count_lost(link, 1);
+        }
+        link.queue.push_back(copy);
         self.record_work(link);
+        Ok(())
     }
 
     pub(super) fn record_work(&self, link: &Link) {

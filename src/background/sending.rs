@@ -85,11 +85,7 @@ impl Core {
             return Err(ShmError::NotConnected);
         }
         let was_empty = link.queue.is_empty();
-        if link.queue.len() >= limit {
-            link.queue.pop_front();
-            outbox.count_lost(&mut link, 1);
-        }
-        outbox.queue(&mut link, message);
+        outbox.queue(&mut link, message, limit)?;
         Ok(WriteOutcome { overwritten: 0, was_empty })
     }
 
@@ -175,10 +171,7 @@ impl Core {
         match self.settings.queue_limit {
             0 => Err(ShmError::NotConnected),
             limit if link.queue.len() >= limit => Err(ShmError::QueueFull),
-            _ => {
-                outbox.queue(link, message);
-                Ok(())
-            }
+            limit => outbox.queue(link, message, limit),
         }
     }
 

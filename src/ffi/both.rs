@@ -117,7 +117,7 @@ pub(super) unsafe fn send_batch<H: EndpointHandle>(
         let inside = enter(handle)?;
         let endpoint = inside.endpoint();
         let batch = array(messages, count, "the messages")?.iter();
-        let batch: Vec<_> = batch.map(|message| bytes(message.data, message.size)).collect::<Outcome<_>>()?;
+        let batch = list_of(batch.map(|message| bytes(message.data, message.size)))?;
         let outcome = endpoint.sending(|sender| send(sender, &batch))?;
         if !sent.is_null() {
             sent.write(outcome.sent as u32);
@@ -182,14 +182,14 @@ pub(super) unsafe fn reserve<H: EndpointHandle>(
             let mut reservation = sender.reserve(size as usize)?;
             overwritten = reservation.outcome().overwritten;
             let place = reservation.place();
-            Ok(in_place.lend(&session, |memory| {
+            in_place.lend(&session, |memory| {
                 let address = match memory {
                     Lent::Section(_) => reservation.as_mut_ptr(),
-                    Lent::Copy => in_place.written.address(),
+                    Lent::Copy => in_place.written.address()?,
                 };
                 in_place.keep_reserved(Reserved { place, session: session.generation, memory });
-                address
-            }))
+                Ok(address)
+            })
         })?;
         *data = address.cast();
         endpoint.report_lost(endpoint.side.sends(), overwritten.into());
@@ -208,8 +208,9 @@ pub(super) unsafe fn commit<H: EndpointHandle>(handle: *const H) -> shm_error_t 
             if sender.session.generation != reserved.session {
                 return Ok(false);
             }
-            let copy = || std::slice::from_raw_parts(in_place.written.address(), reserved.place.len());
-            let copy = matches!(reserved.memory, Lent::Copy).then(copy);
+            let copy =
+                matches!(reserved.memory, Lent::Copy).then(|| in_place.written.address()).transpose()?;
+            let copy = copy.map(|copy| std::slice::from_raw_parts(copy, reserved.place.len()));
             sender.commit_place(reserved.place, copy)
         })?;
         committed.then_some(()).ok_or(nothing)
@@ -234,14 +235,14 @@ pub(super) unsafe fn borrow<H: EndpointHandle>(
                 let address = match memory {
                     Lent::Section(_) => half.consumer.locate(&message),
                     Lent::Copy => {
-                        let copy = in_place.read.address();
+                        let copy = in_place.read.address()?;
                         half.consumer.copy_out(&message, std::slice::from_raw_parts_mut(copy, len));
                         copy.cast_const()
                     }
                 };
                 *lock(&in_place.lent) = Some(memory);
-                address
-            });
+                Ok(address)
+            })?;
             *borrowed = Some(message);
             Ok((address, len))
         })?;

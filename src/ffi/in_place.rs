@@ -49,12 +49,20 @@ pub(super) struct MessageCopy(Mutex<Box<[u64]>>);
 
 impl MessageCopy {
     /// Returns the address; there is room for the longest message.
-    pub(super) fn address(&self) -> *mut u8 {
+    ///
+    /// # Errors
+    /// This process has no memory for it.
+    pub(super) fn address(&self) -> Result<*mut u8> {
+        const WORDS: usize = MAX_MESSAGE_SIZE.div_ceil(8);
         let mut words = lock(&self.0);
         if words.is_empty() {
-            *words = vec![0; MAX_MESSAGE_SIZE.div_ceil(8)].into();
+            let mut copy = Vec::new();
+            let reserved = copy.try_reserve_exact(WORDS);
+            reserved.map_err(|_| sys::out_of_memory("making room for a copy of a message"))?;
+            copy.resize(WORDS, 0);
+            *words = copy.into();
         }
-        words.as_mut_ptr().cast()
+        Ok(words.as_mut_ptr().cast())
     }
 }
 

@@ -149,7 +149,7 @@ impl shm_options_t {
             let text = text.and_then(|text| text.to_str().ok()).ok_or(Failure::Argument("a user"))?;
             Ok(text.parse::<UserId>()?)
         };
-        users.iter().map(user).collect()
+        list_of(users.iter().map(user))
     }
 
     /// # Safety

@@ -66,6 +66,11 @@ pub(super) fn duplicate_raw(raw: isize, context: &'static str) -> Result<OwnedFd
     duplicate(unsafe { BorrowedFd::borrow_raw(raw) }, context)
 }
 
+/// The error of a call for which this process has no memory.
+pub(crate) fn out_of_memory(context: &'static str) -> ShmError {
+    error(Errno::NOMEM, context)
+}
+
 /// An error of std's.
 pub(super) fn io_error(error: &std::io::Error, context: &'static str) -> ShmError {
     ShmError::SystemError { code: error.raw_os_error().unwrap_or(0), context }

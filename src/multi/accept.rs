@@ -15,6 +15,7 @@ use crate::layout::{FIRST_SLOT, NO_SLOT};
 use crate::server::SharedServer;
 use crate::session::Session;
 use crate::sync::{lock, Mutex};
+use crate::sys;
 use crate::waiting::{Deadline, Interrupter};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,18 +63,35 @@ pub(super) fn start(
         queue_limit: 0,
     };
     let workers = slots.div_ceil(slots_per_worker);
-    let mut wake_ups = (0..workers).map(|_| Interrupter::new()).collect::<Result<Vec<_>>>()?;
+    // All that is sized by the number of slots, before anything is made for one.
+    let mut outboxes = with_room_for(slots)?;
+    let mut inboxes = with_room_for(workers)?;
+    let mut wake_ups = with_room_for(workers.saturating_add(1))?;
+    for _ in 0..workers {
+        wake_ups.push(Interrupter::new()?);
+    }
     let outbox = |slot: u32| Outbox::new(wake_ups[(slot / slots_per_worker) as usize].clone());
-    let outboxes = (0..slots).map(outbox).collect();
+    outboxes.extend((0..slots).map(outbox));
     let acceptor = Interrupter::new()?;
     wake_ups.push(acceptor.clone());
     let core = Arc::new(Core::new(Side::Server, handler, settings, outboxes, wake_ups, server.held_name())?);
-    let inboxes = (0..workers).map(|_| Inbox::default()).collect();
+    inboxes.extend((0..workers).map(|_| Inbox::default()));
     let slots = Slots::new(slots);
     let shared = Arc::new(Shared { core: core.clone(), slots, slots_per_worker, inboxes, acceptor });
     let acceptor = Acceptor { shared, server, waiting: VecDeque::new() };
     core.threads.spawn("xshm-accept", move || acceptor.run())?;
     Ok(core)
+}
+
+/// An empty list.
+///
+/// # Errors
+/// This process has no memory for `count` elements.
+fn with_room_for<T>(count: u32) -> Result<Vec<T>> {
+    let mut list = Vec::new();
+    let reserved = list.try_reserve_exact(count as usize);
+    reserved.map_err(|_| sys::out_of_memory("making a server's slots"))?;
+    Ok(list)
 }
 
 impl Shared {

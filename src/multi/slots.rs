@@ -51,32 +51,44 @@ impl From<u32> for ClientId {
     }
 }
 
+/// The free slots. It has an entry only for those that have had a client.
+struct Free {
+    count: u32,
+    /// How many slots have ever had a client: those with the lowest numbers.
+    used: u32,
+    /// The others that are free, and since when.
+    left: BTreeMap<u32, Instant>,
+}
+
 /// Which slots are free, and the numbers of sessions.
 pub(super) struct Slots {
-    /// Since when each free slot is free. `None`: it never had a client.
-    free: Mutex<BTreeMap<u32, Option<Instant>>>,
+    free: Mutex<Free>,
     sessions: AtomicU32,
 }
 
 impl Slots {
     pub(super) fn new(count: u32) -> Self {
-        let free = Mutex::new((0..count).map(|slot| (slot, None)).collect());
+        let free = Mutex::new(Free { count, used: 0, left: BTreeMap::new() });
         Slots { free, sessions: AtomicU32::new(0) }
     }
 
     /// Takes the lowest slot that has been free for [`REST`], or else the lowest free slot.
     pub(super) fn take(&self) -> Option<u32> {
         let mut free = lock(&self.free);
-        let rested = |since: &Option<Instant>| since.map_or(true, |since| since.elapsed() >= REST);
-        let found = free.iter().find(|(_, since)| rested(since)).or_else(|| free.iter().next());
-        let slot = *found?.0;
-        free.remove(&slot);
+        let found = free.left.iter().find(|(_, since)| since.elapsed() >= REST);
+        let rested = found.map(|(&slot, _)| slot);
+        if rested.is_none() && free.used < free.count {
+            free.used += 1;
+            return Some(free.used - 1);
+        }
+        let slot = rested.or_else(|| free.left.keys().next().copied())?;
+        free.left.remove(&slot);
         Some(slot)
     }
 
     /// Another client may have the slot.
     pub(super) fn free(&self, slot: u32) {
-        lock(&self.free).insert(slot, Some(Instant::now()));
+        lock(&self.free).left.insert(slot, Instant::now());
     }
 
     /// A number for a new session: not 0.

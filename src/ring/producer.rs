@@ -18,6 +18,8 @@ pub(crate) struct Producer {
     /// The ends of the entries from `read_pos` on, oldest first.
     ends: VecDeque<u64>,
     message_limit: usize,
+    /// The number of entries that `ends` has memory for, up to `message_limit`.
+    ends_limit: usize,
     /// Frames from `write_pos` up to this position have room, and do not cross the ring's end. It follows from
     /// `read_pos`, so that there may be more room by now. The producer updates it only when it does not suffice.
     pub(super) clear: u64,
@@ -84,6 +86,7 @@ impl Producer {
             read_pos: start,
             ends: VecDeque::with_capacity(message_limit.min(MAX_MESSAGES)),
             message_limit,
+            ends_limit: message_limit.min(MAX_MESSAGES),
             clear: start,
             zeroed: start.wrapping_add(FRAME_ALIGN),
             sequence: 0,
@@ -138,7 +141,16 @@ impl Producer {
     /// Whether `total` bytes fit if `queued` entries are unread and the oldest of them is at `read_pos`.
     #[inline]
     fn fits(&self, total: u64, read_pos: u64, queued: usize) -> bool {
-        total + FRAME_ALIGN <= self.free(read_pos) && queued < self.message_limit
+        total + FRAME_ALIGN <= self.free(read_pos) && queued < self.ends_limit
+    }
+
+    /// Gets memory for more entries, if the message limit allows more. Where the process has none, the ring counts as
+    /// full with those that it has memory for.
+    fn grow(&mut self) {
+        let is_full = self.ends.len() >= self.ends_limit && self.ends_limit < self.message_limit;
+        if is_full && self.ends.try_reserve(1).is_ok() {
+            self.ends_limit = self.ends.capacity().min(self.message_limit);
+        }
     }
 
     /// Whether there is room for a message of `len` bytes. Reads the current `read_pos` if the known room does not
@@ -150,6 +162,7 @@ impl Producer {
             return Ok(true);
         }
         self.refresh()?;
+        self.grow();
         Ok(self.fits(total, self.read_pos, self.ends.len()))
     }
 
@@ -246,7 +259,7 @@ impl Producer {
     fn find_place(&mut self, len: usize) -> Result<Option<Place>, Corrupted> {
         debug_assert!((MIN_MESSAGE_SIZE..=self.ring.longest_message).contains(&len));
         let end = self.write_pos.wrapping_add(frame_size(len));
-        if is_before(self.clear, end) || self.ends.len() >= self.message_limit {
+        if is_before(self.clear, end) || self.ends.len() >= self.ends_limit {
             return self.find_place_anew(len);
         }
         Ok(Some(Place { at: self.write_pos, pad: 0, len }))
@@ -259,6 +272,7 @@ impl Producer {
         let pad = self.pad(frame);
         if !self.fits(pad + frame, self.read_pos, self.ends.len()) {
             self.refresh()?;
+            self.grow();
             if !self.fits(pad + frame, self.read_pos, self.ends.len()) {
                 return Ok(None);
             }

@@ -30,6 +30,11 @@ fn no_descriptors<T>() -> Result<T> {
     Err(ShmError::SystemError { code: 9, context: "using a descriptor" })
 }
 
+/// The error of a call for which this process has no memory.
+pub(crate) fn out_of_memory(context: &'static str) -> ShmError {
+    ShmError::SystemError { code: 12, context }
+}
+
 /// Borrows a descriptor.
 pub(crate) fn borrow(descriptor: &OwnedObject) -> BorrowedObject<'_> {
     descriptor.as_fd()
