@@ -237,8 +237,9 @@ impl Peer {
             Ok(process) => Some(process),
             Err(Unwatchable::Gone) => return Ok(None),
             Err(Unwatchable::Failed(error)) => return Err(error),
-            Err(Unwatchable::Denied) if tuning.check_interval.is_some() => None,
-            Err(Unwatchable::Denied) => {
+            Err(Unwatchable::Denied(_)) if tuning.check_interval.is_some() => None,
+            Err(Unwatchable::Denied(Some(error))) => return Err(error),
+            Err(Unwatchable::Denied(None)) => {
                 let reason = format!(
                     "{whose} process {pid} can't be opened to wait for its end, and no check interval is set"
                 );

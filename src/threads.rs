@@ -25,17 +25,6 @@ thread_local! {
     /// It is never destroyed: a program may stop endpoints in the destructors of a thread, or of the process, and `exit` may be
     /// called inside a callback. The list has no memory while it is empty.
     static INSIDE: RefCell<ManuallyDrop<Vec<Arc<Waits>>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
-    static KEY: u8 = const { 0 };
-}
-
-/// Distinguishes the threads that run. Unlike [`std::thread::current`], it works in the destructors of a thread too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ThreadKey(usize);
-
-impl ThreadKey {
-    pub(crate) fn current() -> Self {
-        KEY.with(|key| ThreadKey(ptr::from_ref(key) as usize))
-    }
 }
 
 /// Uses the list of the current thread.

@@ -344,7 +344,7 @@ impl Process {
             Err(status @ (STATUS_INSUFFICIENT_RESOURCES | STATUS_NO_MEMORY)) => {
                 Err(Unwatchable::Failed(error(status, "watching a process")))
             }
-            Err(_) => Err(Unwatchable::Denied),
+            Err(_) => Err(Unwatchable::Denied(None)),
         }
     }
 

@@ -7,9 +7,10 @@
 
 use super::*;
 use crate::sys::{self, OwningProcess};
-use crate::threads::{ThreadKey, Waits};
+use crate::threads::Waits;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::ptr;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -70,6 +71,20 @@ pub(crate) unsafe fn enter<T: Closable>(handle: *const T) -> Outcome<Inside<T>> 
         ManuallyDrop::new(Arc::from_raw(handle))
     };
     Ok(Inside { handle, departures, created_in })
+}
+
+thread_local! {
+    static KEY: u8 = const { 0 };
+}
+
+/// Distinguishes the threads that run. Unlike [`std::thread::current`], it works in the destructors of a thread too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct ThreadKey(usize);
+
+impl ThreadKey {
+    fn current() -> Self {
+        KEY.with(|key| ThreadKey(ptr::from_ref(key) as usize))
+    }
 }
 
 /// Controls all callbacks of a handle, so that none begins after the handle was closed.

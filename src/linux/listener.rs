@@ -302,7 +302,7 @@ impl Listener {
             let Some((connection, caller, since)) = next else { break };
             let process = match open_peer(&connection, caller) {
                 Ok(process) => process,
-                Err(Unwatchable::Failed(error)) => {
+                Err(Unwatchable::Failed(error) | Unwatchable::Denied(Some(error))) => {
                     queue.keep_for_later(connection, caller, since);
                     return Err(error);
                 }
@@ -441,7 +441,7 @@ fn open_peer(connection: &OwnedFd, caller: Caller) -> std::result::Result<Proces
     match peer_process(connection) {
         Ok(pidfd) => Ok(Process::of_peer(pidfd, user)),
         Err(errno) if is_shortage(errno) => {
-            Err(Unwatchable::Failed(error(errno, "watching a client's process")))
+            Err(Unwatchable::Failed(error(errno, "watching a client's process (SO_PEERPIDFD)")))
         }
         // Before Linux 6.5.
         Err(_) => Process::open(caller.pid).map(|process| process.of_user(user)),

@@ -1,12 +1,12 @@
 //! Other processes, known by descriptors.
 
 use super::descriptors;
-use super::system::{duplicate, error, User};
+use super::system::{duplicate, error, is_shortage, User};
 use crate::error::Result;
 use crate::sys::kinds::Unwatchable;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{test_kill_process, Pid};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -23,9 +23,17 @@ impl Process {
         let pidfd = match descriptors::process(id) {
             Ok(pidfd) => pidfd,
             Err(Errno::SRCH | Errno::INVAL) => return Err(Unwatchable::Gone),
-            // This process lacks a descriptor; or its sandbox, or a kernel before Linux 5.3, does not know the call. The kernel
-            // itself lets every process watch every other one that it sees.
-            Err(errno) => return Err(Unwatchable::Failed(error(errno, "watching a process (pidfd_open)"))),
+            Err(errno) => {
+                let error = error(errno, "watching a process (pidfd_open)");
+                return Err(if is_shortage(errno) {
+                    Unwatchable::Failed(error)
+                } else if test_kill_process(id) == Err(Errno::SRCH) {
+                    Unwatchable::Gone
+                } else {
+                    // The kernel lets every process watch every other one that it sees, from Linux 5.3 on.
+                    Unwatchable::Denied(Some(error))
+                });
+            }
         };
         let user = rustix::fs::stat(format!("/proc/{pid}")).ok().map(|stat| User(stat.st_uid));
         let process = Process { pidfd: Arc::new(pidfd), user };

@@ -8,9 +8,9 @@ use crate::handles::EVENTS;
 pub(crate) enum Unwatchable {
     /// No process has this id; it may have ended.
     Gone,
-    /// The system does not let this process wait for its end. Linux lets each process that sees it.
-    #[cfg_attr(not(windows), allow(dead_code))]
-    Denied,
+    /// The system does not let this process wait for its end. With an error if it lets no process do so: Linux before 5.3,
+    /// or a sandbox.
+    Denied(Option<ShmError>),
     /// This process lacks a resource, for example a descriptor.
     #[cfg_attr(any(loom, miri), allow(dead_code))] // The platform in one process lacks nothing.
     Failed(ShmError),

@@ -292,7 +292,7 @@ impl Process {
         if process.has_ended() {
             Err(Unwatchable::Gone)
         } else if pid == UNWATCHABLE {
-            Err(Unwatchable::Denied)
+            Err(Unwatchable::Denied(None))
         } else {
             Ok(process)
         }
