@@ -2,13 +2,6 @@
 
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
 
-/// Where a name that does not begin with `Global\` is valid.
-const SCOPE: &str = if cfg!(windows) {
-    "names are those of a logon session, unless they begin with Global\\"
-} else {
-    "names are those of a user and a network namespace"
-};
-
 /// The reason why a call of this crate failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -29,7 +22,10 @@ pub enum ShmError {
     #[error("the call's time limit passed")]
     Timeout,
     /// A client's time to connect has passed, and no server has the name.
-    #[error("no server has the name {name:?} ({SCOPE}); start the server, or check the name")]
+    #[error(
+        "no server has the name {name:?} in this logon session (Windows), or for this user in this network namespace \
+         (Linux); start the server, or check the name"
+    )]
     NoServer {
         /// The name as the caller gave it.
         name: String,
