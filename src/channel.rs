@@ -265,6 +265,6 @@ impl Peer {
     }
 
     pub(crate) fn identity(&self) -> PeerIdentity {
-        PeerIdentity { process_id: self.pid, user: self.user.clone() }
+        PeerIdentity { process_id: self.pid, user: self.user.clone().filter(|user| user.0.is_known()) }
     }
 }

@@ -25,8 +25,10 @@ mod pairs;
 mod pending;
 mod process;
 mod section;
+mod socket_options;
 mod system;
 mod thread;
+mod users;
 mod wait;
 mod wire;
 

@@ -246,6 +246,60 @@ fn only_the_platform_calls_the_system() {
     }
 }
 
+/// Lists the files on Linux that create or receive descriptors themselves: only `linux/descriptors` gives them numbers that
+/// are no standard stream's.
+fn creates_descriptors(sources: &Sources) -> Vec<String> {
+    const CALLS: [&str; 22] = [
+        "accept",
+        "accept4",
+        "accept_with",
+        "dup",
+        "dup2",
+        "epoll",
+        "eventfd",
+        "fcntl_dupfd",
+        "fcntl_dupfd_cloexec",
+        "inotify",
+        "memfd_create",
+        "open",
+        "openat",
+        "pidfd_getfd",
+        "pidfd_open",
+        "pipe",
+        "pipe_with",
+        "recvmsg",
+        "signalfd",
+        "socket_with",
+        "socketpair",
+        "timerfd_create",
+    ];
+    const STD: [&str; 5] = ["File::open", "fs::read", "UnixStream", "UnixListener", "UnixDatagram"];
+    let mut found = Vec::new();
+    for (module, text) in sources.iter().filter(|(module, _)| module.starts_with("linux/")) {
+        let imported = || text.split("use rustix::").skip(1).filter_map(|rest| rest.split(';').next());
+        let words = imported().flat_map(|list| list.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        let is_call = |word: &&str| CALLS.contains(word);
+        let has_std = STD.iter().any(|name| text.contains(name));
+        if module != "linux/descriptors" && (words.into_iter().any(|word| is_call(&word)) || has_std) {
+            found.push(module.clone());
+        }
+    }
+    found
+}
+
+#[test]
+fn one_file_creates_descriptors() {
+    assert_eq!(creates_descriptors(&sources()), [""; 0]);
+    let plant = |line: &str| {
+        let mut sources = sources();
+        sources.get_mut("linux/event").unwrap().push_str(line);
+        creates_descriptors(&sources)
+    };
+    assert_eq!(plant("use rustix::event::{eventfd, EventfdFlags};\n"), ["linux/event"]);
+    assert_eq!(plant("use rustix::{\n    event::poll,\n    net::recvmsg,\n};\n"), ["linux/event"]);
+    assert_eq!(plant("fn f() { std::fs::read(\"/proc/version\"); }\n"), ["linux/event"]);
+}
+
 /// Each rule finds a planted violation.
 #[test]
 fn planted_faults_are_found() {

@@ -136,6 +136,11 @@ impl Lifecycle {
     /// - [`ShmError::AlreadyConnected`]: the session lives.
     /// - What the system refuses: the channel stays spent, and no client is handed it.
     pub(crate) fn fresh(&mut self) -> Result<Option<Fresh<'_>>> {
+        let has_changed_user = || self.listener.as_ref().is_some_and(Listener::has_changed_user);
+        if self.stage == Stage::Fresh && !self.channel.is_reused() && has_changed_user() {
+            // Clients refuse a section of the user that this process was before.
+            self.stage = Stage::Spent;
+        }
         if self.stage == Stage::Spent {
             let session = self.session.as_ref();
             let lives = || session.is_some_and(|session| session.check_process().is_ok());

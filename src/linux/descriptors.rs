@@ -1,121 +1,160 @@
-//! Every descriptor that the library makes or receives: none has the number 0, 1 or 2.
+//! The one place where descriptors are created and received. Each has a number of 3 or more.
 //!
-//! A program may run with its standard streams closed. A new descriptor would take the place of one, and the program's next
-//! line of a log would go there: into the section, or to the peer. So these numbers are occupied while a descriptor is made
-//! ([`occupy_standard_streams`]). Should one come free in that moment, the new descriptor is moved.
-//!
-//! No other module of this folder makes descriptors; a test searches for that.
+//! In a process that has closed its standard streams, the system gives the numbers 0 to 2 to whatever is created next, and the
+//! program's next log line goes there. So each function here first takes the free ones of these numbers for a moment, and gives
+//! them back afterwards. What has such a number meanwhile can be neither written nor read, like a number that is free.
 
-use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags};
-use rustix::fs::{memfd_create, MemfdFlags};
-use rustix::io::{fcntl_dupfd_cloexec, Result};
+use rustix::event::{eventfd, EventfdFlags};
+use rustix::fs::{memfd_create, open, MemfdFlags, Mode, OFlags};
+use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd, Errno, Result};
 use rustix::net::{
     accept_with, recvmsg, socket_with, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
     RecvFlags, ReturnFlags, SocketFlags, SocketType,
 };
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
-use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{IoSliceMut, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// The first number that is none of a standard stream.
-const FIRST: i32 = 3;
+/// The lowest number of a descriptor of the library's.
+const LOWEST: RawFd = 3;
 
-/// Opens the standard streams that are closed, for as long as the result lives. What the program writes there meanwhile is
-/// lost, as it would be with a closed stream.
-fn occupy_standard_streams() -> Result<Vec<OwnedFd>> {
-    let mut occupied = Vec::new();
-    // SAFETY: the kernel checks the numbers, and reports those that are closed.
-    let mut streams = [0, 1, 2].map(|stream| unsafe {
-        PollFd::from_borrowed_fd(BorrowedFd::borrow_raw(stream), PollFlags::empty())
-    });
-    poll(&mut streams, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-    let closed = streams.iter().filter(|stream| stream.revents().contains(PollFlags::NVAL)).count();
-    for _ in 0..closed {
-        // The kernel gives the lowest number that is free.
-        let event = event()?;
-        if event.as_raw_fd() < FIRST {
-            occupied.push(event);
+/// How often something is created anew, where another thread has closed a low number meanwhile.
+const ATTEMPTS: usize = 4;
+
+/// Takes the numbers below [`LOWEST`] that are free, until dropped.
+#[allow(dead_code)] // It is held, not read.
+struct LowNumbers([Option<OwnedFd>; LOWEST as usize]);
+
+impl LowNumbers {
+    fn take() -> Self {
+        let mut taken = [None, None, None];
+        for slot in &mut taken {
+            // SAFETY: the kernel checks the numbers.
+            let is_open = |number| fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok();
+            if (0..LOWEST).all(is_open) {
+                break;
+            }
+            // A descriptor that stands for a path alone. Where the system refuses it, `raise` moves what gets a low number.
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            *slot = open("/", flags, Mode::empty()).ok().filter(is_low);
+        }
+        LowNumbers(taken)
+    }
+}
+
+fn is_low(descriptor: &OwnedFd) -> bool {
+    descriptor.as_raw_fd() < LOWEST
+}
+
+/// Gives a descriptor a number that is not low.
+fn raise(descriptor: OwnedFd) -> Result<OwnedFd> {
+    if is_low(&descriptor) {
+        fcntl_dupfd_cloexec(&descriptor, LOWEST)
+    } else {
+        Ok(descriptor)
+    }
+}
+
+/// Creates what can be created again.
+fn create(create: impl Fn() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    create_each(|| Ok([create()?])).map(|[descriptor]| descriptor)
+}
+
+/// Creates what can be created again. What has a low number is closed unused, since the program may have written to it.
+fn create_each<const N: usize>(create: impl Fn() -> Result<[OwnedFd; N]>) -> Result<[OwnedFd; N]> {
+    let _low = LowNumbers::take();
+    for _ in 1..ATTEMPTS {
+        let created = create()?;
+        if !created.iter().any(is_low) {
+            return Ok(created);
         }
     }
-    Ok(occupied)
-}
-
-fn event() -> Result<OwnedFd> {
-    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-}
-
-/// Moves a descriptor that has the number of a standard stream.
-fn moved(descriptor: OwnedFd) -> Result<OwnedFd> {
-    if descriptor.as_raw_fd() < FIRST {
-        return duplicate(descriptor.as_fd());
+    // Another thread closes low numbers all the time, or the system lets nothing take them.
+    let raised = create()?.map(raise);
+    match raised.iter().find_map(|descriptor| descriptor.as_ref().err()) {
+        Some(&errno) => Err(errno),
+        None => Ok(raised.map(|descriptor| descriptor.expect("none is an error"))),
     }
-    Ok(descriptor)
 }
 
-/// Makes a descriptor.
-pub(super) fn made(make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
-    let _occupied = occupy_standard_streams()?;
-    moved(make()?)
+/// An empty file in memory, to which seals can be added.
+pub(super) fn memory_file(name: &str) -> Result<OwnedFd> {
+    create(|| memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))
+}
+
+/// An event of this process alone.
+pub(super) fn local_event() -> Result<OwnedFd> {
+    create(|| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))
+}
+
+/// Two datagram sockets that are connected to each other.
+pub(super) fn socket_pair() -> Result<[OwnedFd; 2]> {
+    create_each(|| {
+        let pair = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        Ok([pair.0, pair.1])
+    })
+}
+
+/// A socket for connections, over which messages go. It never blocks.
+pub(super) fn socket() -> Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    create(|| socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None))
+}
+
+/// What stands for a process.
+pub(super) fn process(id: Pid) -> Result<OwnedFd> {
+    create(|| pidfd_open(id, PidfdFlags::empty()))
+}
+
+/// What `ask` gets from the kernel in another way, as the value of a socket's option.
+pub(super) fn option(ask: impl Fn() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    create(ask)
 }
 
 /// Another descriptor for the same object, which no program that is started inherits.
 pub(super) fn duplicate(descriptor: BorrowedFd<'_>) -> Result<OwnedFd> {
-    fcntl_dupfd_cloexec(descriptor, FIRST)
+    fcntl_dupfd_cloexec(descriptor, LOWEST)
 }
 
-pub(super) fn new_event() -> Result<OwnedFd> {
-    made(event)
-}
-
-/// An empty file in memory, which can be sealed.
-pub(super) fn new_memory(name: &str) -> Result<OwnedFd> {
-    made(|| memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING))
-}
-
-/// A socket for the name of a server, or for a connection to it. Its calls do not wait.
-pub(super) fn new_socket() -> Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    made(|| socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None))
-}
-
-/// A pair of sockets, for events.
-pub(super) fn new_pair() -> Result<(OwnedFd, OwnedFd)> {
-    let _occupied = occupy_standard_streams()?;
-    let (one, other) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    Ok((moved(one)?, moved(other)?))
-}
-
-/// The next connection to a server.
-pub(super) fn accepted(socket: BorrowedFd<'_>) -> Result<OwnedFd> {
-    made(|| accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK))
-}
-
-/// Another process.
-pub(super) fn process(id: Pid) -> Result<OwnedFd> {
-    made(|| pidfd_open(id, PidfdFlags::empty()))
+/// The next connection of a socket that listens. It never blocks.
+pub(super) fn accept(socket: impl AsFd) -> Result<OwnedFd> {
+    let _low = LowNumbers::take();
+    raise(accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
 }
 
 /// A message that came with descriptors.
 pub(super) struct Message {
-    /// The number of its bytes.
-    pub(super) bytes: usize,
+    pub(super) length: usize,
     pub(super) descriptors: Vec<OwnedFd>,
     /// Whether the kernel left out descriptors: there was no room for them, or this process can have no more.
     pub(super) lacks_some: bool,
 }
 
-/// Receives a message of up to `bytes`, without waiting. `control` has room for the descriptors.
-pub(super) fn received(
+/// Receives a message, and the descriptors that come with it.
+pub(super) fn receive(
     socket: BorrowedFd<'_>, bytes: &mut [u8], control: &mut RecvAncillaryBuffer<'_>,
 ) -> Result<Message> {
-    let _occupied = occupy_standard_streams()?;
+    let _low = LowNumbers::take();
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = recvmsg(socket, &mut [IoSliceMut::new(bytes)], control, flags)?;
-    let rights = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(rights) => Some(rights),
-        _ => None,
-    });
-    let descriptors = rights.flatten().map(moved).collect::<Result<_>>()?;
-    let lacks_some = message.flags.contains(ReturnFlags::CTRUNC);
-    Ok(Message { bytes: message.bytes, descriptors, lacks_some })
+    let received = recvmsg(socket, &mut [IoSliceMut::new(bytes)], control, flags)?;
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights.map(raise));
+        }
+    }
+    let descriptors = descriptors.into_iter().collect::<Result<_>>()?;
+    let lacks_some = received.flags.contains(ReturnFlags::CTRUNC);
+    Ok(Message { length: received.bytes, descriptors, lacks_some })
+}
+
+/// The text of a short file in which the kernel says something about the system.
+pub(super) fn short_file(path: &str) -> Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = create(|| open(path, flags, Mode::empty()))?;
+    let mut text = String::new();
+    match std::fs::File::from(file).read_to_string(&mut text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    }
 }

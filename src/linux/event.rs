@@ -1,6 +1,6 @@
 //! Events: datagrams in pairs of sockets, and local ones.
 
-use super::descriptors::new_event;
+use super::descriptors;
 use super::fork::OwningProcess;
 use super::system::{duplicate, failed, timespec};
 use crate::error::Result;
@@ -42,7 +42,7 @@ enum Kind {
 impl Event {
     /// One for this process alone, that stays set until it is reset.
     pub(crate) fn local() -> Result<Self> {
-        let event = new_event().map_err(failed("creating an event"))?;
+        let event = descriptors::local_event().map_err(failed("creating an event"))?;
         Ok(Event { kind: Kind::Local(event), created_in: OwningProcess::current()? })
     }
 

@@ -10,16 +10,15 @@
 //! has left too many unread. The last quarter is for processes and users that have left none unread, so that one user cannot
 //! use up all of them, nor one process those of its user.
 
-use super::descriptors::{accepted, new_pair};
+use super::descriptors;
 use super::event::Event;
-use super::pairs::{self, ClientEnd, Ends, PAIRS};
+use super::pairs::{ClientEnd, Ends, PAIRS};
 use super::pending::{Caller, Pending, TURN};
 use super::process::Process;
 use super::section::Section;
+use super::socket_options::{is_unread, peer_process, take_no_descriptors, PeerCredentials};
 use super::system::{error, failed, is_shortage, timespec, User};
-use super::wire::{
-    address, bound, credentials, is_unread, label, peer_process, post, Credentials, Reason, BUSY,
-};
+use super::wire::{address, bound, credentials, label, post, Reason, BUSY};
 use crate::error::{Result, ShmError};
 use crate::naming::ChannelName;
 use crate::sync::{lock, Mutex};
@@ -27,10 +26,10 @@ use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::{dup3, DupFlags, Errno};
 use rustix::net::{listen, SocketAddrUnix};
-use rustix::process::{getrlimit, Resource};
+use rustix::process::{geteuid, getrlimit, Resource};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -57,7 +56,9 @@ pub(crate) struct Listener {
     busy_name: SocketAddrUnix,
     busy: Arc<BusyName>,
     clients: Clients,
-    /// The users whose clients are accepted. `None`: all.
+    /// This process's user, as the kernel shows it to clients. With it belong the sections that they are handed.
+    user: AtomicU32,
+    /// The users whose clients are accepted, besides this process's and root. `None`: all.
     users: Option<Vec<u32>>,
     limits: Limits,
     queue: Mutex<Queue>,
@@ -174,11 +175,11 @@ impl Limits {
 impl Listener {
     /// Takes a name, if no living server has it.
     pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, clients: Clients) -> Result<Self> {
-        let own = [0, User::current()?.0];
+        let user = AtomicU32::new(User::current()?.0);
         let users = match audience {
-            Audience::Owner => Some(own.to_vec()),
+            Audience::Owner => Some(Vec::new()),
             Audience::Everyone => None,
-            Audience::Users(users) => Some(users.iter().map(|user| user.0).chain(own).collect()),
+            Audience::Users(users) => Some(users.iter().map(|user| user.0).collect()),
             Audience::SecurityDescriptor(bytes) => {
                 return Err(ShmError::InvalidOption {
                     option: "security descriptor",
@@ -192,7 +193,7 @@ impl Listener {
             Errno::ADDRINUSE => ShmError::AlreadyExists { name: name.given().to_owned() },
             errno => error(errno, context),
         })?;
-        pairs::take_no_descriptors(&socket);
+        take_no_descriptors(&socket);
         listen(&socket, BACKLOG).map_err(failed(context))?;
         let socket = Arc::new(socket);
         let limits = Limits::of_this_process();
@@ -204,6 +205,7 @@ impl Listener {
             busy: Arc::default(),
             name: socket,
             clients,
+            user,
             users,
             limits,
             queue: Mutex::new(Queue { pending, turn: None, unread: Vec::new(), short_until: None }),
@@ -218,7 +220,30 @@ impl Listener {
     pub(crate) fn prepare(&self, size: usize) -> Result<Prepared> {
         let section = Section::named(&self.label, size)?;
         let (events, client_end) = ClientEnd::create()?;
+        if self.has_changed_user() {
+            self.adopt_user()?;
+        }
         Ok(Prepared { section, events, instance: 0, client_end, offer: Offer(()) })
+    }
+
+    /// Whether this process has changed its user since the kernel took note of it. A section that it made before is no longer
+    /// to be handed to clients.
+    pub(crate) fn has_changed_user(&self) -> bool {
+        geteuid().as_raw() != self.user.load(Ordering::Relaxed)
+    }
+
+    /// Has the kernel show this process's user to clients that connect from now on. Those that have connected before, and saw
+    /// another user, look the name up again.
+    fn adopt_user(&self) -> Result<()> {
+        let mut queue = lock(&self.queue);
+        let user = User::current()?.0;
+        listen(&self.name, BACKLOG).map_err(failed("listening as another user"))?;
+        self.user.store(user, Ordering::Relaxed);
+        queue.turn = None;
+        queue.pending.retain(|_| false);
+        // As many as the queue has room for.
+        let _ = (0..=BACKLOG).find(|_| matches!(descriptors::accept(&self.name), Err(Errno::AGAIN)));
+        Ok(())
     }
 
     pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
@@ -344,7 +369,7 @@ impl Listener {
             if !self.takes_more(queue) {
                 break;
             }
-            let connection = match accepted(self.socket.descriptor()) {
+            let connection = match descriptors::accept(self.socket.descriptor()) {
                 Ok(connection) => connection,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
@@ -376,8 +401,9 @@ impl Listener {
     /// # Errors
     /// What the system refuses this process.
     fn identify(&self, connection: &OwnedFd) -> rustix::io::Result<std::result::Result<Caller, Reason>> {
-        let Credentials { pid, uid, .. } = credentials(connection)?;
-        if self.users.as_ref().is_some_and(|users| !users.contains(&uid)) {
+        let PeerCredentials { pid, uid, .. } = credentials(connection)?;
+        let is_owner = || uid == 0 || uid == self.user.load(Ordering::Relaxed);
+        if self.users.as_ref().is_some_and(|users| !users.contains(&uid) && !is_owner()) {
             return Ok(Err(Reason::Policy));
         }
         if pid == 0 {
@@ -450,7 +476,7 @@ fn open_peer(connection: &OwnedFd, caller: Caller) -> std::result::Result<Proces
 
 /// Whether this process can send messages at all. A sandbox may forbid it.
 fn can_send() -> bool {
-    new_pair().is_ok_and(|(one, _other)| post(&one, [0, 0], &[]).is_ok())
+    descriptors::socket_pair().is_ok_and(|[one, _other]| post(&one, [0, 0], &[]).is_ok())
 }
 
 fn hand_to(connection: &OwnedFd, pid: u32, section: &Section, ends: &Ends) -> rustix::io::Result<()> {

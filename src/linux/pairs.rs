@@ -1,9 +1,10 @@
 //! A channel's events: pairs of sockets, each of which carries an event each way.
 
-use super::descriptors::new_pair;
+use super::descriptors;
 use super::event::Event;
 use super::fork::OwningProcess;
 use super::section::Section;
+use super::socket_options::take_no_descriptors;
 use super::system::{duplicate_raw, failed};
 use crate::error::{Result, ShmError};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
@@ -39,7 +40,8 @@ pub(super) type Ends = [Arc<OwnedFd>; PAIRS];
 
 /// A pair of sockets: the server's end, and the client's.
 fn pair() -> Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
-    let (server, client) = new_pair().map_err(failed("creating the channel's events"))?;
+    let pair = descriptors::socket_pair();
+    let [server, client] = pair.map_err(failed("creating the channel's events"))?;
     take_no_descriptors(&server);
     take_no_descriptors(&client);
     Ok((Arc::new(server), Arc::new(client)))
@@ -76,18 +78,6 @@ impl ClientEnd {
 pub(super) fn events_at(ends: &Ends) -> Result<[Event; EVENTS]> {
     let created_in = OwningProcess::current()?;
     Ok(LIST.map(|(pair, _)| Event::shared(&ends[pair], &ends[pair], created_in)))
-}
-
-/// Has the kernel refuse descriptors that a peer sends over a socket. This side never receives them, and closing one of them can
-/// take as long as its sender likes. From Linux 6.16 on; older kernels ignore it.
-pub(super) fn take_no_descriptors(socket: &OwnedFd) {
-    extern "C" {
-        fn setsockopt(socket: i32, level: i32, name: i32, value: *const i32, length: u32) -> i32;
-    }
-    const SOL_SOCKET: i32 = 1;
-    const SO_PASSRIGHTS: i32 = 83;
-    // SAFETY: the value is valid and has the length said, 4 bytes.
-    unsafe { setsockopt(socket.as_raw_fd(), SOL_SOCKET, SO_PASSRIGHTS, &0, 4) };
 }
 
 /// A client's events, from descriptors of this process, which stay the caller's.

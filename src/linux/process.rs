@@ -2,6 +2,7 @@
 
 use super::descriptors;
 use super::system::{duplicate, error, is_shortage, User};
+use super::users;
 use crate::error::Result;
 use crate::sys::kinds::Unwatchable;
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
@@ -35,7 +36,7 @@ impl Process {
                 });
             }
         };
-        let user = rustix::fs::stat(format!("/proc/{pid}")).ok().map(|stat| User(stat.st_uid));
+        let user = users::of_process(pid, &pidfd);
         let process = Process { pidfd: Arc::new(pidfd), user };
         if process.has_ended() {
             return Err(Unwatchable::Gone);

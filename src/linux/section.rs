@@ -1,11 +1,11 @@
 //! Sections and their mappings.
 
-use super::descriptors::{made, new_memory};
+use super::descriptors;
 use super::system::{duplicate_raw, error, failed, User};
+use super::users;
 use crate::error::{Result, ShmError};
 use rustix::fs::{
-    fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, open, FallocateFlags, Mode,
-    OFlags, SealFlags,
+    fallocate, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate, FallocateFlags, SealFlags,
 };
 use rustix::io::Errno;
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
@@ -33,11 +33,14 @@ impl Section {
 
     /// A section with a name that only `/proc` shows.
     pub(super) fn named(name: &str, size: usize) -> Result<Self> {
-        check_file_size_limit(size)?;
-        let file = new_memory(name).map_err(failed("creating a section (memfd_create)"))?;
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < size as u64) {
+            // The kernel would end the process with SIGXFSZ.
+            return Err(error(Errno::FBIG, "creating a section larger than files may be (RLIMIT_FSIZE)"));
+        }
+        let file = descriptors::memory_file(name).map_err(failed("creating a section (memfd_create)"))?;
         ftruncate(&file, size as u64).map_err(failed("setting a section's size (ftruncate)"))?;
-        if never_overcommits() {
-            reserve(&file, size).map_err(failed("reserving a section's memory (fallocate)"))?;
+        if is_memory_promised_strictly() {
+            reserve(&file, size)?;
         }
         fcntl_add_seals(&file, SEALS).map_err(failed("sealing a section (fcntl)"))?;
         Ok(Section { file, size })
@@ -81,41 +84,29 @@ impl Section {
 
     /// The user that created it.
     pub(crate) fn owner(&self) -> Option<User> {
-        fstat(&self.file).ok().map(|stat| User(stat.st_uid))
+        users::of_file(&self.file)
     }
 }
 
-/// Fails if a file of this size is not permitted. The kernel would not only refuse to make a section as large, but also send
-/// SIGXFSZ, which ends the process.
-fn check_file_size_limit(size: usize) -> Result<()> {
-    match getrlimit(Resource::Fsize).current {
-        Some(limit) if limit < size as u64 => {
-            Err(error(Errno::FBIG, "creating a section that is larger than RLIMIT_FSIZE"))
-        }
-        _ => Ok(()),
-    }
+/// Whether the system refuses memory beyond a fixed amount (`vm.overcommit_memory=2`). Then a page of a section that has not
+/// been reserved may be refused when it is first touched, which ends the process with SIGBUS. Where the system doesn't say, a
+/// section's memory is reserved too.
+fn is_memory_promised_strictly() -> bool {
+    const NEVER_OVERCOMMIT: &str = "2";
+    descriptors::short_file("/proc/sys/vm/overcommit_memory")
+        .map_or(true, |mode| mode.trim() == NEVER_OVERCOMMIT)
 }
 
-/// Whether the kernel may refuse a page of a section when it is touched, and send SIGBUS. It does so if it never promises
-/// more memory than there is (`vm.overcommit_memory` is 2): the memory of a memfd counts only once it is used. Where the
-/// setting cannot be read, it may be that.
-fn never_overcommits() -> bool {
-    let path = "/proc/sys/vm/overcommit_memory";
-    let file = made(|| open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()));
-    let mut setting = [0];
-    let read = file.and_then(|file| rustix::io::read(file, &mut setting));
-    !(read.is_ok() && matches!(setting[0], b'0' | b'1'))
-}
-
-/// Takes all of the memory now. Without this, the memory is taken page by page when it is used.
-fn reserve(file: &OwnedFd, size: usize) -> rustix::io::Result<()> {
+/// Takes all of a section's memory from the system.
+fn reserve(file: &OwnedFd, size: usize) -> Result<()> {
+    let context = "reserving a section's memory (fallocate)";
     loop {
         match fallocate(file, FallocateFlags::empty(), 0, size as u64) {
-            // A signal came.
+            Ok(()) => return Ok(()),
             Err(Errno::INTR) => {}
-            // The kernel's way to say that it has not enough memory for a file in memory.
-            Err(Errno::NOSPC) => return Err(Errno::NOMEM),
-            outcome => return outcome,
+            // So the kernel says that memory is short.
+            Err(Errno::NOSPC) => return Err(error(Errno::NOMEM, context)),
+            Err(errno) => return Err(error(errno, context)),
         }
     }
 }
@@ -160,14 +151,23 @@ impl Drop for Mapping {
 mod tests {
     use super::*;
 
+    /// What a section takes of the system's memory.
+    fn taken(file: &OwnedFd) -> u64 {
+        fstat(file).unwrap().st_blocks as u64 * 512
+    }
+
+    /// Where the system promises memory strictly, no page of a section is missing when it is touched; elsewhere a section
+    /// takes memory as it is used.
     #[test]
-    fn a_reserved_section_has_all_its_memory() {
+    fn a_sections_memory_is_reserved_where_it_could_be_refused_later() {
         const SIZE: usize = 1 << 20;
-        let file = new_memory("reserved").unwrap();
+        let file = descriptors::memory_file("reserved").unwrap();
         ftruncate(&file, SIZE as u64).unwrap();
-        let allocated = || fstat(&file).unwrap().st_blocks as usize * 512;
-        assert_eq!(allocated(), 0);
+        assert_eq!(taken(&file), 0);
         reserve(&file, SIZE).unwrap();
-        assert_eq!(allocated(), SIZE);
+        assert_eq!(taken(&file), SIZE as u64);
+        let section = Section::create(SIZE).unwrap();
+        let expected = if is_memory_promised_strictly() { SIZE as u64 } else { 0 };
+        assert_eq!(taken(&section.file), expected);
     }
 }

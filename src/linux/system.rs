@@ -20,7 +20,12 @@ impl User {
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        text.parse().ok().map(User)
+        text.parse().ok().map(User).filter(User::is_known)
+    }
+
+    /// Whether the system has said which user it is. All others are one and the same user here, which no process runs as.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0 != u32::MAX
     }
 
     /// Whether a server of this user is trusted by default: our own, and root's.
@@ -31,6 +36,9 @@ impl User {
 
 impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_known() {
+            return f.write_str("that this user namespace does not map");
+        }
         self.0.fmt(f)
     }
 }

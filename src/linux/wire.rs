@@ -18,9 +18,10 @@
 //! The kernel translates process ids for each side. A process that is in no namespace of ours has id 0, can't be watched, and is
 //! refused.
 
-use super::descriptors::{made, new_event, new_socket, received};
+use super::descriptors;
 use super::pairs::PAIRS;
 use super::system::{failed, User};
+pub(super) use super::users::credentials;
 use crate::error::Result;
 use crate::naming::{ChannelName, Scope};
 use rustix::io::{ioctl_fionbio, Errno};
@@ -29,11 +30,9 @@ use rustix::net::{
     bind, connect, sendmsg, RecvAncillaryBuffer, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     SocketAddrUnix,
 };
-use std::ffi::c_void;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::ptr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Why a server refuses a client, as it goes over the wire.
@@ -86,13 +85,13 @@ pub(super) fn receive(connection: BorrowedFd<'_>) -> rustix::io::Result<Option<(
     let mut bytes = [0; 8];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    match received(connection, &mut bytes, &mut control) {
+    match descriptors::receive(connection, &mut bytes, &mut control) {
         Ok(message) if message.lacks_some => {
-            // This fails where this process can have no more descriptors. Otherwise the other side sent more than a channel's.
-            new_event()?;
+            // This fails if this process can have no more descriptors. Otherwise the other side sent more than a channel's.
+            descriptors::local_event()?;
             Ok(Some((decode(bytes), Vec::new())))
         }
-        Ok(message) if message.bytes == bytes.len() => Ok(Some((decode(bytes), message.descriptors))),
+        Ok(message) if message.length == bytes.len() => Ok(Some((decode(bytes), message.descriptors))),
         Ok(_) | Err(Errno::CONNRESET) => Ok(None),
         Err(errno) => Err(errno),
     }
@@ -115,71 +114,8 @@ pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix
     SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(failed("naming the channel"))
 }
 
-/// Whether the other end has yet to receive what was sent to it.
-pub(super) fn is_unread(socket: &OwnedFd) -> bool {
-    extern "C" {
-        fn ioctl(descriptor: i32, request: core::ffi::c_ulong, value: *mut i32) -> i32;
-    }
-    const SIOCOUTQ: core::ffi::c_ulong = 0x5411;
-    let mut unread = 0;
-    // SAFETY: this request stores a number of 4 bytes at the valid place given.
-    let done = unsafe { ioctl(socket.as_raw_fd(), SIOCOUTQ, &mut unread) };
-    done == 0 && unread > 0
-}
-
-/// `struct ucred`.
-#[repr(C)]
-#[derive(Default)]
-pub(super) struct Credentials {
-    /// 0: a process in no namespace of ours.
-    pub(super) pid: u32,
-    pub(super) uid: u32,
-    gid: u32,
-}
-
-/// Whose socket is at the other end.
-///
-/// Asked of the C library, which std is linked with: rustix reads the process id as a number that is never 0, and for
-/// a process of another namespace it is 0.
-pub(super) fn credentials(socket: &OwnedFd) -> rustix::io::Result<Credentials> {
-    const SO_PEERCRED: i32 = 17;
-    // SAFETY: a `struct ucred` is numbers.
-    unsafe { socket_option(socket, SO_PEERCRED, Credentials::default()) }
-}
-
-/// Reads a socket option into `value`.
-///
-/// # Safety
-/// Whatever bytes the kernel stores there are valid.
-unsafe fn socket_option<T>(socket: &OwnedFd, option: i32, mut value: T) -> rustix::io::Result<T> {
-    extern "C" {
-        fn getsockopt(socket: i32, level: i32, option: i32, value: *mut c_void, length: *mut u32) -> i32;
-    }
-    const SOL_SOCKET: i32 = 1;
-    let (place, mut length) = (ptr::from_mut(&mut value).cast(), std::mem::size_of::<T>() as u32);
-    // SAFETY: the place for the value is valid and has the length said.
-    match unsafe { getsockopt(socket.as_raw_fd(), SOL_SOCKET, option, place, &mut length) } {
-        0 => Ok(value),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
-    }
-}
-
-/// The process at the other end, which can't have become another one's number since. From Linux 6.5 on.
-pub(super) fn peer_process(socket: &OwnedFd) -> rustix::io::Result<OwnedFd> {
-    const SO_PEERPIDFD: i32 = 77;
-    made(|| {
-        // SAFETY: it is a number.
-        let pidfd = unsafe { socket_option(socket, SO_PEERPIDFD, -1_i32) }?;
-        if pidfd < 0 {
-            return Err(Errno::INVAL);
-        }
-        // SAFETY: a new descriptor, which has no other owner.
-        Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
-    })
-}
-
 pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
-    let socket = new_socket()?;
+    let socket = descriptors::socket()?;
     bind(&socket, address)?;
     Ok(socket)
 }
@@ -190,7 +126,7 @@ pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
 /// # Errors
 /// [`Errno::AGAIN`]: the queue is full.
 pub(super) fn connected(address: &SocketAddrUnix, patience: Duration) -> rustix::io::Result<OwnedFd> {
-    let socket = new_socket()?;
+    let socket = descriptors::socket()?;
     match connect(&socket, address) {
         Err(Errno::AGAIN) if !patience.is_zero() => {}
         connected => return connected.map(|()| socket),

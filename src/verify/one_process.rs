@@ -75,6 +75,11 @@ impl User {
         text.parse().ok().map(User)
     }
 
+    /// Whether the system has said which user it is.
+    pub(crate) fn is_known(&self) -> bool {
+        true
+    }
+
     pub(crate) fn is_trusted_server(&self) -> Result<bool> {
         Ok(self.0 == 0)
     }
@@ -451,6 +456,11 @@ impl Listener {
         let (events, client_end) = ClientEnd::create()?;
         let offer = Offer(Named { section: section.0.clone(), events: events.clone() });
         Ok(Prepared { section, events, instance: 1, client_end, offer })
+    }
+
+    /// Whether this process has changed its user since it took the name. Here it never does.
+    pub(crate) fn has_changed_user(&self) -> bool {
+        false
     }
 
     pub(crate) fn offer(&self, offer: Offer) -> Result<()> {

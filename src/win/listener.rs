@@ -79,6 +79,11 @@ impl Listener {
         }
     }
 
+    /// Whether this process has changed its user since it took the name. Here it never does.
+    pub(crate) fn has_changed_user(&self) -> bool {
+        false
+    }
+
     /// Makes the name lead to a channel. For a moment it leads to none: a client that looks then, looks again.
     pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
         let (path, target) = (self.names.offer(self.number), self.names.section(offer.instance));

@@ -15,7 +15,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use xshm::{ClientEvents, ClientHandles, ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
-use xshm::{DisconnectReason, ServerOptions, SharedClient, SharedServer, ShmError};
+use xshm::{DisconnectReason, ServerOptions, SharedClient, SharedServer, ShmError, Trust};
 
 /// The first character of the peer's answers, which distinguishes them from the output of the test harness.
 const ANSWER: char = '@';
@@ -376,6 +376,21 @@ impl Actor {
             ["connect", name, wait, spin] => {
                 let options = ClientOptions::new().spin(Duration::from_millis(number(spin)));
                 self.client = Some(options.connect(name, timeout(wait).unwrap_or(Duration::MAX))?);
+                Ok(String::new())
+            }
+            ["connect_trusting", user, name, wait] => {
+                let options = ClientOptions::new().trust(Trust::Users(vec![user.parse()?]));
+                self.client = Some(options.connect(name, timeout(wait).unwrap_or(Duration::MAX))?);
+                Ok(String::new())
+            }
+            // Gives up this process's user for another one.
+            #[cfg(unix)]
+            ["become", user] => {
+                extern "C" {
+                    fn setuid(user: u32) -> i32;
+                }
+                // SAFETY: no pointers.
+                assert_eq!(unsafe { setuid(number(user) as u32) }, 0, "root may do that");
                 Ok(String::new())
             }
             ["attach", handle, wait] => {
