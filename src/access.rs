@@ -10,7 +10,8 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Access {
-    /// The user that runs the server, the system and the administrators (root on Linux).
+    /// The user that runs the server, the system and the administrators (root on Linux). On Linux, no user that the server's
+    /// user namespace does not map, unless the kernel confirms that it is the user that runs the server.
     #[default]
     Owner,
     /// Every user of the machine that can reach the name.
