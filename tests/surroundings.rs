@@ -30,10 +30,10 @@ fn peer_process() {
     serve();
 }
 
-/// What a process of its own is to do.
+/// What a separate process is to do.
 const PART: &str = "XSHM_TEST_PART";
 
-/// Does one part of a test, in a process of its own, and returns whether it succeeded.
+/// Does one part of a test, in a separate process, and returns whether it succeeded.
 fn alone(part: &str) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["own_process", "--exact", "--nocapture", "--test-threads=1"]).env(PART, part);

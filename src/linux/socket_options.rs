@@ -76,10 +76,10 @@ pub(super) struct PeerCredentials {
 /// The process and user at the other end of a connection. rustix reads the process id as a number that is never 0, and for a
 /// process of another namespace it is 0.
 pub(super) fn peer_credentials(socket: &OwnedFd) -> Result<PeerCredentials> {
-    // No user has the highest number.
-    let nobody = PeerCredentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    // Where nothing is stored: no user has the highest number.
+    let none = PeerCredentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
     // SAFETY: a `struct ucred` is numbers.
-    unsafe { read(socket, SO_PEERCRED, nobody) }
+    unsafe { read(socket, SO_PEERCRED, none) }
 }
 
 /// The process at the other end of a connection. Its id cannot have become another process's since. From Linux 6.5 on.
@@ -134,9 +134,9 @@ mod tests {
     fn an_option_of_another_length_is_no_value() {
         const SO_TYPE: i32 = number(3, 0x1008, 3, 0x1008) as i32;
         let [one, _other] = descriptors::socket_pair().unwrap();
-        let nobody = PeerCredentials { pid: 0, uid: 7, gid: 7 };
+        let none = PeerCredentials { pid: 0, uid: 7, gid: 7 };
         // SAFETY: a `struct ucred` is numbers.
-        assert!(matches!(unsafe { read(&one, SO_TYPE, nobody) }, Err(Errno::INVAL)));
+        assert!(matches!(unsafe { read(&one, SO_TYPE, none) }, Err(Errno::INVAL)));
         // SAFETY: it is a number.
         assert!(unsafe { read(&one, SO_TYPE, 0_i32) }.is_ok());
     }

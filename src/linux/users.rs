@@ -47,7 +47,7 @@ fn mapped(map: &str, uid: u32) -> (u64, bool) {
 }
 
 /// The user that the kernel shows by this number, or [`UNKNOWN`]. `is_confirmed`: the kernel treats what the number was shown
-/// for as one of this process's user, or as one that this process may act on as an administrator of its namespace.
+/// for as one of this process's user, or this process may act on it as the administrator of a namespace.
 fn recognized(uid: u32, is_confirmed: impl FnOnce() -> bool) -> u32 {
     if uid != unmapped() {
         return uid;
