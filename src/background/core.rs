@@ -117,7 +117,7 @@ impl Core {
     /// Whether this process has the endpoint's threads. A fork of it has none; and if the process is ending, the system has
     /// ended them. In both cases they may have left a lock locked.
     fn has_threads(&self) -> bool {
-        self.check_not_forked().is_ok() && !sys::is_shutting_down()
+        self.created_in.is_certain() && !sys::is_shutting_down()
     }
 
     /// Begins to stop, and waits for nothing. Without the threads it does nothing.
@@ -148,9 +148,10 @@ impl Core {
 
     /// Releases what a fork has of the name. It takes no lock, since a thread that the fork lacks may hold it.
     pub(crate) fn give_up_name(&self) {
-        if let (Err(ShmError::Forked), Some(name), Some(wake_up)) =
-            (self.check_not_forked(), &self.name, self.wake_ups.first())
-        {
+        if self.created_in.is_certain() {
+            return;
+        }
+        if let (Some(name), Some(wake_up)) = (&self.name, self.wake_ups.first()) {
             name.give_up(wake_up.0.event());
         }
     }

@@ -8,6 +8,7 @@
 use super::*;
 use crate::sys::{self, OwningProcess};
 use crate::threads::Waits;
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr;
@@ -74,7 +75,7 @@ pub(crate) unsafe fn enter<T: Closable>(handle: *const T) -> Outcome<Inside<T>> 
 }
 
 thread_local! {
-    static KEY: u8 = const { 0 };
+    static KEY: Cell<u8> = const { Cell::new(0) };
 }
 
 /// Distinguishes the threads that run. Unlike [`std::thread::current`], it works in the destructors of a thread too.
