@@ -145,6 +145,9 @@ native() {
         timeout 120 "$out/${test}_sanitized"
     done
     forks "$lib"
+    g++ -std=c++17 "${warnings[@]}" -g -shared -fPIC -fvisibility=hidden tests/c/plugin.cpp "$lib" "${linux_libraries[@]}" -o "$out/plugin.so"
+    gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/plugin_host.c "${linux_libraries[@]}" -o "$out/plugin_host"
+    plugins "$out/plugin_host" "$out/plugin.so"
     # valgrind before about 3.22 does not know pidfd_open, without which no client can connect.
     local grind=(valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect) how=briefly
     if [[ $(valgrind "$out/api" 2>&1) == *"syscall: 434"* ]]; then
@@ -160,6 +163,19 @@ native() {
     cargo build --locked --release --example echo
     pairs "$out/echo_c" "$out/echo_cpp" "$target_dir/release/examples/echo" 2000
     readme_programs cc c++ "$lib" "" "${linux_libraries[@]}"
+}
+
+# Runs each case of a program that loads a plug-in. Nothing may print an error or a panic.
+plugins() { # $1: command that runs the host; $2: the plug-in
+    local each
+    for each in $($1 2>&1 | sed -n 's/^  //p' | tr -d '\r'); do
+        if ! timeout 60 $1 "$2" "$each" >"$out/plugin.log" 2>&1 || [ "$(tr -d '\r' <"$out/plugin.log")" != "$each" ]; then
+            echo "plug-in: $each failed" >&2
+            cat "$out/plugin.log" >&2
+            return 1
+        fi
+    done
+    echo "a plug-in can be unloaded, and the process can end, in each case"
 }
 
 # Runs the programs that fork while threads run. Sanitizers do not support that.
@@ -215,6 +231,9 @@ windows() {
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/bulk.cpp "$lib" -lntdll -o "$out/bulk.exe"
     imports x86_64-w64-mingw32 "$out/api.exe" "$out/echo_c.exe" "$out/echo_cpp.exe" "$out/bulk.exe"
     timeout 120 ci/wine.sh exec "$out/bulk.exe"
+    x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static -shared tests/c/plugin.cpp "$lib" -lntdll -o "$out/plugin.dll"
+    x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/plugin_host.c -o "$out/plugin_host.exe"
+    plugins "ci/wine.sh exec $out/plugin_host.exe" "$out/plugin.dll"
     ci/wine.sh build --locked --release --example echo
     local exec="ci/wine.sh exec"
     pairs "$exec $out/echo_c.exe" "$exec $out/echo_cpp.exe" "$exec $target_dir/$gnu/release/examples/echo.exe" 200
