@@ -122,6 +122,7 @@ headers() {
     for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do
         for standard in c++17 c++20; do
             "$compiler" -std=$standard "${warnings[@]}" -fsyntax-only "$out/twice.cpp"
+            "$compiler" -std=$standard "${warnings[@]}" -fno-exceptions -fno-rtti -fsyntax-only "$out/twice.cpp"
         done
     done
     layout gcc | diff tests/c/layout-64.txt - &&
@@ -160,6 +161,11 @@ native() {
     g++ -std=c++17 "${warnings[@]}" examples/cpp/echo.cpp "$lib" "${linux_libraries[@]}" -o "$out/echo_cpp"
     g++ -std=c++17 "${warnings[@]}" tests/c/bulk.cpp "$lib" "${linux_libraries[@]}" -o "$out/bulk"
     timeout 60 "$out/bulk"
+    g++ -std=c++17 "${warnings[@]}" tests/c/exceptions.cpp "$lib" "${linux_libraries[@]}" -o "$out/exceptions"
+    timeout 60 "$out/exceptions"
+    g++ -std=c++17 "${warnings[@]}" -fno-exceptions -fno-rtti tests/c/exceptions.cpp "$lib" "${linux_libraries[@]}" \
+        -o "$out/no_exceptions"
+    timeout 60 "$out/no_exceptions"
     cargo build --locked --release --example echo
     pairs "$out/echo_c" "$out/echo_cpp" "$target_dir/release/examples/echo" 2000
     readme_programs cc c++ "$lib" "" "${linux_libraries[@]}"
@@ -229,11 +235,13 @@ windows() {
     x86_64-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_c.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/bulk.cpp "$lib" -lntdll -o "$out/bulk.exe"
-    imports x86_64-w64-mingw32 "$out/api.exe" "$out/echo_c.exe" "$out/echo_cpp.exe" "$out/bulk.exe"
+    x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/exceptions.cpp "$lib" -lntdll -o "$out/exceptions.exe"
+    imports x86_64-w64-mingw32 "$out/api.exe" "$out/echo_c.exe" "$out/echo_cpp.exe" "$out/bulk.exe" "$out/exceptions.exe"
     timeout 120 ci/wine.sh exec "$out/bulk.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static -shared tests/c/plugin.cpp "$lib" -lntdll -o "$out/plugin.dll"
     x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/plugin_host.c -o "$out/plugin_host.exe"
     plugins "ci/wine.sh exec $out/plugin_host.exe" "$out/plugin.dll"
+    timeout 120 ci/wine.sh exec "$out/exceptions.exe"
     ci/wine.sh build --locked --release --example echo
     local exec="ci/wine.sh exec"
     pairs "$exec $out/echo_c.exe" "$exec $out/echo_cpp.exe" "$exec $target_dir/$gnu/release/examples/echo.exe" 200

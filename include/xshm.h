@@ -15,6 +15,9 @@
  *   (If a callback stops another handle, and a callback of that handle waits for this one, the stop returns while the
  *   other callback still runs. The _stop_timeout_ functions then return SHM_ERROR_NOT_READY, and the handle and user_data
  *   stay valid.)
+ * - A callback must end by returning. A C++ exception, a longjmp out of it, pthread_exit or the cancellation of its thread
+ *   would skip the library's own code: the behaviour is undefined, and an exception aborts the process. C++ programs catch
+ *   everything in their callbacks, or use xshm.hpp, which does so and reports the exception to on_error.
  * - Times are in milliseconds. 0 checks once; SHM_FOREVER waits for ever.
  * - Besides the codes in its comment, each function can return SHM_ERROR_INVALID_PARAM, SHM_ERROR_INTERNAL and, after a
  *   fork, SHM_ERROR_FORKED.
@@ -352,7 +355,8 @@ typedef struct shm_endpoint_config_t {
  * The callbacks of an auto endpoint run on its worker thread, one at a time; on_data_available runs before each on_message.
  *
  * A callback may call any function of this library, also with its own handle, and may stop that handle. The first callback
- * may run before the function that creates the handle has returned: the program has no handle then.
+ * may run before the function that creates the handle has returned: the program has no handle then. A callback must not
+ * throw an exception or leave by longjmp.
  *
  * Get a structure without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
  */

@@ -12,8 +12,13 @@
 // - The caller passes messages as xshm::view; strings, vectors and arrays of bytes convert to it implicitly. Messages are
 //   received into a std::string or a std::vector of bytes, which grows as needed.
 // - Times are std::chrono durations; xshm::forever waits for ever.
-// - Callbacks are std::functions. xshm.h states on which threads they run. An exception from a callback is caught and
-//   passed to on_error. An object must not be destroyed, moved or stopped inside its own callbacks.
+// - Callbacks are std::functions. xshm.h states on which threads they run. An exception never leaves a callback: xshm.hpp
+//   catches it, and calls on_error with SHM_ERROR_INTERNAL. Inside that call, last_error_message() returns the exception's
+//   text. The endpoint continues. An exception from on_error itself, and any exception if there is no on_error, is dropped.
+//   A callback must not end in another way (longjmp, pthread_exit, cancellation of the thread).
+// - An object must not be destroyed, moved or stopped inside its own callbacks.
+// - xshm.hpp also compiles without exceptions (-fno-exceptions). A constructor that fails then leaves an object without a
+//   handle: `if (!server)`. last_error_message() says why, and all functions of the object fail.
 // - Static objects: the rules of xshm.h for plug-ins, for forks and for the end of the process hold for destructors too.
 // - Threads: the rules of xshm.h hold. Several threads may use an object; it must not be moved meanwhile.
 #ifndef XSHM_HPP
@@ -25,6 +30,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,6 +39,13 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+/// Whether the compiler has exceptions; the second name is MSVC's.
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#define XSHM_HPP_HAS_EXCEPTIONS 1
+#else
+#define XSHM_HPP_HAS_EXCEPTIONS 0
+#endif
 
 static_assert(XSHM_VERSION >= 0x000300, "xshm.hpp belongs to a newer xshm.h");
 
@@ -73,19 +86,37 @@ inline std::error_code make_error_code(shm_error_t code) noexcept { return {stat
 
 namespace xshm {
 
-/// The exception that constructors throw. `what()` describes the error in detail.
+/// The exception that constructors throw, unless the program is compiled without exceptions. `what()` describes the error in detail.
 class error : public std::system_error {
 public:
     explicit error(const std::string &what) : std::system_error(make_error_code(shm_last_error()), what) {}
 };
 
-/// The text of this thread's last error: why its last failed call failed.
-inline std::string last_error_message()
+namespace detail {
+
+inline std::string c_last_error_message()
 {
     std::string text(shm_last_error_message(nullptr, 0) + 1, '\0');
     shm_last_error_message(text.data(), static_cast<std::uint32_t>(text.size()));
     text.pop_back();
     return text;
+}
+
+/// The text of the exception for which this thread is inside on_error. nullptr: there is none.
+inline const char *&callback_exception() noexcept
+{
+    static thread_local const char *text = nullptr;
+    return text;
+}
+
+} // namespace detail
+
+/// The text of this thread's last error: why its last failed call failed. Inside an on_error that was called because
+/// another callback threw: the text of that exception.
+inline std::string last_error_message()
+{
+    const char *text = detail::callback_exception();
+    return text ? std::string(text) : detail::c_last_error_message();
 }
 
 /// A duration without a limit.
@@ -114,9 +145,15 @@ template <class Handle>
 Handle *checked(Handle *handle, const char *doing, std::string_view name)
 {
     if (handle) return handle;
+#if XSHM_HPP_HAS_EXCEPTIONS
     std::string what = doing;
     if (!name.empty()) what.append(" \"").append(name).append("\"");
-    throw error(what.append(": ").append(last_error_message()));
+    throw error(what.append(": ").append(c_last_error_message()));
+#else
+    (void)doing;
+    (void)name;
+    return nullptr;
+#endif
 }
 
 } // namespace detail
@@ -214,20 +251,44 @@ private:
     std::vector<const char *> users_;
 };
 
+#if XSHM_HPP_HAS_EXCEPTIONS
+
+/// Calls on_error for an exception with this text. An exception from on_error is dropped.
+template <class Failed>
+void report_exception(const char *text, const Failed &failed) noexcept
+{
+    // on_error may call a function of the library whose callbacks throw, too.
+    const char *const outer = callback_exception();
+    callback_exception() = text;
+    try {
+        failed();
+    } catch (...) {
+    }
+    callback_exception() = outer;
+}
+
 /// Runs a callback; if the callback throws, calls `failed`.
 template <class Call, class Failed>
 void shielded(const Call &call, const Failed &failed) noexcept
 {
     try {
         call();
+    } catch (const std::exception &thrown) {
+        report_exception(thrown.what(), failed);
     } catch (...) {
-        try {
-            failed();
-        } catch (...) {
-            // An exception from on_error is ignored.
-        }
+        report_exception("a callback threw an exception that is no std::exception", failed);
     }
 }
+
+#else
+
+template <class Call, class Failed>
+void shielded(const Call &call, const Failed &) noexcept
+{
+    call();
+}
+
+#endif
 
 } // namespace detail
 
@@ -254,7 +315,7 @@ struct callbacks {
         // clang-format on
         if (on_error) {
             c.on_error = [](shm_error_t code, void *all) {
-                self(all).call([&] { self(all).on_error(make_error_code(code)); });
+                detail::shielded([&] { self(all).on_error(make_error_code(code)); }, [] {});
             };
         }
         if (on_message) {
@@ -810,7 +871,7 @@ struct multi_callbacks {
         }
         if (on_error) {
             c.on_error = [](std::uint32_t id, shm_error_t code, void *all) {
-                self(all).call(id, [&] { self(all).on_error(id, make_error_code(code)); });
+                detail::shielded([&] { self(all).on_error(id, make_error_code(code)); }, [] {});
             };
         }
         return c;
@@ -934,7 +995,7 @@ struct multi_client_callbacks {
         }
         if (on_error) {
             c.on_error = [](shm_error_t code, void *all) {
-                self(all).call([&] { self(all).on_error(make_error_code(code)); });
+                detail::shielded([&] { self(all).on_error(make_error_code(code)); }, [] {});
             };
         }
         return c;

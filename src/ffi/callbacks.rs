@@ -16,7 +16,8 @@ use crate::auto::{AutoHandler, DisconnectReason};
 /// The callbacks of an auto endpoint run on its worker thread, one at a time; on_data_available runs before each on_message.
 ///
 /// A callback may call any function of this library, also with its own handle, and may stop that handle. The first callback
-/// may run before the function that creates the handle has returned: the program has no handle then.
+/// may run before the function that creates the handle has returned: the program has no handle then. A callback must not
+/// throw an exception or leave by longjmp.
 ///
 /// Get a structure without callbacks from xshm_server_callbacks_default or xshm_client_callbacks_default.
 #[repr(C)]
