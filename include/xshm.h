@@ -15,14 +15,12 @@
  *   (If a callback stops another handle, and a callback of that handle waits for this one, the stop returns while the
  *   other callback still runs. The _stop_timeout_ functions then return SHM_ERROR_NOT_READY, and the handle and user_data
  *   stay valid.)
- * - A callback must end by returning. A C++ exception, a longjmp out of it, pthread_exit or the cancellation of its thread
+ * - A callback must end by returning. A C++ exception, a longjmp out of it, pthread_exit or cancelling its thread
  *   would skip the library's own code: the behaviour is undefined, and an exception aborts the process. C++ programs catch
  *   everything in their callbacks, or use xshm.hpp, which does so and reports the exception to on_error.
  * - Times are in milliseconds. 0 checks once; SHM_FOREVER waits for ever.
  * - Besides the codes in its comment, each function can return SHM_ERROR_INVALID_PARAM, SHM_ERROR_INTERNAL and, after a
  *   fork, SHM_ERROR_FORKED.
- * - A callback must return. A C++ exception or a longjmp that leaves a callback ends the process. (xshm.hpp catches
- *   exceptions.)
  * - Signals: the library's threads block all signals but those of a fault of their own. A program that a callback starts
  *   inherits this. A signal handler may call shm_server_interrupt and shm_client_interrupt, and no other function.
  * - Fork: a call on a handle that the parent created returns SHM_ERROR_FORKED at once. A function that stops a handle waits
@@ -121,7 +119,7 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_MEMORY = -2,
     /**
-     * The timeout passed. After a call to connect, shm_last_error_message tells whether no server has the name, or the
+     * The timeout passed. After a call to connect, shm_last_error_message says whether no server has the name, or the
      * server did not accept.
      */
     SHM_ERROR_TIMEOUT = -3,

@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 thread_local! {
     /// The endpoints whose callbacks the current thread is in. An endpoint's own threads always count as being inside. A fork
-    /// still has the entries of its parent's endpoints, and ignores them: their locks may be locked for ever.
+    /// still has the entries for the parent's endpoints, and ignores them: their locks may be locked for ever.
     ///
     /// It is never destroyed: a program may stop endpoints in the destructors of a thread, or of the process, and `exit` may be
     /// called inside a callback. The list has no memory while it is empty.

@@ -1,5 +1,5 @@
 //! What the library does to its process: signals, interrupters in signal handlers, forks that no mechanism reports. Each test
-//! has a process of its own, whose only threads are the test's and the library's.
+//! has its own process, whose only threads are the test's and the library's.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -142,14 +142,14 @@ fn background(handler: &Arc<Counting>) -> Background {
 }
 
 #[test]
-fn threads_of_the_library_block_signals_except_those_of_their_own_faults() {
-    in_own_process("threads_of_the_library_block_signals_except_those_of_their_own_faults", || {
+fn line_40_threads_of_the_library_block_signals_except_those_of_their_own_faults() {
+    in_own_process("line_40_threads_of_the_library_block_signals_except_those_of_their_own_faults", || {
         block(12); // SIGUSR2
         let own = std::path::Path::new("/proc/thread-self");
         let before = blocked(own);
         assert_ne!(before & bit(12), 0);
         let endpoints = background(&Arc::default());
-        assert_eq!(blocked(own), before, "a start changes the signals of its caller");
+        assert_eq!(blocked(own), before, "a start changes the caller's signals");
         let mut count = 0;
         for task in std::fs::read_dir("/proc/self/task").unwrap() {
             let task = task.unwrap().path();
@@ -169,13 +169,13 @@ fn threads_of_the_library_block_signals_except_those_of_their_own_faults() {
         // Two threads of a multi-client server; one of each other endpoint.
         assert_eq!(count, 5);
         drop(endpoints);
-        assert_eq!(blocked(own), before, "a stop changes the signals of its caller");
+        assert_eq!(blocked(own), before, "a stop changes the caller's signals");
     });
 }
 
 #[test]
-fn a_signal_that_the_program_waits_for_comes_to_it() {
-    in_own_process("a_signal_that_the_program_waits_for_comes_to_it", || {
+fn line_40_a_signal_that_the_program_waits_for_comes_to_it() {
+    in_own_process("line_40_a_signal_that_the_program_waits_for_comes_to_it", || {
         let endpoints = background(&Arc::default());
         let set = block(SIGTERM);
         for _ in 0..100 {
@@ -215,8 +215,8 @@ fn set_timer(interval: std::ffi::c_long) {
 }
 
 #[test]
-fn a_signal_handler_may_interrupt() {
-    in_own_process("a_signal_handler_may_interrupt", || {
+fn line_40_a_signal_handler_may_interrupt() {
+    in_own_process("line_40_a_signal_handler_may_interrupt", || {
         let mut server = SharedServer::start(&unique("guest-handler")).unwrap();
         let interrupter = server.interrupter();
         assert!(INTERRUPTER.set(server.interrupter()).is_ok());
@@ -318,7 +318,7 @@ fn make_wiping_return(errno: u32) {
     }
 }
 
-/// How to fork: by the C library, which calls our function in the child, or behind its back.
+/// Forks without the C library, which therefore does not call our function in the child.
 fn raw_clone() -> i32 {
     const CLONE: std::ffi::c_long = if cfg!(target_arch = "x86_64") { 56 } else { 220 };
     let zero = std::ptr::null::<c_void>();
@@ -339,7 +339,9 @@ fn pair(name: &str) -> (SharedServer, SharedClient) {
 /// The child of each kind of fork drops its copies, and the parent's sessions go on.
 fn copies_end_no_session(errno: u32) {
     make_wiping_return(errno);
-    for by in [raw_clone, || unsafe { fork() }] {
+    // SAFETY: the child uses this thread alone, and ends by `_exit`.
+    let by_the_library = || unsafe { fork() };
+    for by in [raw_clone, by_the_library] {
         let (server, client) = pair(&unique("guest-wipe"));
         let mut received = Vec::new();
         let handler = Arc::<Counting>::default();
@@ -385,12 +387,12 @@ fn wait_until(condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn copies_end_no_session_where_wiping_does_nothing() {
-    in_own_process("copies_end_no_session_where_wiping_does_nothing", || copies_end_no_session(0));
+fn line_37_copies_end_no_session_where_wiping_does_nothing() {
+    in_own_process("line_37_copies_end_no_session_where_wiping_does_nothing", || copies_end_no_session(0));
 }
 
 #[test]
-fn copies_end_no_session_where_wiping_is_refused() {
+fn line_37_copies_end_no_session_where_wiping_is_refused() {
     const EPERM: u32 = 1;
-    in_own_process("copies_end_no_session_where_wiping_is_refused", || copies_end_no_session(EPERM));
+    in_own_process("line_37_copies_end_no_session_where_wiping_is_refused", || copies_end_no_session(EPERM));
 }

@@ -88,7 +88,7 @@ fn connected(name: &str, options: ServerOptions) -> (SharedServer, SharedClient)
 }
 
 #[test]
-fn a_message_without_memory_for_it_stays_in_the_queue() {
+fn line_39_a_message_without_memory_for_it_stays_in_the_queue() {
     let (server, client) = connected("memory-receive", ServerOptions::new());
     let long = message(1, 60_000);
     server.send_to_client(&long).unwrap();
@@ -100,7 +100,7 @@ fn a_message_without_memory_for_it_stays_in_the_queue() {
 }
 
 #[test]
-fn a_batch_without_memory_takes_nothing() {
+fn line_39_a_batch_without_memory_takes_nothing() {
     let (server, mut client) = connected("memory-batch", ServerOptions::new());
     server.send_to_client(&message(1, 64)).unwrap();
     let (_, receiver) = client.split().unwrap();
@@ -116,7 +116,7 @@ fn a_batch_without_memory_takes_nothing() {
 
 /// A sender keeps a list of the messages in its ring. Where it cannot grow, the ring is full earlier.
 #[test]
-fn a_ring_of_many_messages_is_full_earlier_without_memory() {
+fn line_39_a_ring_of_many_messages_is_full_earlier_without_memory() {
     let options = || ServerOptions::new().ring_size(1 << 20).message_limit(10_000);
     let (server, client) = connected("memory-ring", options().reject_when_full());
     let mut sent = 0;
@@ -151,7 +151,7 @@ impl AutoHandler for Quiet {}
 impl MultiHandler for Quiet {}
 
 #[test]
-fn a_background_endpoint_without_memory_refuses_what_it_cannot_queue() {
+fn line_39_a_background_endpoint_without_memory_refuses_what_it_cannot_queue() {
     let options = AutoOptions { max_send_queue: 1_000_000, ..AutoOptions::default() };
     let client = AutoClient::connect(&unique("memory-queue"), Arc::new(Quiet), options);
     let client = client.unwrap();
@@ -172,7 +172,7 @@ fn a_background_endpoint_without_memory_refuses_what_it_cannot_queue() {
 }
 
 #[test]
-fn a_server_without_memory_for_its_slots_does_not_start() {
+fn line_39_a_server_without_memory_for_its_slots_does_not_start() {
     let name = unique("memory-slots");
     let start = |max_clients| {
         let options = MultiOptions { max_clients, ..MultiOptions::default() };

@@ -51,7 +51,7 @@ fn own_process() {
 }
 
 #[test]
-fn no_descriptor_is_a_standard_stream_where_these_are_closed() {
+fn line_38_no_descriptor_is_a_standard_stream_where_these_are_closed() {
     for streams in 1..8 {
         assert!(alone(&format!("closed {streams}")), "streams {streams:#b}");
     }
@@ -168,7 +168,7 @@ fn use_endpoints() {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_is_an_error() {
+fn line_39_a_limit_on_the_size_of_files_is_an_error() {
     assert!(alone("small files"));
 }
 
@@ -224,7 +224,7 @@ fn global(test: &str) -> String {
 
 /// A server that was started as root, and is of another user from then on, is that user's for all of its clients.
 #[test]
-fn a_server_that_gives_up_root_is_of_its_new_user_from_the_first_client_on() {
+fn line_42_a_server_that_gives_up_root_is_of_its_new_user_from_the_first_client_on() {
     const OTHER: &str = "1234";
     if Peer::start_as(OTHER).is_none() {
         return;
@@ -269,7 +269,7 @@ fn unmapped_peer(user: &str) -> Option<Peer> {
 
 /// In a user namespace that maps no user, all users have one number, the server's own too.
 #[test]
-fn a_server_does_not_take_a_user_that_is_not_mapped_for_its_own() {
+fn line_42_a_server_does_not_take_a_user_that_is_not_mapped_for_its_own() {
     let Some(mut server) = unmapped_peer("1234") else { return };
     let name = global("unmapped-server");
     server.must(&format!("start {name}"));
@@ -285,7 +285,7 @@ fn a_server_does_not_take_a_user_that_is_not_mapped_for_its_own() {
 }
 
 #[test]
-fn a_client_does_not_take_a_user_that_is_not_mapped_for_its_own() {
+fn line_42_a_client_does_not_take_a_user_that_is_not_mapped_for_its_own() {
     let Some(mut client) = unmapped_peer("1234") else { return };
     let name = global("unmapped-client");
     let mut server = Peer::start_as("1235").unwrap();

@@ -84,7 +84,7 @@ impl Core {
         }
     }
 
-    /// Ends the process if it is a fork, as the end of its only thread would.
+    /// Ends the process if it is a fork, as if its only thread ended.
     fn end_fork(&self) {
         if self.check_not_forked().is_err() {
             std::process::exit(0);

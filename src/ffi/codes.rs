@@ -16,7 +16,7 @@ pub enum shm_error_t {
     SHM_ERROR_INVALID_PARAM = -1,
     /// The system has not enough memory.
     SHM_ERROR_MEMORY = -2,
-    /// The timeout passed. After a call to connect, shm_last_error_message tells whether no server has the name, or the
+    /// The timeout passed. After a call to connect, shm_last_error_message says whether no server has the name, or the
     /// server did not accept.
     SHM_ERROR_TIMEOUT = -3,
     /// There is no message in the queue.

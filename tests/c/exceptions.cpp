@@ -78,7 +78,7 @@ pair connected(const char *what, xshm::callbacks server_calls, xshm::callbacks c
     return {std::move(server), std::move(client)};
 }
 
-/// The callbacks of a synchronous endpoint run inside the calls of its own thread.
+/// The callbacks of a synchronous endpoint run inside calls, on the thread that calls.
 void synchronous()
 {
     reports server_reports, client_reports;

@@ -54,7 +54,7 @@ static void ends(pid_t child)
     check(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child exits with 0");
 }
 
-/// Runs `body` in a process of its own.
+/// Runs `body` in another process.
 template <class Body>
 static void in_a_process(const char *what, const Body &body)
 {
