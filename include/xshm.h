@@ -25,11 +25,13 @@
  *   inherits this. A signal handler may call shm_server_interrupt and shm_client_interrupt, and no other function.
  * - Fork: a call on a handle that the parent created returns SHM_ERROR_FORKED at once. A function that stops a handle waits
  *   for nothing there; it releases the fork's hold on the name, and on the memory if no thread of the parent was inside a
- *   call. The parent's handle is not affected. A fork may create handles of its own.
+ *   call. The parent's handle is not affected. A fork may create handles of its own. A fork that has closed the library's
+ *   descriptors may stop copies of auto and multi servers only. A callback that forks, and returns in the fork, ends the fork
+ *   if it ran on a thread of the library; otherwise its call returns SHM_ERROR_FORKED.
  * - Plug-ins: an auto or multi endpoint keeps its DLL or shared object loaded; FreeLibrary and dlclose then only give up the
  *   caller's reference. Stop these endpoints before, in a function of the plug-in, and let the threads that are inside calls
  *   return. Static objects of a DLL may stop handles. In DllMain, and so in constructors of static objects, do not call a
- *   function that waits: the threads that it waits for begin later.
+ *   function that waits, nor stop what was started there: the threads begin only when DllMain has returned.
  * - The end of the process: on Linux, exit runs the destructors of static objects while all threads run, so that a handle is
  *   stopped there as anywhere. On Windows, all other threads have ended when a DLL's static objects are destroyed. From then
  *   on no function waits: those that stop a handle return at once, and all others fail with SHM_ERROR_NOT_READY. The peer
@@ -1220,7 +1222,7 @@ enum shm_error_t shm_server_send_to_session_auto(struct AutoServerHandle *handle
  * Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_server_stop_auto.
  * The endpoint delivers the messages that have arrived, and on_disconnect runs last, if there is a connection. Any thread,
  * also inside a callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process
- * it does nothing and returns SHM_SUCCESS.
+ * it does nothing and returns SHM_ERROR_FORKED.
  */
 enum shm_error_t shm_server_request_stop_auto(struct AutoServerHandle *handle);
 
@@ -1434,7 +1436,7 @@ void shm_multi_server_stop(struct MultiServerHandle *handle);
  * Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_multi_server_stop.
  * The endpoint delivers the messages that have arrived, and on_client_disconnect runs last. Any thread, also inside a
  * callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process it does
- * nothing and returns SHM_SUCCESS.
+ * nothing and returns SHM_ERROR_FORKED.
  */
 enum shm_error_t shm_multi_server_request_stop(struct MultiServerHandle *handle);
 

@@ -60,10 +60,10 @@ fn line_15_idle_endpoints_never_wake_up() {
         scope.spawn(move || {
             assert_eq!(connected.poll_client(millis(idle + 60_000)), Err(ShmError::Interrupted));
         });
+        // The worker that spins for 150 ms has stopped by then. While it spins, it does not go to sleep, and so looks settled.
+        std::thread::sleep(Duration::from_millis(300));
         let (woken, before);
         if watched == "-" {
-            // All threads have stopped spinning by then.
-            std::thread::sleep(Duration::from_millis(300));
             before = raw::processor_time();
             std::thread::sleep(Duration::from_millis(idle));
             woken = None;

@@ -213,7 +213,7 @@ pub unsafe extern "C" fn shm_server_send_to_session_auto(
 /// Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_server_stop_auto.
 /// The endpoint delivers the messages that have arrived, and on_disconnect runs last, if there is a connection. Any thread,
 /// also inside a callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process
-/// it does nothing and returns SHM_SUCCESS.
+/// it does nothing and returns SHM_ERROR_FORKED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHandle) -> shm_error_t {
     // SAFETY: by the caller.

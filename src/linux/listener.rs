@@ -25,7 +25,7 @@ use crate::sync::{lock, Mutex};
 use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::io::{dup3, DupFlags, Errno};
-use rustix::net::{listen, SocketAddrUnix};
+use rustix::net::{getsockname, listen, SocketAddrUnix};
 use rustix::process::{geteuid, getrlimit, Resource};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -53,7 +53,8 @@ pub(crate) struct Listener {
     /// What sections are called in `/proc`.
     label: String,
     name: Arc<OwnedFd>,
-    busy_name: SocketAddrUnix,
+    address: SocketAddrUnix,
+    busy_address: SocketAddrUnix,
     busy: Arc<BusyName>,
     clients: Clients,
     /// This process's user, as the kernel shows it to clients. With it belong the sections that they are handed.
@@ -66,7 +67,9 @@ pub(crate) struct Listener {
 
 /// Finds what a server holds of its name, as long as the server lives. In a fork, its copies keep the name taken.
 pub(crate) struct HeldName {
+    address: SocketAddrUnix,
     socket: Weak<OwnedFd>,
+    busy_address: SocketAddrUnix,
     busy: Weak<BusyName>,
 }
 
@@ -74,18 +77,24 @@ impl HeldName {
     /// Called in a fork: releases the copies there. It takes no lock, since a thread that the fork lacks may hold it.
     ///
     /// The number of the socket's descriptor stays in use, for a copy of `blank`: what else in the fork has the number may
-    /// close it.
+    /// close it. A daemon may have closed all descriptors, and the numbers may be those of others by now: these stay open.
     pub(crate) fn give_up(&self, blank: &Event) {
-        if let Some(socket) = self.socket.upgrade() {
+        if let Some(socket) = self.socket.upgrade().filter(|socket| is_bound(socket, &self.address)) {
             // SAFETY: the number is open, and is not closed here.
             let mut socket = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(socket.as_raw_fd()) });
-            // It cannot fail: both numbers are open.
+            // It fails only if the event is no longer open.
             let _ = dup3(blank.descriptor(), &mut socket, DupFlags::CLOEXEC);
         }
         if let Some(busy) = self.busy.upgrade() {
-            busy.replace(None);
+            busy.take().filter(|socket| !is_bound(socket, &self.busy_address)).map(IntoRawFd::into_raw_fd);
         }
     }
+}
+
+/// Whether this is a socket that has the address.
+fn is_bound(socket: &OwnedFd, address: &SocketAddrUnix) -> bool {
+    let bound = getsockname(socket).ok().and_then(|bound| SocketAddrUnix::try_from(bound).ok());
+    bound.as_ref() == Some(address)
 }
 
 /// The socket that says that the server is busy. It has no lock, so that a fork can close its copy.
@@ -103,12 +112,20 @@ impl Default for BusyName {
 impl BusyName {
     /// Keeps this socket, and closes the one before.
     fn replace(&self, socket: Option<OwnedFd>) {
+        let before = self.exchange(socket);
+        drop(before);
+    }
+
+    /// Takes the socket out.
+    fn take(&self) -> Option<OwnedFd> {
+        self.exchange(None)
+    }
+
+    fn exchange(&self, socket: Option<OwnedFd>) -> Option<OwnedFd> {
         let number = socket.map_or(NO_DESCRIPTOR, IntoRawFd::into_raw_fd);
         let before = self.0.swap(number, Ordering::AcqRel);
-        if before != NO_DESCRIPTOR {
-            // SAFETY: a descriptor that this function was given, and that nothing else has: the exchange took it out.
-            drop(unsafe { OwnedFd::from_raw_fd(before) });
-        }
+        // SAFETY: a descriptor that this function was given, and that nothing else has: the exchange took it out.
+        (before != NO_DESCRIPTOR).then(|| unsafe { OwnedFd::from_raw_fd(before) })
     }
 }
 
@@ -189,7 +206,8 @@ impl Listener {
             }
         };
         let context = "creating the channel's name";
-        let socket = bound(&address(name, "")?).map_err(|errno| match errno {
+        let own_address = address(name, "")?;
+        let socket = bound(&own_address).map_err(|errno| match errno {
             Errno::ADDRINUSE => ShmError::AlreadyExists { name: name.given().to_owned() },
             errno => error(errno, context),
         })?;
@@ -201,7 +219,8 @@ impl Listener {
         Ok(Listener {
             socket: Event::listener(socket.clone())?,
             label: label(name),
-            busy_name: address(name, BUSY)?,
+            busy_address: address(name, BUSY)?,
+            address: own_address,
             busy: Arc::default(),
             name: socket,
             clients,
@@ -213,7 +232,12 @@ impl Listener {
     }
 
     pub(crate) fn held_name(&self) -> HeldName {
-        HeldName { socket: Arc::downgrade(&self.name), busy: Arc::downgrade(&self.busy) }
+        HeldName {
+            address: self.address.clone(),
+            socket: Arc::downgrade(&self.name),
+            busy_address: self.busy_address.clone(),
+            busy: Arc::downgrade(&self.busy),
+        }
     }
 
     /// Makes what a fresh channel consists of.
@@ -299,7 +323,7 @@ impl Listener {
         if self.clients == Clients::One {
             let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
             // Where another process has that name, clients find out all the same.
-            self.busy.replace(bound(&self.busy_name).and_then(listening).ok());
+            self.busy.replace(bound(&self.busy_address).and_then(listening).ok());
         }
     }
 

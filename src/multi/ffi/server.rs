@@ -322,7 +322,7 @@ pub unsafe extern "C" fn shm_multi_server_stop(handle: *mut MultiServerHandle) {
 /// Begins to stop, and returns without waiting. The caller still owns the handle, and frees it with shm_multi_server_stop.
 /// The endpoint delivers the messages that have arrived, and on_client_disconnect runs last. Any thread, also inside a
 /// callback: a callback can stop its own handle, and another thread can then free it. In a fork of the process it does
-/// nothing and returns SHM_SUCCESS.
+/// nothing and returns SHM_ERROR_FORKED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_multi_server_request_stop(handle: *mut MultiServerHandle) -> shm_error_t {
     // SAFETY: by the caller.
