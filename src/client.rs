@@ -206,7 +206,8 @@ impl ClientOptions {
         };
         loop {
             let attempted = match search.attempt() {
-                Err(ShmError::Timeout) => Err(search.late()),
+                // The server gave this client its turn, or may yet do so, and did not answer.
+                Err(ShmError::Timeout) => Err(ShmError::NotAccepting { name: name.given().to_owned() }),
                 attempted => attempted,
             };
             if let Some(session) = attempted? {
@@ -299,11 +300,6 @@ impl Search<'_> {
             Err(ShmError::AlreadyConnected) if !deadline.has_passed() => {
                 self.is_queuing = true;
                 return Ok(None);
-            }
-            // The server has the name, and has handed this client nothing.
-            Err(ShmError::Timeout) => {
-                self.found_server = true;
-                return Err(ShmError::Timeout);
             }
             found => found.map_err(reported)?,
         };
