@@ -59,6 +59,11 @@ macro_rules! atomic {
                 self.0.fetch_add(value, order)
             }
 
+            pub fn fetch_max(&self, value: $value, order: Ordering) -> $value {
+                step();
+                self.0.fetch_max(value, order)
+            }
+
             pub fn compare_exchange(
                 &self, current: $value, new: $value, success: Ordering, failure: Ordering,
             ) -> Result<$value, $value> {
