@@ -1,11 +1,11 @@
 //! The one place where descriptors are created and received. Each has a number of 3 or more.
 //!
 //! In a process that has closed its standard streams, the system gives the numbers 0 to 2 to whatever is created next, and the
-//! program's next log line goes there. So each function here first takes the free ones of these numbers for a moment, and gives
-//! them back afterwards. What has such a number meanwhile can be neither written nor read, like a number that is free.
+//! program's next log line goes there. So each function here first opens something else at the free ones of these numbers for a
+//! moment. What has such a number meanwhile can be neither written nor read, like a number that is free.
 
 use rustix::event::{eventfd, EventfdFlags};
-use rustix::fs::{memfd_create, open, MemfdFlags, Mode, OFlags};
+use rustix::fs::{fcntl_getfl, memfd_create, open, MemfdFlags, Mode, OFlags};
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd, Errno, Result};
 use rustix::net::{
     accept_with, recvmsg, socket_with, socketpair, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage,
@@ -13,7 +13,8 @@ use rustix::net::{
 };
 use rustix::process::{pidfd_open, Pid, PidfdFlags};
 use std::io::{IoSliceMut, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The lowest number of a descriptor of the library's.
 const LOWEST: RawFd = 3;
@@ -21,24 +22,91 @@ const LOWEST: RawFd = 3;
 /// How often something is created anew, where another thread has closed a low number meanwhile.
 const ATTEMPTS: usize = 4;
 
-/// Takes the numbers below [`LOWEST`] that are free, until dropped.
-#[allow(dead_code)] // It is held, not read.
-struct LowNumbers([Option<OwnedFd>; LOWEST as usize]);
+/// Keeps the numbers below [`LOWEST`] in use, until dropped.
+///
+/// All threads that need that share the descriptors that were opened for it. The last one to leave closes them. No thread
+/// waits for another one for long, since a fork copies this as it is.
+struct LowNumbers {
+    is_counted: bool,
+}
+
+/// The process that this is of, in the upper half; how many threads need the low numbers; which of these are
+/// [held](HELD) for them, and which are being closed.
+static LOW_NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+const THREAD: u64 = 1 << 8;
+const THREADS: u64 = 0xffff * THREAD;
+const HELD: u64 = 0b111;
+const CLOSING: u64 = HELD << CLOSING_SHIFT;
+const CLOSING_SHIFT: u32 = 4;
+
+/// How often a thread looks whether another one has closed the low numbers, which takes that one some microseconds.
+const LOOKS: u32 = 1000;
+
+fn is_open(number: RawFd) -> bool {
+    // SAFETY: the kernel checks the number.
+    fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok()
+}
 
 impl LowNumbers {
     fn take() -> Self {
-        let mut taken = [None, None, None];
-        for slot in &mut taken {
-            // SAFETY: the kernel checks the numbers.
-            let is_open = |number| fcntl_getfd(unsafe { BorrowedFd::borrow_raw(number) }).is_ok();
-            if (0..LOWEST).all(is_open) {
+        let own = u64::from(std::process::id()) << 32;
+        for _ in 0..LOOKS {
+            let before = LOW_NUMBERS.load(Ordering::SeqCst);
+            // What a fork has copied counts no more.
+            let current = if before >> 32 == own >> 32 { before } else { own };
+            if current & CLOSING != 0 {
+                std::thread::yield_now();
+                continue;
+            }
+            if current & THREADS == 0 && (0..LOWEST).all(is_open) {
                 break;
             }
-            // A descriptor that stands for a path alone. Where the system refuses it, `raise` moves what gets a low number.
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            *slot = open("/", flags, Mode::empty()).ok().filter(is_low);
+            let counted = current + THREAD;
+            if LOW_NUMBERS.compare_exchange(before, counted, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                Self::fill();
+                return LowNumbers { is_counted: true };
+            }
         }
-        LowNumbers(taken)
+        LowNumbers { is_counted: false }
+    }
+
+    /// Opens a descriptor that stands for a path alone at each number that is free. Where the system refuses that, [`raise`]
+    /// moves what gets a low number.
+    fn fill() {
+        while !(0..LOWEST).all(is_open) {
+            let opened = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let Some(low) = opened.ok().filter(is_low) else { break };
+            LOW_NUMBERS.fetch_or(1 << low.into_raw_fd(), Ordering::SeqCst);
+        }
+    }
+
+    /// Closes a number, unless the program has put another descriptor there meanwhile.
+    fn close(number: RawFd) {
+        // SAFETY: the kernel checks the number.
+        let flags = fcntl_getfl(unsafe { BorrowedFd::borrow_raw(number) });
+        if flags.is_ok_and(|flags| flags.contains(OFlags::PATH)) {
+            // SAFETY: `fill` opened it, and no other code owns it.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    }
+}
+
+impl Drop for LowNumbers {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
+        let left = |current: u64| {
+            let is_last = current & THREADS == THREAD;
+            let moved = if is_last { (current & HELD) << CLOSING_SHIFT } else { current & HELD };
+            Some((current - THREAD) & !HELD | moved)
+        };
+        let before = LOW_NUMBERS.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).unwrap_or_default();
+        if before & THREADS == THREAD {
+            (0..LOWEST).filter(|number| before >> number & 1 == 1).for_each(Self::close);
+            LOW_NUMBERS.fetch_and(!CLOSING, Ordering::SeqCst);
+        }
     }
 }
 
