@@ -23,7 +23,8 @@ impl Process {
         let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Unwatchable::Gone)?;
         let pidfd = match descriptors::process(id) {
             Ok(pidfd) => pidfd,
-            Err(Errno::SRCH | Errno::INVAL) => return Err(Unwatchable::Gone),
+            // A thread's id, which a peer may state, is no process's: INVAL, and NOENT from Linux 6.15 on.
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Err(Unwatchable::Gone),
             Err(errno) => {
                 let error = error(errno, "watching a process (pidfd_open)");
                 return Err(if is_shortage(errno) {
@@ -70,5 +71,27 @@ impl Process {
     /// The process at the other end of a socket, by a descriptor of it.
     pub(super) fn of_peer(pidfd: OwnedFd, user: User) -> Self {
         Process { pidfd: Arc::new(pidfd), user: Some(user) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A client without a name states its process id, which must not stop the server.
+    #[test]
+    fn the_id_of_a_thread_is_no_process() {
+        let (tell, told) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            let _ = ended.recv();
+        });
+        let id = told.recv().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
+        assert!(matches!(Process::open(id), Err(Unwatchable::Gone)));
+        assert!(Process::open(std::process::id()).is_ok());
+        drop(end);
+        thread.join().unwrap();
     }
 }
