@@ -24,12 +24,13 @@ use crate::naming::ChannelName;
 use crate::sync::{lock, Mutex};
 use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
+use rustix::fs::fstat;
 use rustix::io::{dup3, DupFlags, Errno};
 use rustix::net::{getsockname, listen, SocketAddrUnix};
 use rustix::process::{geteuid, getrlimit, Resource};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,7 @@ pub(crate) struct Listener {
 pub(crate) struct HeldName {
     address: SocketAddrUnix,
     socket: Weak<OwnedFd>,
+    socket_number: u32,
     busy_address: SocketAddrUnix,
     busy: Weak<BusyName>,
 }
@@ -77,16 +79,24 @@ impl HeldName {
     /// Called in a fork: releases the copies there. It takes no lock, since a thread that the fork lacks may hold it.
     ///
     /// The number of the socket's descriptor stays in use, for a copy of `blank`: what else in the fork has the number may
-    /// close it. A daemon may have closed all descriptors, and the numbers may be those of others by now: these stay open.
+    /// close it. A daemon may have closed all descriptors, and the numbers may be those of others by now, such as of a new server of
+    /// the same name: these stay open.
     pub(crate) fn give_up(&self, blank: &Event) {
-        if let Some(socket) = self.socket.upgrade().filter(|socket| is_bound(socket, &self.address)) {
+        let is_own =
+            |socket: &OwnedFd| is_bound(socket, &self.address) && number_of(socket) == self.socket_number;
+        if let Some(socket) = self.socket.upgrade().filter(|socket| is_own(socket)) {
             // SAFETY: the number is open, and is not closed here.
             let mut socket = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(socket.as_raw_fd()) });
             // It fails only if the event is no longer open.
             let _ = dup3(blank.descriptor(), &mut socket, DupFlags::CLOEXEC);
         }
         if let Some(busy) = self.busy.upgrade() {
-            busy.take().filter(|socket| !is_bound(socket, &self.busy_address)).map(IntoRawFd::into_raw_fd);
+            let is_own = |socket: &OwnedFd, number| {
+                is_bound(socket, &self.busy_address) && number_of(socket) == number
+            };
+            busy.exchange(None)
+                .filter(|(socket, number)| !is_own(socket, *number))
+                .map(|(socket, _)| socket.into_raw_fd());
         }
     }
 }
@@ -97,15 +107,21 @@ fn is_bound(socket: &OwnedFd, address: &SocketAddrUnix) -> bool {
     bound.as_ref() == Some(address)
 }
 
-/// The socket that says that the server is busy. It has no lock, so that a fork can close its copy.
-struct BusyName(AtomicI32);
+/// The number that the system gives a socket. The same for all descriptors of a socket, and another one for each socket.
+fn number_of(socket: &OwnedFd) -> u32 {
+    fstat(socket).map_or(0, |stat| stat.st_ino as u32)
+}
 
-/// No descriptor has this number.
-const NO_DESCRIPTOR: i32 = -1;
+/// The socket that says that the server is busy: its descriptor, and in the upper half its [number](number_of). It has no lock,
+/// so that a fork can close its copy.
+struct BusyName(AtomicU64);
+
+/// No descriptor has the number in the lower half.
+const NO_DESCRIPTOR: u64 = u32::MAX as u64;
 
 impl Default for BusyName {
     fn default() -> Self {
-        BusyName(AtomicI32::new(NO_DESCRIPTOR))
+        BusyName(AtomicU64::new(NO_DESCRIPTOR))
     }
 }
 
@@ -116,16 +132,13 @@ impl BusyName {
         drop(before);
     }
 
-    /// Takes the socket out.
-    fn take(&self) -> Option<OwnedFd> {
-        self.exchange(None)
-    }
-
-    fn exchange(&self, socket: Option<OwnedFd>) -> Option<OwnedFd> {
-        let number = socket.map_or(NO_DESCRIPTOR, IntoRawFd::into_raw_fd);
-        let before = self.0.swap(number, Ordering::AcqRel);
+    /// Returns the socket before, and the number that it had when it was put here.
+    fn exchange(&self, socket: Option<OwnedFd>) -> Option<(OwnedFd, u32)> {
+        let joined = |socket: OwnedFd| u64::from(number_of(&socket)) << 32 | socket.into_raw_fd() as u64;
+        let before = self.0.swap(socket.map_or(NO_DESCRIPTOR, joined), Ordering::AcqRel);
         // SAFETY: a descriptor that this function was given, and that nothing else has: the exchange took it out.
-        (before != NO_DESCRIPTOR).then(|| unsafe { OwnedFd::from_raw_fd(before) })
+        (before != NO_DESCRIPTOR)
+            .then(|| (unsafe { OwnedFd::from_raw_fd(before as u32 as i32) }, (before >> 32) as u32))
     }
 }
 
@@ -235,6 +248,7 @@ impl Listener {
         HeldName {
             address: self.address.clone(),
             socket: Arc::downgrade(&self.name),
+            socket_number: number_of(&self.name),
             busy_address: self.busy_address.clone(),
             busy: Arc::downgrade(&self.busy),
         }

@@ -806,6 +806,46 @@ static void a_daemon_takes_the_names(void)
     close(ends[0]);
 }
 
+/* A daemon that closes all descriptors may still stop its copies of auto and multi servers, also when servers of the same names,
+   whose descriptors have the same numbers, are there again. */
+static void a_daemon_that_closed_everything_stops_its_copies(void)
+{
+    pid_t first;
+    if ((first = fork()) == 0) {
+        char name[64], multi_name[64];
+        shm_endpoint_config_t config = config_for(name, "closed"), multi = config_for(multi_name, "closed.multi");
+        AutoServerHandle *copy, *server;
+        MultiServerHandle *multi_copy, *multi_server;
+        pid_t second;
+        int number;
+        alarm(CHILD_SECONDS);
+        CHECK(copy = shm_server_start_auto(&config, NULL, NULL));
+        CHECK(multi_copy = shm_multi_server_start(multi_name, NULL, NULL));
+        if ((second = fork()) == 0) {
+            ClientHandle *client;
+            MultiClientHandle *multi_client;
+            alarm(CHILD_SECONDS);
+            for (number = 3; number < 1000; number++) close(number);
+            while (!(server = shm_server_start_auto(&config, NULL, NULL))) pause_ms(1);
+            while (!(multi_server = shm_multi_server_start(multi_name, NULL, NULL))) pause_ms(1);
+            shm_server_stop_auto(copy);
+            shm_multi_server_stop(multi_copy);
+            CHECK(client = shm_client_connect(&config, NULL, 5000));
+            CHECK(multi_client = shm_multi_client_connect(multi_name, NULL, NULL));
+            shm_client_disconnect(client);
+            shm_multi_client_disconnect(multi_client);
+            shm_server_stop_auto(server);
+            shm_multi_server_stop(multi_server);
+            _exit(0);
+        }
+        shm_server_stop_auto(copy);
+        shm_multi_server_stop(multi_copy);
+        child_ends(second);
+        _exit(0);
+    }
+    child_ends(first);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -844,6 +884,8 @@ int main(int argc, char **argv)
     }
     situation = "a daemon";
     for (again = 0; again < (briefly ? 2 : 20); again++) a_daemon_takes_the_names();
+    situation = "a daemon that closed all descriptors";
+    for (again = 0; again < (briefly ? 2 : 20); again++) a_daemon_that_closed_everything_stops_its_copies();
     situation = "threads start, stop and send";
     forks_beside_busy_threads(briefly ? 10 : 200);
     printf("%u checks passed\n", checks);
