@@ -6,9 +6,10 @@
 
 use super::descriptors;
 use super::socket_options::{peer_credentials, peer_process, PeerCredentials};
-use super::system::User;
+use super::system::{is_shortage, User};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::fs::{fchmod, fstat, Mode};
+use rustix::io::Result;
 use rustix::process::{geteuid, test_kill_process, Pid};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,11 +23,15 @@ const ALL: u64 = u32::MAX as u64;
 /// The number that stands for users that are not mapped; [`UNKNOWN`] until it was read.
 static UNMAPPED: AtomicU32 = AtomicU32::new(UNKNOWN);
 
+const USUAL_UNMAPPED: u32 = 65534;
+
 fn unmapped() -> u32 {
     match UNMAPPED.load(Ordering::Relaxed) {
         UNKNOWN => {
-            let text = descriptors::short_file("/proc/sys/kernel/overflowuid").ok();
-            let number = text.and_then(|text| text.trim().parse().ok()).unwrap_or(65534);
+            let number = match descriptors::short_file("/proc/sys/kernel/overflowuid") {
+                Err(errno) if is_shortage(errno) => return USUAL_UNMAPPED,
+                text => text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL_UNMAPPED),
+            };
             UNMAPPED.store(number, Ordering::Relaxed);
             number
         }
@@ -48,18 +53,20 @@ fn mapped(map: &str, uid: u32) -> (u64, bool) {
 
 /// The user that the kernel shows by this number, or [`UNKNOWN`]. `is_confirmed`: the kernel treats what the number was shown
 /// for as one of this process's user, or this process may act on it as the administrator of a namespace.
-fn recognized(uid: u32, is_confirmed: impl FnOnce() -> bool) -> u32 {
+///
+/// # Errors
+/// This process lacks a descriptor to find out.
+fn recognized(uid: u32, is_confirmed: impl FnOnce() -> Result<bool>) -> Result<u32> {
     if uid != unmapped() {
-        return uid;
+        return Ok(uid);
     }
-    let (count, covers) =
-        descriptors::short_file("/proc/self/uid_map").map_or((0, false), |map| mapped(&map, uid));
+    let map = match descriptors::short_file("/proc/self/uid_map") {
+        Err(errno) if is_shortage(errno) => return Err(errno),
+        map => map.unwrap_or_default(),
+    };
+    let (count, covers) = mapped(&map, uid);
     let may_be = covers || uid == geteuid().as_raw();
-    if count >= ALL || (may_be && is_confirmed()) {
-        uid
-    } else {
-        UNKNOWN
-    }
+    Ok(if count >= ALL || (may_be && is_confirmed()?) { uid } else { UNKNOWN })
 }
 
 /// Whether this process may signal another one, which `pidfd` stands for.
@@ -74,13 +81,19 @@ fn may_signal(pid: u32, pidfd: &OwnedFd) -> bool {
 }
 
 /// The process and user at the other end of a connection. The user may be [`UNKNOWN`].
-pub(super) fn credentials(socket: &OwnedFd) -> rustix::io::Result<PeerCredentials> {
+pub(super) fn credentials(socket: &OwnedFd) -> Result<PeerCredentials> {
     let mut peer = peer_credentials(socket)?;
     peer.uid = recognized(peer.uid, || {
         let id = || i32::try_from(peer.pid).ok().and_then(Pid::from_raw);
-        let pidfd = peer_process(socket).ok().or_else(|| descriptors::process(id()?).ok());
-        pidfd.is_some_and(|pidfd| may_signal(peer.pid, &pidfd))
-    });
+        let pidfd = match (peer_process(socket), id()) {
+            (Err(errno), Some(id)) if !is_shortage(errno) => descriptors::process(id),
+            (pidfd, _) => pidfd,
+        };
+        match pidfd {
+            Err(errno) if is_shortage(errno) => Err(errno),
+            pidfd => Ok(pidfd.is_ok_and(|pidfd| may_signal(peer.pid, &pidfd))),
+        }
+    })?;
     Ok(peer)
 }
 
@@ -91,7 +104,7 @@ pub(super) fn of_process(pid: u32, pidfd: &OwnedFd) -> Option<User> {
         // The kernel shows a process as root's that has changed its user.
         uid = effective_user(&descriptors::short_file(&format!("/proc/{pid}/status")).ok()?)?;
     }
-    Some(User(recognized(uid, || may_signal(pid, pidfd))))
+    recognized(uid, || Ok(may_signal(pid, pidfd))).ok().map(User)
 }
 
 /// The second number after `Uid:`.
@@ -105,8 +118,8 @@ pub(super) fn of_file(file: impl AsFd) -> Option<User> {
     let file = file.as_fd();
     let stat = fstat(file).ok()?;
     // Only its user may change a file's mode, here to what it is.
-    let is_own = || fchmod(file, Mode::from_raw_mode(stat.st_mode)).is_ok();
-    Some(User(recognized(stat.st_uid, is_own)))
+    let is_own = || Ok(fchmod(file, Mode::from_raw_mode(stat.st_mode)).is_ok());
+    recognized(stat.st_uid, is_own).ok().map(User)
 }
 
 #[cfg(test)]
