@@ -6,7 +6,7 @@
 //! cannot stop the handles that a fork creates.
 
 use super::*;
-use crate::sys::{self, OwningProcess};
+use crate::sys;
 use crate::threads::Waits;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -15,7 +15,7 @@ use std::ptr;
 use std::sync::atomic::{fence, AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// How calls tell a thread that closes their handle that they have left it. It outlives the handle.
+/// How a call notifies a thread that closes the handle that the call has left it. It outlives the handle.
 #[derive(Default)]
 struct Departures {
     is_closing: AtomicBool,
@@ -24,14 +24,12 @@ struct Departures {
 }
 
 /// A call's hold on its handle.
-pub(crate) struct Inside<T> {
+pub(crate) struct Inside<T: Closable> {
     handle: ManuallyDrop<Arc<T>>,
     departures: Arc<Departures>,
-    /// A callback of the call may have forked, and returned in the fork.
-    created_in: OwningProcess,
 }
 
-impl<T> Deref for Inside<T> {
+impl<T: Closable> Deref for Inside<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -39,13 +37,15 @@ impl<T> Deref for Inside<T> {
     }
 }
 
-impl<T> Drop for Inside<T> {
+impl<T: Closable> Drop for Inside<T> {
     fn drop(&mut self) {
+        // A callback of the call may have forked, and returned in the fork, where the lock may be locked for ever.
+        let is_forked = self.handle.is_forked();
         // SAFETY: nothing uses it after this.
         unsafe { ManuallyDrop::drop(&mut self.handle) };
         // Pairs with the fence in `close`: either this thread reads that `close` waits, or `close` reads that this call left.
         fence(Ordering::SeqCst);
-        if self.departures.is_closing.load(Ordering::Relaxed) && self.created_in.is_current() {
+        if self.departures.is_closing.load(Ordering::Relaxed) && !is_forked {
             let _lock = lock(&self.departures.lock);
             self.departures.left.notify_all();
         }
@@ -65,13 +65,13 @@ pub(crate) unsafe fn enter<T: Closable>(handle: *const T) -> Outcome<Inside<T>> 
     if sys::is_shutting_down() {
         return Err(ShmError::NotReady.into());
     }
-    let (departures, created_in) = (value.gate().departures.clone(), OwningProcess::current()?);
+    let departures = value.gate().departures.clone();
     // SAFETY: by the caller, C's own count is still there.
     let handle = unsafe {
         Arc::increment_strong_count(handle);
         ManuallyDrop::new(Arc::from_raw(handle))
     };
-    Ok(Inside { handle, departures, created_in })
+    Ok(Inside { handle, departures })
 }
 
 thread_local! {
