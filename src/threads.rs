@@ -208,10 +208,6 @@ struct Running(Arc<Threads>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // In a fork, by a handler that forked and returned, the lock may be locked for ever.
-        if !self.0.waits.is_of_this_process() {
-            return;
-        }
         self.0.state().running -= 1;
         self.0.ended.notify_all();
     }
