@@ -82,13 +82,13 @@ mod tests {
     /// A client without a name states its process id, which must not stop the server.
     #[test]
     fn the_id_of_a_thread_is_no_process() {
-        let (tell, told) = mpsc::channel();
+        let (report, reported) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
-            tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            report.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
             let _ = ended.recv();
         });
-        let id = told.recv().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
+        let id = reported.recv().unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap();
         assert!(matches!(Process::open(id), Err(Unwatchable::Gone)));
         assert!(Process::open(std::process::id()).is_ok());
         drop(end);
