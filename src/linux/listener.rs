@@ -82,29 +82,25 @@ impl HeldName {
     /// close it. A daemon may have closed all descriptors, and the numbers may be those of others by now, such as of a new server of
     /// the same name: these stay open.
     pub(crate) fn give_up(&self, blank: &Event) {
-        let is_own =
-            |socket: &OwnedFd| is_bound(socket, &self.address) && number_of(socket) == self.socket_number;
-        if let Some(socket) = self.socket.upgrade().filter(|socket| is_own(socket)) {
+        let is_own = |socket: &Arc<OwnedFd>| is_same(socket, self.socket_number, &self.address);
+        if let Some(socket) = self.socket.upgrade().filter(is_own) {
             // SAFETY: the number is open, and is not closed here.
             let mut socket = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(socket.as_raw_fd()) });
             // It fails only if the event is no longer open.
             let _ = dup3(blank.descriptor(), &mut socket, DupFlags::CLOEXEC);
         }
         if let Some(busy) = self.busy.upgrade() {
-            let is_own = |socket: &OwnedFd, number| {
-                is_bound(socket, &self.busy_address) && number_of(socket) == number
-            };
-            busy.exchange(None)
-                .filter(|(socket, number)| !is_own(socket, *number))
-                .map(|(socket, _)| socket.into_raw_fd());
+            let of_another =
+                |(socket, number): &(OwnedFd, u32)| !is_same(socket, *number, &self.busy_address);
+            busy.exchange(None).filter(of_another).map(|(socket, _)| socket.into_raw_fd());
         }
     }
 }
 
-/// Whether this is a socket that has the address.
-fn is_bound(socket: &OwnedFd, address: &SocketAddrUnix) -> bool {
+/// Whether this is the socket that was bound to the address and had the [number](number_of).
+fn is_same(socket: &OwnedFd, number: u32, address: &SocketAddrUnix) -> bool {
     let bound = getsockname(socket).ok().and_then(|bound| SocketAddrUnix::try_from(bound).ok());
-    bound.as_ref() == Some(address)
+    bound.as_ref() == Some(address) && number_of(socket) == number
 }
 
 /// The number that the system gives a socket. The same for all descriptors of a socket, and another one for each socket.
@@ -126,13 +122,7 @@ impl Default for BusyName {
 }
 
 impl BusyName {
-    /// Keeps this socket, and closes the one before.
-    fn replace(&self, socket: Option<OwnedFd>) {
-        let before = self.exchange(socket);
-        drop(before);
-    }
-
-    /// Returns the socket before, and the number that it had when it was put here.
+    /// Keeps this socket. Returns the socket before, and the number that it had when it was put here.
     fn exchange(&self, socket: Option<OwnedFd>) -> Option<(OwnedFd, u32)> {
         let joined = |socket: OwnedFd| u64::from(number_of(&socket)) << 32 | socket.into_raw_fd() as u64;
         let before = self.0.swap(socket.map_or(NO_DESCRIPTOR, joined), Ordering::AcqRel);
@@ -144,7 +134,7 @@ impl BusyName {
 
 impl Drop for BusyName {
     fn drop(&mut self) {
-        self.replace(None);
+        drop(self.exchange(None));
     }
 }
 
@@ -292,7 +282,7 @@ impl Listener {
 
     /// No client that waits has to wait for another one to leave.
     pub(crate) fn offer_again(&self) {
-        self.busy.replace(None);
+        drop(self.busy.exchange(None));
     }
 
     /// The number of the event by which clients take turns. Here the socket's queue is their order.
@@ -337,7 +327,7 @@ impl Listener {
         if self.clients == Clients::One {
             let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
             // Where another process has that name, clients find out all the same.
-            self.busy.replace(bound(&self.busy_address).and_then(listening).ok());
+            drop(self.busy.exchange(bound(&self.busy_address).and_then(listening).ok()));
         }
     }
 
