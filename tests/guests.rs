@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::seccomp::{refuse, MADVISE, MADV_WIPEONFORK};
 use common::*;
 use std::ffi::c_void;
 use std::process::{Command, Stdio};
@@ -32,7 +33,6 @@ extern "C" {
     fn pthread_sigmask(how: i32, set: *const SignalSet, old: *mut SignalSet) -> i32;
     fn sigwait(set: *const SignalSet, signal: *mut i32) -> i32;
     fn syscall(number: std::ffi::c_long, ...) -> std::ffi::c_long;
-    fn prctl(option: i32, ...) -> i32;
     fn __errno_location() -> *mut i32;
 }
 
@@ -281,43 +281,6 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// `struct sock_filter`: code, jt, jf, k.
-#[repr(C)]
-struct Instruction(u16, u8, u8, u32);
-
-#[repr(C)]
-struct Filter {
-    length: u16,
-    instructions: *const Instruction,
-}
-
-/// From now on, `madvise(MADV_WIPEONFORK)` returns this error, or success if it is 0, and has no effect.
-fn make_wiping_return(errno: u32) {
-    const MADVISE: u32 = if cfg!(target_arch = "x86_64") { 28 } else { 233 };
-    const MADV_WIPEONFORK: u32 = 18;
-    const SECCOMP_RET_ALLOW: u32 = 0x7fff_0000;
-    const SECCOMP_RET_ERRNO: u32 = 0x0005_0000;
-    const LOAD: u16 = 0x20;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    let instructions = [
-        Instruction(LOAD, 0, 0, 0),
-        Instruction(JUMP_IF_EQUAL, 0, 3, MADVISE),
-        // The third argument.
-        Instruction(LOAD, 0, 0, 16 + 2 * 8),
-        Instruction(JUMP_IF_EQUAL, 0, 1, MADV_WIPEONFORK),
-        Instruction(RETURN, 0, 0, SECCOMP_RET_ERRNO | errno),
-        Instruction(RETURN, 0, 0, SECCOMP_RET_ALLOW),
-    ];
-    let filter = Filter { length: instructions.len() as u16, instructions: instructions.as_ptr() };
-    let zero = std::ptr::null::<c_void>();
-    // SAFETY: the filter lives during the call, which copies it. PR_SET_NO_NEW_PRIVS and PR_SET_SECCOMP.
-    unsafe {
-        assert_eq!(prctl(38, 1_usize, zero, zero, zero), 0);
-        assert_eq!(prctl(22, 2_usize, &filter, zero, zero), 0, "the kernel has no filters");
-    }
-}
-
 /// Forks without the C library, which therefore does not call our function in the child.
 fn raw_clone() -> i32 {
     const CLONE: std::ffi::c_long = if cfg!(target_arch = "x86_64") { 56 } else { 220 };
@@ -337,8 +300,8 @@ fn pair(name: &str) -> (SharedServer, SharedClient) {
 }
 
 /// The child of each kind of fork drops its copies, and the parent's sessions go on.
-fn copies_end_no_session(errno: u32) {
-    make_wiping_return(errno);
+fn copies_end_no_session(errno: i32) {
+    refuse(MADVISE, errno, Some(MADV_WIPEONFORK));
     // SAFETY: the child uses this thread alone, and ends by `_exit`.
     let by_the_library = || unsafe { fork() };
     for by in [raw_clone, by_the_library] {
@@ -393,6 +356,6 @@ fn line_37_copies_end_no_session_where_wiping_does_nothing() {
 
 #[test]
 fn line_37_copies_end_no_session_where_wiping_is_refused() {
-    const EPERM: u32 = 1;
+    const EPERM: i32 = 1;
     in_own_process("line_37_copies_end_no_session_where_wiping_is_refused", || copies_end_no_session(EPERM));
 }

@@ -4,8 +4,9 @@
 
 mod common;
 
+use common::seccomp::{refuse, SystemCall, MADVISE, MADV_WIPEONFORK};
 use common::*;
-use std::ffi::{c_int, c_ulong};
+use std::ffi::c_int;
 use std::time::Duration;
 use xshm::{AutoHandler, AutoOptions, AutoServer, SharedClient, SharedServer, ShmError};
 
@@ -13,7 +14,6 @@ extern "C" {
     fn _exit(status: c_int) -> !;
     fn alarm(seconds: u32) -> u32;
     fn fork() -> c_int;
-    fn prctl(option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
 }
 
@@ -22,24 +22,9 @@ fn peer_process() {
     serve();
 }
 
-/// System calls by their number on x86-64 and on Arm.
-#[derive(Clone, Copy, Debug)]
-struct SystemCall(&'static str, u32, u32);
-
-impl SystemCall {
-    fn number(self) -> u32 {
-        if cfg!(target_arch = "x86_64") {
-            self.1
-        } else {
-            self.2
-        }
-    }
-}
-
 const MEMFD_CREATE: SystemCall = SystemCall("memfd_create", 319, 279);
 const FTRUNCATE: SystemCall = SystemCall("ftruncate", 77, 46);
 const FCNTL: SystemCall = SystemCall("fcntl", 72, 25);
-const MADVISE: SystemCall = SystemCall("madvise", 28, 233);
 const ACCEPT4: SystemCall = SystemCall("accept4", 288, 242);
 const SENDMSG: SystemCall = SystemCall("sendmsg", 46, 211);
 const RECVMSG: SystemCall = SystemCall("recvmsg", 47, 212);
@@ -48,51 +33,6 @@ const PIDFD_OPEN: SystemCall = SystemCall("pidfd_open", 434, 434);
 
 const EPERM: i32 = 1;
 const ENOSYS: i32 = 38;
-
-#[repr(C)]
-struct Instruction {
-    code: u16,
-    if_true: u8,
-    if_false: u8,
-    value: u32,
-}
-
-#[repr(C)]
-struct Program {
-    length: u16,
-    instructions: *const Instruction,
-}
-
-/// From now on a system call of this process returns an error: `errno`, or success without effect for 0. With `argument`, only
-/// a call with that third argument does.
-fn refuse(call: SystemCall, errno: i32, argument: Option<u32>) {
-    const LOAD: u16 = 0x20;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    const ALLOW: u32 = 0x7fff_0000;
-    const FAIL: u32 = 0x0005_0000;
-    const NUMBER_AT: u32 = 0;
-    const THIRD_ARGUMENT_AT: u32 = 32;
-    let instruction = |code, if_true, if_false, value| Instruction { code, if_true, if_false, value };
-    let instructions = [
-        instruction(LOAD, 0, 0, NUMBER_AT),
-        instruction(JUMP_IF_EQUAL, 0, 3, call.number()),
-        instruction(LOAD, 0, 0, THIRD_ARGUMENT_AT),
-        // Without an argument to compare, both ways lead to the error.
-        instruction(JUMP_IF_EQUAL, 0, u8::from(argument.is_some()), argument.unwrap_or(0)),
-        instruction(RETURN, 0, 0, FAIL | errno as u32),
-        instruction(RETURN, 0, 0, ALLOW),
-    ];
-    let program = Program { length: instructions.len() as u16, instructions: instructions.as_ptr() };
-    const PR_SET_SECCOMP: c_int = 22;
-    const PR_SET_NO_NEW_PRIVS: c_int = 38;
-    const SECCOMP_MODE_FILTER: c_ulong = 2;
-    // SAFETY: the program is lent for the call, and its jumps stay within it.
-    unsafe {
-        assert_eq!(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &raw const program as c_ulong, 0, 0), 0);
-    }
-}
 
 /// Runs `run` in a fork, which the system ends after 20 s.
 fn in_a_process(run: impl FnOnce()) {
@@ -179,7 +119,6 @@ impl AutoHandler for Quiet {}
 /// The fork of a process that could not have its memory marked: forks are known by the C library's handler then.
 #[test]
 fn line_37_forks_are_found_where_the_kernel_does_not_mark_them() {
-    const MADV_WIPEONFORK: u32 = 18;
     // Success without effect, as under some emulators; and an error.
     for errno in [0, EPERM] {
         in_a_process(|| {

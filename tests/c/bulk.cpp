@@ -1,6 +1,7 @@
 // Batches, and messages written and read in place, in C++.
 #include "xshm.hpp"
 
+#include "check.hpp"
 #include "platform.h" // for threads: some MinGW compilers lack std::thread
 
 #include <cstdio>
@@ -9,14 +10,6 @@
 #include <stdexcept>
 
 using namespace std::chrono_literals;
-
-#define CHECK(condition)                                                                     \
-    do {                                                                                     \
-        if (!(condition)) {                                                                  \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);            \
-            std::exit(1);                                                                    \
-        }                                                                                    \
-    } while (false)
 
 static THREAD accept(void *with)
 {

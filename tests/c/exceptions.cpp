@@ -1,23 +1,15 @@
 // Exceptions in C++: what callbacks throw, and how constructors fail; also compiled with -fno-exceptions.
 #include "xshm.hpp"
 
+#include "check.hpp"
 #include "platform.h" // for threads: some MinGW compilers lack std::thread
 
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
 #include <stdexcept>
 #include <utility>
 
 using namespace std::chrono_literals;
-
-#define CHECK(condition)                                                                     \
-    do {                                                                                     \
-        if (!(condition)) {                                                                  \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);            \
-            std::exit(1);                                                                    \
-        }                                                                                    \
-    } while (false)
 
 namespace {
 

@@ -6,6 +6,8 @@
 #![allow(dead_code, reason = "each test file uses some of this")]
 
 pub mod raw;
+#[cfg(target_os = "linux")]
+pub mod seccomp;
 #[cfg(windows)]
 pub mod tokens;
 pub mod wakings;
