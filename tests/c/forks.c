@@ -813,11 +813,12 @@ static void a_daemon_that_closed_everything_stops_its_copies(void)
     pid_t first;
     if ((first = fork()) == 0) {
         char name[64], multi_name[64];
-        shm_endpoint_config_t config = config_for(name, "closed"), multi = config_for(multi_name, "closed.multi");
+        shm_endpoint_config_t config = config_for(name, "closed");
         AutoServerHandle *copy, *server;
         MultiServerHandle *multi_copy, *multi_server;
         pid_t second;
         int number;
+        (void)config_for(multi_name, "closed.multi");
         alarm(CHILD_SECONDS);
         CHECK(copy = shm_server_start_auto(&config, NULL, NULL));
         CHECK(multi_copy = shm_multi_server_start(multi_name, NULL, NULL));
