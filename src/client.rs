@@ -1,7 +1,7 @@
 //! The client's end of a channel: how it finds the channel, and requests a session.
 
 use crate::access::{PeerIdentity, UserId};
-use crate::channel::handshake::{self, Accepted, Pause, Requested};
+use crate::channel::handshake::{self, Accepted, ClientState, Pause, Requested};
 use crate::channel::wait_set::WaitSet;
 use crate::channel::{Channel, Kind, Peer};
 use crate::endpoint::{mirrored_methods, Endpoint};
@@ -14,6 +14,7 @@ use crate::options::{ChannelEvent, ClientOptions, Trust};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
+use crate::sys::kinds::Lookup;
 use crate::sys::{self, Event, Found, Process, Section, Waitable};
 use crate::waiting::{Deadline, Interrupt, Interrupter};
 use std::time::Duration;
@@ -62,8 +63,9 @@ impl SharedClient {
     /// borrows one. The library duplicates it; the caller keeps its own.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect), but the client accepts the server of any user. [`ShmError::Refused`] also means that the
-    /// channel has events: use [`attach_handles`](Self::attach_handles) then.
+    /// As [`connect`](Self::connect), but the client accepts the server of any user. [`ShmError::Timeout`]: the server did not
+    /// accept in time. [`ShmError::Refused`] also means that the channel has events: use
+    /// [`attach_handles`](Self::attach_handles) then.
     pub fn attach(section: impl sys::AsObject, timeout: Duration) -> Result<Self> {
         ClientOptions::default().attach(section, timeout)
     }
@@ -114,7 +116,7 @@ impl SharedClient {
         section: Section, events: Option<&ClientEvents>, timeout: Duration, mut options: ClientOptions,
     ) -> Result<Self> {
         let deadline = Deadline::after(Some(timeout));
-        let user = section.owner().map(UserId);
+        let user = section.owner()?.map(UserId);
         let view = SharedView::open(section)?;
         if view.has_events() != events.is_some() {
             let reason = match events {
@@ -199,26 +201,25 @@ impl ClientOptions {
             options: &self,
             interrupt: &interrupt,
             admission: None,
-            is_queuing: false,
+            has_waited: false,
             unusable: 0,
             misses: 0,
-            found_server: false,
+            seen: Seen::NoServer,
         };
         loop {
-            let attempted = match search.attempt() {
-                // The server gave this client its turn, or may yet do so, and did not answer.
-                Err(ShmError::Timeout) => Err(ShmError::NotAccepting { name: name.given().to_owned() }),
-                attempted => attempted,
-            };
-            if let Some(session) = attempted? {
-                return Ok(SharedClient::connected(session));
+            match search.attempt() {
+                Ok(Some(session)) => return Ok(SharedClient::connected(session)),
+                Ok(None) => {}
+                // The server did not answer the request.
+                Err(ShmError::Timeout) => search.seen = Seen::NotAccepting,
+                Err(error) => return Err(error),
             }
             if deadline.has_passed() {
                 return Err(search.late());
             }
             match &mut search.admission {
                 Some(admission) => admission.wait(deadline, interrupt.event())?,
-                None if std::mem::take(&mut search.is_queuing) => {}
+                None if std::mem::take(&mut search.has_waited) => {}
                 None => {
                     let mut set = WaitSet::new();
                     set.event(interrupt.event());
@@ -261,14 +262,36 @@ struct Search<'a> {
     options: &'a ClientOptions,
     interrupt: &'a Interrupt,
     admission: Option<Admission>,
-    /// Whether the attempt ended because the server's queue was full.
-    is_queuing: bool,
+    /// Whether the attempt has waited, so that the next one may follow at once.
+    has_waited: bool,
     /// How often the name led to something other than a channel.
     unusable: u32,
     /// How often in a row it led to a channel, and the client got no session.
     misses: u32,
-    /// Whether a server had the name when it was last looked up.
-    found_server: bool,
+    /// What stood behind the name when it was last looked up.
+    seen: Seen,
+}
+
+/// Why a client gets no session for the moment.
+enum Seen {
+    NoServer,
+    /// The server runs, and accepts no client, or others first.
+    NotAccepting,
+    /// The server has another client.
+    Busy,
+}
+
+impl Seen {
+    /// What the section of a channel says, while it is not this client's turn.
+    fn of(view: &SharedView) -> Self {
+        match handshake::client_state(view) {
+            // The channel is another client's, and the next one can be this client's.
+            _ if view.is_multi() => Seen::NotAccepting,
+            // Requests of other clients have no answer either.
+            Some(ClientState::Idle | ClientState::Request | ClientState::Refused) => Seen::NotAccepting,
+            _ => Seen::Busy,
+        }
+    }
 }
 
 impl Search<'_> {
@@ -280,12 +303,10 @@ impl Search<'_> {
     /// What the search has seen, when its time is over.
     fn late(&self) -> ShmError {
         let name = self.name.given().to_owned();
-        if self.admission.is_some() {
-            ShmError::AlreadyConnected
-        } else if self.found_server {
-            ShmError::NotAccepting { name }
-        } else {
-            ShmError::NoServer { name }
+        match self.seen {
+            Seen::NoServer => ShmError::NoServer { name },
+            Seen::NotAccepting => ShmError::NotAccepting { name },
+            Seen::Busy => ShmError::AlreadyConnected,
         }
     }
 
@@ -295,21 +316,23 @@ impl Search<'_> {
         let Search { name, deadline, options, interrupt, .. } = *self;
         let reported = |error| report(options, error);
         let trusts = |owner: Option<&sys::User>| is_trusted(&options.trust, owner);
-        let found = match sys::lookup(name, &trusts, deadline.remaining(None), interrupt.event()) {
-            // The server's queue is full. This client has waited for a place in it, and goes on.
-            Err(ShmError::AlreadyConnected) if !deadline.has_passed() => {
-                self.is_queuing = true;
+        let found =
+            sys::lookup(name, &trusts, deadline.remaining(None), interrupt.event()).map_err(reported)?;
+        let Found { section, own_pid, server_pid, opener } = match found {
+            Lookup::Found(found) => found,
+            Lookup::Server { is_busy, has_waited } => {
+                self.seen = if is_busy { Seen::Busy } else { Seen::NotAccepting };
+                (self.admission, self.misses, self.has_waited) = (None, 0, has_waited);
                 return Ok(None);
             }
-            found => found.map_err(reported)?,
+            Lookup::NoServer => {
+                (self.seen, self.admission, self.misses) = (Seen::NoServer, None, 0);
+                return Ok(None);
+            }
         };
-        self.found_server = found.is_some();
-        let Some(Found { section, own_pid, server_pid, opener }) = found else {
-            (self.admission, self.misses) = (None, 0);
-            return Ok(None);
-        };
+        self.seen = Seen::NotAccepting;
         let ids = Ids { own: own_pid, server: server_pid };
-        let owner = section.owner();
+        let owner = section.owner()?;
         if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
             // The server has an incompatible version; or one of its clients has overwritten the section, which the server repairs
             // when it is asked to.
@@ -336,9 +359,11 @@ impl Search<'_> {
             let event = opener.admission_event(number, owner.as_ref())?;
             self.admission = event.map(|event| Admission { number, event, held: false });
             if !self.admission.as_mut().map_or(Ok(true), Admission::take)? {
+                self.seen = Seen::of(&view);
                 return Ok(None);
             }
         }
+        let is_multi = view.is_multi();
         let user = owner.map(UserId);
         let requested = SharedClient::request(view, Some(events), user, ids, deadline, options, interrupt);
         if let Some(admission) = &mut self.admission {
@@ -351,7 +376,13 @@ impl Search<'_> {
         }
         Ok(match requested? {
             Requested::Accepted(session) => Some(session),
-            Requested::ServerGone | Requested::Taken => None,
+            Requested::ServerGone => None,
+            Requested::Taken => {
+                if !is_multi {
+                    self.seen = Seen::Busy;
+                }
+                None
+            }
         })
     }
 }

@@ -159,8 +159,8 @@ impl Section {
     }
 
     /// The user that created it. `None`: the handle doesn't let us ask.
-    pub(crate) fn owner(&self) -> Option<User> {
-        object_owner(&self.handle)
+    pub(crate) fn owner(&self) -> Result<Option<User>> {
+        Ok(object_owner(&self.handle))
     }
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::seccomp::{refuse, MADVISE, MADV_WIPEONFORK};
+use common::seccomp::{refuse, MADVISE, WIPE_ON_FORK};
 use common::*;
 use std::ffi::c_void;
 use std::process::{Command, Stdio};
@@ -301,7 +301,7 @@ fn pair(name: &str) -> (SharedServer, SharedClient) {
 
 /// The child of each kind of fork drops its copies, and the parent's sessions go on.
 fn copies_end_no_session(errno: i32) {
-    refuse(MADVISE, errno, Some(MADV_WIPEONFORK));
+    refuse(MADVISE, errno, Some(WIPE_ON_FORK));
     // SAFETY: the child uses this thread alone, and ends by `_exit`.
     let by_the_library = || unsafe { fork() };
     for by in [raw_clone, by_the_library] {

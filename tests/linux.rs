@@ -8,6 +8,7 @@ use std::ffi::c_int;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -286,6 +287,42 @@ fn peer_in_a_namespace() -> Option<Peer> {
         return None;
     }
     Some(Peer::start_by("unshare", &flags))
+}
+
+/// Behind the name is a process that serves no client, however busy it is.
+#[test]
+fn line_39_a_server_that_hands_over_nothing_is_not_accepting() {
+    let (closing, full) = (unique("closing"), unique("full"));
+    let not_accepting = |name: &str| {
+        let error = SharedClient::connect(name, Duration::from_millis(300)).err();
+        assert_eq!(error, Some(ShmError::NotAccepting { name: name.to_owned() }));
+    };
+    raw::squat_and_close(&closing);
+    not_accepting(&closing);
+    // There is room for 9 in its queue.
+    raw::squat_on(std::fs::metadata("/proc/self").unwrap().uid(), &full);
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| not_accepting(&full));
+        }
+    });
+}
+
+#[test]
+fn line_39_a_client_in_another_network_namespace_finds_no_server() {
+    let allowed = Command::new("unshare").args(["--net", "true"]).stderr(Stdio::null()).status();
+    if !allowed.is_ok_and(|status| status.success()) {
+        skipped("no network namespaces for this user");
+        return;
+    }
+    for prefix in ["", "Global\\"] {
+        let name = format!("{prefix}{}", unique("network"));
+        let _server = SharedServer::start(&name).unwrap();
+        let mut peer = Peer::start_by("unshare", &["--net"]);
+        let answer = peer.ask(&format!("connect {name} 100"));
+        assert!(answer.starts_with("err NoServer"), "{answer}");
+    }
+    assert!(ShmError::NoServer { name: String::new() }.to_string().contains("network namespace"));
 }
 
 #[test]

@@ -105,6 +105,13 @@ fn line_39_a_failed_connect_says_what_it_saw() {
     let mut server = SharedServer::start(&name).unwrap();
     let not_accepting = connect();
     assert_eq!(not_accepting, ShmError::NotAccepting { name: name.clone() });
+    // So it is for each of several clients.
+    let answers: Vec<String> = std::thread::scope(|scope| {
+        let ask = || Peer::start().ask(&format!("connect {name} 300"));
+        let asking: Vec<_> = (0..3).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|answer| answer.starts_with("err NotAccepting")), "{answers:?}");
     // The client that gave up may have left a request.
     let mut peer = Peer::start();
     peer.enter(&name, &mut server);

@@ -22,6 +22,7 @@ use crate::error::{Result, ShmError};
 use crate::events::Events;
 use crate::layout::{Direction, SERVER_UP};
 use crate::options::ChannelEvent;
+use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
 use crate::sys::Event;
 use crate::waiting::{Deadline, Interrupt};
@@ -78,6 +79,11 @@ impl ClientWord {
     pub(crate) fn is_free(self) -> bool {
         matches!(self.state(), Some(ClientState::Idle | ClientState::Left | ClientState::Refused))
     }
+}
+
+/// What the section of a channel says of its client.
+pub(crate) fn client_state(view: &SharedView) -> Option<ClientState> {
+    ClientWord(view.control().client_state.load(Ordering::Acquire)).state()
 }
 
 impl Channel {
@@ -231,7 +237,9 @@ pub(crate) fn request(
             channel.signal(Events::request);
         }
         if deadline.has_passed() {
-            return Err(ShmError::AlreadyConnected);
+            // The server has not answered another client either.
+            let has_no_answer = word.state() == Some(ClientState::Request);
+            return Err(if has_no_answer { ShmError::Timeout } else { ShmError::AlreadyConnected });
         }
         if wait(channel, peer, None, deadline, Some(pause.next(deadline)), interrupt)? {
             return Ok(Requested::ServerGone);

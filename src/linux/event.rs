@@ -42,7 +42,7 @@ enum Kind {
 impl Event {
     /// One for this process alone, that stays set until it is reset.
     pub(crate) fn local() -> Result<Self> {
-        let event = descriptors::local_event().map_err(failed("creating an event"))?;
+        let event = descriptors::local_event().map_err(failed("creating an event (eventfd2)"))?;
         Ok(Event { kind: Kind::Local(event), created_in: OwningProcess::current()? })
     }
 
@@ -89,7 +89,7 @@ impl Event {
 
     /// A second descriptor for what becomes readable when it is set.
     pub(crate) fn duplicate(&self) -> Result<OwnedFd> {
-        duplicate(self.descriptor(), "duplicating an event's descriptor")
+        duplicate(self.descriptor(), "duplicating an event's descriptor (fcntl)")
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {

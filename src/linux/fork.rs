@@ -31,7 +31,7 @@ static EPOCH: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
 impl OwningProcess {
     /// This process.
     pub(crate) fn current() -> Result<Self> {
-        let now = epoch().map_err(failed("preparing for forks"))?;
+        let now = epoch().map_err(failed("preparing for forks (mmap)"))?;
         if now.load(Ordering::Relaxed) == 0 {
             let fresh = FORKS.fetch_add(1, Ordering::Relaxed) + 1;
             // Where another thread was faster, its number is as good.

@@ -17,7 +17,7 @@ use super::pending::{Caller, Pending, TURN};
 use super::process::Process;
 use super::section::Section;
 use super::socket_options::{is_unread, peer_process, take_no_descriptors, PeerCredentials};
-use super::system::{error, failed, is_shortage, timespec, User};
+use super::system::{error, failed, is_shortage, limit, timespec, User};
 use super::wire::{address, bound, credentials, label, post, Reason, BUSY};
 use crate::error::{Result, ShmError};
 use crate::naming::ChannelName;
@@ -27,7 +27,7 @@ use rustix::event::{poll, PollFd, PollFlags};
 use rustix::fs::fstat;
 use rustix::io::{dup3, DupFlags, Errno};
 use rustix::net::{getsockname, listen, SocketAddrUnix};
-use rustix::process::{geteuid, getrlimit, Resource};
+use rustix::process::{geteuid, Resource};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -169,7 +169,7 @@ struct Limits {
 
 impl Limits {
     fn of_this_process() -> Self {
-        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).min(4096) as usize;
+        let descriptors = limit(Resource::Nofile).min(4096) as usize;
         let in_flight = descriptors / (1 + PAIRS);
         Limits {
             pending: (descriptors / 8).clamp(4, 128),
@@ -208,14 +208,13 @@ impl Listener {
                 })
             }
         };
-        let context = "creating the channel's name";
         let own_address = address(name, "")?;
-        let socket = bound(&own_address).map_err(|errno| match errno {
-            Errno::ADDRINUSE => ShmError::AlreadyExists { name: name.given().to_owned() },
-            errno => error(errno, context),
+        let socket = bound(&own_address).map_err(|failed| match failed {
+            (Errno::ADDRINUSE, _) => ShmError::AlreadyExists { name: name.given().to_owned() },
+            (errno, context) => error(errno, context),
         })?;
         take_no_descriptors(&socket);
-        listen(&socket, BACKLOG).map_err(failed(context))?;
+        listen(&socket, BACKLOG).map_err(failed("creating the channel's name (listen)"))?;
         let socket = Arc::new(socket);
         let limits = Limits::of_this_process();
         let pending = Pending::new(limits.pending);
@@ -265,7 +264,7 @@ impl Listener {
     fn adopt_user(&self) -> Result<()> {
         let mut queue = lock(&self.queue);
         let user = User::current()?.0;
-        listen(&self.name, BACKLOG).map_err(failed("listening as another user"))?;
+        listen(&self.name, BACKLOG).map_err(failed("listening as another user (listen)"))?;
         self.user.store(user, Ordering::Relaxed);
         queue.turn = None;
         queue.pending.retain(|_| false);
@@ -327,7 +326,9 @@ impl Listener {
         if self.clients == Clients::One {
             let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
             // Where another process has that name, clients find out all the same.
-            drop(self.busy.exchange(bound(&self.busy_address).and_then(listening).ok()));
+            drop(
+                self.busy.exchange(bound(&self.busy_address).ok().and_then(|socket| listening(socket).ok())),
+            );
         }
     }
 

@@ -17,42 +17,42 @@ use std::time::Duration;
 /// What stands behind a name. The kernel says the id of the server's process.
 pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
+type Lookup = kinds::Lookup<Found>;
+
 /// Has the events that came with a section.
 pub(crate) struct EventOpener(Ends);
 
 /// How long a client waits for a place in a full queue before it looks at its interrupter.
 const QUEUE_SLICE: Duration = Duration::from_millis(20);
 
-/// Looks a name up, asks whether the server that has it is trusted, and waits to be handed a channel. `None`: no server has it,
-/// or it went away, or it has no room for more clients that wait.
+/// Looks a name up, asks whether the server that has it is trusted, and waits to be handed a channel.
 pub(crate) fn lookup(
     name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, patience: Option<Duration>,
     interrupt: &Event,
-) -> Result<Option<Found>> {
-    let context = "looking the name up";
+) -> Result<Lookup> {
     let slice = patience.map_or(QUEUE_SLICE, |patience| patience.min(QUEUE_SLICE));
     let connection = match connected(&address(name, "")?, slice) {
         Ok(connection) => connection,
-        Err(Errno::CONNREFUSED) => return Ok(None),
-        Err(Errno::AGAIN) => return Err(ShmError::AlreadyConnected),
-        Err(errno) => return Err(error(errno, context)),
+        Err((Errno::CONNREFUSED, _)) => return Ok(Lookup::NoServer),
+        // The queue is full.
+        Err((Errno::AGAIN, _)) => return Ok(Lookup::Server { is_busy: is_busy(name)?, has_waited: true }),
+        Err((errno, context)) => return Err(error(errno, context)),
     };
-    let server = credentials(&connection).map_err(failed(context))?;
+    let server = credentials(&connection).map_err(failed("asking for the server's user (getsockopt)"))?;
     // Before anything that the server sent is read.
     trusts(Some(&User(server.uid)))?;
     let connection = Event::listener(Arc::new(connection))?;
     match wait_any(&[Waitable::Event(&connection), Waitable::Event(interrupt)], patience)? {
         Some(0) => {}
         Some(_) => return Err(ShmError::Interrupted),
-        None => {
-            let busy = !matches!(connected(&address(name, BUSY)?, Duration::ZERO), Err(Errno::CONNREFUSED));
-            return Err(if busy { ShmError::AlreadyConnected } else { ShmError::Timeout });
-        }
+        None => return Ok(Lookup::Server { is_busy: is_busy(name)?, has_waited: true }),
     }
     let refused = |reason: String| ShmError::Refused { reason };
     let received = receive(connection.descriptor()).map_err(failed("receiving a channel (recvmsg)"))?;
-    // The server may have gone away.
-    let Some(([reason, own_pid], descriptors)) = received else { return Ok(None) };
+    // The server has gone away, or had no room for this client.
+    let Some(([reason, own_pid], descriptors)) = received else {
+        return Ok(Lookup::Server { is_busy: false, has_waited: false });
+    };
     if reason != 0 {
         return Err(refused(format!("the server {}", Reason::text(reason))));
     }
@@ -65,7 +65,7 @@ pub(crate) fn lookup(
     let ends: Ends = ends;
     ends.iter().try_for_each(|end| pairs::check(end))?;
     let section = Section::from_file(section)?;
-    if section.owner() != Some(User(server.uid)) {
+    if section.owner()? != Some(User(server.uid)) {
         return Err(refused("the section does not belong to the user that runs the server".to_owned()));
     }
     if server.pid == 0 {
@@ -74,7 +74,17 @@ pub(crate) fn lookup(
         ));
     }
     let server_pid = Some(server.pid);
-    Ok(Some(Found { section, own_pid, server_pid, opener: EventOpener(ends) }))
+    Ok(Lookup::Found(Found { section, own_pid, server_pid, opener: EventOpener(ends) }))
+}
+
+/// Whether the server that has a name serves a client, and no other one meanwhile.
+fn is_busy(name: &ChannelName) -> Result<bool> {
+    match connected(&address(name, BUSY)?, Duration::ZERO) {
+        // Its queue may be full.
+        Ok(_) | Err((Errno::AGAIN, _)) => Ok(true),
+        Err((Errno::CONNREFUSED, _)) => Ok(false),
+        Err((errno, context)) => Err(error(errno, context)),
+    }
 }
 
 impl EventOpener {

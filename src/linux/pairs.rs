@@ -5,12 +5,13 @@ use super::event::Event;
 use super::fork::OwningProcess;
 use super::section::Section;
 use super::socket_options::take_no_descriptors;
-use super::system::{duplicate_raw, failed};
+use super::system::{duplicate_raw, error, failed};
 use crate::error::{Result, ShmError};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::sys::kinds::try_array;
+use rustix::io::Errno;
 use rustix::net::sockopt::{socket_domain, socket_type};
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{recv, send, AddressFamily, RecvFlags, SendFlags, SocketType};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -41,10 +42,22 @@ pub(super) type Ends = [Arc<OwnedFd>; PAIRS];
 /// A pair of sockets: the server's end, and the client's.
 fn pair() -> Result<(Arc<OwnedFd>, Arc<OwnedFd>)> {
     let pair = descriptors::socket_pair();
-    let [server, client] = pair.map_err(failed("creating the channel's events"))?;
+    let [server, client] = pair.map_err(failed("creating the channel's events (socketpair)"))?;
     take_no_descriptors(&server);
     take_no_descriptors(&client);
     Ok((Arc::new(server), Arc::new(client)))
+}
+
+/// Checks that this process may signal an event and take a signal. A sandbox may refuse the calls. When they are made, their
+/// failures are not reported, since they say that the peer is gone, or that the event is set.
+fn check_signals() -> Result<()> {
+    let no_socket = descriptors::local_event().map_err(failed("creating an event (eventfd2)"))?;
+    let permitted = |called: rustix::io::Result<()>, context| match called {
+        Ok(()) | Err(Errno::NOTSOCK) => Ok(()),
+        Err(errno) => Err(error(errno, context)),
+    };
+    permitted(send(&no_socket, &[1], SendFlags::DONTWAIT).map(drop), "signalling an event (sendto)")?;
+    permitted(recv(&no_socket, &mut [0; 1][..], RecvFlags::DONTWAIT).map(drop), "taking a signal (recvfrom)")
 }
 
 /// The client's ends of a server's pairs.
@@ -55,6 +68,7 @@ pub(crate) struct ClientEnd {
 impl ClientEnd {
     /// A server's events, and what its client is given of them.
     pub(crate) fn create() -> Result<([Event; EVENTS], Self)> {
+        check_signals()?;
         let pairs: [_; PAIRS] = try_array(|_| pair())?;
         let created_in = OwningProcess::current()?;
         let events = LIST.map(|(pair, towards)| {
@@ -76,16 +90,18 @@ impl ClientEnd {
 
 /// A client's events, at the ends that it was given.
 pub(super) fn events_at(ends: &Ends) -> Result<[Event; EVENTS]> {
+    check_signals()?;
     let created_in = OwningProcess::current()?;
     Ok(LIST.map(|(pair, _)| Event::shared(&ends[pair], &ends[pair], created_in)))
 }
 
 /// A client's events, from descriptors of this process, which stay the caller's.
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
+    check_signals()?;
     let created_in = OwningProcess::current()?;
     let list = events.list();
     try_array(|at| {
-        let end = Arc::new(duplicate_raw(list[at], "duplicating an event's descriptor")?);
+        let end = Arc::new(duplicate_raw(list[at], "duplicating an event's descriptor (fcntl)")?);
         check(&end)?;
         Ok(Event::shared(&end, &end, created_in))
     })

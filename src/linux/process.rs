@@ -37,7 +37,8 @@ impl Process {
                 });
             }
         };
-        let user = users::of_process(pid, &pidfd);
+        let user = users::of_process(pid, &pidfd)
+            .map_err(|errno| Unwatchable::Failed(error(errno, "asking for a process's user")))?;
         let process = Process { pidfd: Arc::new(pidfd), user };
         if process.has_ended() {
             return Err(Unwatchable::Gone);
@@ -61,7 +62,7 @@ impl Process {
 
     /// A second descriptor for what becomes readable when it has ended.
     pub(crate) fn duplicate(&self) -> Result<OwnedFd> {
-        duplicate(self.pidfd.as_fd(), "duplicating a process's descriptor")
+        duplicate(self.pidfd.as_fd(), "duplicating a process's descriptor (fcntl)")
     }
 
     pub(super) fn of_user(self, user: User) -> Self {

@@ -1,7 +1,7 @@
 //! Sections and their mappings.
 
 use super::descriptors;
-use super::system::{duplicate_raw, error, failed, User};
+use super::system::{duplicate_raw, error, failed, limit, User};
 use super::users;
 use crate::error::{Result, ShmError};
 use rustix::fs::{
@@ -9,7 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::mm::{mmap, munmap, MapFlags, ProtFlags};
-use rustix::process::{getrlimit, Resource};
+use rustix::process::Resource;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
@@ -33,7 +33,7 @@ impl Section {
 
     /// A section with a name that only `/proc` shows.
     pub(super) fn named(name: &str, size: usize) -> Result<Self> {
-        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < size as u64) {
+        if limit(Resource::Fsize) < size as u64 {
             // The kernel would end the process with SIGXFSZ.
             return Err(error(Errno::FBIG, "creating a section larger than files may be (RLIMIT_FSIZE)"));
         }
@@ -49,18 +49,18 @@ impl Section {
     /// Checks a descriptor that came from another process.
     pub(super) fn from_file(file: OwnedFd) -> Result<Self> {
         // The kernel may lack huge pages when one is touched, seals or not.
-        let kind = fstatfs(&file).map_err(failed("asking what the section is made of"))?.f_type;
+        let kind = fstatfs(&file).map_err(failed("asking what the section is made of (fstatfs)"))?.f_type;
         if kind as u64 != TMPFS_MAGIC {
             let (found, expected) = (kind as u64, TMPFS_MAGIC);
             return Err(ShmError::Incompatible { what: "section memory", found, expected });
         }
         // Only memory has seals.
-        let seals = fcntl_get_seals(&file).map_err(failed("asking for the section's seals"))?;
+        let seals = fcntl_get_seals(&file).map_err(failed("asking for the section's seals (fcntl)"))?;
         if !seals.contains(SealFlags::SHRINK) {
             let (found, expected) = (u64::from(seals.bits()), u64::from(SEALS.bits()));
             return Err(ShmError::Incompatible { what: "section seals", found, expected });
         }
-        let stat = fstat(&file).map_err(failed("asking for the section's size"))?;
+        let stat = fstat(&file).map_err(failed("asking for the section's size (fstat)"))?;
         Ok(Section { file, size: usize::try_from(stat.st_size).unwrap_or(0) })
     }
 
@@ -71,7 +71,7 @@ impl Section {
 
     /// A second descriptor of a section, made from one of this process. The kernel checks the number.
     pub(crate) fn duplicate(raw: isize) -> Result<Self> {
-        Self::from_file(duplicate_raw(raw, "duplicating the section's descriptor")?)
+        Self::from_file(duplicate_raw(raw, "duplicating the section's descriptor (fcntl)")?)
     }
 
     pub(crate) fn as_raw(&self) -> isize {
@@ -83,8 +83,8 @@ impl Section {
     }
 
     /// The user that created it.
-    pub(crate) fn owner(&self) -> Option<User> {
-        users::of_file(&self.file)
+    pub(crate) fn owner(&self) -> Result<Option<User>> {
+        users::of_file(&self.file).map(Some).map_err(failed("asking for the section's user"))
     }
 }
 
@@ -129,7 +129,7 @@ impl Mapping {
         // SAFETY: a new mapping, where the kernel likes, changes no memory in use.
         let base = unsafe {
             mmap(ptr::null_mut(), section.size, protection, MapFlags::SHARED, &section.file, 0)
-                .map_err(failed("mapping the section"))?
+                .map_err(failed("mapping the section (mmap)"))?
         };
         let base = NonNull::new(base.cast()).ok_or(ShmError::HandshakeFailed)?;
         Ok(Mapping { base, size: section.size })

@@ -4,7 +4,7 @@ use super::descriptors;
 use crate::error::{Result, ShmError};
 use rustix::event::Timespec;
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{geteuid, Resource};
 use rustix::time::{clock_gettime, ClockId};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -72,6 +72,27 @@ pub(super) fn duplicate_raw(raw: isize, context: &'static str) -> Result<OwnedFd
     let raw = RawFd::try_from(raw).ok().filter(|&raw| raw >= 0).ok_or(error(Errno::BADF, context))?;
     // SAFETY: the kernel checks the number, whatever it is; nothing but the duplicate is kept.
     duplicate(unsafe { BorrowedFd::borrow_raw(raw) }, context)
+}
+
+/// A soft limit of this process. None, and one that the system does not say, is the highest number.
+#[allow(clippy::useless_conversion)] // `rlim_t` may have 32 bits.
+pub(super) fn limit(resource: Resource) -> u64 {
+    /// `rlim_t`.
+    #[cfg(target_env = "musl")]
+    type Limit = u64;
+    #[cfg(not(target_env = "musl"))]
+    type Limit = std::ffi::c_ulong;
+    // rustix panics where a sandbox refuses the call.
+    extern "C" {
+        fn getrlimit(resource: i32, limits: *mut [Limit; 2]) -> i32;
+    }
+    let mut limits = [Limit::MAX; 2];
+    // SAFETY: the place has the size of a `struct rlimit`.
+    let done = unsafe { getrlimit(resource as i32, &mut limits) };
+    match limits[0] {
+        soft if done == 0 && soft != Limit::MAX => soft.into(),
+        _ => u64::MAX,
+    }
 }
 
 /// The error of a call for which this process has no memory.

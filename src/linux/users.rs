@@ -25,17 +25,26 @@ static UNMAPPED: AtomicU32 = AtomicU32::new(UNKNOWN);
 
 const USUAL_UNMAPPED: u32 = 65534;
 
-fn unmapped() -> u32 {
-    match UNMAPPED.load(Ordering::Relaxed) {
+fn unmapped() -> Result<u32> {
+    Ok(match UNMAPPED.load(Ordering::Relaxed) {
         UNKNOWN => {
-            let number = match descriptors::short_file("/proc/sys/kernel/overflowuid") {
-                Err(errno) if is_shortage(errno) => return USUAL_UNMAPPED,
-                text => text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL_UNMAPPED),
-            };
+            let text = unless_short(descriptors::short_file("/proc/sys/kernel/overflowuid"))?;
+            let number = text.and_then(|text| text.trim().parse().ok()).unwrap_or(USUAL_UNMAPPED);
             UNMAPPED.store(number, Ordering::Relaxed);
             number
         }
         number => number,
+    })
+}
+
+/// What the system says, or nothing where it does not.
+///
+/// # Errors
+/// This process lacks a descriptor or memory to find out.
+fn unless_short<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(errno) if is_shortage(errno) => Err(errno),
+        answer => Ok(answer.ok()),
     }
 }
 
@@ -55,15 +64,12 @@ fn mapped(map: &str, uid: u32) -> (u64, bool) {
 /// for as one of this process's user, or this process may act on it as the administrator of a namespace.
 ///
 /// # Errors
-/// This process lacks a descriptor to find out.
+/// As [`unless_short`].
 fn recognized(uid: u32, is_confirmed: impl FnOnce() -> Result<bool>) -> Result<u32> {
-    if uid != unmapped() {
+    if uid != unmapped()? {
         return Ok(uid);
     }
-    let map = match descriptors::short_file("/proc/self/uid_map") {
-        Err(errno) if is_shortage(errno) => return Err(errno),
-        map => map.unwrap_or_default(),
-    };
+    let map = unless_short(descriptors::short_file("/proc/self/uid_map"))?.unwrap_or_default();
     let (count, covers) = mapped(&map, uid);
     let may_be = covers || uid == geteuid().as_raw();
     Ok(if count >= ALL || (may_be && is_confirmed()?) { uid } else { UNKNOWN })
@@ -89,22 +95,25 @@ pub(super) fn credentials(socket: &OwnedFd) -> Result<PeerCredentials> {
             (Err(errno), Some(id)) if !is_shortage(errno) => descriptors::process(id),
             (pidfd, _) => pidfd,
         };
-        match pidfd {
-            Err(errno) if is_shortage(errno) => Err(errno),
-            pidfd => Ok(pidfd.is_ok_and(|pidfd| may_signal(peer.pid, &pidfd))),
-        }
+        Ok(unless_short(pidfd)?.is_some_and(|pidfd| may_signal(peer.pid, &pidfd)))
     })?;
     Ok(peer)
 }
 
-/// The user as which a process runs that `pidfd` stands for.
-pub(super) fn of_process(pid: u32, pidfd: &OwnedFd) -> Option<User> {
-    let mut uid = rustix::fs::stat(format!("/proc/{pid}")).ok()?.st_uid;
+/// The user as which a process runs that `pidfd` stands for, where the system says it.
+///
+/// # Errors
+/// As [`unless_short`].
+pub(super) fn of_process(pid: u32, pidfd: &OwnedFd) -> Result<Option<User>> {
+    let Some(stat) = unless_short(rustix::fs::stat(format!("/proc/{pid}")))? else { return Ok(None) };
+    let mut uid = stat.st_uid;
     if uid == 0 {
         // The kernel shows a process as root's that has changed its user.
-        uid = effective_user(&descriptors::short_file(&format!("/proc/{pid}/status")).ok()?)?;
+        let status = unless_short(descriptors::short_file(&format!("/proc/{pid}/status")))?;
+        let Some(effective) = status.as_deref().and_then(effective_user) else { return Ok(None) };
+        uid = effective;
     }
-    recognized(uid, || Ok(may_signal(pid, pidfd))).ok().map(User)
+    Ok(Some(User(recognized(uid, || Ok(may_signal(pid, pidfd)))?)))
 }
 
 /// The second number after `Uid:`.
@@ -114,12 +123,15 @@ fn effective_user(status: &str) -> Option<u32> {
 }
 
 /// The user that created a file in memory.
-pub(super) fn of_file(file: impl AsFd) -> Option<User> {
+///
+/// # Errors
+/// As [`unless_short`], or the system does not say it.
+pub(super) fn of_file(file: impl AsFd) -> Result<User> {
     let file = file.as_fd();
-    let stat = fstat(file).ok()?;
+    let stat = fstat(file)?;
     // Only its user may change a file's mode, here to what it is.
     let is_own = || Ok(fchmod(file, Mode::from_raw_mode(stat.st_mode)).is_ok());
-    recognized(stat.st_uid, is_own).ok().map(User)
+    recognized(stat.st_uid, is_own).map(User)
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
             Ok(0) => return Ok(None),
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            Err(errno) => return Err(error(errno, "waiting")),
+            Err(errno) => return Err(error(errno, "waiting (ppoll)")),
         }
         let is_shut = |index: usize| descriptors[index].revents().intersects(SHUT);
         let mut shut = None;

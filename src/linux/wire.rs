@@ -22,7 +22,7 @@ use super::descriptors;
 use super::pairs::PAIRS;
 use super::system::{failed, User};
 pub(super) use super::users::credentials;
-use crate::error::Result;
+use crate::error::ShmError;
 use crate::naming::{ChannelName, Scope};
 use rustix::io::{ioctl_fionbio, Errno};
 use rustix::net::sockopt::{set_socket_timeout, Timeout};
@@ -105,7 +105,7 @@ pub(super) fn label(name: &ChannelName) -> String {
 pub(super) const BUSY: &str = "\0busy";
 
 /// `ending` is nothing, or [`BUSY`].
-pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix> {
+pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix, ShmError> {
     let owner = match name.scope {
         Scope::Local => User::current()?.to_string(),
         Scope::Global => "global".to_owned(),
@@ -114,9 +114,11 @@ pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix
     SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(failed("naming the channel"))
 }
 
-pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
-    let socket = descriptors::socket()?;
-    bind(&socket, address)?;
+/// # Errors
+/// What the system refused, and in which call.
+pub(super) fn bound(address: &SocketAddrUnix) -> Result<OwnedFd, (Errno, &'static str)> {
+    let socket = descriptors::socket().map_err(|errno| (errno, "creating the channel's name (socket)"))?;
+    bind(&socket, address).map_err(|errno| (errno, "creating the channel's name (bind)"))?;
     Ok(socket)
 }
 
@@ -124,19 +126,26 @@ pub(super) fn bound(address: &SocketAddrUnix) -> rustix::io::Result<OwnedFd> {
 /// their order, while a client that tried again and again would race with the others.
 ///
 /// # Errors
-/// [`Errno::AGAIN`]: the queue is full.
-pub(super) fn connected(address: &SocketAddrUnix, patience: Duration) -> rustix::io::Result<OwnedFd> {
-    let socket = descriptors::socket()?;
+/// What the system refused, and in which call. [`Errno::AGAIN`]: the queue is full.
+pub(super) fn connected(
+    address: &SocketAddrUnix, patience: Duration,
+) -> Result<OwnedFd, (Errno, &'static str)> {
+    let socket = descriptors::socket().map_err(|errno| (errno, "looking the name up (socket)"))?;
+    let in_connect = |errno| (errno, "looking the name up (connect)");
     match connect(&socket, address) {
         Err(Errno::AGAIN) if !patience.is_zero() => {}
-        connected => return connected.map(|()| socket),
+        connected => return connected.map(|()| socket).map_err(in_connect),
     }
-    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
-    ioctl_fionbio(&socket, false)?;
+    let limited = set_socket_timeout(&socket, Timeout::Send, Some(patience));
+    limited.map_err(|errno| (errno, "waiting in the server's queue (setsockopt)"))?;
+    let set_blocking = |blocks: bool| {
+        ioctl_fionbio(&socket, !blocks).map_err(|errno| (errno, "waiting in the server's queue (ioctl)"))
+    };
+    set_blocking(true)?;
     match connect(&socket, address) {
-        Err(Errno::INTR) => return Err(Errno::AGAIN),
-        connected => connected?,
+        Err(Errno::INTR) => return Err(in_connect(Errno::AGAIN)),
+        connected => connected.map_err(in_connect)?,
     }
-    ioctl_fionbio(&socket, true)?;
+    set_blocking(false)?;
     Ok(socket)
 }

@@ -184,7 +184,12 @@ impl ClientOptions {
         let client = client.connect(name, options.lobby_timeout)?;
         let halves = client.take().ok_or(ShmError::NotConnected)?;
         fail_point!("claim.accepted");
-        let slot = await_slot(&halves.1.session, lobby, options.slot_timeout, &connecting)?;
+        let slot = await_slot(&halves.1.session, lobby, options.slot_timeout, &connecting);
+        let slot = slot.map_err(|error| match error {
+            // The server's handler has not returned.
+            ShmError::Timeout => ShmError::NotAccepting { name: name.to_owned() },
+            error => error,
+        })?;
         fail_point!("claim.assigned");
         let auto_options = AutoOptions {
             wait_timeout: options.poll_timeout,

@@ -39,6 +39,9 @@ extern "system" {
     pub(crate) fn NtOpenSection(
         handle: *mut Handle, access: u32, attributes: *const ObjectAttributes,
     ) -> NtStatus;
+    pub(crate) fn NtOpenSymbolicLinkObject(
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes,
+    ) -> NtStatus;
     pub(crate) fn NtQueryInformationProcess(
         process: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
     ) -> NtStatus;

@@ -59,6 +59,7 @@ pub(crate) const STATUS_NOT_FOUND: NtStatus = 0xC000_0225_u32 as NtStatus;
 /// `NtQueryObject`: a `UNICODE_STRING`, and behind it what it points to.
 pub(crate) const OBJECT_NAME_INFORMATION: u32 = 1;
 
+pub(crate) const DELETE: u32 = 0x0001_0000;
 pub(crate) const SYNCHRONIZE: u32 = 0x0010_0000;
 pub(crate) const READ_CONTROL: u32 = 0x0002_0000;
 pub(crate) const EVENT_MODIFY_STATE: u32 = 0x0002;

@@ -54,6 +54,21 @@ pub(crate) struct Found<Section, EventOpener> {
     pub(crate) opener: EventOpener,
 }
 
+/// What a client sees when it looks a name up.
+pub(crate) enum Lookup<Found> {
+    NoServer,
+    /// A server has the name, and handed this client no channel.
+    #[cfg_attr(any(loom, miri), allow(dead_code))]
+    // The platform in one process has a channel for every client.
+    Server {
+        /// Whether it serves another client.
+        is_busy: bool,
+        /// Whether the client has waited for it. Otherwise it waits before it looks again.
+        has_waited: bool,
+    },
+    Found(Found),
+}
+
 /// The process that something was made in, where no process forks: always this one.
 #[derive(Clone, Copy)]
 #[allow(dead_code)] // On Linux, processes fork.

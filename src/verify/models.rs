@@ -909,7 +909,9 @@ fn a_request_on_a_busy_channel_changes_nothing() {
             if ClientWord(view.control().client_state.load(Ordering::Acquire)).is_free() {
                 return;
             }
-            assert_eq!(connect(view, events, Some(Duration::ZERO)).err(), Some(ShmError::AlreadyConnected));
+            // Whether the server has accepted the other client, or not yet answered it.
+            let error = connect(view, events, Some(Duration::ZERO)).err();
+            assert!(matches!(error, Some(ShmError::AlreadyConnected | ShmError::Timeout)), "{error:?}");
         });
         fixture.server.wait_for_client(None).unwrap();
         hasty.join().unwrap();

@@ -179,8 +179,8 @@ impl Section {
         self.0.layout.size()
     }
 
-    pub(crate) fn owner(&self) -> Option<User> {
-        Some(User(0))
+    pub(crate) fn owner(&self) -> Result<Option<User>> {
+        Ok(Some(User(0)))
     }
 }
 
@@ -508,13 +508,16 @@ pub(crate) struct EventOpener([Event; EVENTS]);
 pub(crate) fn lookup(
     name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
     _interrupt: &Event,
-) -> Result<Option<Found>> {
+) -> Result<kinds::Lookup<Found>> {
     trusts(Some(&User(0)))?;
-    Ok(names().get(name.base()).cloned().flatten().map(|named| Found {
-        section: Section(named.section),
-        own_pid: process_id(),
-        server_pid: None,
-        opener: EventOpener(named.events),
+    let named = names().get(name.base()).cloned().flatten();
+    Ok(named.map_or(kinds::Lookup::NoServer, |named| {
+        kinds::Lookup::Found(Found {
+            section: Section(named.section),
+            own_pid: process_id(),
+            server_pid: None,
+            opener: EventOpener(named.events),
+        })
     }))
 }
 

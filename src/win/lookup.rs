@@ -15,16 +15,18 @@ const REQUEST: usize = 4;
 /// What stands behind a name. The system doesn't say the id of the server's process.
 pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
+type Lookup = kinds::Lookup<Found>;
+
 /// Opens the events that belong to a section found by name.
 pub(crate) struct EventOpener(Names);
 
-/// Looks a name up, and asks whether its owner is trusted. `None`: no server has it.
+/// Looks a name up, and asks whether its owner is trusted.
 ///
 /// This waits for nothing: a client that may open the name finds all objects at once.
 pub(crate) fn lookup(
     name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
     _interrupt: &Event,
-) -> Result<Option<Found>> {
+) -> Result<Lookup> {
     let names = Names::of(name)?;
     let attributes = Attributes::new(Some(&names.link()), None);
     // SAFETY: the attributes and the place for the handle are valid.
@@ -33,13 +35,29 @@ pub(crate) fn lookup(
     match opened {
         Ok(handle) => {
             let section = Section::from_handle(handle)?;
-            trusts(section.owner().as_ref())?;
+            trusts(section.owner()?.as_ref())?;
             let (own_pid, opener) = (super::process_id(), EventOpener(names));
-            Ok(Some(Found { section, own_pid, server_pid: None, opener }))
+            Ok(Lookup::Found(Found { section, own_pid, server_pid: None, opener }))
         }
-        Err(status) if is_missing(status) => Ok(None),
+        // The server offers no channel: for a moment, or because it could make none.
+        Err(status) if is_missing(status) && is_taken(name)? => {
+            Ok(Lookup::Server { is_busy: false, has_waited: false })
+        }
+        Err(status) if is_missing(status) => Ok(Lookup::NoServer),
         Err(status) => Err(opening_error(status, name)),
     }
+}
+
+/// Whether a server has the name, whatever it offers.
+///
+/// A handle to the link would keep the name taken, should the server end now. So this asks for a right that its access list
+/// grants to no user: the system says only that the link is there.
+fn is_taken(name: &ChannelName) -> Result<bool> {
+    let attributes = Attributes::new(Some(&Names::of(name)?.link()), None);
+    // SAFETY: the attributes and the place for the handle are valid.
+    let opened = attributes
+        .handle_from(|handle, attributes| unsafe { NtOpenSymbolicLinkObject(handle, DELETE, attributes) });
+    Ok(!matches!(opened, Err(status) if is_missing(status)))
 }
 
 fn is_missing(status: NtStatus) -> bool {
@@ -110,4 +128,26 @@ fn section_instance(section: &Section) -> Option<u64> {
     let text: String = units.map(|unit| char::from(unit[0])).collect();
     let digits = text.split("xshm.section.").nth(1)?.get(..16)?;
     u64::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::kinds::{Audience, Clients};
+    use crate::win::Listener;
+
+    /// A client that looks while a server offers no channel must not report that there is no server. And its look must not
+    /// keep the name taken.
+    #[test]
+    fn a_server_that_offers_no_channel_is_a_server() {
+        let name = ChannelName::parse(&format!("lookup-{}", std::process::id())).unwrap();
+        let interrupt = Event::local().unwrap();
+        let look = || lookup(&name, &|_| Ok(()), None, &interrupt).unwrap();
+        for _ in 0..3 {
+            assert!(matches!(look(), Lookup::NoServer));
+            let listener = Listener::bind(&name, &Audience::Owner, Clients::One).unwrap();
+            assert!(matches!(look(), Lookup::Server { is_busy: false, has_waited: false }));
+            drop(listener);
+        }
+    }
 }

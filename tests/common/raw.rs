@@ -399,6 +399,7 @@ mod linux {
         fn poll(descriptors: *mut [u16; 4], count: u64, millis: c_int) -> c_int;
         fn recv(socket: c_int, buffer: *mut c_void, size: usize, flags: c_int) -> isize;
         fn send(socket: c_int, buffer: *const c_void, size: usize, flags: c_int) -> isize;
+        fn accept(socket: c_int, address: *const c_void, length: *const c_void) -> c_int;
         fn listen(socket: c_int, waiting: c_int) -> c_int;
         fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
         fn syscall(number: c_long, ...) -> c_long;
@@ -514,6 +515,18 @@ mod linux {
     pub fn squat_on(uid: u32, name: &str) {
         // SAFETY: no pointers.
         assert_eq!(unsafe { listen(bound_socket(uid, name), 8) }, 0);
+    }
+
+    /// Takes the name that a server would take, and closes each connection at once.
+    pub fn squat_and_close(name: &str) {
+        // SAFETY: no pointers; `accept` may have NULL for the address.
+        unsafe {
+            let socket = bound_socket(getuid(), name);
+            assert_eq!(listen(socket, 8), 0);
+            std::thread::spawn(move || loop {
+                close(accept(socket, std::ptr::null(), std::ptr::null()));
+            });
+        }
     }
 
     fn bound_socket(uid: u32, name: &str) -> c_int {

@@ -21,7 +21,12 @@ impl SystemCall {
 }
 
 pub const MADVISE: SystemCall = SystemCall("madvise", 28, 233);
-pub const MADV_WIPEONFORK: u32 = 18;
+
+/// An argument of a system call by its place, from 0 on, and its value.
+pub type Argument = (u32, u32);
+
+/// `MADV_WIPEONFORK` among the arguments of `madvise`.
+pub const WIPE_ON_FORK: Argument = (2, 18);
 
 /// `struct sock_filter`.
 #[repr(C)]
@@ -40,22 +45,23 @@ struct Program {
 }
 
 /// From now on a system call of this process returns an error: `errno`, or success without effect for 0. With `argument`, only
-/// a call with that third argument does.
-pub fn refuse(call: SystemCall, errno: i32, argument: Option<u32>) {
+/// a call with that argument does.
+pub fn refuse(call: SystemCall, errno: i32, argument: Option<Argument>) {
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     const ALLOW: u32 = 0x7fff_0000;
     const FAIL: u32 = 0x0005_0000;
     const NUMBER_AT: u32 = 0;
-    const THIRD_ARGUMENT_AT: u32 = 32;
+    const FIRST_ARGUMENT_AT: u32 = 16;
+    let (place, value) = argument.unwrap_or((0, 0));
     let instruction = |code, if_true, if_false, value| Instruction { code, if_true, if_false, value };
     let instructions = [
         instruction(LOAD, 0, 0, NUMBER_AT),
         instruction(JUMP_IF_EQUAL, 0, 3, call.number()),
-        instruction(LOAD, 0, 0, THIRD_ARGUMENT_AT),
+        instruction(LOAD, 0, 0, FIRST_ARGUMENT_AT + 8 * place),
         // Without an argument to compare, both ways lead to the error.
-        instruction(JUMP_IF_EQUAL, 0, u8::from(argument.is_some()), argument.unwrap_or(0)),
+        instruction(JUMP_IF_EQUAL, 0, u8::from(argument.is_some()), value),
         instruction(RETURN, 0, 0, FAIL | errno as u32),
         instruction(RETURN, 0, 0, ALLOW),
     ];
