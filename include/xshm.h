@@ -28,6 +28,8 @@
  *   call. The parent's handle is not affected. A fork may create handles of its own. A fork that has closed the library's
  *   descriptors may stop copies of auto and multi servers only. A callback that forks, and returns in the fork, ends the fork
  *   if it ran on a thread of the library; otherwise its call returns SHM_ERROR_FORKED.
+ * - Descriptors (Linux): none of the library's has the number 0, 1 or 2, also if a standard stream is closed. Do not open a
+ *   closed standard stream again while another thread creates a handle or connects: the library occupies the number then.
  * - Plug-ins: an auto or multi endpoint keeps its DLL or shared object loaded; FreeLibrary and dlclose then only give up the
  *   caller's reference. Stop these endpoints before, in a function of the plug-in, and let the threads that are inside calls
  *   return. Static objects of a DLL may stop handles. In DllMain, and so in constructors of static objects, do not call a

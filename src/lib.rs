@@ -81,7 +81,8 @@
 //! - **The end of the process.** On Windows, when a DLL is detached at the end of the process, the other threads have ended:
 //!   stopping an endpoint returns at once, and its peer finds that the process has died.
 //! - **Descriptors (Linux).** The crate never makes a descriptor with the number 0, 1 or 2, also if a standard stream is
-//!   closed.
+//!   closed. A call that creates endpoints or connects occupies these numbers for a moment, as a function that opens a file
+//!   does. Do not open a closed standard stream again while another thread is inside such a call.
 //!
 //! # Limits
 //!

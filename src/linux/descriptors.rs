@@ -3,6 +3,10 @@
 //! In a process that has closed its standard streams, the system gives the numbers 0 to 2 to whatever is created next, and the
 //! program's next log line goes there. So each function here first opens something else at the free ones of these numbers for a
 //! moment. What has such a number meanwhile can be neither written nor read, like a number that is free.
+//!
+//! A program that gives such a number to another file at that moment may lose it: Linux can't close a descriptor on the
+//! condition that it is still the same. To keep the numbers occupied for good would be worse, since a program that opens its
+//! streams again expects to get them.
 
 use rustix::event::{eventfd, EventfdFlags};
 use rustix::fs::{fcntl_getfl, memfd_create, open, MemfdFlags, Mode, OFlags};
