@@ -38,7 +38,7 @@ impl Process {
             }
         };
         let user = users::of_process(pid, &pidfd)
-            .map_err(|errno| Unwatchable::Failed(error(errno, "asking for a process's user")))?;
+            .map_err(|errno| Unwatchable::Failed(error(errno, "asking for a process's user (open)")))?;
         let process = Process { pidfd: Arc::new(pidfd), user };
         if process.has_ended() {
             return Err(Unwatchable::Gone);

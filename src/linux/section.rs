@@ -84,7 +84,7 @@ impl Section {
 
     /// The user that created it.
     pub(crate) fn owner(&self) -> Result<Option<User>> {
-        users::of_file(&self.file).map(Some).map_err(failed("asking for the section's user"))
+        users::of_file(&self.file).map(Some).map_err(failed("asking for the section's user (open)"))
     }
 }
 
