@@ -146,7 +146,9 @@ native() {
         timeout 120 "$out/${test}_sanitized"
     done
     forks "$lib"
-    g++ -std=c++17 "${warnings[@]}" -g -shared -fPIC -fvisibility=hidden tests/c/plugin.cpp "$lib" "${linux_libraries[@]}" -o "$out/plugin.so"
+    g++ -std=c++17 "${warnings[@]}" -g -shared -fPIC -fvisibility=hidden tests/c/plugin.cpp "$lib" "${linux_libraries[@]}" \
+        -Wl,--exclude-libs,libxshm.a -o "$out/plugin.so"
+    cp "$out/plugin.so" "$out/plugin.so.other"
     gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/plugin_host.c "${linux_libraries[@]}" -o "$out/plugin_host"
     plugins "$out/plugin_host" "$out/plugin.so"
     # valgrind before about 3.22 does not know pidfd_open, without which no client can connect.
@@ -239,6 +241,7 @@ windows() {
     imports x86_64-w64-mingw32 "$out/api.exe" "$out/echo_c.exe" "$out/echo_cpp.exe" "$out/bulk.exe" "$out/exceptions.exe"
     timeout 120 ci/wine.sh exec "$out/bulk.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static -shared tests/c/plugin.cpp "$lib" -lntdll -o "$out/plugin.dll"
+    cp "$out/plugin.dll" "$out/plugin.dll.other"
     x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/plugin_host.c -o "$out/plugin_host.exe"
     plugins "ci/wine.sh exec $out/plugin_host.exe" "$out/plugin.dll"
     timeout 120 ci/wine.sh exec "$out/exceptions.exe"

@@ -26,7 +26,7 @@ build() {
 
 # $1: target; $2: the file to write.
 pc_file() {
-    local system="-lpthread -ldl -lm"
+    local system="-Wl,--exclude-libs,libxshm.a -lpthread -ldl -lm"
     case "$1" in *windows*) system="-lntdll" ;; esac
     sed "s/@VERSION@/$version/; s/@SYSTEM@/$system/" packaging/xshm.pc.in >"$2"
 }

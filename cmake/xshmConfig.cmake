@@ -71,6 +71,8 @@ if(NOT TARGET xshm::xshm)
         set_target_properties(xshm::xshm PROPERTIES INTERFACE_LINK_LIBRARIES ntdll)
     else()
         set_target_properties(xshm::xshm PROPERTIES INTERFACE_LINK_LIBRARIES "pthread;dl;m")
+        # Two shared objects that contain the library must not share a copy of it: each keeps itself loaded.
+        set_target_properties(xshm::xshm PROPERTIES INTERFACE_LINK_OPTIONS "LINKER:--exclude-libs,${_xshm_file}")
     endif()
 endif()
 set(xshm_FOUND TRUE)

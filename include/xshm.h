@@ -25,13 +25,18 @@
  *   inherits this. A signal handler may call shm_server_interrupt and shm_client_interrupt, and no other function.
  * - Fork: a call on a handle that the parent created returns SHM_ERROR_FORKED at once. A function that stops a handle waits
  *   for nothing there; it releases the fork's hold on the name, and on the memory if no thread of the parent was inside a
- *   call. The parent's handle is not affected. A fork may create handles of its own. A fork that has closed the library's
- *   descriptors may stop copies of auto and multi servers only. A callback that forks, and returns in the fork, ends the fork
+ *   call. The parent's handle is not affected. A fork may create handles of its own. A daemon stops its copy of a server, and
+ *   creates a server of the same name when the parent has stopped its own or has ended: until then that fails with
+ *   SHM_ERROR_EXISTS. A fork that has closed the library's descriptors may stop copies of auto and multi servers only: to stop
+ *   another copy would close descriptors that the fork has opened since. A callback that forks, and returns in the fork, ends the fork
  *   if it ran on a thread of the library; otherwise its call returns SHM_ERROR_FORKED.
  * - Descriptors (Linux): none of the library's has the number 0, 1 or 2, also if a standard stream is closed. Do not open a
  *   closed standard stream again while another thread creates a handle or connects: the library occupies the number then.
- * - Plug-ins: an auto or multi endpoint keeps its DLL or shared object loaded; FreeLibrary and dlclose then only give up the
- *   caller's reference. Stop these endpoints before, in a function of the plug-in, and let the threads that are inside calls
+ * - Plug-ins: an auto or multi endpoint keeps the DLL or shared object loaded that contains the library; FreeLibrary and
+ *   dlclose then only give up the caller's reference. If the callbacks are in another one, it must stay loaded until the
+ *   endpoint has been stopped. On Linux, link a plug-in with -Wl,--exclude-libs,libxshm.a: without it, plug-ins that are loaded
+ *   with RTLD_GLOBAL share one plug-in's copy of the library. A thread that has started an endpoint, or whose call has failed,
+ *   keeps the shared object loaded until the thread ends, also after the endpoint was stopped (Linux). Stop these endpoints before, in a function of the plug-in, and let the threads that are inside calls
  *   return. Static objects of a DLL may stop handles. In DllMain, and so in constructors of static objects, do not call a
  *   function that waits, nor stop what was started there: the threads begin only when DllMain has returned.
  * - The end of the process: on Linux, exit runs the destructors of static objects while all threads run, so that a handle is
@@ -162,7 +167,7 @@ typedef enum shm_error_t {
      */
     SHM_ERROR_NO_SLOT = -11,
     /**
-     * The library has a defect, or the caller passed invalid memory.
+     * The library has a defect, or the caller passed invalid memory. From `on_error` of xshm.hpp: a callback threw an exception.
      */
     SHM_ERROR_INTERNAL = -12,
     /**
@@ -1232,7 +1237,7 @@ enum shm_error_t shm_server_request_stop_auto(struct AutoServerHandle *handle);
  * Does the same as shm_server_stop_auto, but waits at most `timeout_ms` milliseconds. SHM_SUCCESS: the endpoint has ended,
  * and the handle is freed. After any other code the caller still owns the handle. SHM_ERROR_TIMEOUT: the endpoint has not
  * ended yet, and will end later. SHM_ERROR_NOT_READY: the calling callback cannot wait for the end; see
- * shm_server_stop_auto.
+ * shm_server_stop_auto. SHM_ERROR_FORKED: in a fork, this function releases the fork's hold on the name.
  */
 enum shm_error_t shm_server_stop_timeout_auto(struct AutoServerHandle *handle,
                                               uint32_t timeout_ms);

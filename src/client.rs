@@ -49,7 +49,8 @@ impl SharedClient {
     ///
     /// # Errors
     /// - [`ShmError::NoServer`]: the time has passed, and no server has the name.
-    /// - [`ShmError::NotAccepting`]: the time has passed; the server with this name runs, but is not waiting for a client.
+    /// - [`ShmError::NotAccepting`]: the time has passed; the server with this name runs, but did not accept this client. On
+    ///   Linux the server hands its memory over to a client that waits, so a timeout of zero rarely succeeds.
     /// - [`ShmError::AlreadyConnected`]: the server has another client, or has not yet looked for the next one.
     /// - [`ShmError::Refused`]: one side refuses the other; the error says why.
     /// - [`ShmError::Incompatible`]: the server has an incompatible version; the error names the field.
@@ -142,9 +143,9 @@ impl SharedClient {
         options.accepts(view.geometry()).map_err(|error| report(options, error))?;
         if view.is_multi() != options.multi {
             let reason = if options.multi {
-                "the server serves one client: connect with SharedClient"
+                "the server serves one client: connect as its client (SharedClient, shm_client_connect)"
             } else {
-                "the server serves many clients: connect with MultiClient"
+                "the server serves many clients: connect as a multi-client server's client (MultiClient, shm_multi_client_connect)"
             };
             return Err(report(options, ShmError::Refused { reason: reason.to_owned() }));
         }
@@ -279,6 +280,8 @@ enum Seen {
     NotAccepting,
     /// The server has another client.
     Busy,
+    /// The server's last channel that this client got has another version, or one of its clients has overwritten it.
+    Unusable(ShmError),
 }
 
 impl Seen {
@@ -301,12 +304,13 @@ impl Search<'_> {
     const PATIENCE: u32 = 1;
 
     /// What the search has seen, when its time is over.
-    fn late(&self) -> ShmError {
+    fn late(&mut self) -> ShmError {
         let name = self.name.given().to_owned();
-        match self.seen {
+        match std::mem::replace(&mut self.seen, Seen::NoServer) {
             Seen::NoServer => ShmError::NoServer { name },
             Seen::NotAccepting => ShmError::NotAccepting { name },
             Seen::Busy => ShmError::AlreadyConnected,
+            Seen::Unusable(error) => report(self.options, error),
         }
     }
 
@@ -321,7 +325,9 @@ impl Search<'_> {
         let Found { section, own_pid, server_pid, opener } = match found {
             Lookup::Found(found) => found,
             Lookup::Server { is_busy, has_waited } => {
-                self.seen = if is_busy { Seen::Busy } else { Seen::NotAccepting };
+                if !matches!(self.seen, Seen::Unusable(_)) {
+                    self.seen = if is_busy { Seen::Busy } else { Seen::NotAccepting };
+                }
                 (self.admission, self.misses, self.has_waited) = (None, 0, has_waited);
                 return Ok(None);
             }
@@ -330,7 +336,6 @@ impl Search<'_> {
                 return Ok(None);
             }
         };
-        self.seen = Seen::NotAccepting;
         let ids = Ids { own: own_pid, server: server_pid };
         let owner = section.owner()?;
         if let Err(error @ ShmError::Incompatible { .. }) = SharedView::check(&section) {
@@ -341,9 +346,10 @@ impl Search<'_> {
                 return Err(reported(error));
             }
             opener.request_repair(&section, owner.as_ref())?;
-            self.admission = None;
+            (self.seen, self.admission) = (Seen::Unusable(error), None);
             return Ok(None);
         }
+        self.seen = Seen::NotAccepting;
         if self.misses >= Self::PATIENCE {
             // The server has seemed to be gone, or to have another client, several times: a client may have overwritten the section.
             opener.request_repair(&section, owner.as_ref())?;

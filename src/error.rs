@@ -16,22 +16,19 @@ pub enum ShmError {
     #[error("not now: the sender overwrites too fast, or what the call needs is in use; try again")]
     NotReady,
     /// The server has another client, or has not yet looked for the next one.
-    #[error("the server already has a client; try again when that client has left")]
+    #[error("the server has a client, or has not yet looked for the next one; try again when that client has left")]
     AlreadyConnected,
     /// The time limit passed.
     #[error("the call's time limit passed")]
     Timeout,
     /// A client's time to connect has passed, and no server has the name.
-    #[error(
-        "no server has the name {name:?} in this logon session (Windows), or for this user in this network namespace \
-         (Linux); start the server, or check the name"
-    )]
+    #[error("no server has the name \"{name}\" {}; start the server, or check the name", reach(name))]
     NoServer {
         /// The name as the caller gave it.
         name: String,
     },
     /// A client's time to connect has passed. The server with this name runs, but did not accept the client.
-    #[error("the server {name:?} runs but did not accept the client in time; it has to wait for a client")]
+    #[error("the server \"{name}\" runs but did not accept the client in time; it may be busy, or not wait for a client")]
     NotAccepting {
         /// The name as the caller gave it.
         name: String,
@@ -74,16 +71,19 @@ pub enum ShmError {
     #[error("the server has no free slot; try again when a client has left")]
     NoFreeSlot,
     /// A living server, or another kind of object, holds the name.
-    #[error("the name {name:?} is taken by a running server or another object; choose another name, or stop that server")]
+    #[error(
+        "the name \"{name}\" is taken by a running server, by a process that such a server forked, or by another object; \
+         choose another name, or stop that server"
+    )]
     AlreadyExists {
         /// The name as the caller gave it.
         name: String,
     },
     /// The peer's process ended without leaving the channel. A call that receives returns this
     /// only after it has received everything that the peer sent.
-    #[error("the peer (process {pid}) ended without leaving; wait for another one, or connect again")]
+    #[error("the peer{} ended without leaving; wait for another one, or connect again", process(*pid))]
     PeerDied {
-        /// The peer's process id.
+        /// The peer's process id, or 0 if it is not known.
         pid: u32,
     },
     /// [`Interrupter::interrupt`](crate::Interrupter::interrupt) ended the call.
@@ -114,7 +114,7 @@ pub enum ShmError {
         reason: String,
     },
     /// The section at the other end has an incompatible version.
-    #[error("the peer is incompatible: its {what} is {found:#x}, expected {expected:#x}; both sides need one version and matching options")]
+    #[error("the peer is incompatible: its {what} is {}, expected {}; both sides need one version and matching options", number(*found), number(*expected))]
     Incompatible {
         /// Which field differs.
         what: &'static str,
@@ -130,7 +130,7 @@ pub enum ShmError {
         needed: usize,
     },
     /// The operating system requires a privilege that this process does not have.
-    #[error("this process lacks the privilege {privilege}, which creating {name:?} needs")]
+    #[error("this process lacks the privilege {privilege}, which creating \"{name}\" needs")]
     PrivilegeNotHeld {
         /// The name as the caller gave it.
         name: String,
@@ -149,6 +149,32 @@ pub enum ShmError {
          create or connect an endpoint here"
     )]
     Forked,
+}
+
+/// Where a name is valid, for messages.
+fn reach(name: &str) -> &'static str {
+    if name.starts_with("Global\\") {
+        "on this machine (on Linux: in this network namespace)"
+    } else {
+        "in this logon session (Windows), or for this user in this network namespace (Linux)"
+    }
+}
+
+/// A process in parentheses, if its id is known.
+fn process(pid: u32) -> String {
+    match pid {
+        0 => String::new(),
+        pid => format!(" (process {pid})"),
+    }
+}
+
+/// A small number counts something. A large one is a bit pattern, such as a magic number.
+fn number(value: u64) -> String {
+    if value <= MAX_MESSAGE_SIZE as u64 {
+        value.to_string()
+    } else {
+        format!("{value:#x}")
+    }
 }
 
 /// A result of this crate.

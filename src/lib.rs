@@ -75,8 +75,8 @@
 //! - **Fork (Linux).** In a fork, every call on an endpoint of the parent returns [`ShmError::Forked`]. Stopping or dropping
 //!   the copy waits for nothing, releases the fork's hold on the name, and does not affect the parent. A fork may create
 //!   endpoints of its own. A handler that forks and returns in the fork ends the fork.
-//! - **Plug-ins.** An [`AutoServer`], an [`AutoClient`], a [`MultiServer`] and a [`MultiClient`] keep their DLL or shared
-//!   object loaded until they are stopped: `FreeLibrary` and `dlclose` then only give up the caller's reference. Do not wait
+//! - **Plug-ins.** An [`AutoServer`], an [`AutoClient`], a [`MultiServer`] and a [`MultiClient`] keep the DLL or shared
+//!   object loaded that contains this crate, until they are stopped: `FreeLibrary` and `dlclose` then only give up the caller's reference. Do not wait
 //!   for an endpoint in `DllMain`.
 //! - **The end of the process.** On Windows, when a DLL is detached at the end of the process, the other threads have ended:
 //!   stopping an endpoint returns at once, and its peer finds that the process has died.

@@ -335,6 +335,31 @@ fn line_39_a_server_without_descriptors_says_so() {
     assert!((1..ENOUGH).contains(&failures), "{failures}");
 }
 
+/// The last client has left, and the server has no descriptors for the next channel: it is not busy.
+#[test]
+fn line_39_a_server_that_cannot_make_a_channel_is_not_accepting() {
+    let name = unique("few.next");
+    let mut peer = Peer::start();
+    in_a_process(|| {
+        let mut server = SharedServer::start(&name).unwrap();
+        peer.tell(&format!("connect {name} 20000"));
+        server.wait_for_client(seconds(10)).unwrap();
+        assert_eq!(peer.answer(), "ok");
+        let busy = Peer::start().ask(&format!("connect {name} 100"));
+        assert!(busy.starts_with("err AlreadyConnected"), "{busy}");
+        peer.must("leave");
+        let mut other = Peer::start();
+        let taken = take_descriptors_except(0);
+        let failed = server.wait_for_client(millis(300));
+        assert!(matches!(failed, Err(ShmError::SystemError { code: EMFILE, .. })), "{failed:?}");
+        for peer in [&mut peer, &mut other] {
+            let answer = peer.ask(&format!("connect {name} 100"));
+            assert!(answer.starts_with("err NotAccepting"), "{answer}");
+        }
+        drop(taken);
+    });
+}
+
 /// Reports what an endpoint in the background calls its handler for.
 struct Reports(Mutex<mpsc::Sender<Result<(), ShmError>>>);
 

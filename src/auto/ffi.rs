@@ -223,7 +223,7 @@ pub unsafe extern "C" fn shm_server_request_stop_auto(handle: *mut AutoServerHan
 /// Does the same as shm_server_stop_auto, but waits at most `timeout_ms` milliseconds. SHM_SUCCESS: the endpoint has ended,
 /// and the handle is freed. After any other code the caller still owns the handle. SHM_ERROR_TIMEOUT: the endpoint has not
 /// ended yet, and will end later. SHM_ERROR_NOT_READY: the calling callback cannot wait for the end; see
-/// shm_server_stop_auto.
+/// shm_server_stop_auto. SHM_ERROR_FORKED: in a fork, this function releases the fork's hold on the name.
 #[no_mangle]
 pub unsafe extern "C" fn shm_server_stop_timeout_auto(
     handle: *mut AutoServerHandle, timeout_ms: u32,

@@ -142,7 +142,10 @@ impl Core {
     /// # Errors
     /// [`ShmError::Timeout`], [`ShmError::NotReady`] where the calling thread must not wait, [`ShmError::Forked`].
     pub(crate) fn stop_timeout(&self, timeout: Duration) -> Result<()> {
-        self.check_not_forked()?;
+        if let Err(error) = self.check_not_forked() {
+            self.give_up_name();
+            return Err(error);
+        }
         self.stop_within(Some(timeout), Run::Stopping).into_result()
     }
 

@@ -147,6 +147,9 @@ impl Lifecycle {
             if self.design.clients == Clients::One && lives() {
                 return Err(ShmError::AlreadyConnected);
             }
+            if let Some(listener) = &self.listener {
+                listener.session_ended();
+            }
             if self.channel.is_reused() {
                 let is_held = |session: &Arc<Session>| {
                     handshake::is_held(&session.channel, session.word) && !session.peer.has_ended()

@@ -76,6 +76,10 @@ pub(crate) unsafe fn request_stop<H: BackgroundHandle>(handle: *const H) -> shm_
 pub(crate) unsafe fn stop_timeout<H: BackgroundHandle>(handle: *mut H, timeout_ms: u32) -> shm_error_t {
     // SAFETY: by the caller.
     returning_code(|| unsafe {
+        // Before the call, which a fork refuses to begin.
+        if let Some(copy) = handle.as_ref().filter(|handle| handle.is_forked()) {
+            copy.give_up_name();
+        }
         enter(handle.cast_const())?.core().stop_timeout(duration(timeout_ms))?;
         close(handle);
         Ok(())

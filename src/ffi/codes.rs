@@ -37,7 +37,7 @@ pub enum shm_error_t {
     SHM_ERROR_FULL = -10,
     /// The server has no free slot.
     SHM_ERROR_NO_SLOT = -11,
-    /// The library has a defect, or the caller passed invalid memory.
+    /// The library has a defect, or the caller passed invalid memory. From `on_error` of xshm.hpp: a callback threw an exception.
     SHM_ERROR_INTERNAL = -12,
     /// There is no peer yet, or the peer has left. From a function that receives: all messages of the peer were received.
     SHM_ERROR_NOT_CONNECTED = -13,

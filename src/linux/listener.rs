@@ -50,13 +50,14 @@ pub(crate) struct Offer(());
 
 /// The owner of a name, until dropped or until the process ends.
 pub(crate) struct Listener {
+    /// Released before the name is, which the next server waits for.
+    busy: Arc<BusyName>,
+    busy_address: SocketAddrUnix,
     socket: Event,
     /// What sections are called in `/proc`.
     label: String,
     name: Arc<OwnedFd>,
     address: SocketAddrUnix,
-    busy_address: SocketAddrUnix,
-    busy: Arc<BusyName>,
     clients: Clients,
     /// This process's user, as the kernel shows it to clients. With it belong the sections that they are handed.
     user: AtomicU32,
@@ -275,14 +276,11 @@ impl Listener {
 
     pub(crate) fn offer(&self, offer: Offer) -> Result<()> {
         let Offer(()) = offer;
-        self.offer_again();
         Ok(())
     }
 
-    /// No client that waits has to wait for another one to leave.
-    pub(crate) fn offer_again(&self) {
-        drop(self.busy.exchange(None));
-    }
+    /// Nothing to do: the server hands the channel to the client whose turn it is.
+    pub(crate) fn offer_again(&self) {}
 
     /// The number of the event by which clients take turns. Here the socket's queue is their order.
     pub(crate) fn admission_number(&self) -> u64 {
@@ -330,6 +328,11 @@ impl Listener {
                 self.busy.exchange(bound(&self.busy_address).ok().and_then(|socket| listening(socket).ok())),
             );
         }
+    }
+
+    /// No client that waits has to wait for another one to leave.
+    pub(crate) fn session_ended(&self) {
+        drop(self.busy.exchange(None));
     }
 
     /// The client that was handed the channel has not asked for a session in its time.

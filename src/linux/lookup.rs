@@ -34,8 +34,12 @@ pub(crate) fn lookup(
     let connection = match connected(&address(name, "")?, slice) {
         Ok(connection) => connection,
         Err((Errno::CONNREFUSED, _)) => return Ok(Lookup::NoServer),
-        // The queue is full.
-        Err((Errno::AGAIN, _)) => return Ok(Lookup::Server { is_busy: is_busy(name)?, has_waited: true }),
+        // The queue is full. Whether the server is busy counts at the end of the client's time.
+        Err((Errno::AGAIN, _)) => {
+            let is_last = patience.is_some_and(|patience| patience <= slice);
+            let is_busy = is_last && is_busy(name)?;
+            return Ok(Lookup::Server { is_busy, has_waited: true });
+        }
         Err((errno, context)) => return Err(error(errno, context)),
     };
     let server = credentials(&connection).map_err(failed("asking for the server's user (getsockopt)"))?;

@@ -86,11 +86,10 @@ pub(super) fn receive(connection: BorrowedFd<'_>) -> rustix::io::Result<Option<(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1 + PAIRS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     match descriptors::receive(connection, &mut bytes, &mut control) {
-        Ok(message) if message.lacks_some => {
-            // This fails if this process can have no more descriptors. Otherwise the other side sent more than a channel's.
-            descriptors::local_event()?;
-            Ok(Some((decode(bytes), Vec::new())))
-        }
+        // There was room for as many as belong to a channel: this process could have no more.
+        Ok(message) if message.lacks_some && message.descriptors.len() < 1 + PAIRS => Err(Errno::MFILE),
+        // The other side sent more than a channel's.
+        Ok(message) if message.lacks_some => Ok(Some((decode(bytes), Vec::new()))),
         Ok(message) if message.length == bytes.len() => Ok(Some((decode(bytes), message.descriptors))),
         Ok(_) | Err(Errno::CONNRESET) => Ok(None),
         Err(errno) => Err(errno),

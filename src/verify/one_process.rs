@@ -484,6 +484,8 @@ impl Listener {
 
     pub(crate) fn session_began(&self) {}
 
+    pub(crate) fn session_ended(&self) {}
+
     pub(crate) fn pass_turn(&self) {}
 
     pub(crate) fn hand_over(&self, _section: &Section, _end: &ClientEnd) -> Result<()> {

@@ -786,7 +786,15 @@ static void a_daemon_takes_the_names(void)
         {
             shm_endpoint_config_t sync = xshm_server_config(all.name), lone = xshm_server_config(all.lone_name),
                                   automatic = xshm_server_config(all.auto_name);
+            AutoServerHandle *new_auto;
+            MultiServerHandle *new_multi;
             FORKED(shm_server_stop_timeout_auto(all.auto_server, 1000));
+            FORKED(shm_multi_server_stop_timeout(all.multi_server, 1000));
+            /* The names are free now. The handles remain. */
+            CHECK(new_auto = shm_server_start_auto(&automatic, NULL, NULL));
+            CHECK(new_multi = shm_multi_server_start(all.multi_name, NULL, NULL));
+            shm_server_stop_auto(new_auto);
+            shm_multi_server_stop(new_multi);
             copies_stop(&all);
             CHECK(all.server = shm_server_start(&sync, NULL));
             CHECK(all.lone = shm_server_start(&lone, NULL));

@@ -14,6 +14,7 @@
 typedef HMODULE library_t;
 #define LOAD(path) LoadLibraryA(path)
 #define FIND(library, name) ((void (*)(void))(INT_PTR)GetProcAddress(library, name))
+#define LOAD_FOR_ALL(path) LoadLibraryA(path)
 #define UNLOAD(library) FreeLibrary(library)
 #else
 #include <dlfcn.h>
@@ -21,6 +22,7 @@ typedef HMODULE library_t;
 #include <sys/wait.h>
 typedef void *library_t;
 #define LOAD(path) dlopen(path, RTLD_NOW | RTLD_LOCAL)
+#define LOAD_FOR_ALL(path) dlopen(path, RTLD_NOW | RTLD_GLOBAL)
 #define UNLOAD(library) (dlclose(library) == 0)
 typedef void (*function_t)(void);
 static function_t find(library_t library, const char *name)
@@ -51,11 +53,11 @@ struct plugin {
     int (*wait_in_callbacks)(const char *);
 };
 
-static void load(struct plugin *plugin)
+static void start(struct plugin *plugin, library_t library)
 {
     char name[64];
     static unsigned count;
-    CHECK((plugin->library = LOAD(path)) != NULL);
+    CHECK((plugin->library = library) != NULL);
     plugin->start = (int (*)(const char *))FIND(plugin->library, "plugin_start");
     plugin->stop = FIND(plugin->library, "plugin_stop");
     plugin->receive = FIND(plugin->library, "plugin_receive");
@@ -65,6 +67,8 @@ static void load(struct plugin *plugin)
     sprintf(name, "xshm.plugin.%u.%u", own_pid(), ++count);
     CHECK(plugin->start(name));
 }
+
+static void load(struct plugin *plugin) { start(plugin, LOAD(path)); }
 
 /* The process goes on, and so do its other libraries: it can create threads, use memory and, on Linux, fork. */
 static THREAD use_memory(void *with)
@@ -146,6 +150,20 @@ static THREAD load_and_unload(void *stops)
     return THREAD_END;
 }
 
+/* Another plug-in that contains the library is loaded first, and the two see each other's symbols. Each must call its own copy of
+   the library: its callbacks would be gone otherwise. */
+static void unload_beside_another(void)
+{
+    char other[1000];
+    struct plugin first;
+    CHECK(snprintf(other, sizeof other, "%s.other", path) < (int)sizeof other);
+    start(&first, LOAD_FOR_ALL(other));
+    start(&plugin, LOAD_FOR_ALL(path));
+    CHECK(UNLOAD(plugin.library));
+    process_goes_on();
+    first.stop();
+}
+
 /* The thread that used the plug-in ends, and with it what the library keeps for a thread. */
 static void unload_in_a_thread_that_ends(void)
 {
@@ -200,6 +218,7 @@ int main(int argc, char **argv)
         {"unload", unload_without_stopping},
         {"stop", stop_and_unload},
         {"again", load_again_and_again},
+        {"beside_another", unload_beside_another},
         {"again_running", load_again_without_stopping},
         {"threads", unload_in_a_thread_that_ends},
         {"exit", exit_while_endpoints_run},
