@@ -364,6 +364,7 @@ fn line_21_stop_delivers_what_arrived_within_100_ms() {
                 client.send(&message(number, 40)).unwrap();
             }
         }
+        let _no_copies = no_peer_starts();
         let ((), took) = timed(|| server.stop());
         assert!(took < Duration::from_millis(100), "{took:?}");
         let messages = recorder.calls.lock().unwrap().iter().filter(|call| is_message(call)).count();

@@ -117,8 +117,10 @@ fn line_39_a_failed_connect_says_what_it_saw() {
     peer.enter(&name, &mut server);
     let busy = connect();
     assert_eq!(busy, ShmError::AlreadyConnected);
+    let no_copies = no_peer_starts();
     drop(server);
     let gone = connect();
+    drop(no_copies);
     assert_eq!(gone, no_server);
     let texts = [no_server, not_accepting, busy].map(|error| error.to_string());
     assert!(texts[0].contains("no server") && texts[0].contains(&name), "{}", texts[0]);

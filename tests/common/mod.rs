@@ -15,6 +15,7 @@ pub mod wakings;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use xshm::{ClientEvents, ClientHandles, ClientOptions, MultiClient, MultiClientHandler, MultiClientOptions};
 use xshm::{DisconnectReason, ServerOptions, SharedClient, SharedServer, ShmError, Trust};
@@ -136,6 +137,14 @@ pub struct Peer {
     output: BufReader<ChildStdout>,
 }
 
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// Until this is dropped, no test of this process starts a peer. On Linux a process that starts has a copy of all names until it
+/// executes its program: a name that was given up meanwhile is still taken.
+pub fn no_peer_starts() -> RwLockReadGuard<'static, ()> {
+    STARTS.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Peer {
     pub fn start() -> Self {
         Self::start_by("", &[])
@@ -150,6 +159,7 @@ impl Peer {
         if !starter.is_empty() {
             command.args(arguments).arg(&program);
         }
+        let _starts = STARTS.write().unwrap_or_else(PoisonError::into_inner);
         let mut child = command
             .args(["peer_process", "--exact", "--nocapture", "--test-threads=1"])
             .env(ROLE, "1")
