@@ -49,11 +49,16 @@ fn clients_in_turn_share(count: usize) {
     println!(
         "{count} clients: visits {visits:?}, median {median} us, 99 % {percentile} us, longest {longest} us"
     );
-    // There are more processes than processors, so a process may wait while others have the processor. With a separate
-    // channel for each client, where no client waits for another, the longest of 8,000 visits took 3 to 5 ms (two
-    // processors, debug build). A client that the server passes over waits for hundreds of milliseconds.
-    let allowance = 20_000;
-    assert!(longest <= 3 * median + allowance, "median {median} us, longest {longest} us, visits {visits:?}");
+    // There are more processes than processors, so a process may wait while others have the processor, those of other programs
+    // included. With a separate channel for each client, where no client waits for another, the longest of 8,000 visits took 3
+    // to 5 ms (two processors, debug build). Beside two compilers a single visit here took 24 ms. A client that the server
+    // passes over waits for hundreds of milliseconds.
+    for (time, allowance) in [(percentile, 20_000), (longest, 100_000)] {
+        assert!(
+            time <= 3 * median + allowance,
+            "median {median} us, 99 % {percentile} us, longest {longest} us, visits {visits:?}"
+        );
+    }
     let (fewest, most) = (visits.iter().min().unwrap(), visits.iter().max().unwrap());
     assert!(most <= &(2 * fewest), "visits {visits:?}");
 }
