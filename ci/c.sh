@@ -3,7 +3,7 @@
 # On Debian and Ubuntu it installs missing packages. On Windows, in Git's bash, it builds with MSVC for XSHM_TARGET, and runs
 # the programs.
 #   ci/c.sh             all steps
-#   ci/c.sh STEP ...    only these steps: headers native windows windows_x86 driver_header msvc packages
+#   ci/c.sh STEP ...    only these steps: headers native plain windows windows_x86 driver_header msvc packages
 #   ci/c.sh bless       rewrites tests/c/symbols.txt, layout-*.txt and golden.txt, after an intended change
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,7 +21,7 @@ MINGW* | MSYS* | CYGWIN*)
     steps=(msvc_native)
     ;;
 *)
-    steps=(headers native windows windows_x86 driver_header msvc packages)
+    steps=(headers native plain windows windows_x86 driver_header msvc packages)
     ci/install.sh gcc g++ clang cmake make valgrind pkg-config
     ci/wine.sh setup
     ;;
@@ -223,6 +223,21 @@ readme_programs() { # $1, $2: compilers for C and C++; $3: library; $4: command 
     echo "the README's programs exchange messages"
 }
 
+# The library of a plain `cargo build --release`, and the first programs that a reader tries: the one additional library on Windows
+# is ntdll.
+plain() {
+    local small=i686-pc-windows-gnu
+    cargo build --locked --release
+    ci/plain.sh "$target_dir/release/libxshm.a" "$out/plain" "" cc -Iinclude SOURCE LIBRARY "${linux_libraries[@]}" -o PROGRAM
+    cargo build --locked --release --target "$gnu"
+    ci/plain.sh "$target_dir/$gnu/release/libxshm.a" "$out/plain-$gnu" "ci/wine.sh exec" \
+        x86_64-w64-mingw32-gcc -Iinclude SOURCE LIBRARY -lntdll -o PROGRAM
+    # ci/full.sh names a Wine that runs these.
+    cargo build --locked --release --target "$small"
+    ci/plain.sh "$target_dir/$small/release/libxshm.a" "$out/plain-$small" "${XSHM_RUNNER_32:-none}" \
+        i686-w64-mingw32-gcc -Iinclude SOURCE LIBRARY -lntdll -o PROGRAM
+}
+
 windows() {
     local lib
     build "$gnu"
@@ -326,7 +341,7 @@ msvc() {
 # Checks that the package that cargo would publish builds, also for C, and that a build writes only into its target folder.
 published() (
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-    cargo package --locked --no-verify --allow-dirty
+    cargo package --locked --no-verify --allow-dirty --package xshm
     # Not below this folder, where cargo would find files that the package may lack: .cargo/config.toml.
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT

@@ -1,6 +1,6 @@
 # find_package(xshm CONFIG) defines the target xshm::xshm.
 #
-# This works in a release archive, in the repository after `cargo c-library` (in both, cmake/ is beside include/), and in an
+# This works in a release archive, in the repository after `cargo build --release` or `cargo c-library` (in both, cmake/ is beside include/), and in an
 # installed tree (lib/cmake/xshm/). XSHM_LIBRARY names another library file.
 get_filename_component(_xshm_here "${CMAKE_CURRENT_LIST_DIR}" REALPATH)
 foreach(_xshm_up ".." "../../..")
@@ -47,7 +47,8 @@ if(NOT XSHM_LIBRARY)
     if(DEFINED ENV{CARGO_TARGET_DIR})
         file(TO_CMAKE_PATH "$ENV{CARGO_TARGET_DIR}" _xshm_builds)
     endif()
-    foreach(_xshm_folder lib "${_xshm_builds}/${_xshm_target}/c-library" "${_xshm_builds}/c-library")
+    foreach(_xshm_folder lib "${_xshm_builds}/${_xshm_target}/c-library" "${_xshm_builds}/c-library"
+            "${_xshm_builds}/${_xshm_target}/release" "${_xshm_builds}/release")
         get_filename_component(_xshm_folder "${_xshm_folder}" ABSOLUTE BASE_DIR "${_xshm_root}")
         if(EXISTS "${_xshm_folder}/${_xshm_file}")
             set(XSHM_LIBRARY "${_xshm_folder}/${_xshm_file}")
@@ -58,7 +59,7 @@ endif()
 if(NOT EXISTS "${XSHM_LIBRARY}")
     set(xshm_FOUND FALSE)
     set(xshm_NOT_FOUND_MESSAGE
-        "there is no ${_xshm_file} for ${_xshm_target} in ${_xshm_root}; make it with: cargo c-library --target ${_xshm_target}")
+        "there is no ${_xshm_file} for ${_xshm_target} in ${_xshm_root}; make it with: cargo build --release --target ${_xshm_target}")
     return()
 endif()
 

@@ -1,4 +1,4 @@
-//! Writes `xshm.h` into the build's own folder. The one in `include/` is a copy, which `ci/headers.sh` makes and a test
+//! Generates the C header: writes `xshm.h` into the build's own folder. The one in `include/` is a copy, which `ci/headers.sh` makes and a test
 //! compares.
 
 use std::env;
@@ -20,9 +20,9 @@ const SOURCES: [&str; 12] = [
     "src/multi/ffi/client.rs",
 ];
 
-pub fn generate() {
+fn main() {
     let variable = |name: &str| env::var(name).expect("cargo sets it");
-    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")).join("..");
     let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml is right");
     let part = |name: &str| variable(&format!("CARGO_PKG_VERSION_{name}"));
     let version = format!(
@@ -37,11 +37,11 @@ pub fn generate() {
     config.after_includes = Some(version);
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in SOURCES {
-        println!("cargo:rerun-if-changed={source}");
+        println!("cargo:rerun-if-changed=../{source}");
         builder = builder.with_src(root.join(source));
     }
-    println!("cargo:rerun-if-changed=build");
-    println!("cargo:rerun-if-changed=cbindgen.toml");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../cbindgen.toml");
     let header = builder.generate().expect("the C interface can be written in C");
     header.write_to_file(PathBuf::from(variable("OUT_DIR")).join("xshm.h"));
 }
