@@ -110,6 +110,7 @@ mod windows {
         base: *mut c_void,
         allocation: *mut c_void,
         allocation_protection: u32,
+        #[cfg(target_pointer_width = "64")]
         partition: u16,
         region_size: usize,
         state: u32,
