@@ -118,6 +118,7 @@ headers() {
                 -Wall -Wextra -Werror -Iinclude -fsyntax-only "$out/twice.c"
         done
     done
+    msvc_barriers
     printf '#include "xshm.hpp"\n#include "xshm.hpp"\nint main() { return 0; }\n' >"$out/twice.cpp"
     for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do
         for standard in c++17 c++20; do
@@ -129,6 +130,21 @@ headers() {
         layout x86_64-w64-mingw32-gcc | diff tests/c/layout-64.txt - &&
         layout i686-w64-mingw32-gcc | diff tests/c/layout-32.txt - || { echo "structures changed; if that is intended: ci/c.sh bless" >&2; return 1; }
     cargo test --locked --test headers
+}
+
+# Checks that the driver header's code for MSVC has the barriers of arm64. For ARM64EC, MSVC defines the macros of x64 and
+# _M_ARM64EC, and not _M_ARM64.
+msvc_barriers() {
+    local macros barriers
+    printf '%s\n' '#include "xshm_driver.h"' 'void fence(void) { xshm_driver_fence(); }' \
+        'xshm_driver_u32 load32(void *at) { return xshm_driver_load32(at); }' \
+        'xshm_driver_u64 load64(void *at) { return xshm_driver_load64(at); }' \
+        'void store64(void *at) { xshm_driver_store64(at, 1); }' >"$out/barriers.c"
+    for macros in "" "-U_M_ARM64 -D_M_ARM64EC=1 -D_M_X64=100 -D_M_AMD64=100"; do
+        barriers=$(clang --target=aarch64-pc-windows-msvc -std=c11 -O2 -ffreestanding -fms-extensions -fms-compatibility -U__clang__ \
+            $macros -Wall -Wextra -Werror -Iinclude -S -o - "$out/barriers.c" | grep -c 'dmb[[:space:]]*ish$' || true)
+        [ "$barriers" = 4 ] || { echo "the code for MSVC has $barriers barriers instead of 4 with: $macros" >&2; return 1; }
+    done
 }
 
 native() {

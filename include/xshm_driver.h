@@ -33,7 +33,7 @@
  * A receive copies at most 65,535 bytes. It tries at most 512 times if the sender evicts the message meanwhile.
  * xshm_driver_open costs a few reads.
  *
- * Processors: x86, x64 and arm64. Compilers: GCC, Clang, MSVC.
+ * Processors: x86, x64 and arm64; also ARM64EC, which only programs use. Compilers: GCC, Clang, MSVC.
  */
 #ifndef XSHM_DRIVER_H
 #define XSHM_DRIVER_H
@@ -173,10 +173,15 @@ typedef struct xshm_driver {
 
 #include <intrin.h>
 
-#if defined(_M_ARM64)
-#define XSHM_DRIVER_BARRIER() __dmb(_ARM64_BARRIER_ISH)
-#else
+/* ARM64EC comes first: the compiler then also defines _M_X64, but the processor orders memory as arm64 does. 0xB is the inner
+   shareable domain. */
+#if defined(_M_ARM64EC) || defined(_M_ARM64)
+#define XSHM_DRIVER_ARM64 1
+#define XSHM_DRIVER_BARRIER() __dmb(0xB)
+#elif defined(_M_X64) || defined(_M_IX86)
 #define XSHM_DRIVER_BARRIER() _ReadWriteBarrier()
+#else
+#error "xshm_driver.h: x86, x64 and arm64 only"
 #endif
 
 static __inline xshm_driver_u64 xshm_driver_swap64(volatile void *at, xshm_driver_u64 from, xshm_driver_u64 to)
@@ -186,8 +191,8 @@ static __inline xshm_driver_u64 xshm_driver_swap64(volatile void *at, xshm_drive
 
 static __inline void xshm_driver_fence(void)
 {
-#if defined(_M_ARM64)
-    __dmb(_ARM64_BARRIER_ISH);
+#if defined(XSHM_DRIVER_ARM64)
+    XSHM_DRIVER_BARRIER();
 #else
     volatile long place = 0;
     (void)_InterlockedOr(&place, 0);
