@@ -21,8 +21,12 @@
  * positions, and bounds lengths and loops. A hostile peer can at most send nonsense within the size limits, and end the
  * session.
  *
- * Threads. One thread may send while another thread receives. All other functions belong to one thread: open, request, answer
- * and leave must not run at the same time as any other call.
+ * Threads. One thread may send while another thread receives:
+ *   the sending thread     send, try_send, sleep_for_space, awake with XSHM_DRIVER_SPACE
+ *   the receiving thread   receive, peek, sleep_for_data, awake with XSHM_DRIVER_DATA
+ *   both                   is_connected, longest_message
+ * sleep_for_space changes the sender's positions like a send, and sleep_for_data those of the receiver like a receive. All
+ * other functions (open, request, answer, always, leave) must not run at the same time as any other call.
  *
  * IRQL. No function here waits or takes a lock. The functions touch the section, the channel, `ends` and the caller's
  * buffers. If all of these are non-paged (for instance a section whose pages are locked by an MDL), the functions may be
@@ -752,7 +756,8 @@ static __inline int xshm_driver_peek(xshm_driver_t *channel, xshm_driver_u32 *le
 /*
  * Announces that the caller sleeps until a message comes. XSHM_DRIVER_OK: wait for event 0 (and for anything else that the
  * caller waits for), then call xshm_driver_awake(channel, XSHM_DRIVER_DATA). XSHM_DRIVER_LOOK: don't wait, a message is
- * there; no call of xshm_driver_awake is needed then. XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED.
+ * there; no call of xshm_driver_awake is needed then. XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED. Only the receiving thread may
+ * call this.
  *
  * The server sets event 0 also when a session ends. It cannot do so when its process is killed: a driver detects that by the
  * cleanup or a close of the file object.
@@ -953,7 +958,7 @@ static __inline int xshm_driver_send(
 /*
  * Announces that the caller sleeps until there is room for a message of `length` bytes. XSHM_DRIVER_OK: wait for event 3,
  * then call xshm_driver_awake(channel, XSHM_DRIVER_SPACE). XSHM_DRIVER_LOOK: don't wait, there is room. Otherwise the codes
- * of xshm_driver_try_send.
+ * of xshm_driver_try_send. Only the sending thread may call this.
  */
 static __inline int xshm_driver_sleep_for_space(xshm_driver_t *channel, xshm_driver_u32 length)
 {
