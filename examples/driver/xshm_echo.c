@@ -312,6 +312,7 @@ static NTSTATUS detach(opened *o)
 
 static NTSTATUS attach(opened *o, const xshm_echo_attach *given)
 {
+    OBJECT_ATTRIBUTES attributes;
     attachment *a;
     HANDLE thread;
     NTSTATUS status;
@@ -332,10 +333,20 @@ static NTSTATUS attach(opened *o, const xshm_echo_attach *given)
     status = look_handles_up(a);
     if (!NT_SUCCESS(status)) return discard(a, status);
 #endif
-    status = PsCreateSystemThread(&thread, THREAD_ALL_ACCESS, NULL, NULL, NULL, run, a);
+    /* A kernel handle, which Microsoft requires outside the system process. Another thread of the caller could close a handle in
+       the caller's table, or put another object in its place. Wine ignores the attributes. */
+    InitializeObjectAttributes(&attributes, NULL, OBJ_KERNEL_HANDLE, NULL, NULL);
+    status = PsCreateSystemThread(&thread, SYNCHRONIZE, &attributes, NULL, NULL, run, a);
     if (!NT_SUCCESS(status)) return discard(a, status);
-    /* This cannot fail with a kernel handle to a thread that this driver created. */
-    ObReferenceObjectByHandle(thread, THREAD_ALL_ACCESS, THREAD_TYPE, KernelMode, &a->thread, NULL);
+    status = ObReferenceObjectByHandle(thread, SYNCHRONIZE, THREAD_TYPE, KernelMode, &a->thread, NULL);
+    if (!NT_SUCCESS(status)) {
+        /* The thread runs, and uses the attachment until it ends. It gives the handles back itself. */
+        KeSetEvent(&a->stop, IO_NO_INCREMENT, FALSE);
+        ZwWaitForSingleObject(thread, FALSE, NULL);
+        ZwClose(thread);
+        ExFreePoolWithTag(a, TAG);
+        return status;
+    }
     ZwClose(thread);
     KeWaitForSingleObject(&a->begun, Executive, KernelMode, FALSE, NULL);
     o->attached = a;
