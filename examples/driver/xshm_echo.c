@@ -86,6 +86,22 @@ typedef struct {
     attachment *attached;
 } opened;
 
+/* ------------------------------------------------------------------------------------------------------- memory */
+
+/* Allocates zeroed memory that is neither paged nor executable. */
+static PVOID allocate(SIZE_T size)
+{
+#if defined(POOL_FLAG_NON_PAGED) && defined(NTDDI_WIN10_VB) && NTDDI_VERSION >= NTDDI_WIN10_VB
+    /* Exists since Windows 10, version 2004. */
+    return ExAllocatePool2(POOL_FLAG_NON_PAGED, size, TAG);
+#else
+    /* For older kits, MinGW's headers, and drivers that must load on older versions. NonPagedPoolNx exists since Windows 8. */
+    PVOID memory = ExAllocatePoolWithTag(NonPagedPoolNx, size, TAG);
+    if (memory) RtlZeroMemory(memory, size);
+    return memory;
+#endif
+}
+
 /* ---------------------------------------------------------------------------------------------------- handles */
 
 static ACCESS_MASK event_access(int event)
@@ -319,9 +335,8 @@ static NTSTATUS attach(opened *o, const xshm_echo_attach *given)
     if (o->attached && o->attached->running) return STATUS_DEVICE_BUSY;
     /* Frees the previous attachment, which has ended by itself. */
     detach(o);
-    a = ExAllocatePoolWithTag(NonPagedPool, sizeof *a, TAG);
+    a = allocate(sizeof *a);
     if (!a) return STATUS_INSUFFICIENT_RESOURCES;
-    RtlZeroMemory(a, sizeof *a);
     KeInitializeEvent(&a->stop, NotificationEvent, FALSE);
     KeInitializeEvent(&a->begun, NotificationEvent, FALSE);
     a->given = *given;
@@ -387,11 +402,10 @@ static NTSTATUS complete(IRP *irp, NTSTATUS status, ULONG_PTR bytes)
 static NTSTATUS NTAPI on_create(DEVICE_OBJECT *device, IRP *irp)
 {
     IO_STACK_LOCATION *stack = IoGetCurrentIrpStackLocation(irp);
-    opened *o = ExAllocatePoolWithTag(NonPagedPool, sizeof *o, TAG);
+    opened *o = allocate(sizeof *o);
     (void)device;
     if (!o) return complete(irp, STATUS_INSUFFICIENT_RESOURCES, 0);
     KeInitializeEvent(&o->free, SynchronizationEvent, TRUE);
-    o->attached = NULL;
     stack->FileObject->FsContext = o;
     return complete(irp, STATUS_SUCCESS, 0);
 }
