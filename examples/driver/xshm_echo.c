@@ -385,9 +385,20 @@ static NTSTATUS report(const opened *o, xshm_echo_status *status)
     return STATUS_SUCCESS;
 }
 
-static void enter(opened *o) { KeWaitForSingleObject(&o->free, Executive, KernelMode, FALSE, NULL); }
+/* Between enter and leave, the caller's thread must not be suspended: the other threads that use this handle of the device would
+   wait as long, and could not even be terminated. A suspension is a normal kernel APC, which a critical region defers. Wine only
+   counts critical regions. */
+static void enter(opened *o)
+{
+    KeEnterCriticalRegion();
+    KeWaitForSingleObject(&o->free, Executive, KernelMode, FALSE, NULL);
+}
 
-static void leave(opened *o) { KeSetEvent(&o->free, IO_NO_INCREMENT, FALSE); }
+static void leave(opened *o)
+{
+    KeSetEvent(&o->free, IO_NO_INCREMENT, FALSE);
+    KeLeaveCriticalRegion();
+}
 
 /* --------------------------------------------------------------------------------------------------- the device */
 
