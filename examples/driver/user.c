@@ -239,6 +239,49 @@ static void forever(void)
     for (;;) exchange(server, 1000);
 }
 
+/* Makes a section with these attributes that contains the same bytes. The file may be INVALID_HANDLE_VALUE. */
+static HANDLE copy_of(unsigned long long section, HANDLE file, DWORD attributes)
+{
+    void *from = MapViewOfFile((HANDLE)(ULONG_PTR)section, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0), *to;
+    MEMORY_BASIC_INFORMATION view;
+    HANDLE copy;
+    CHECK(from && VirtualQuery(from, &view, sizeof view) == sizeof view);
+    copy = CreateFileMappingW(file, NULL, PAGE_READWRITE | attributes, 0, (DWORD)view.RegionSize, NULL);
+    CHECK(copy);
+    to = MapViewOfFile(copy, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0);
+    CHECK(to);
+    if (attributes & SEC_RESERVE) CHECK(VirtualAlloc(to, view.RegionSize, MEM_COMMIT, PAGE_READWRITE));
+    memcpy(to, from, view.RegionSize);
+    UnmapViewOfFile(from);
+    UnmapViewOfFile(to);
+    return copy;
+}
+
+/* Checks that the driver accepts a copy of the channel's section with exactly the attribute SEC_COMMIT, and no other copy. */
+static void attributes(HANDLE device, const xshm_echo_attach *given)
+{
+    static const DWORD others[] = {SEC_RESERVE, SEC_COMMIT | SEC_NOCACHE, SEC_COMMIT | SEC_WRITECOMBINE, 0};
+    wchar_t folder[MAX_PATH], name[MAX_PATH];
+    xshm_echo_attach copy = *given;
+    HANDLE file, section = copy_of(given->section, INVALID_HANDLE_VALUE, SEC_COMMIT);
+    unsigned each;
+    copy.section = (unsigned long long)(ULONG_PTR)section;
+    CHECK(attach(device, &copy));
+    CHECK(detach(device));
+    CloseHandle(section);
+    CHECK(GetTempPathW(MAX_PATH, folder) && GetTempFileNameW(folder, L"xsh", 0, name));
+    file = CreateFileW(name, GENERIC_READ | GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, FILE_FLAG_DELETE_ON_CLOSE, NULL);
+    CHECK(file != INVALID_HANDLE_VALUE);
+    for (each = 0; each < 4; each++) {
+        section = copy_of(given->section, others[each] == 0 ? file : INVALID_HANDLE_VALUE, others[each]);
+        copy.section = (unsigned long long)(ULONG_PTR)section;
+        SetLastError(0);
+        CHECK(!attach(device, &copy) && GetLastError() == ERROR_INVALID_PARAMETER);
+        CloseHandle(section);
+    }
+    CloseHandle(file);
+}
+
 static void wrong(void)
 {
     HANDLE device = open_driver(), another = open_driver();
@@ -269,6 +312,7 @@ static void wrong(void)
     bad.section = (unsigned long long)(ULONG_PTR)CreateFileMappingW(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, 1 << 20, NULL);
     CHECK(!attach(device, &bad));
     CloseHandle((HANDLE)(ULONG_PTR)bad.section);
+    attributes(device, &given);
 
     CHECK(attach(device, &given));
     CHECK(!attach(device, &given) && GetLastError() == ERROR_BUSY);

@@ -20,31 +20,39 @@
 #define EVENTS 7
 #define ENDS 250
 
-/* Declarations that MinGW's headers lack, or have in another form. */
+/*
+ * Declarations that the headers lack, or have in another form.
+ *
+ * The kernel exports a variable of type POBJECT_TYPE for each type of object. Microsoft's headers declare a pointer to that
+ * variable. MinGW's headers have the same declaration, but import the variable itself: there, the name is the type already.
+ *
+ * The kernel also exports MmSectionObjectType and ZwQuerySection, and no public header declares them.
+ */
 #ifdef __GNUC__
+extern POBJECT_TYPE NTSYSAPI *MmSectionObjectType;
 #define EVENT_TYPE ((POBJECT_TYPE)ExEventObjectType)
+#define SECTION_TYPE ((POBJECT_TYPE)MmSectionObjectType)
 #define THREAD_TYPE ((POBJECT_TYPE)PsThreadType)
 #else
+extern POBJECT_TYPE *MmSectionObjectType;
 #define EVENT_TYPE (*ExEventObjectType)
+#define SECTION_TYPE (*MmSectionObjectType)
 #define THREAD_TYPE (*PsThreadType)
 #endif
-#ifndef SEC_RESERVE
-#define SEC_RESERVE 0x4000000
-#endif
-#ifndef SEC_FILE
-#define SEC_FILE 0x800000
-#endif
-#ifndef SEC_IMAGE
-#define SEC_IMAGE 0x1000000
+#ifndef SEC_COMMIT
+#define SEC_COMMIT 0x8000000
 #endif
 
+/* The information class SectionBasicInformation, and its structure. */
+#define SECTION_BASIC 0
 typedef struct {
     PVOID base;
     ULONG attributes;
     LARGE_INTEGER size;
 } section_information;
 
-NTSYSAPI NTSTATUS NTAPI ZwQuerySection(HANDLE, ULONG, PVOID, SIZE_T, SIZE_T *);
+NTSYSAPI NTSTATUS NTAPI ZwQuerySection(
+    HANDLE section, ULONG information_class, PVOID information, SIZE_T information_size, SIZE_T *result_size);
 
 DRIVER_INITIALIZE DriverEntry;
 
@@ -153,16 +161,18 @@ static NTSTATUS take_handles(attachment *a)
 
 #else
 
-/* Runs in the caller's context and with its rights: the driver gets no access that the caller does not have. */
+/* Runs in the caller's context. For UserMode, the kernel checks type and access of the caller's handle, and refuses kernel
+   handles. So the driver gets no access that the caller does not have. */
 static NTSTATUS look_handles_up(attachment *a)
 {
     PVOID section;
     NTSTATUS status;
     int each;
-    /* The type is not checked here: mapping fails if the object is not a section. */
-    status = ObReferenceObjectByHandle((HANDLE)(ULONG_PTR)a->given.section, SECTION_ACCESS, NULL, UserMode, &section, NULL);
+    status = ObReferenceObjectByHandle(
+        (HANDLE)(ULONG_PTR)a->given.section, SECTION_ACCESS, SECTION_TYPE, UserMode, &section, NULL);
     if (!NT_SUCCESS(status)) return status;
-    status = ObOpenObjectByPointer(section, OBJ_KERNEL_HANDLE, NULL, SECTION_ACCESS, NULL, KernelMode, &a->section);
+    /* For KernelMode, since the access was checked above. The caller could close or replace its own handle meanwhile. */
+    status = ObOpenObjectByPointer(section, OBJ_KERNEL_HANDLE, NULL, SECTION_ACCESS, SECTION_TYPE, KernelMode, &a->section);
     ObDereferenceObject(section);
     for (each = 0; each < EVENTS && NT_SUCCESS(status); each++) {
         status = ObReferenceObjectByHandle(
@@ -204,10 +214,15 @@ static int wait_for(attachment *a, int event, LARGE_INTEGER *timeout)
 static NTSTATUS map_and_check(attachment *a)
 {
     section_information information;
-    NTSTATUS status = ZwQuerySection(a->section, 0, &information, sizeof information, NULL);
+    NTSTATUS status = ZwQuerySection(a->section, SECTION_BASIC, &information, sizeof information, NULL);
     if (!NT_SUCCESS(status)) return status;
-    /* Pages that are not committed, or that belong to a file, could fault when the driver touches them. */
-    if ((information.attributes & (SEC_RESERVE | SEC_FILE | SEC_IMAGE)) != 0) return STATUS_INVALID_PARAMETER;
+    /*
+     * The server's section is exactly SEC_COMMIT. Pages that are not committed (SEC_RESERVE) or that belong to a file (SEC_FILE,
+     * SEC_IMAGE) could fault when the driver touches them. Atomic operations can fault on memory that is not cached (SEC_NOCACHE,
+     * SEC_WRITECOMBINE). It is not documented whether Windows reports SEC_LARGE_PAGES here. Such pages cannot fault, and
+     * xshm_driver_open refuses the size of such a section.
+     */
+    if (information.attributes != SEC_COMMIT) return STATUS_INVALID_PARAMETER;
     status = ZwMapViewOfSection(
         a->section, NtCurrentProcess(), &a->view, 0, 0, NULL, &a->view_size, ViewUnmap, 0, PAGE_READWRITE);
     if (!NT_SUCCESS(status)) {
