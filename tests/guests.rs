@@ -7,6 +7,7 @@ mod common;
 use common::seccomp::{refuse, MADVISE, WIPE_ON_FORK};
 use common::*;
 use std::ffi::c_void;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -150,13 +151,14 @@ fn line_40_threads_of_the_library_block_signals_except_those_of_their_own_faults
         assert_ne!(before & bit(12), 0);
         let endpoints = background(&Arc::default());
         assert_eq!(blocked(own), before, "a start changes the caller's signals");
-        let mut count = 0;
-        for task in std::fs::read_dir("/proc/self/task").unwrap() {
-            let task = task.unwrap().path();
-            if task.ends_with(std::process::id().to_string()) {
-                continue;
-            }
-            count += 1;
+        let of_library = |task: &PathBuf| !task.ends_with(std::process::id().to_string());
+        let tasks = || -> Vec<PathBuf> {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            tasks.map(|task| task.unwrap().path()).filter(of_library).collect()
+        };
+        // Two threads of a multi-client server, one of which begins for its first client; one of each other endpoint.
+        wait_until(|| tasks().len() == 5);
+        for task in tasks() {
             // A thread that has just begun blocks all signals for a moment.
             wait_until(|| blocked(&task) & bit(FAULTS[0]) == 0);
             let blocked = blocked(&task);
@@ -166,8 +168,6 @@ fn line_40_threads_of_the_library_block_signals_except_those_of_their_own_faults
                 assert_eq!(blocked & bit(signal) == 0, is_fault, "signal {signal}");
             }
         }
-        // Two threads of a multi-client server; one of each other endpoint.
-        assert_eq!(count, 5);
         drop(endpoints);
         assert_eq!(blocked(own), before, "a stop changes the caller's signals");
     });
