@@ -80,6 +80,12 @@
 #define SHM_ACCESS_SECURITY_DESCRIPTOR 3
 
 /**
+ * shm_options_t.access: the system and the administrators may connect, and not the server's user. For a Windows server that runs
+ * elevated: SHM_ACCESS_OWNER also admits those processes of its user that are not elevated.
+ */
+#define SHM_ACCESS_ADMINISTRATORS 4
+
+/**
  * shm_options_t.trust: the client accepts servers of the client's own user and of the system (root on Linux); on Windows
  * also those whose section belongs to the group Administrators.
  */

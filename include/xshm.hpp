@@ -189,7 +189,12 @@ private:
 
 enum class direction { server_to_client = SHM_DIR_SERVER_TO_CLIENT, client_to_server = SHM_DIR_CLIENT_TO_SERVER };
 
-enum class access { owner = SHM_ACCESS_OWNER, everyone = SHM_ACCESS_EVERYONE, users = SHM_ACCESS_USERS };
+enum class access {
+    owner = SHM_ACCESS_OWNER,
+    everyone = SHM_ACCESS_EVERYONE,
+    users = SHM_ACCESS_USERS,
+    administrators = SHM_ACCESS_ADMINISTRATORS
+};
 
 enum class trust { owner = SHM_TRUST_OWNER, users = SHM_TRUST_USERS, anyone = SHM_TRUST_ANYONE };
 

@@ -14,7 +14,11 @@ pub enum Access {
     /// user namespace does not map, unless the kernel confirms that it is the user that runs the server.
     #[default]
     Owner,
-    /// Every user of the machine that can reach the name.
+    /// The system and the administrators (root on Linux), and not the user that runs the server. On Windows this is for a server
+    /// that runs elevated: [`Access::Owner`] also admits those processes of its user that are not elevated.
+    Administrators,
+    /// Every user of the machine that can reach the name. On Windows this does not include processes in an AppContainer or below
+    /// medium integrity: use [`Access::SecurityDescriptor`] for these.
     Everyone,
     /// These users or groups, besides those of [`Access::Owner`].
     Users(Vec<UserId>),
@@ -42,6 +46,7 @@ impl Access {
     pub(crate) fn audience(&self) -> Audience<'_, sys::User> {
         match self {
             Access::Owner => Audience::Owner,
+            Access::Administrators => Audience::Administrators,
             Access::Everyone => Audience::Everyone,
             Access::Users(users) => Audience::Users(users.iter().map(|user| &user.0).collect()),
             Access::SecurityDescriptor(bytes) => Audience::SecurityDescriptor(bytes),

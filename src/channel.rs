@@ -11,8 +11,8 @@ use crate::handles::{ClientHandles, EventHandles};
 use crate::layout::{Direction, SERVER_GONE};
 use crate::options::Tuning;
 use crate::shared::SharedView;
-use crate::sync::{lock, Arc, AtomicBool, Mutex, Ordering};
-use crate::sys::{ClientEnd, Event, OwningProcess, Process, Unwatchable};
+use crate::sync::{lock, Arc, AtomicBool, AtomicU32, Mutex, Ordering};
+use crate::sys::{self, ClientEnd, Event, OwningProcess, Process, Unwatchable};
 use crate::waiting::Interrupt;
 
 /// Which end of a channel this is.
@@ -216,11 +216,49 @@ impl Current {
     }
 }
 
-/// The peer's process, held open so that its end can be waited for.
+/// How the end of a peer's process is noticed.
+enum Watched {
+    /// It is held open, so that its end can be waited for.
+    Open(Process),
+    /// It can't be opened, and is looked for from time to time.
+    ById(ById),
+}
+
+/// A process that can't be opened. The system may give its id to another one when it has ended.
+struct ById {
+    pid: u32,
+    /// `None`: the system does not say when a process began.
+    birth: Option<u64>,
+    /// When its birth was last compared, which takes longer than to look for the id.
+    compared_at: AtomicU32,
+}
+
+impl ById {
+    const COMPARE_AFTER_MILLIS: u32 = 1000;
+
+    fn new(pid: u32) -> Self {
+        ById { pid, birth: sys::birth(pid), compared_at: AtomicU32::new(sys::coarse_millis()) }
+    }
+
+    fn has_ended(&self) -> bool {
+        if matches!(Process::open(self.pid), Err(Unwatchable::Gone)) {
+            return true;
+        }
+        let now = sys::coarse_millis();
+        let compared_at = self.compared_at.load(Ordering::Relaxed);
+        if now.wrapping_sub(compared_at) < Self::COMPARE_AFTER_MILLIS {
+            return false;
+        }
+        self.compared_at.store(now, Ordering::Relaxed);
+        // Where it has ended meanwhile, the next look finds that.
+        self.birth.is_some_and(|birth| sys::birth(self.pid).is_some_and(|other| other != birth))
+    }
+}
+
+/// The peer's process.
 pub(crate) struct Peer {
     pid: u32,
-    /// `None`: it can't be watched, and is looked for by its id from time to time.
-    process: Option<Process>,
+    process: Watched,
     pub(crate) user: Option<UserId>,
 }
 
@@ -234,10 +272,10 @@ impl Peer {
         opened: std::result::Result<Process, Unwatchable>, whose: &str, pid: u32, tuning: &Tuning,
     ) -> Result<Option<Self>> {
         let process = match opened {
-            Ok(process) => Some(process),
+            Ok(process) => Watched::Open(process),
             Err(Unwatchable::Gone) => return Ok(None),
             Err(Unwatchable::Failed(error)) => return Err(error),
-            Err(Unwatchable::Denied(_)) if tuning.check_interval.is_some() => None,
+            Err(Unwatchable::Denied(_)) if tuning.check_interval.is_some() => Watched::ById(ById::new(pid)),
             Err(Unwatchable::Denied(Some(error))) => return Err(error),
             Err(Unwatchable::Denied(None)) => {
                 let reason = format!(
@@ -251,8 +289,8 @@ impl Peer {
 
     pub(crate) fn has_ended(&self) -> bool {
         match &self.process {
-            Some(process) => process.has_ended(),
-            None => matches!(Process::open(self.pid), Err(Unwatchable::Gone)),
+            Watched::Open(process) => process.has_ended(),
+            Watched::ById(id) => id.has_ended(),
         }
     }
 
@@ -261,10 +299,33 @@ impl Peer {
     }
 
     pub(crate) fn process(&self) -> Option<&Process> {
-        self.process.as_ref()
+        match &self.process {
+            Watched::Open(process) => Some(process),
+            Watched::ById(_) => None,
+        }
     }
 
     pub(crate) fn identity(&self) -> PeerIdentity {
         PeerIdentity { process_id: self.pid, user: self.user.clone().filter(|user| user.0.is_known()) }
+    }
+}
+
+#[cfg(all(test, not(any(loom, miri))))]
+mod tests {
+    use super::*;
+
+    /// The system has given the id of a peer that could not be opened to another process.
+    #[test]
+    fn a_process_that_began_at_another_time_is_another_one() {
+        let pid = std::process::id();
+        let birth = sys::birth(pid);
+        let long_ago = || AtomicU32::new(sys::coarse_millis().wrapping_sub(2 * ById::COMPARE_AFTER_MILLIS));
+        let ended = |birth, compared_at| ById { pid, birth, compared_at }.has_ended();
+        assert!(birth.is_some());
+        assert!(!ended(birth, long_ago()));
+        assert!(ended(birth.map(|birth| birth - 1), long_ago()));
+        // It was compared just now, or cannot be.
+        assert!(!ended(birth.map(|birth| birth - 1), AtomicU32::new(sys::coarse_millis())));
+        assert!(!ended(None, long_ago()));
     }
 }

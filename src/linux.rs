@@ -39,7 +39,7 @@ pub(crate) use lookup::{lookup, EventOpener, Found};
 pub(crate) use pairs::{client_events, ClientEnd};
 #[cfg(fuzzing)]
 pub use pending::fuzzing as fuzzed_pending;
-pub(crate) use process::Process;
+pub(crate) use process::{birth, Process};
 pub(crate) use section::{Mapping, Section};
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
 pub(crate) use system::{borrow, coarse_millis, out_of_memory, process_id, User};

@@ -7,6 +7,7 @@
 //! | `Mapping` | a section in this process's memory: `map`, `base` |
 //! | `Event` | wakes one waiter for each `set`; `local` makes one for this process that stays set until `reset`; `take_left` takes what a wait for a `Waitable::Wake` has left; `is_shut`: a peer has made it ready for ever |
 //! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
+//! | `birth` | when a process began that can't be opened |
 //! | `wait_any` | waits for the first of several `Waitable`s |
 //! | `Listener` | the owner of a name, and of the clients that wait behind it: `bind`; `prepare` makes a fresh channel, `offer` lets clients find it; `has_changed_user`: the present one must be renewed; `hand_over` gives it to the next client, whose turn `session_began` or `pass_turn` ends; `session_ended`: there is no client; `open_requester` gives the process of a request |
 //! | `Prepared`, `Offer` | what a fresh channel consists of, and the step that lets clients have it |

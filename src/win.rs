@@ -4,12 +4,15 @@ mod client_end;
 mod listener;
 mod lookup;
 mod names;
+mod processes;
 mod thread;
+mod token;
 
 pub(crate) use crate::sys::kinds::{OnlyName as HeldName, OnlyProcess as OwningProcess};
 pub(crate) use client_end::{client_events, ClientEnd};
 pub(crate) use listener::{Listener, Offer, Prepared};
 pub(crate) use lookup::{lookup, EventOpener, Found};
+pub(crate) use processes::birth;
 pub(crate) use std::os::windows::io::{
     AsHandle as AsObject, BorrowedHandle as BorrowedObject, OwnedHandle as OwnedObject,
 };
@@ -31,8 +34,18 @@ const EVENT_ACCESS: u32 = EVENT_MODIFY_STATE | SYNCHRONIZE | READ_CONTROL;
 pub(crate) struct User(Sid);
 
 impl User {
+    /// The user of this process.
     pub(crate) fn current() -> Result<Self> {
-        token_user(CURRENT_PROCESS).map_err(failed("asking for the current user"))
+        token::of_process(CURRENT_PROCESS)
+            .and_then(|token| token::user(&token))
+            .map_err(failed("asking for the current user"))
+    }
+
+    /// The user as which this thread acts: the process's, unless the thread impersonates another one.
+    fn effective() -> Result<Self> {
+        token::effective()
+            .and_then(|token| token::user(&token))
+            .map_err(failed("asking for the user of this thread"))
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -46,7 +59,7 @@ impl User {
 
     /// Whether a server of this user is trusted by default: our own, the system's, and the administrators'.
     pub(crate) fn is_trusted_server(&self) -> Result<bool> {
-        Ok(self.0 == Sid::system() || self.0 == Sid::administrators() || *self == User::current()?)
+        Ok(self.0 == Sid::system() || self.0 == Sid::administrators() || *self == User::effective()?)
     }
 }
 
@@ -54,20 +67,6 @@ impl std::fmt::Display for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
     }
-}
-
-fn token_user(process: Handle) -> std::result::Result<User, NtStatus> {
-    // SAFETY: `process` is an open handle or the pseudo-handle of this process; the place for the result is valid.
-    let token = handle_from(|token| unsafe { NtOpenProcessToken(process, TOKEN_QUERY, token) })?;
-    // A TOKEN_USER is two words, then the SID, which has at most 68 bytes.
-    // SAFETY: the buffer is writable and as long as said.
-    let buffer = query(16, |buffer, length, needed| unsafe {
-        NtQueryInformationToken(token.as_raw(), TOKEN_USER, buffer, length, needed)
-    })?;
-    // SAFETY: a TOKEN_USER begins with this structure, and the buffer is aligned for it.
-    let user = unsafe { buffer.as_ptr().cast::<SidAndAttributes>().read() };
-    let sid = bytes_at(&buffer, user.sid).and_then(|bytes| Sid::from_bytes(&bytes));
-    sid.map(User).ok_or(STATUS_INVALID_PARAMETER)
 }
 
 /// An error of std's.
@@ -90,11 +89,29 @@ pub(crate) fn coarse_millis() -> u32 {
 }
 
 /// A security descriptor for objects that these users may use, with these rights.
+///
+/// # Errors
+/// [`ShmError::Refused`]: this thread impersonates another user. The objects would be that user's, and the library's own threads,
+/// which do not impersonate, could make no further ones for the same channel.
 fn security(audience: &Audience<'_, User>, rights: u32) -> Result<Vec<u8>> {
-    let user = User::current()?.0;
+    let user = User::current()?;
+    if User::effective()? != user {
+        let reason = format!(
+            "this thread impersonates another user than {user}, which runs this process; start the server before \
+             impersonating, or after RevertToSelf"
+        );
+        return Err(ShmError::Refused { reason });
+    }
+    let user = user.0;
     let mut allowed = vec![user.clone(), Sid::system(), Sid::administrators()];
+    let mut owner_rights = Vec::new();
     match audience {
         Audience::Owner => {}
+        // The objects' owner could otherwise change who may use them. It is the same user, elevated or not.
+        Audience::Administrators => {
+            allowed.remove(0);
+            owner_rights.push((Sid::owner_rights(), READ_CONTROL));
+        }
         Audience::Everyone => allowed.push(Sid::everyone()),
         Audience::Users(users) => allowed.extend(users.iter().map(|user| user.0.clone())),
         Audience::SecurityDescriptor(bytes) if is_descriptor(bytes) => return Ok(bytes.to_vec()),
@@ -111,7 +128,8 @@ fn security(audience: &Audience<'_, User>, rights: u32) -> Result<Vec<u8>> {
         let (value, reason) = (allowed.len() as u64, "at most 800 users fit into an access list".to_owned());
         return Err(ShmError::InvalidOption { option: "users", value, reason });
     }
-    Ok(descriptor(&user, &allowed, rights))
+    let allowed: Vec<_> = allowed.into_iter().map(|sid| (sid, rights)).chain(owner_rights).collect();
+    Ok(descriptor(&user, &allowed))
 }
 
 // ---------------------------------------------------------------------------------------------------- sections
@@ -203,8 +221,9 @@ fn section_size(handle: &OwnedHandle) -> std::result::Result<usize, NtStatus> {
     if status < 0 {
         return Err(status);
     }
-    // Only pages that are all there, and no file: of others, a touch could fault.
-    if information.allocation_attributes & (SEC_RESERVE | SEC_IMAGE | SEC_FILE) != 0 {
+    // Only pages that are all there, and no file: of others, a touch could fault. And only cached memory: atomic operations on other
+    // memory fault on some processors.
+    if information.allocation_attributes != SEC_COMMIT {
         return Err(STATUS_SECTION_NOT_EXTENDED);
     }
     Ok(usize::try_from(information.maximum_size).unwrap_or(0))
@@ -277,8 +296,12 @@ impl Event {
     }
 
     pub(crate) fn reset(&self) {
-        // SAFETY: as above.
-        unsafe { NtResetEvent(self.0.as_raw(), ptr::null_mut()) };
+        // SAFETY: the handle is open.
+        let status = unsafe { NtResetEvent(self.0.as_raw(), ptr::null_mut()) };
+        if status == STATUS_ACCESS_DENIED {
+            // A client that was given handles may only wait for this event. A wait takes the signal.
+            let _ = wait_any(&[Waitable::Event(self)], Some(Duration::ZERO));
+        }
     }
 
     /// No: there's no way to do it.
@@ -363,7 +386,7 @@ impl Process {
     }
 
     pub(crate) fn user(&self) -> Option<User> {
-        token_user(self.0.as_raw()).ok()
+        token::of_process(self.0.as_raw()).and_then(|token| token::user(&token)).ok()
     }
 }
 
@@ -395,7 +418,11 @@ pub(crate) fn wait_any(objects: &[Waitable<'_>], timeout: Option<Duration>) -> R
     };
     match check(status, "waiting")? {
         STATUS_TIMEOUT => Ok(None),
-        index => Ok(Some((index - STATUS_WAIT_0) as usize)),
+        index => match usize::try_from(index - STATUS_WAIT_0) {
+            Ok(index) if index < objects.len() => Ok(Some(index)),
+            // STATUS_ABANDONED_WAIT_0 and the like: no event or process gives one.
+            _ => Err(error(index, "waiting")),
+        },
     }
 }
 
@@ -409,6 +436,57 @@ fn relative_ticks(timeout: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Memory of another kind is not for atomic operations, or may be missing when it is touched.
+    #[test]
+    fn only_plain_memory_is_a_section() {
+        const SEC_NOCACHE: u32 = 0x1000_0000;
+        const SEC_RESERVE: u32 = 0x0400_0000;
+        const SEC_WRITECOMBINE: u32 = 0x4000_0000;
+        let descriptor = security(&Audience::Owner, SECTION_ACCESS).unwrap();
+        let attributes = Attributes::new(None, Some(&descriptor));
+        let size = 65536_i64;
+        let size_of_section = |kind| {
+            // SAFETY: all pointers are to live values.
+            let handle = attributes.handle_from(|handle, attributes| unsafe {
+                NtCreateSection(
+                    handle,
+                    SECTION_ACCESS,
+                    attributes,
+                    &size,
+                    PAGE_READWRITE,
+                    kind,
+                    ptr::null_mut(),
+                )
+            });
+            section_size(&handle.unwrap())
+        };
+        assert_eq!(size_of_section(SEC_COMMIT), Ok(65536));
+        for kind in [SEC_RESERVE, SEC_COMMIT | SEC_NOCACHE, SEC_COMMIT | SEC_WRITECOMBINE | SEC_NOCACHE] {
+            assert_eq!(size_of_section(kind), Err(STATUS_SECTION_NOT_EXTENDED), "{kind:#x}");
+        }
+    }
+
+    /// The objects would belong to the other user, and clients would refuse them.
+    #[test]
+    fn a_thread_that_impersonates_another_user_makes_no_channel() {
+        #[link(name = "advapi32")]
+        extern "system" {
+            fn ImpersonateAnonymousToken(thread: Handle) -> i32;
+            fn RevertToSelf() -> i32;
+        }
+        // SAFETY: the pseudo-handle of this thread.
+        if unsafe { ImpersonateAnonymousToken(CURRENT_THREAD) } == 0 {
+            println!("SKIPPED: this system lets no thread impersonate the anonymous user");
+            return;
+        }
+        let made = security(&Audience::Owner, SECTION_ACCESS);
+        // SAFETY: no arguments.
+        assert_ne!(unsafe { RevertToSelf() }, 0);
+        let Err(ShmError::Refused { reason }) = &made else { panic!("{made:?}") };
+        assert!(reason.contains("impersonates"), "{reason}");
+        assert!(security(&Audience::Owner, SECTION_ACCESS).is_ok());
+    }
 
     #[test]
     fn timeouts_count_from_now_and_saturate() {

@@ -235,6 +235,24 @@ fn line_29_only_the_process_that_was_given_the_section_may_request() {
     assert_eq!(server.peer().unwrap().process_id, peer.id());
 }
 
+/// A server can admit the administrators alone, and not even its own user.
+#[test]
+fn line_28_a_server_for_administrators_refuses_its_own_user() {
+    const OTHER: &str = "1234";
+    let Some(mut server) = Peer::start_as(OTHER) else { return };
+    let name = format!("Global\\{}", unique("administrators"));
+    server.must(&format!("start_for_administrators {name}"));
+    server.tell("accept 500");
+    let mut own = Peer::start_as(OTHER).unwrap();
+    let answer = own.ask(&format!("connect {name} 2000"));
+    assert!(answer.contains("does not admit this user"), "{answer}");
+    assert_eq!(server.answer(), "err Timeout");
+    server.tell("accept 10000");
+    let trusting = ClientOptions::new().trust(Trust::Users(vec![OTHER.parse().unwrap()]));
+    let _root = trusting.connect(&name, Duration::from_secs(10)).unwrap();
+    assert_eq!(server.answer(), "ok");
+}
+
 /// A client of another user is refused unless the access policy names the user. A server of another user is refused unless
 /// the client trusts the user by name.
 #[test]

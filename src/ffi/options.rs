@@ -28,6 +28,10 @@ pub const SHM_ACCESS_USERS: u32 = 2;
 /// shm_options_t.access: those users whom `security_descriptor` permits may connect. Windows only.
 pub const SHM_ACCESS_SECURITY_DESCRIPTOR: u32 = 3;
 
+/// shm_options_t.access: the system and the administrators may connect, and not the server's user. For a Windows server that runs
+/// elevated: SHM_ACCESS_OWNER also admits those processes of its user that are not elevated.
+pub const SHM_ACCESS_ADMINISTRATORS: u32 = 4;
+
 /// shm_options_t.trust: the client accepts servers of the client's own user and of the system (root on Linux); on Windows
 /// also those whose section belongs to the group Administrators.
 pub const SHM_TRUST_OWNER: u32 = 0;
@@ -158,6 +162,7 @@ impl shm_options_t {
         Ok(match self.access {
             SHM_ACCESS_OWNER => Access::Owner,
             SHM_ACCESS_EVERYONE => Access::Everyone,
+            SHM_ACCESS_ADMINISTRATORS => Access::Administrators,
             // SAFETY: by the caller.
             SHM_ACCESS_USERS => Access::Users(unsafe { self.users() }?),
             SHM_ACCESS_SECURITY_DESCRIPTOR => {

@@ -61,8 +61,7 @@ pub(crate) struct Listener {
     clients: Clients,
     /// This process's user, as the kernel shows it to clients. With it belong the sections that they are handed.
     user: AtomicU32,
-    /// The users whose clients are accepted, besides this process's and root. `None`: all.
-    users: Option<Vec<u32>>,
+    admitted: Admitted,
     limits: Limits,
     queue: Mutex<Queue>,
 }
@@ -193,14 +192,23 @@ impl Limits {
     }
 }
 
+/// The users whose clients are accepted, besides root.
+enum Admitted {
+    All,
+    /// These, and the server's own.
+    Users(Vec<u32>),
+    None,
+}
+
 impl Listener {
     /// Takes a name, if no living server has it.
     pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, clients: Clients) -> Result<Self> {
         let user = AtomicU32::new(User::current()?.0);
-        let users = match audience {
-            Audience::Owner => Some(Vec::new()),
-            Audience::Everyone => None,
-            Audience::Users(users) => Some(users.iter().map(|user| user.0).collect()),
+        let admitted = match audience {
+            Audience::Owner => Admitted::Users(Vec::new()),
+            Audience::Administrators => Admitted::None,
+            Audience::Everyone => Admitted::All,
+            Audience::Users(users) => Admitted::Users(users.iter().map(|user| user.0).collect()),
             Audience::SecurityDescriptor(bytes) => {
                 return Err(ShmError::InvalidOption {
                     option: "security descriptor",
@@ -228,7 +236,7 @@ impl Listener {
             name: socket,
             clients,
             user,
-            users,
+            admitted,
             limits,
             queue: Mutex::new(Queue { pending, turn: None, unread: Vec::new(), short_until: None }),
         })
@@ -434,8 +442,12 @@ impl Listener {
     /// What the system refuses this process.
     fn identify(&self, connection: &OwnedFd) -> rustix::io::Result<std::result::Result<Caller, Reason>> {
         let PeerCredentials { pid, uid, .. } = credentials(connection)?;
-        let is_owner = || uid == 0 || uid == self.user.load(Ordering::Relaxed);
-        if self.users.as_ref().is_some_and(|users| !users.contains(&uid) && !is_owner()) {
+        let is_admitted = match &self.admitted {
+            Admitted::All => true,
+            Admitted::Users(users) => users.contains(&uid) || uid == self.user.load(Ordering::Relaxed),
+            Admitted::None => false,
+        };
+        if uid != 0 && !is_admitted {
             return Ok(Err(Reason::Policy));
         }
         if pid == 0 {

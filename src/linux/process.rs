@@ -75,10 +75,30 @@ impl Process {
     }
 }
 
+/// When a process began, by the system's clock. `None`: there is none with this id, or the system does not say.
+pub(crate) fn birth(pid: u32) -> Option<u64> {
+    began(&descriptors::short_file(&format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The 22nd field. The second one is the program's name in parentheses, which may contain anything.
+fn began(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(19)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::mpsc;
+
+    #[test]
+    fn a_processes_status_says_when_it_began() {
+        let own = birth(std::process::id());
+        assert!(own.is_some() && own == birth(std::process::id()));
+        assert_eq!(birth(u32::MAX), None);
+        let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 10";
+        assert_eq!(began(stat), Some(4711));
+    }
 
     /// A client without a name states its process id, which must not stop the server.
     #[test]

@@ -1,10 +1,17 @@
-//! The functions of Windows that the crate calls: those of `ntdll.dll`, and for its threads some of `kernel32.dll`, which
+//! The functions of Windows that the crate calls: those of `ntdll.dll` (`#[link(name = "ntdll")]`), and for its threads some of `kernel32.dll`, which
 //! every program is linked with.
 
 use super::types::*;
 use std::ffi::c_void;
 
-#[link(name = "ntdll")]
+// With MSVC, the compiler makes what the linker needs of ntdll by itself, whatever the installed SDK's ntdll.lib contains. With
+// MinGW this would take a tool of its own, and MinGW's library has all these functions.
+#[cfg_attr(
+    all(target_env = "msvc", target_arch = "x86"),
+    link(name = "ntdll", kind = "raw-dylib", import_name_type = "undecorated")
+)]
+#[cfg_attr(all(target_env = "msvc", not(target_arch = "x86")), link(name = "ntdll", kind = "raw-dylib"))]
+#[cfg_attr(not(target_env = "msvc"), link(name = "ntdll"))]
 extern "system" {
     /// The number is a `LUID`: 64 bits.
     pub(crate) fn NtAllocateLocallyUniqueId(luid: *mut u64) -> NtStatus;
@@ -29,6 +36,9 @@ extern "system" {
         section: Handle, process: Handle, base: *mut *mut c_void, zero_bits: usize, commit_size: usize,
         offset: *mut i64, view_size: *mut usize, inherit: u32, allocation_type: u32, protection: u32,
     ) -> NtStatus;
+    pub(crate) fn NtOpenDirectoryObject(
+        handle: *mut Handle, access: u32, attributes: *const ObjectAttributes,
+    ) -> NtStatus;
     pub(crate) fn NtOpenEvent(
         handle: *mut Handle, access: u32, attributes: *const ObjectAttributes,
     ) -> NtStatus;
@@ -41,6 +51,9 @@ extern "system" {
     ) -> NtStatus;
     pub(crate) fn NtOpenSymbolicLinkObject(
         handle: *mut Handle, access: u32, attributes: *const ObjectAttributes,
+    ) -> NtStatus;
+    pub(crate) fn NtOpenThreadToken(
+        thread: Handle, access: u32, open_as_self: u8, token: *mut Handle,
     ) -> NtStatus;
     pub(crate) fn NtQueryInformationProcess(
         process: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
@@ -56,6 +69,9 @@ extern "system" {
     ) -> NtStatus;
     pub(crate) fn NtQuerySecurityObject(
         handle: Handle, information: u32, descriptor: *mut c_void, length: u32, needed: *mut u32,
+    ) -> NtStatus;
+    pub(crate) fn NtQuerySystemInformation(
+        class: u32, information: *mut c_void, length: u32, needed: *mut u32,
     ) -> NtStatus;
     pub(crate) fn NtResetEvent(handle: Handle, previous: *mut i32) -> NtStatus;
     pub(crate) fn NtSetEvent(handle: Handle, previous: *mut i32) -> NtStatus;

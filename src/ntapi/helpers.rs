@@ -127,6 +127,19 @@ pub(crate) fn bytes_at<T>(buffer: &[u64], place: *const T) -> Option<Vec<u8>> {
     bytes.get(at..).map(<[u8]>::to_vec)
 }
 
+/// The text at the start of an answer that begins with a `UNICODE_STRING` and contains what that points to.
+pub(crate) fn text_of(buffer: &[u64]) -> Option<String> {
+    if std::mem::size_of_val(buffer) < size_of::<UnicodeString>() {
+        return None;
+    }
+    // SAFETY: the buffer is long enough for the structure, and aligned for it. Every value of its fields is valid.
+    let name = unsafe { buffer.as_ptr().cast::<UnicodeString>().read() };
+    let bytes = bytes_at(buffer, name.buffer)?;
+    let units = bytes.get(..name.length.into())?.chunks_exact(2);
+    let units: Vec<u16> = units.map(|unit| u16::from_ne_bytes([unit[0], unit[1]])).collect();
+    Some(String::from_utf16_lossy(&units))
+}
+
 /// A counted string that points to `text`. The kernel only reads it.
 pub(crate) fn unicode_string(text: &[u16]) -> UnicodeString {
     let bytes = u16::try_from(text.len() * 2).expect("names are short");

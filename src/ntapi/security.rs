@@ -20,6 +20,17 @@ impl Sid {
         Sid::from_parts(5, &[32, 544])
     }
 
+    /// `S-1-3-4`: what an object's owner may do, in place of the rights that every owner has.
+    pub(crate) fn owner_rights() -> Self {
+        Sid::from_parts(3, &[4])
+    }
+
+    /// The last of its numbers, which distinguishes users of one machine, or levels of integrity.
+    pub(crate) fn last(&self) -> Option<u32> {
+        let last = self.0[8..].chunks_exact(4).last()?;
+        Some(u32::from_le_bytes(last.try_into().expect("a chunk has 4 bytes")))
+    }
+
     fn from_parts(authority: u64, sub_authorities: &[u32]) -> Self {
         let mut bytes = vec![1, sub_authorities.len() as u8];
         bytes.extend_from_slice(&authority.to_be_bytes()[2..]);
@@ -64,10 +75,10 @@ const SE_DACL_PROTECTED: u16 = 0x1000;
 const SE_SELF_RELATIVE: u16 = 0x8000;
 const DESCRIPTOR_HEADER: usize = 20;
 
-/// A descriptor owned by `owner` that grants `access` to each of `allowed`, and nothing to any other user.
-pub(crate) fn descriptor(owner: &Sid, allowed: &[Sid], access: u32) -> Vec<u8> {
+/// A descriptor owned by `owner` that grants these rights to these users, and nothing to any other user.
+pub(crate) fn descriptor(owner: &Sid, allowed: &[(Sid, u32)]) -> Vec<u8> {
     let mut list = Vec::new();
-    for sid in allowed {
+    for (sid, access) in allowed {
         list.extend_from_slice(&[0, 0]); // ACCESS_ALLOWED_ACE_TYPE, no flags
         list.extend_from_slice(&(8 + sid.0.len() as u16).to_le_bytes());
         list.extend_from_slice(&access.to_le_bytes());
@@ -148,7 +159,7 @@ mod tests {
     #[test]
     fn a_descriptor_says_who_owns_it() {
         let user = Sid::parse("S-1-5-21-1-2-3-1000").unwrap();
-        let bytes = descriptor(&user, &[user.clone(), Sid::system()], 7);
+        let bytes = descriptor(&user, &[(user.clone(), 7), (Sid::system(), 7)]);
         assert!(is_descriptor(&bytes));
         assert_eq!(descriptor_owner(&bytes), Some(user));
         for cut in 0..bytes.len() {

@@ -43,6 +43,7 @@ pub(crate) struct SidAndAttributes {
 
 pub(crate) const STATUS_WAIT_0: NtStatus = 0;
 pub(crate) const STATUS_TIMEOUT: NtStatus = 0x102;
+pub(crate) const STATUS_INFO_LENGTH_MISMATCH: NtStatus = 0xC000_0004_u32 as NtStatus;
 pub(crate) const STATUS_INVALID_CID: NtStatus = 0xC000_000B_u32 as NtStatus;
 pub(crate) const STATUS_INVALID_PARAMETER: NtStatus = 0xC000_000D_u32 as NtStatus;
 pub(crate) const STATUS_NO_MEMORY: NtStatus = 0xC000_0017_u32 as NtStatus;
@@ -52,12 +53,15 @@ pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: NtStatus = 0xC000_0034_u32 as NtS
 pub(crate) const STATUS_OBJECT_NAME_COLLISION: NtStatus = 0xC000_0035_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_PATH_NOT_FOUND: NtStatus = 0xC000_003A_u32 as NtStatus;
 pub(crate) const STATUS_PRIVILEGE_NOT_HELD: NtStatus = 0xC000_0061_u32 as NtStatus;
+pub(crate) const STATUS_NO_TOKEN: NtStatus = 0xC000_007C_u32 as NtStatus;
 pub(crate) const STATUS_SECTION_NOT_EXTENDED: NtStatus = 0xC000_0087_u32 as NtStatus;
 pub(crate) const STATUS_INSUFFICIENT_RESOURCES: NtStatus = 0xC000_009A_u32 as NtStatus;
 pub(crate) const STATUS_NOT_FOUND: NtStatus = 0xC000_0225_u32 as NtStatus;
 
 /// `NtQueryObject`: a `UNICODE_STRING`, and behind it what it points to.
 pub(crate) const OBJECT_NAME_INFORMATION: u32 = 1;
+/// `NtQueryObject`: begins with a `UNICODE_STRING`, the name of the object's type.
+pub(crate) const OBJECT_TYPE_INFORMATION: u32 = 2;
 
 pub(crate) const DELETE: u32 = 0x0001_0000;
 pub(crate) const SYNCHRONIZE: u32 = 0x0010_0000;
@@ -69,12 +73,10 @@ pub(crate) const SECTION_MAP_READ: u32 = 0x0004;
 pub(crate) const SYMBOLIC_LINK_QUERY: u32 = 0x0001;
 pub(crate) const PROCESS_QUERY_LIMITED_INFORMATION: u32 = 0x1000;
 pub(crate) const TOKEN_QUERY: u32 = 0x0008;
+pub(crate) const DIRECTORY_TRAVERSE: u32 = 0x0002;
 
 pub(crate) const PAGE_READWRITE: u32 = 0x04;
 pub(crate) const SEC_COMMIT: u32 = 0x0800_0000;
-pub(crate) const SEC_RESERVE: u32 = 0x0400_0000;
-pub(crate) const SEC_IMAGE: u32 = 0x0100_0000;
-pub(crate) const SEC_FILE: u32 = 0x0080_0000;
 pub(crate) const VIEW_UNMAP: u32 = 2;
 
 /// `EVENT_TYPE`: stays set until reset.
@@ -89,6 +91,11 @@ pub(crate) const SECTION_BASIC_INFORMATION: u32 = 0;
 pub(crate) const PROCESS_SESSION_INFORMATION: u32 = 24;
 /// `TOKEN_INFORMATION_CLASS`.
 pub(crate) const TOKEN_USER: u32 = 1;
+pub(crate) const TOKEN_INTEGRITY_LEVEL: u32 = 25;
+pub(crate) const TOKEN_IS_APP_CONTAINER: u32 = 29;
+/// `SYSTEM_INFORMATION_CLASS`.
+pub(crate) const SYSTEM_PROCESS_INFORMATION: u32 = 5;
 pub(crate) const OWNER_SECURITY_INFORMATION: u32 = 1;
 
 pub(crate) const CURRENT_PROCESS: Handle = -1_isize as Handle;
+pub(crate) const CURRENT_THREAD: Handle = -2_isize as Handle;

@@ -25,11 +25,15 @@ pub(crate) enum Clients {
     Many,
 }
 
-/// Whose clients a named server accepts, besides those of its own user and of the system.
+/// Whose clients a named server accepts, besides those of the system.
 #[cfg_attr(any(loom, miri), allow(dead_code))] // The platform in one process knows one user.
 pub(crate) enum Audience<'a, User> {
+    /// Its own user's, and the administrators'.
     Owner,
+    /// Not those of its own user, unless it is an administrator.
+    Administrators,
     Everyone,
+    /// These users', and those of `Owner`.
     Users(Vec<&'a User>),
     /// As this security descriptor says.
     SecurityDescriptor(&'a [u8]),

@@ -1,7 +1,7 @@
 //! Handles of a channel for its client: to be duplicated into another process, or handed to a driver.
 
 use super::{Event, Section};
-use crate::error::Result;
+use crate::error::{Result, ShmError};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::ntapi::*;
 use crate::sync::{lock, Mutex};
@@ -52,9 +52,69 @@ impl ClientEnd {
 /// A client's events, from handles of this process, which stay the caller's.
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
     let list = events.list();
-    try_array(|at| duplicate(list[at], RIGHTS[at]).map(Event))
+    try_array(|at| {
+        let event = duplicate(list[at], RIGHTS[at])?;
+        match type_name(&event).map_err(failed("asking for the type of a channel's handle"))? {
+            Some(name) if name == "Event" => Ok(Event(event)),
+            // A wait for a mutex would own it, and one for a semaphore count it down.
+            other => {
+                let reason = format!("handle {at} of the channel's events is a handle to {other:?}");
+                Err(ShmError::Refused { reason })
+            }
+        }
+    })
+}
+
+/// What kind of object a handle is for.
+fn type_name(handle: &OwnedHandle) -> std::result::Result<Option<String>, NtStatus> {
+    // The information has about 100 bytes, and then the name.
+    // SAFETY: the buffer is writable and as long as said.
+    let buffer = query(64, |buffer, length, needed| unsafe {
+        NtQueryObject(handle.as_raw(), OBJECT_TYPE_INFORMATION, buffer, length, needed)
+    })?;
+    Ok(text_of(&buffer))
 }
 
 fn duplicate(raw: isize, rights: u32) -> Result<OwnedHandle> {
     super::duplicate_raw(raw, rights).map_err(failed("duplicating a channel's handle"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::windows::io::AsRawHandle;
+
+    /// A wait for an object of another kind may take it, or return what no wait for events returns.
+    #[test]
+    fn a_handle_to_another_kind_of_object_is_refused() {
+        let (events, _end) = ClientEnd::create().unwrap();
+        let mut list = events.each_ref().map(|event| event.as_raw() as isize);
+        assert!(client_events(&ClientEvents::from_list(list)).is_ok());
+        let file = File::open("NUL").unwrap();
+        for at in [0, 3, 6] {
+            let right = std::mem::replace(&mut list[at], file.as_raw_handle() as isize);
+            let error = client_events(&ClientEvents::from_list(list)).err();
+            let Some(ShmError::Refused { reason }) = &error else { panic!("{at}: {error:?}") };
+            assert!(reason.contains(&format!("handle {at}")) && reason.contains("File"), "{reason}");
+            list[at] = right;
+        }
+    }
+
+    /// A client's handle to the event that it waits for does not permit a reset.
+    #[test]
+    fn a_client_takes_a_signal_back() {
+        let (events, _end) = ClientEnd::create().unwrap();
+        let list = events.each_ref().map(|event| event.as_raw() as isize);
+        let at_client = client_events(&ClientEvents::from_list(list)).unwrap();
+        for (event, at_client) in events.iter().zip(&at_client) {
+            event.set();
+            at_client.reset();
+            event.reset();
+        }
+        events[0].set();
+        at_client[0].reset();
+        let waits = [super::super::Waitable::Event(&at_client[0])];
+        assert_eq!(super::super::wait_any(&waits, Some(std::time::Duration::ZERO)), Ok(None));
+    }
 }

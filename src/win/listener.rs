@@ -1,9 +1,10 @@
 //! The server's side of a name.
 
 use super::names::{creation_error, Names};
+use super::token::{integrity, token_number, MEDIUM_INTEGRITY};
 use super::{create_event, create_section, security, ClientEnd, Event, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
-use crate::error::Result;
+use crate::error::{Result, ShmError};
 use crate::naming::ChannelName;
 use crate::ntapi::*;
 use crate::sync::{lock, Mutex};
@@ -39,6 +40,7 @@ impl Listener {
 
     /// Takes a name, if no living server has it.
     pub(crate) fn bind(name: &ChannelName, audience: &Audience<'_, User>, _clients: Clients) -> Result<Self> {
+        check_can_serve()?;
         let names = Names::of(name)?;
         let section_security = security(audience, SECTION_ACCESS)?;
         let event_security = security(audience, EVENT_ACCESS)?;
@@ -130,6 +132,24 @@ impl Listener {
     }
 }
 
+/// Checks that other processes can find a server of this process.
+///
+/// # Errors
+/// [`ShmError::Refused`]: Windows lets no other process follow the links that this one creates.
+fn check_can_serve() -> Result<()> {
+    let reason = if token_number(TOKEN_IS_APP_CONTAINER).is_some_and(|is_one| is_one != 0) {
+        "in an AppContainer"
+    } else if integrity().is_some_and(|level| level < MEDIUM_INTEGRITY) {
+        "below medium integrity"
+    } else {
+        return Ok(());
+    };
+    let reason = format!(
+        "this process runs {reason}, where a server's name cannot be found; start the server outside"
+    );
+    Err(ShmError::Refused { reason })
+}
+
 /// A link to which no other process has a handle.
 fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
     let target: Vec<u16> = target.encode_utf16().collect();
@@ -137,7 +157,7 @@ fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
     // No other process needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
     // the list at creation too.)
     let user = User::current()?.0;
-    let security = descriptor(&user, std::slice::from_ref(&user), SYMBOLIC_LINK_QUERY);
+    let security = descriptor(&user, &[(user.clone(), SYMBOLIC_LINK_QUERY)]);
     let attributes = Attributes::new(Some(path), Some(&security));
     // SAFETY: the attributes, the target and the place for the handle are valid.
     let link = attributes.handle_from(|handle, attributes| unsafe {

@@ -120,12 +120,7 @@ fn section_instance(section: &Section) -> Option<u64> {
     let buffer = query(128, |buffer, length, needed| unsafe {
         NtQueryObject(section.handle.as_raw(), OBJECT_NAME_INFORMATION, buffer, length, needed)
     });
-    let buffer = buffer.ok()?;
-    // SAFETY: the information begins with this structure, and the buffer is aligned for it.
-    let name = unsafe { buffer.as_ptr().cast::<UnicodeString>().read() };
-    let bytes = bytes_at(&buffer, name.buffer)?;
-    let units = bytes.get(..name.length.into())?.chunks_exact(2);
-    let text: String = units.map(|unit| char::from(unit[0])).collect();
+    let text = text_of(&buffer.ok()?)?;
     let digits = text.split("xshm.section.").nth(1)?.get(..16)?;
     u64::from_str_radix(digits, 16).ok()
 }

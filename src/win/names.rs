@@ -39,15 +39,11 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(name: &ChannelName) -> Result<Self> {
-        let session = match name.scope {
-            Scope::Global => 0,
-            Scope::Local => session_id()?,
+        let directory = match name.scope {
+            Scope::Global => GLOBAL.to_owned(),
+            Scope::Local => local_directory()?,
         };
-        let directory = match session {
-            0 => "\\BaseNamedObjects\\".to_owned(),
-            session => format!("\\Sessions\\{session}\\BaseNamedObjects\\"),
-        };
-        Ok(Names { directory, name: name.clone() })
+        Ok(Names { directory: format!("{directory}\\"), name: name.clone() })
     }
 
     pub(super) fn link(&self) -> String {
@@ -74,6 +70,31 @@ impl Names {
     fn object(&self, kind: &str, number: u64) -> String {
         format!("{}xshm.{kind}.{number:016x}.{}", self.directory, self.name.base())
     }
+}
+
+/// The directory of the machine, or of a container.
+const GLOBAL: &str = "\\BaseNamedObjects";
+
+/// The directory of this process's session.
+///
+/// It is the global one in the session of services, which has the number 0. In a container that shares the machine's kernel (a
+/// server silo) that session has another number, and there is no directory for it.
+fn local_directory() -> Result<String> {
+    let session = session_id()?;
+    if session == 0 {
+        return Ok(GLOBAL.to_owned());
+    }
+    let directory = format!("\\Sessions\\{session}{GLOBAL}");
+    let attributes = Attributes::new(Some(&directory), None);
+    // SAFETY: the attributes and the place for the handle are valid.
+    let opened = attributes.handle_from(|handle, attributes| unsafe {
+        NtOpenDirectoryObject(handle, DIRECTORY_TRAVERSE, attributes)
+    });
+    Ok(match opened {
+        Err(STATUS_OBJECT_PATH_NOT_FOUND | STATUS_OBJECT_NAME_NOT_FOUND) => GLOBAL.to_owned(),
+        // Who may not open it may be allowed to open what is in it.
+        _ => directory,
+    })
 }
 
 fn session_id() -> Result<u32> {

@@ -362,6 +362,11 @@ impl Actor {
         let done = |()| String::new();
         match *words {
             ["start", name] => SharedServer::start(name).map(|server| self.server = Some(server)).map(done),
+            ["start_for_administrators", name] => ServerOptions::new()
+                .access(xshm::Access::Administrators)
+                .start(name)
+                .map(|server| self.server = Some(server))
+                .map(done),
             ["start", name, ring, limit] => ServerOptions::new()
                 .ring_size(number(ring) as usize)
                 .message_limit(number(limit) as usize)
