@@ -10,6 +10,9 @@ fn peer_process() {
     serve();
 }
 
+/// Handles that Windows itself may open, when the process first uses something.
+const FIRST_USES: u32 = if cfg!(windows) { 2 } else { 0 };
+
 #[test]
 fn a_closed_channel_leaves_no_handle_open() {
     let name = unique("leak");
@@ -19,11 +22,16 @@ fn a_closed_channel_leaves_no_handle_open() {
         let mut server = SharedServer::start(&name).unwrap();
         peer.enter(&name, &mut server);
         peer.must("leave");
+        assert_ne!(raw::handles_to(&name), [""; 0], "round {round}");
         drop(server);
-        // After the first rounds, all handles that the process keeps are open.
+        assert_eq!(raw::handles_to(&name), [""; 0], "round {round}");
+        // Not all objects have a name. After the first rounds, all handles that the process keeps are open.
         match round {
             10 => before = raw::open_handles(),
-            _ if round > 10 => assert_eq!(raw::open_handles(), before, "round {round}"),
+            _ if round > 10 => {
+                let now = raw::open_handles();
+                assert!(now <= before + FIRST_USES, "round {round}: {now} handles, {before} before");
+            }
             _ => {}
         }
     }

@@ -81,6 +81,7 @@ mod windows {
         fn GetCurrentProcess() -> Handle;
         fn GetHandleInformation(handle: Handle, flags: *mut u32) -> i32;
         fn GetLastError() -> u32;
+        fn GetModuleHandleA(name: *const u8) -> Handle;
         fn GetProcessHandleCount(process: Handle, count: *mut u32) -> i32;
         fn GetProcessTimes(
             process: Handle, created: *mut u64, exited: *mut u64, kernel: *mut u64, user: *mut u64,
@@ -89,6 +90,8 @@ mod windows {
         fn OpenEventW(access: u32, inherit: i32, name: *const u16) -> Handle;
         fn OpenFileMappingW(access: u32, inherit: i32, name: *const u16) -> Handle;
         fn OpenProcess(access: u32, inherit: i32, pid: u32) -> Handle;
+        fn OpenThread(access: u32, inherit: i32, thread: u32) -> Handle;
+        fn ProcessIdToSessionId(pid: u32, session: *mut u32) -> i32;
         fn SetEvent(event: Handle) -> i32;
         fn Thread32First(snapshot: Handle, entry: *mut [u32; 7]) -> i32;
         fn Thread32Next(snapshot: Handle, entry: *mut [u32; 7]) -> i32;
@@ -98,6 +101,9 @@ mod windows {
 
     #[link(name = "ntdll")]
     extern "system" {
+        fn NtQueryInformationThread(
+            thread: Handle, class: u32, information: *mut c_void, size: u32, needed: *mut u32,
+        ) -> i32;
         fn NtQueryObject(
             object: Handle, class: u32, information: *mut c_void, size: u32, needed: *mut u32,
         ) -> i32;
@@ -215,7 +221,8 @@ mod windows {
         u64::MAX
     }
 
-    /// Threads that this process has.
+    /// Threads of this process that run this program's own code. Windows adds threads of its own, which load libraries or
+    /// wait for work, and ends them when they had nothing to do for a while; these began in ntdll.
     pub fn threads() -> usize {
         const SNAPSHOT_OF_THREADS: u32 = 4;
         // A THREADENTRY32: its size, a count, the thread, its process, two priorities, flags.
@@ -227,12 +234,42 @@ mod windows {
             assert_ne!(snapshot as isize, -1, "threads can be listed");
             let mut more = Thread32First(snapshot, &mut entry);
             while more != 0 {
-                count += usize::from(entry[3] == std::process::id());
+                count += usize::from(entry[3] == std::process::id() && began_here(entry[2]));
                 more = Thread32Next(snapshot, &mut entry);
             }
             CloseHandle(snapshot);
         }
         count
+    }
+
+    /// Whether a thread of this process began in this program, and still runs.
+    fn began_here(thread: u32) -> bool {
+        const THREAD_QUERY_INFORMATION: u32 = 0x40;
+        const START_ADDRESS: u32 = 9;
+        let mut start = ptr::null_mut::<c_void>();
+        let mut information = std::mem::MaybeUninit::<MemoryInformation>::zeroed();
+        // SAFETY: the places for the results have the sizes said; the handle is closed again.
+        unsafe {
+            let thread = OpenThread(THREAD_QUERY_INFORMATION, 0, thread);
+            if thread.is_null() {
+                return false;
+            }
+            let (place, size) = ((&mut start as *mut *mut c_void).cast(), std::mem::size_of::<Handle>());
+            let asked = NtQueryInformationThread(thread, START_ADDRESS, place, size as u32, ptr::null_mut());
+            CloseHandle(thread);
+            let size = std::mem::size_of::<MemoryInformation>();
+            asked >= 0
+                && VirtualQuery(start, information.as_mut_ptr(), size) != 0
+                && information.assume_init().allocation == GetModuleHandleA(ptr::null())
+        }
+    }
+
+    /// Whether `Local\` and `Global\` lead to the same directory of names. They do in session 0.
+    pub fn scopes_are_one() -> bool {
+        let mut session = 0;
+        // SAFETY: the place for the result is valid.
+        assert_ne!(unsafe { ProcessIdToSessionId(std::process::id(), &mut session) }, 0);
+        session == 0
     }
 
     /// Always 0: on Windows each mapped section has a handle, which `open_handles` counts.
@@ -353,12 +390,65 @@ mod windows {
         assert!(unsafe { NtResumeProcess(OpenedProcess::new(pid).0) } >= 0);
     }
 
-    /// Handles that this process has open.
+    /// Handles that this process has open to objects of the kinds that the library uses. The system opens and closes others
+    /// whenever it likes: those of its thread pool, of the loader, of the registry.
     pub fn open_handles() -> u32 {
+        objects().len() as u32
+    }
+
+    /// The objects of a channel that this process has a handle to, by their names.
+    pub fn handles_to(channel: &str) -> Vec<String> {
+        let link = link_path(channel);
+        let link = String::from_utf16_lossy(&link[..link.len() - 1]).split_off("Local\\".len());
+        let mut names = objects();
+        names.retain(|name| name.ends_with(channel) || name.ends_with(&link));
+        names
+    }
+
+    /// The names of the objects of the library's kinds that this process has a handle to. Most are empty.
+    fn objects() -> Vec<String> {
+        const KINDS: [&str; 5] = ["Event", "Process", "Section", "SymbolicLink", "Thread"];
+        const NAMED: [&str; 3] = ["Event", "Section", "SymbolicLink"];
+        const OBJECT_NAME_INFORMATION: u32 = 1;
+        const OBJECT_TYPE_INFORMATION: u32 = 2;
+        // All handles that the process has. Wine 8 says 0: there the search ends where no handle was for long.
         let mut count = 0;
         // SAFETY: the place for the result is valid.
         assert_ne!(unsafe { GetProcessHandleCount(GetCurrentProcess(), &mut count) }, 0);
-        count
+        let (mut found, mut missing, mut names) = (0, 0, Vec::new());
+        for handle in (4..1 << 20).step_by(4) {
+            if if count == 0 { missing == 1024 } else { found == count } {
+                break;
+            }
+            let Some(kind) = text(handle as Handle, OBJECT_TYPE_INFORMATION) else {
+                missing += 1;
+                continue;
+            };
+            (found, missing) = (found + 1, 0);
+            if KINDS.contains(&&*kind) {
+                // The name of a pipe would be waited for.
+                let name = NAMED.contains(&&*kind).then(|| text(handle as Handle, OBJECT_NAME_INFORMATION));
+                names.push(name.flatten().unwrap_or_default());
+            }
+        }
+        names
+    }
+
+    /// What the system answers about a handle, if that begins with a UNICODE_STRING.
+    fn text(handle: Handle, class: u32) -> Option<String> {
+        let mut buffer = [0_u64; 160];
+        let mut needed = 0;
+        // SAFETY: the buffer is as long as said. The answer begins with a length in bytes; a pointer to the text follows, which
+        // is in the buffer too.
+        unsafe {
+            if NtQueryObject(handle, class, buffer.as_mut_ptr().cast(), 1280, &mut needed) < 0 {
+                return None;
+            }
+            let length = usize::from(*buffer.as_ptr().cast::<u16>()) / 2;
+            let text = *buffer.as_ptr().cast::<*const u16>().add(1);
+            let text = if length == 0 { &[] } else { std::slice::from_raw_parts(text, length) };
+            Some(String::from_utf16_lossy(text))
+        }
     }
 
     /// Processor time that this process has used, in units of 100 ns.
@@ -543,6 +633,11 @@ mod linux {
         }
     }
 
+    /// Whether `Local\` and `Global\` lead to the same names.
+    pub fn scopes_are_one() -> bool {
+        false
+    }
+
     /// Tries to open and map another process's section by `/proc`, and to duplicate one of its descriptors. Returns the
     /// error of each; 0 is none.
     pub fn reach(pid: u32, section: isize, event: isize) -> [i32; 2] {
@@ -669,6 +764,17 @@ mod linux {
     /// Mappings that this process has.
     pub fn mappings() -> usize {
         fs::read_to_string("/proc/self/maps").unwrap().lines().filter(|line| line.contains("memfd:")).count()
+    }
+
+    /// The objects of a channel that this process has a descriptor of, and that have a name: its sections.
+    pub fn handles_to(channel: &str) -> Vec<String> {
+        let links = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        let mut names: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+        names.retain(|name| name.contains(&format!(":{channel} ")));
+        names
     }
 
     /// Descriptors that this process has open.
