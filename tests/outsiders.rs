@@ -5,22 +5,22 @@ mod common;
 
 use common::*;
 use std::time::Duration;
-use xshm::{ServerOptions, SharedServer};
 #[cfg(unix)]
-use xshm::{SharedClient, ShmError};
+use xshm::ShmError;
+use xshm::{ServerOptions, SharedClient, SharedServer};
 
 #[test]
 fn peer_process() {
     serve();
 }
 
-/// Starts a peer that lacks the user's rights or the administrators' rights. `None`: such a process cannot run here.
+/// Starts a peer that has less than this process; see `tokens::Less`. `None`: such a process cannot run here.
 #[cfg(windows)]
-fn restricted(whom: &str) -> Option<Peer> {
+fn restricted(less: &str) -> Option<Peer> {
     let mut peer = Peer::start();
-    let answer = peer.ask(&format!("restrict {whom}"));
+    let answer = peer.ask(&format!("restrict {less}"));
     if answer != "ok" {
-        // On Windows, a process without its user's rights may not even be able to load its program.
+        // For instance, the files of the program may admit only the user.
         skipped(&answer);
         return None;
     }
@@ -84,6 +84,64 @@ fn line_28_a_process_that_is_given_handles_is_accepted() {
     let came = server.wait_for_client(seconds(5));
     assert_eq!((came, peer.answer().as_str()), (Ok(()), "ok"));
     assert_eq!(server.peer().unwrap().process_id, process);
+}
+
+/// An integrity level stands above the access list: Windows lets no process write to an object of a higher level. Objects have
+/// the level medium unless their descriptor says otherwise.
+#[cfg(windows)]
+#[test]
+fn line_28_a_process_of_low_integrity_is_kept_out_unless_the_descriptor_admits_it() {
+    use xshm::Access;
+    let labelled = Access::SecurityDescriptor(tokens::descriptor_for_low_integrity());
+    for (access, is_admitted) in [(Access::Owner, false), (Access::Everyone, false), (labelled, true)] {
+        let what = format!("{access:?}");
+        let name = unique("low");
+        let mut server = ServerOptions::new().access(access).start(&name).unwrap();
+        let Some(mut peer) = restricted("low") else { return };
+        let level: u32 = peer.must("integrity").parse().unwrap();
+        assert!(level == tokens::LOW || tokens::is_wine(), "{level}");
+        peer.tell(&format!("connect {name} 1000"));
+        let came = server.wait_for_client(millis(1500));
+        let answer = peer.answer();
+        if is_admitted {
+            assert_eq!((came, answer.as_str()), (Ok(()), "ok"), "{what}");
+        } else if tokens::is_wine() && answer == "ok" {
+            note("NOT ENFORCED by this Wine: a process of low integrity was accepted");
+        } else {
+            assert!(
+                answer.starts_with("err Refused") && answer.contains("does not admit"),
+                "{what}: {answer}"
+            );
+            assert!(!server.is_connected(), "{what}");
+        }
+    }
+}
+
+/// Of an administrator's programs, some are elevated and some are not. By default they reach each other in both directions: the
+/// user is the same.
+#[cfg(windows)]
+#[test]
+fn line_28_a_process_of_medium_integrity_reaches_its_users_elevated_one() {
+    let Some(mut peer) = restricted("medium") else { return };
+    let level: u32 = peer.must("integrity").parse().unwrap();
+    assert!(level == tokens::MEDIUM || tokens::is_wine(), "{level}");
+    if tokens::integrity() <= tokens::MEDIUM {
+        note("this process is not elevated, so both have medium integrity");
+    }
+    let name = unique("elevated");
+    let mut server = SharedServer::start(&name).unwrap();
+    peer.enter(&name, &mut server);
+    peer.must("send wait 0 1 64");
+    server.receive_from_client(&mut Vec::new()).unwrap();
+    peer.must("leave");
+
+    let name = unique("medium");
+    peer.must(&format!("start {name}"));
+    peer.tell("accept 10000");
+    let client = SharedClient::connect(&name, Duration::from_secs(10)).unwrap();
+    assert_eq!(peer.answer(), "ok");
+    client.send_to_server(&message(1, 64)).unwrap();
+    assert_eq!(peer.must("receive 10000"), "1");
 }
 
 #[cfg(unix)]

@@ -529,11 +529,11 @@ impl Actor {
                 _ => Err(ShmError::NotConnected),
             }
             .map(|stats| format!("{stats:?}")),
-            // Continues as a process without the rights of administrators; `whom` = `user`: also without those of its user.
+            // Continues as a process with fewer rights: see `tokens::Less`.
             #[cfg(windows)]
-            ["restrict", whom] => {
+            ["restrict", less] => {
                 std::env::set_var(RESTRICTED, "1");
-                match tokens::run_restricted(whom == "user") {
+                match tokens::run_restricted(less.parse().expect("known rights")) {
                     Ok(0) => std::process::exit(0),
                     other => {
                         println!("{ANSWER}err no restricted process: {other:?}");
@@ -541,6 +541,8 @@ impl Actor {
                     }
                 }
             }
+            #[cfg(windows)]
+            ["integrity"] => Ok(tokens::integrity().to_string()),
             #[cfg(windows)]
             ["id"] => Ok(std::process::id().to_string()),
             #[cfg(windows)]
