@@ -113,24 +113,13 @@ c_interface() { ci/c.sh; }
 
 # A 32-bit process and a 64-bit process exchange messages, in both roles. Natively, since some machines have no 32-bit Wine.
 word_sizes() {
-    local small=i686-unknown-linux-gnu folders server client name
+    local small=i686-unknown-linux-gnu
     if ! echo 'int main(void) { return 0; }' | cc -m32 -x c -o "$target_dir/small" - 2>/dev/null; then
         command -v apt-get >/dev/null || { echo "ci/test.sh: skipped, cc cannot make 32-bit programs here"; return 0; }
         ci/install.sh gcc-multilib
     fi
     rm -f "$target_dir/small"
-    case "$(rustup target list --installed)" in *"$small"*) ;; *) rustup target add "$small" ;; esac
-    cargo build --locked --release --example echo
-    cargo build --locked --release --example echo --target "$small"
-    folders=("$target_dir/release/examples" "$target_dir/$small/release/examples")
-    for server in "${folders[@]}"; do
-        for client in "${folders[@]}"; do
-            name="ci.word-sizes.$$.$RANDOM"
-            timeout 60 "$server/echo" serve "$name" 20000 &
-            timeout 60 "$client/echo" answer "$name" 20000
-            wait $!
-        done
-    done
+    ci/pairs.sh "$(rustc -vV | sed -n 's/^host: //p')" "$small"
 }
 
 driver() { ci/driver.sh; }
