@@ -282,9 +282,9 @@ windows() {
     readme_programs x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++ "$lib" "$exec" -static -lntdll
 }
 
-# 32-bit programs: builds them, and runs them if this Wine can.
+# 32-bit programs: builds them, and runs them if this Wine can. XSHM_RUNNER_32 is another Wine, see ci/full.sh.
 windows_x86() {
-    local lib
+    local lib runner="${XSHM_RUNNER_32:-ci/wine.sh exec}"
     build i686-pc-windows-gnu
     lib=$(library i686-pc-windows-gnu)
     i686-w64-mingw32-gcc "${warnings[@]}" tests/c/api.c "$lib" -lntdll -o "$out/api_x86.exe"
@@ -293,9 +293,9 @@ windows_x86() {
     imports i686-w64-mingw32 "$out/api_x86.exe" "$out/echo_x86.exe" "$out/echo_cpp_x86.exe"
     symbols "$lib" | diff tests/c/symbols.txt -
     # The program returns 2 if it is called without arguments.
-    if [ "$(timeout 60 ci/wine.sh exec "$out/echo_x86.exe" >/dev/null 2>&1 || echo $?)" = 2 ]; then
-        timeout 120 ci/wine.sh exec "$out/api_x86.exe"
-        pair "ci/wine.sh exec $out/echo_x86.exe" "ci/wine.sh exec $out/echo_c.exe" 200
+    if [ "$(timeout 60 $runner "$out/echo_x86.exe" >/dev/null 2>&1 || echo $?)" = 2 ]; then
+        timeout 120 $runner "$out/api_x86.exe"
+        pair "$runner $out/echo_x86.exe" "$runner $out/echo_c.exe" 200
     else
         echo "SKIPPED: this Wine cannot run 32-bit programs; they were built and linked"
     fi

@@ -2,13 +2,14 @@
 # Builds the example driver, loads it into a fresh Wine prefix, and runs user programs in C and in Rust with it.
 #   ci/driver.sh            once
 #   ci/driver.sh ROUNDS     ROUNDS times, each time in a fresh prefix
-# XSHM_LONG=1 exchanges more messages.
+# XSHM_LONG=1 exchanges more messages. XSHM_WINE is the Wine, if not ci/wine.sh: XSHM_WINE="ci/wine-of.sh trixie"
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 rounds="${1:-1}"
 mkdir -p "${CARGO_TARGET_DIR:-target}/driver"
 target_dir="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)"
 out="$target_dir/driver"
+wine="${XSHM_WINE:-ci/wine.sh}"
 gnu=x86_64-pc-windows-gnu
 count=100000
 [ -z "${XSHM_LONG:-}" ] || count=1000000
@@ -26,7 +27,7 @@ driver() {
 # Prints the folder of the headers for drivers, which is beside the compiler's other headers for Windows.
 ddk_folder() { echo '#include <windows.h>' | x86_64-w64-mingw32-gcc -E - | sed -n '0,/windows\.h"/s/^# 1 "\(.*\)\/windows\.h".*/\1\/ddk/p'; }
 
-ci/wine.sh setup
+$wine setup
 cargo c-library --target "$gnu"
 driver "$out/xshm_echo.sys" -DXSHM_ECHO_UNDER_WINE
 # The code for Windows itself cannot run here. It must compile, and import only from the kernel.
@@ -39,14 +40,14 @@ x86_64-w64-mingw32-gcc -Wall -Wextra -Werror -Iinclude examples/driver/user.c "$
     -o "$out/user.exe"
 ci/wine.sh build --locked --release --example driver
 
-user() { timeout 300 ci/wine.sh exec "$out/user.exe" "$@"; }
-rust() { timeout 300 ci/wine.sh exec "$target_dir/$gnu/release/examples/driver.exe" "$@"; }
+user() { timeout 300 $wine exec "$out/user.exe" "$@"; }
+rust() { timeout 300 $wine exec "$target_dir/$gnu/release/examples/driver.exe" "$@"; }
 
 # Starts a program that exchanges messages with the driver, and kills it meanwhile.
 killed() {
     local log="$out/killed.log" pid waited=0
     : >"$log"
-    ci/wine.sh exec "$out/user.exe" forever >"$log" 2>&1 &
+    $wine exec "$out/user.exe" forever >"$log" 2>&1 &
     pid=$!
     until grep -q talking "$log"; do
         waited=$((waited + 1))
@@ -60,9 +61,9 @@ killed() {
 
 for ((round = 1; round <= rounds; round++)); do
     started=$SECONDS
-    ci/wine.sh stop
+    $wine stop
     rm -rf "$XSHM_WINEPREFIX"
-    ci/wine.sh setup
+    $wine setup
     user install "$out/xshm_echo.sys"
     user talk "$count"
     user talk 1000 "ci.driver.$$"
@@ -79,6 +80,6 @@ for ((round = 1; round <= rounds; round++)); do
     user install "$out/xshm_echo.sys"
     user talk 1000
     user remove
-    ci/wine.sh stop
+    $wine stop
     echo "round $round of $rounds: $((SECONDS - started)) s"
 done

@@ -2,7 +2,8 @@
 # Runs the long forms: first all of ci/test.sh, then the tests with long counts, the models with wider bounds, the mutants
 # and others, and then every test again and again. Takes hours. Needs what ci/test.sh needs.
 #   ci/full.sh            all steps
-#   ci/full.sh STEP ...   only these steps: short tests models mutants driver sanitizers fuzz soak first_program repeat bench
+#   ci/full.sh STEP ...   only these steps: short tests models mutants driver new_wine sanitizers fuzz soak
+#                         first_program repeat bench
 # XSHM_REPEATS is the number of repetitions, by default 100.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,6 +22,28 @@ mutants() { ci/mutants.sh; }
 
 # The driver in Wine, ten times in a fresh prefix; and its header against the library, with long counts.
 driver() { ci/driver.sh 10 && XSHM_LONG=1 ci/c.sh driver_header; }
+
+# A newer Wine, which also runs 32-bit programs: all tests in each of the four shapes of Windows programs, each pair of them over
+# one channel, the C programs, and the driver. For root on Debian, since it makes a Debian of its own in target/wine-of.
+new_wine() {
+    local wine="ci/wine-of.sh trixie" each
+    local gnu=(x86_64-pc-windows-gnu i686-pc-windows-gnu) msvc=(x86_64-pc-windows-msvc i686-pc-windows-msvc)
+    $wine setup
+    for each in "${gnu[@]}"; do
+        env "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$each")_RUNNER=$wine exec" \
+            cargo test --locked --target "$each" --lib --bins --tests --examples
+    done
+    export XSHM_RUNNER="$wine exec" XSHM_RUNNER_32="$wine exec"
+    for each in x86_64 i686; do
+        ci/msvc.sh "$each" test --locked --lib --bins --tests --examples
+        ci/msvc-c.sh "$each"
+    done
+    XSHM_MESSAGES=2000 ci/pairs.sh "${gnu[@]}" "${msvc[@]}"
+    ci/c.sh plain windows_x86
+    XSHM_WINE=$wine ci/driver.sh
+    $wine stop
+    unset XSHM_RUNNER XSHM_RUNNER_32
+}
 
 sanitizers() { XSHM_LONG=1 ci/sanitizers.sh; }
 
@@ -63,7 +86,7 @@ repeat() {
     done
 }
 
-steps=(short tests models mutants driver sanitizers fuzz soak first_program repeat bench)
+steps=(short tests models mutants driver new_wine sanitizers fuzz soak first_program repeat bench)
 for each in "$@"; do
     case " ${steps[*]} " in
     *" $each "*) ;;

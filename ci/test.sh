@@ -24,7 +24,7 @@ if [ "$system" = windows ]; then
 else
     target=x86_64-pc-windows-gnu
     steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux calls models tests doctests
-        examples ping_pong send_file c_interface word_sizes driver failpoints sanitizers fuzz soak instructions bench)
+        examples ping_pong send_file c_interface msvc word_sizes driver failpoints sanitizers fuzz soak instructions bench)
 fi
 
 # Root on Linux has all permissions that tests need, for instance to start processes as another user. So tests must not skip.
@@ -110,6 +110,16 @@ send_file() {
 }
 
 c_interface() { ci/c.sh; }
+
+# The same with MSVC's ABI, x64, under Wine: the tests, the examples and the C programs. ci/full.sh has x86.
+msvc() {
+    ci/msvc.sh x86_64 test --locked --lib --bins --tests --examples
+    ci/msvc.sh x86_64 test --locked --doc
+    ci/msvc.sh x86_64 run --locked --example async_receive
+    ci/msvc.sh x86_64 run --locked --example chat -- check
+    ci/msvc.sh x86_64 run --locked --release --example ping_pong -- --quick
+    ci/msvc-c.sh x86_64
+}
 
 # A 32-bit process and a 64-bit process exchange messages, in both roles. Natively, since some machines have no 32-bit Wine.
 word_sizes() {

@@ -5,7 +5,7 @@ use super::types::*;
 use std::ffi::c_void;
 
 // With MSVC, the compiler makes what the linker needs of ntdll by itself, whatever the installed SDK's ntdll.lib contains. With
-// MinGW this would take a tool of its own, and MinGW's library has all these functions.
+// MinGW this would need another tool, and MinGW's library has all these functions.
 #[cfg_attr(
     all(target_env = "msvc", target_arch = "x86"),
     link(name = "ntdll", kind = "raw-dylib", import_name_type = "undecorated")

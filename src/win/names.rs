@@ -92,7 +92,7 @@ fn local_directory() -> Result<String> {
     });
     Ok(match opened {
         Err(STATUS_OBJECT_PATH_NOT_FOUND | STATUS_OBJECT_NAME_NOT_FOUND) => GLOBAL.to_owned(),
-        // Who may not open it may be allowed to open what is in it.
+        // A process that may not open it may still be allowed to open what is in it.
         _ => directory,
     })
 }
