@@ -27,7 +27,7 @@ make_libraries() {
     done
     # What compilers call for large frames and long divisions; libcmt.lib has it, and so has ntdll.dll.
     printf '%s\n' "LIBRARY ntdll.dll" EXPORTS "${helpers[@]}" >"$libs/helpers.def"
-    # What MinGW has in a library of its own, and ucrtbase.dll too.
+    # What MinGW has in a separate library, and ucrtbase.dll too.
     printf '%s\n' "LIBRARY ucrtbase.dll" EXPORTS ceil cos exp floor fmod log pow sin sqrt >"$libs/math.def"
     for each in helpers math; do
         library /def:"$libs/$each.def" /out:"$libs/$each.lib"

@@ -10,7 +10,8 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Access {
-    /// The user that runs the server, the system and the administrators (root on Linux). On Linux, no user that the server's
+    /// The user that runs the server, the system and the administrators (root on Linux). On Windows this includes those processes
+    /// of the user that are not elevated, also if the server is. On Linux, no user that the server's
     /// user namespace does not map, unless the kernel confirms that it is the user that runs the server.
     #[default]
     Owner,

@@ -103,7 +103,7 @@ macro_rules! tuning_methods {
         }
 
         /// Accepts a peer whose process can't be watched (on Windows usually another user's), and checks at this interval, at
-        /// least 1 ms, whether the process still runs. So its death is noticed up to one interval late. Without this option,
+        /// least 1 ms, whether the process still runs, by its id and by the time when it began. So its death is noticed up to one interval late. Without this option,
         /// the endpoint refuses such a peer. On Linux, it always refuses a peer that a process namespace hides.
         pub fn check_interval(mut self, interval: Duration) -> Self {
             self.tuning.check_interval = Some(interval.max(Duration::from_millis(1)));

@@ -64,6 +64,8 @@ impl SharedServer {
     ///
     /// # Errors
     /// - [`ShmError::AlreadyExists`]: a running server, or another object, has the name.
+    /// - [`ShmError::Refused`]: this process is one whose servers Windows lets no client find (it runs below medium integrity, or
+    ///   in an AppContainer), or this thread impersonates another user.
     /// - [`ShmError::InvalidName`], [`ShmError::PrivilegeNotHeld`], [`ShmError::WindowsError`], [`ShmError::SystemError`].
     pub fn start(name: &str) -> Result<Self> {
         ServerOptions::default().start(name)
@@ -72,7 +74,8 @@ impl SharedServer {
     /// Starts a server without a name. The program duplicates the [`section_handle`](Self::section_handle) into the client's
     /// process. The client connects by [`attach`](crate::SharedClient::attach).
     ///
-    /// The channel has no events: a side that waits checks the section every millisecond. With
+    /// The channel has no events: a side that waits checks the section every millisecond (on Windows with each tick of the
+    /// system's timer, by default every 15.6 ms). With
     /// [`ServerOptions::anonymous_events`] it has events without names. The program then passes the section and the events to
     /// the client: [`client_handles`](Self::client_handles) returns all of them.
     ///

@@ -86,6 +86,22 @@ fn line_28_a_process_that_is_given_handles_is_accepted() {
     assert_eq!(server.peer().unwrap().process_id, process);
 }
 
+/// Windows lets no other process follow the links that such a process creates, so that no client would find its server.
+#[cfg(windows)]
+#[test]
+fn line_44_a_process_of_low_integrity_starts_no_server() {
+    let Some(mut peer) = restricted("low") else { return };
+    let is_low = peer.must("integrity").parse() == Ok(tokens::LOW);
+    let answer = peer.ask(&format!("start {}", unique("low.server")));
+    if is_low {
+        assert!(answer.starts_with("err Refused") && answer.contains("below medium integrity"), "{answer}");
+    } else {
+        assert!(tokens::is_wine(), "the process is not of low integrity");
+        assert_eq!(answer, "ok");
+        note("NOT ENFORCED by this Wine: a process of low integrity has another level");
+    }
+}
+
 /// An integrity level stands above the access list: Windows lets no process write to an object of a higher level. Objects have
 /// the level medium unless their descriptor says otherwise.
 #[cfg(windows)]

@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_handle_to_another_kind_of_object_is_refused() {
         let (events, _end) = ClientEnd::create().unwrap();
-        let mut list = events.each_ref().map(|event| event.as_raw() as isize);
+        let mut list = events.each_ref().map(Event::as_raw);
         assert!(client_events(&ClientEvents::from_list(list)).is_ok());
         let file = File::open("NUL").unwrap();
         for at in [0, 3, 6] {
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_client_takes_a_signal_back() {
         let (events, _end) = ClientEnd::create().unwrap();
-        let list = events.each_ref().map(|event| event.as_raw() as isize);
+        let list = events.each_ref().map(Event::as_raw);
         let at_client = client_events(&ClientEvents::from_list(list)).unwrap();
         for (event, at_client) in events.iter().zip(&at_client) {
             event.set();
