@@ -40,6 +40,10 @@ cp tests/c/*.[ch] examples/c/echo.c "$archive/"
         "$msvc" "$machine" cl /nologo /MT /Iinclude $each.c lib/xshm.lib ntdll.lib
     done
 )
+# xshm.hpp, as far as the headers of MinGW's C++ library show it.
+for each in examples/cpp/echo.cpp tests/c/bulk.cpp tests/c/exceptions.cpp tests/c/plugin.cpp; do
+    "$msvc" "$machine" cl /nologo /Zs /W4 /WX '-Wno-#warnings' /std:c++17 /EHsc /Iinclude "$each"
+done
 run "$archive/server.exe" >"$archive/server.log" &
 [ "$(run "$archive/client.exe")" = ping ]
 wait $!

@@ -53,8 +53,10 @@ library() { "$lld" -flavor link /lib /nologo /machine:$x "$@"; }
 export LIB="$libs" # where the linker looks
 case "$command" in
 cl)
-    # MinGW's headers want to see a GNU compiler too.
-    flags=(-fgnuc-version=4.2.1 -D_UCRT -imsvc "$mingw/include")
+    # MinGW's headers want to see a GNU compiler too. Those for C++ suffice to check a program's syntax (/Zs), and there is no C++
+    # library of MSVC's ABI to link it with.
+    cxx=$("$machine-w64-mingw32-g++" -print-file-name=include/c++)
+    flags=(-fgnuc-version=4.2.1 -D_UCRT -imsvc "$cxx" -imsvc "$cxx/$machine-w64-mingw32" -imsvc "$mingw/include")
     [ "$machine" = x86_64 ] || flags+=(-D_X86_)
     # /work/xshm.lib would be the option /w.
     words=()

@@ -47,9 +47,9 @@ pub fn unique(test: &str) -> String {
     format!("test-{test}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Whether tests use their long counts: `XSHM_LONG` is set.
+/// Whether tests use their long counts: `XSHM_LONG` is set, and not empty.
 pub fn long() -> bool {
-    std::env::var_os("XSHM_LONG").is_some()
+    std::env::var_os("XSHM_LONG").is_some_and(|value| !value.is_empty())
 }
 
 /// Reports on the standard error output that a test, or a part of it, is skipped. Fails if `XSHM_REQUIRE_ALL` is set.
