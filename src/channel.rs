@@ -12,7 +12,7 @@ use crate::layout::{Direction, SERVER_GONE};
 use crate::options::Tuning;
 use crate::shared::SharedView;
 use crate::sync::{lock, Arc, AtomicBool, AtomicU32, Mutex, Ordering};
-use crate::sys::{self, ClientEnd, Event, OwningProcess, Process, Unwatchable};
+use crate::sys::{self, Birth, ClientEnd, Event, OwningProcess, Process, Unwatchable};
 use crate::waiting::Interrupt;
 
 /// Which end of a channel this is.
@@ -237,7 +237,7 @@ impl ById {
     const COMPARE_AFTER_MILLIS: u32 = 1000;
 
     fn new(pid: u32) -> Self {
-        ById { pid, birth: sys::birth(pid), compared_at: AtomicU32::new(sys::coarse_millis()) }
+        ById { pid, birth: sys::birth(pid).time(), compared_at: AtomicU32::new(sys::coarse_millis()) }
     }
 
     fn has_ended(&self) -> bool {
@@ -250,8 +250,12 @@ impl ById {
             return false;
         }
         self.compared_at.store(now, Ordering::Relaxed);
-        // Where it has ended meanwhile, the next look finds that.
-        self.birth.is_some_and(|birth| sys::birth(self.pid).is_some_and(|other| other != birth))
+        // An ended process keeps its id as long as another one holds it open, and then is in no list.
+        match (self.birth, sys::birth(self.pid)) {
+            (Some(birth), Birth::At(now)) => now != birth,
+            (Some(_), Birth::None) => true,
+            _ => false,
+        }
     }
 }
 
@@ -318,12 +322,17 @@ mod tests {
     #[test]
     fn a_process_that_began_at_another_time_is_another_one() {
         let pid = std::process::id();
-        let birth = sys::birth(pid);
+        let birth = sys::birth(pid).time();
         let long_ago = || AtomicU32::new(sys::coarse_millis().wrapping_sub(2 * ById::COMPARE_AFTER_MILLIS));
         let ended = |birth, compared_at| ById { pid, birth, compared_at }.has_ended();
         assert!(birth.is_some());
         assert!(!ended(birth, long_ago()));
         assert!(ended(birth.map(|birth| birth - 1), long_ago()));
+        // No process has this id.
+        if let Birth::None = sys::birth(u32::MAX - 1) {
+            let gone = ById { pid: u32::MAX - 1, birth, compared_at: long_ago() };
+            assert!(gone.has_ended());
+        }
         // It was compared just now, or cannot be.
         assert!(!ended(birth.map(|birth| birth - 1), AtomicU32::new(sys::coarse_millis())));
         assert!(!ended(None, long_ago()));

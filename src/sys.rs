@@ -34,7 +34,7 @@ pub(crate) use crate::linux::*;
 pub(crate) use crate::verify::one_process::*;
 #[cfg(all(windows, not(any(loom, miri))))]
 pub(crate) use crate::win::*;
-pub(crate) use kinds::{Clients, Unwatchable};
+pub(crate) use kinds::{Birth, Clients, Unwatchable};
 
 #[cfg(not(any(windows, target_os = "linux", loom)))]
 compile_error!("xshm runs on Windows (x86, x86-64, arm64) and on Linux (x86-64, arm64)");

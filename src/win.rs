@@ -43,9 +43,11 @@ impl User {
 
     /// The user as which this thread acts: the process's, unless the thread impersonates another one.
     fn effective() -> Result<Self> {
-        token::effective()
-            .and_then(|token| token::user(&token))
-            .map_err(failed("asking for the user of this thread"))
+        match token::effective().and_then(|token| token::user(&token)) {
+            // The thread acts for a client that does not say who it is.
+            Err(STATUS_CANT_OPEN_ANONYMOUS) => Ok(User(Sid::anonymous())),
+            user => user.map_err(failed("asking for the user of this thread")),
+        }
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {

@@ -86,7 +86,7 @@ fn line_28_a_process_that_is_given_handles_is_accepted() {
     assert_eq!(server.peer().unwrap().process_id, process);
 }
 
-/// Windows lets no other process follow the links that such a process creates, so that no client would find its server.
+/// Windows lets only processes that are sandboxed too follow the links that such a process creates.
 #[cfg(windows)]
 #[test]
 fn line_44_a_process_of_low_integrity_starts_no_server() {

@@ -360,6 +360,33 @@ fn line_39_a_server_that_cannot_make_a_channel_is_not_accepting() {
     });
 }
 
+/// A fork has a copy of all that says that the server is busy. When the client has left, it says so no more.
+#[test]
+fn line_39_a_fork_does_not_keep_a_server_busy() {
+    let name = unique("busy.fork");
+    let mut peer = Peer::start();
+    in_a_process(|| {
+        let mut server = SharedServer::start(&name).unwrap();
+        peer.tell(&format!("connect {name} 20000"));
+        server.wait_for_client(seconds(10)).unwrap();
+        assert_eq!(peer.answer(), "ok");
+        let (mut ends, keeps) = std::os::unix::net::UnixStream::pair().unwrap();
+        // SAFETY: this is the only thread. The child ends without unwinding, when its parent closes the other end.
+        let fork = unsafe { fork() };
+        if fork == 0 {
+            drop(keeps);
+            let _ = ends.read(&mut [0]);
+            // SAFETY: ends the child.
+            unsafe { _exit(0) };
+        }
+        peer.must("leave");
+        assert_eq!(server.wait_for_client(millis(100)), Err(ShmError::Timeout));
+        let answer = Peer::start().ask(&format!("connect {name} 100"));
+        assert!(answer.starts_with("err NotAccepting"), "{answer}");
+        drop(keeps);
+    });
+}
+
 /// Reports what an endpoint in the background calls its handler for.
 struct Reports(Mutex<mpsc::Sender<Result<(), ShmError>>>);
 

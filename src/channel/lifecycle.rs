@@ -147,9 +147,6 @@ impl Lifecycle {
             if self.design.clients == Clients::One && lives() {
                 return Err(ShmError::AlreadyConnected);
             }
-            if let Some(listener) = &self.listener {
-                listener.session_ended();
-            }
             if self.channel.is_reused() {
                 let is_held = |session: &Arc<Session>| {
                     handshake::is_held(&session.channel, session.word) && !session.peer.has_ended()
@@ -158,6 +155,7 @@ impl Lifecycle {
                     return Ok(None);
                 }
                 if let Some(listener) = &self.listener {
+                    listener.session_ended();
                     listener.offer_again();
                 }
                 self.stage = Stage::Fresh;
@@ -178,6 +176,7 @@ impl Lifecycle {
     /// Puts another channel in the place of the current one. False: the current one is reused from now on.
     fn renew(&mut self) -> Result<bool> {
         let Some(listener) = &self.listener else { return Ok(false) };
+        listener.session_ended();
         fail_point!("renew.begun");
         let (channel, offer) = new_channel(listener, &self.design)?;
         let Some(old) = self.current.replace(&channel) else { return Ok(false) };

@@ -26,7 +26,7 @@ use crate::sys::kinds::{self, Audience, Clients, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags};
 use rustix::fs::fstat;
 use rustix::io::{dup3, DupFlags, Errno};
-use rustix::net::{getsockname, listen, SocketAddrUnix};
+use rustix::net::{getsockname, listen, shutdown, Shutdown, SocketAddrUnix};
 use rustix::process::{geteuid, Resource};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -340,7 +340,10 @@ impl Listener {
 
     /// No client that waits has to wait for another one to leave.
     pub(crate) fn session_ended(&self) {
-        drop(self.busy.exchange(None));
+        if let Some((busy, _)) = self.busy.exchange(None) {
+            // A process that was forked meanwhile has a copy, by which clients would find the server busy.
+            let _ = shutdown(&busy, Shutdown::Both);
+        }
     }
 
     /// The client that was handed the channel has not asked for a session in its time.

@@ -37,7 +37,7 @@ pub(crate) fn lookup(
         // The queue is full. Whether the server is busy counts at the end of the client's time.
         Err((Errno::AGAIN, _)) => {
             let is_last = patience.is_some_and(|patience| patience <= slice);
-            let is_busy = is_last && is_busy(name)?;
+            let is_busy = is_last && is_busy(name, trusts)?;
             return Ok(Lookup::Server { is_busy, has_waited: true });
         }
         Err((errno, context)) => return Err(error(errno, context)),
@@ -49,7 +49,7 @@ pub(crate) fn lookup(
     match wait_any(&[Waitable::Event(&connection), Waitable::Event(interrupt)], patience)? {
         Some(0) => {}
         Some(_) => return Err(ShmError::Interrupted),
-        None => return Ok(Lookup::Server { is_busy: is_busy(name)?, has_waited: true }),
+        None => return Ok(Lookup::Server { is_busy: is_busy(name, trusts)?, has_waited: true }),
     }
     let refused = |reason: String| ShmError::Refused { reason };
     let received = receive(connection.descriptor()).map_err(failed("receiving a channel (recvmsg)"))?;
@@ -82,10 +82,16 @@ pub(crate) fn lookup(
 }
 
 /// Whether the server that has a name serves a client, and no other one meanwhile.
-fn is_busy(name: &ChannelName) -> Result<bool> {
+fn is_busy(name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>) -> Result<bool> {
     match connected(&address(name, BUSY)?, Duration::ZERO) {
-        // Its queue may be full.
-        Ok(_) | Err((Errno::AGAIN, _)) => Ok(true),
+        Ok(connection) => {
+            let server =
+                credentials(&connection).map_err(failed("asking for the server's user (getsockopt)"))?;
+            // Any user can take the name.
+            Ok(trusts(Some(&User(server.uid))).is_ok())
+        }
+        // Its queue is full: several clients ask.
+        Err((Errno::AGAIN, _)) => Ok(true),
         Err((Errno::CONNREFUSED, _)) => Ok(false),
         Err((errno, context)) => Err(error(errno, context)),
     }

@@ -4,7 +4,7 @@ use super::descriptors;
 use super::system::{duplicate, error, is_shortage, User};
 use super::users;
 use crate::error::Result;
-use crate::sys::kinds::Unwatchable;
+use crate::sys::kinds::{Birth, Unwatchable};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{test_kill_process, Pid};
@@ -75,9 +75,11 @@ impl Process {
     }
 }
 
-/// When a process began, by the system's clock. `None`: there is none with this id, or the system does not say.
-pub(crate) fn birth(pid: u32) -> Option<u64> {
-    began(&descriptors::short_file(&format!("/proc/{pid}/stat")).ok()?)
+/// When a process began, by the system's clock.
+pub(crate) fn birth(pid: u32) -> Birth {
+    let stat = || descriptors::short_file(&format!("/proc/{pid}/stat")).ok();
+    let time = users::is_own_proc().then(stat).flatten().and_then(|stat| began(&stat));
+    time.map_or(Birth::Unknown, Birth::At)
 }
 
 /// The 22nd field. The second one is the program's name in parentheses, which may contain anything.
@@ -94,8 +96,8 @@ mod tests {
     #[test]
     fn a_processes_status_says_when_it_began() {
         let own = birth(std::process::id());
-        assert!(own.is_some() && own == birth(std::process::id()));
-        assert_eq!(birth(u32::MAX), None);
+        assert!(own.time().is_some() && own == birth(std::process::id()));
+        assert_eq!(birth(u32::MAX), Birth::Unknown);
         let stat = "7 (a) b (c)) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 10";
         assert_eq!(began(stat), Some(4711));
     }

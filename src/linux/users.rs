@@ -8,7 +8,7 @@ use super::descriptors;
 use super::socket_options::{peer_credentials, peer_process, PeerCredentials};
 use super::system::{is_shortage, User};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::fs::{fchmod, fstat, Mode};
+use rustix::fs::{fchmod, fstat, readlink, Mode};
 use rustix::io::Result;
 use rustix::process::{geteuid, test_kill_process, Pid};
 use std::os::fd::{AsFd, OwnedFd};
@@ -100,11 +100,21 @@ pub(super) fn credentials(socket: &OwnedFd) -> Result<PeerCredentials> {
     Ok(peer)
 }
 
+/// Whether `/proc` shows the processes by the ids that they have for this one. It shows those of the namespace in which it was
+/// mounted, which may be another one.
+pub(super) fn is_own_proc() -> bool {
+    let own = readlink("/proc/self", Vec::new());
+    own.is_ok_and(|own| own.to_bytes() == std::process::id().to_string().as_bytes())
+}
+
 /// The user as which a process runs that `pidfd` stands for, where the system says it.
 ///
 /// # Errors
 /// As [`unless_short`].
 pub(super) fn of_process(pid: u32, pidfd: &OwnedFd) -> Result<Option<User>> {
+    if !is_own_proc() {
+        return Ok(None);
+    }
     let Some(stat) = unless_short(rustix::fs::stat(format!("/proc/{pid}")))? else { return Ok(None) };
     let mut uid = stat.st_uid;
     if uid == 0 {

@@ -20,6 +20,11 @@ impl Sid {
         Sid::from_parts(5, &[32, 544])
     }
 
+    /// `S-1-5-7`, a client that does not say who it is.
+    pub(crate) fn anonymous() -> Self {
+        Sid::from_parts(5, &[7])
+    }
+
     /// `S-1-3-4`: what an object's owner may do, in place of the rights that every owner has.
     pub(crate) fn owner_rights() -> Self {
         Sid::from_parts(3, &[4])

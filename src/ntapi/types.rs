@@ -56,6 +56,7 @@ pub(crate) const STATUS_PRIVILEGE_NOT_HELD: NtStatus = 0xC000_0061_u32 as NtStat
 pub(crate) const STATUS_NO_TOKEN: NtStatus = 0xC000_007C_u32 as NtStatus;
 pub(crate) const STATUS_SECTION_NOT_EXTENDED: NtStatus = 0xC000_0087_u32 as NtStatus;
 pub(crate) const STATUS_INSUFFICIENT_RESOURCES: NtStatus = 0xC000_009A_u32 as NtStatus;
+pub(crate) const STATUS_CANT_OPEN_ANONYMOUS: NtStatus = 0xC000_00A6_u32 as NtStatus;
 pub(crate) const STATUS_NOT_FOUND: NtStatus = 0xC000_0225_u32 as NtStatus;
 
 /// `NtQueryObject`: a `UNICODE_STRING`, and behind it what it points to.

@@ -16,6 +16,27 @@ pub(crate) enum Unwatchable {
     Failed(ShmError),
 }
 
+/// What the system says of the time when a process began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(loom, miri), allow(dead_code))] // The platform in one process does not say it.
+pub(crate) enum Birth {
+    /// By a clock of the system's.
+    At(u64),
+    /// No process with this id runs.
+    #[cfg_attr(target_os = "linux", allow(dead_code))] // The kernel may hide a process.
+    None,
+    Unknown,
+}
+
+impl Birth {
+    pub(crate) fn time(self) -> Option<u64> {
+        match self {
+            Birth::At(time) => Some(time),
+            Birth::None | Birth::Unknown => None,
+        }
+    }
+}
+
 /// How many clients a server serves at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clients {

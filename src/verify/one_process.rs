@@ -288,8 +288,8 @@ static ENDED: StdMutex<BTreeSet<u32>> = StdMutex::new(BTreeSet::new());
 /// The id of a process that no other process may watch.
 pub(crate) const UNWATCHABLE: u32 = 666;
 
-pub(crate) fn birth(_pid: u32) -> Option<u64> {
-    None
+pub(crate) fn birth(_pid: u32) -> kinds::Birth {
+    kinds::Birth::Unknown
 }
 
 /// A process. It lives until a test calls `Process::end`.

@@ -135,7 +135,7 @@ impl Listener {
 /// Checks that other processes can find a server of this process.
 ///
 /// # Errors
-/// [`ShmError::Refused`]: Windows lets no other process follow the links that this one creates.
+/// [`ShmError::Refused`]: Windows lets only processes that are sandboxed too follow the links that this one creates.
 fn check_can_serve() -> Result<()> {
     let reason = if token_number(TOKEN_IS_APP_CONTAINER).is_some_and(|is_one| is_one != 0) {
         "in an AppContainer"
@@ -145,7 +145,7 @@ fn check_can_serve() -> Result<()> {
         return Ok(());
     };
     let reason = format!(
-        "this process runs {reason}, where a server's name cannot be found; start the server outside"
+        "this process runs {reason}, so that other processes could not find its server; start it outside"
     );
     Err(ShmError::Refused { reason })
 }

@@ -1,19 +1,20 @@
 //! When other processes began, for processes that this one may not open.
 
 use crate::ntapi::*;
+use crate::sys::kinds::Birth;
 use std::mem::size_of;
 
 /// The longest list of processes that is asked for.
 const LONGEST: usize = 64 << 20;
 
-/// When a process began, by the system's time in units of 100 ns. `None`: there is none with this id, or the system does not say.
+/// When a process began, by the system's time in units of 100 ns.
 ///
 /// Windows soon gives the id of an ended process to another one, which began later.
-pub(crate) fn birth(pid: u32) -> Option<u64> {
-    let list = all_processes()?;
-    Entries(&list)
-        .find(|entry| word(entry, PROCESS_ID) == Some(pid as usize))
-        .and_then(|entry| number(entry, CREATED))
+pub(crate) fn birth(pid: u32) -> Birth {
+    let Some(list) = all_processes() else { return Birth::Unknown };
+    let mut entries = Entries(&list);
+    let entry = entries.find(|entry| word(entry, PROCESS_ID) == Some(pid as usize));
+    entry.map_or(Birth::None, |entry| number(entry, CREATED).map_or(Birth::Unknown, Birth::At))
 }
 
 /// The places in a `SYSTEM_PROCESS_INFORMATION`, which begins with the distance to the next one. Its name, between the two, is a
@@ -69,20 +70,23 @@ fn word(entry: &[u8], at: usize) -> Option<usize> {
 mod tests {
     use super::*;
     use std::process::{Command, Stdio};
+    use std::time::SystemTime;
 
     #[test]
     fn a_process_began_when_it_was_started() {
-        let own = birth(std::process::id()).expect("this process runs");
-        assert_eq!(birth(std::process::id()), Some(own));
+        let own = birth(std::process::id()).time().expect("this process runs");
+        assert_eq!(birth(std::process::id()), Birth::At(own));
+        // The system's time begins with the year 1601.
+        let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let now = (since_1970.as_nanos() / 100) as u64 + 116_444_736_000_000_000;
+        const HOUR: u64 = 36_000_000_000;
+        assert!((now - HOUR..=now).contains(&own), "{own}, now {now}");
         // Ids are divisible by 4.
-        assert_eq!(birth(u32::MAX - 1), None);
+        assert_eq!(birth(u32::MAX - 1), Birth::None);
         let program = std::env::current_exe().unwrap();
-        // It reads its tests' names from nowhere, and ends.
-        let mut child =
-            Command::new(program).arg("--list").stdout(Stdio::piped()).stdin(Stdio::piped()).spawn().unwrap();
-        let born = birth(child.id());
+        let mut child = Command::new(program).arg("--list").stdout(Stdio::null()).spawn().unwrap();
         child.wait().unwrap();
-        // It may have ended already when it was looked for.
-        assert!(born.map_or(true, |born| born >= own), "{born:?} {own}");
+        // This process holds it open, so that its id is still its own.
+        assert_eq!(birth(child.id()), Birth::None);
     }
 }
