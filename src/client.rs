@@ -287,7 +287,7 @@ enum Seen {
 impl Seen {
     /// What the section of a channel says, while it is not this client's turn.
     fn of(view: &SharedView) -> Self {
-        match handshake::client_state(view) {
+        match handshake::client_word(view).state() {
             // The channel is another client's, and the next one can be this client's.
             _ if view.is_multi() => Seen::NotAccepting,
             // Requests of other clients have no answer either.

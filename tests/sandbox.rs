@@ -342,9 +342,7 @@ fn line_39_a_server_that_cannot_make_a_channel_is_not_accepting() {
     let mut peer = Peer::start();
     in_a_process(|| {
         let mut server = SharedServer::start(&name).unwrap();
-        peer.tell(&format!("connect {name} 20000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        peer.enter(&name, &mut server);
         let busy = Peer::start().ask(&format!("connect {name} 100"));
         assert!(busy.starts_with("err AlreadyConnected"), "{busy}");
         peer.must("leave");
@@ -367,9 +365,7 @@ fn line_39_a_fork_does_not_keep_a_server_busy() {
     let mut peer = Peer::start();
     in_a_process(|| {
         let mut server = SharedServer::start(&name).unwrap();
-        peer.tell(&format!("connect {name} 20000"));
-        server.wait_for_client(seconds(10)).unwrap();
-        assert_eq!(peer.answer(), "ok");
+        peer.enter(&name, &mut server);
         let (mut ends, keeps) = std::os::unix::net::UnixStream::pair().unwrap();
         // SAFETY: this is the only thread. The child ends without unwinding, when its parent closes the other end.
         let fork = unsafe { fork() };

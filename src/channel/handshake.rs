@@ -82,13 +82,13 @@ impl ClientWord {
 }
 
 /// What the section of a channel says of its client.
-pub(crate) fn client_state(view: &SharedView) -> Option<ClientState> {
-    ClientWord(view.control().client_state.load(Ordering::Acquire)).state()
+pub(crate) fn client_word(view: &SharedView) -> ClientWord {
+    ClientWord(view.control().client_state.load(Ordering::Acquire))
 }
 
 impl Channel {
     pub(crate) fn client_word(&self) -> ClientWord {
-        ClientWord(self.view.control().client_state.load(Ordering::Acquire))
+        client_word(&self.view)
     }
 
     fn exchange(&self, from: ClientWord, to: ClientWord) -> bool {
