@@ -3,9 +3,10 @@
 # On Debian and Ubuntu it installs missing packages. On Windows, in Git's bash, it builds with MSVC for XSHM_TARGET, and runs
 # the programs.
 #   ci/c.sh             all steps
-#   ci/c.sh STEP ...    only these steps: headers native plain windows windows_x86 driver_header msvc packages
+#   ci/c.sh STEP ...    only these steps: headers native plain windows windows_x86 driver_header msvc archives packages
 #   ci/c.sh bless       rewrites tests/c/symbols.txt, layout-*.txt and golden.txt, after an intended change
 set -euo pipefail
+shopt -s extglob
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C
 mkdir -p "${CARGO_TARGET_DIR:-target}/c"
@@ -21,11 +22,20 @@ MINGW* | MSYS* | CYGWIN*)
     steps=(msvc_native)
     ;;
 *)
-    steps=(headers native plain windows windows_x86 driver_header msvc packages)
-    ci/install.sh gcc g++ clang cmake make valgrind pkg-config
+    steps=(headers native plain windows windows_x86 driver_header msvc archives packages)
+    ci/install.sh gcc g++ clang cmake make valgrind pkg-config qtbase5-dev qt6-base-dev libx11-dev \
+        musl-tools ninja-build python3-venv
     ci/wine.sh setup
     ;;
 esac
+
+# Fails if the command succeeds: `! command` alone ends no script.
+refused() {
+    if "$@"; then
+        echo "this was to fail: $*" >&2
+        return 1
+    fi
+}
 
 llvm() {
     local tool
@@ -94,18 +104,25 @@ layout() { # $1: compiler
 
 # ------------------------------------------------------------------------------------------------------- the steps
 
+# Warnings that many projects switch on, in C and in C++.
+strict_c=(-Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes -Wmissing-prototypes)
+strict=(-Wshadow -Wconversion -Wsign-conversion -Wold-style-cast -Wzero-as-null-pointer-constant -Wnon-virtual-dtor)
+# clang's -Weverything, less the warnings that no header can avoid, or that are about an older C++ or a language of one's own.
+everything=(-Weverything -Wno-unknown-warning-option -Wno-padded -Wno-unsafe-buffer-usage -Wno-c++98-compat
+    -Wno-c++98-compat-pedantic -Wno-weak-vtables -Wno-exit-time-destructors)
+
 headers() {
     local header standard compiler target
     for header in xshm.h xshm_server.h xshm_client.h xshm_driver.h; do
         printf '#include "%s"\n#include "%s"\nint main(void) { return 0; }\n' "$header" "$header" >"$out/twice.c"
         for compiler in gcc clang x86_64-w64-mingw32-gcc i686-w64-mingw32-gcc; do
             for standard in c99 c11 c17; do
-                "$compiler" -std=$standard "${warnings[@]}" -fsyntax-only "$out/twice.c"
+                "$compiler" -std=$standard "${warnings[@]}" "${strict_c[@]}" -fsyntax-only "$out/twice.c"
             done
         done
         for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do
-            for standard in c++17 c++20; do
-                "$compiler" -std=$standard "${warnings[@]}" -fsyntax-only -x c++ "$out/twice.c"
+            for standard in c++11 c++17 c++20; do
+                "$compiler" -std=$standard "${warnings[@]}" "${strict[@]}" -fsyntax-only -x c++ "$out/twice.c"
             done
         done
     done
@@ -121,15 +138,65 @@ headers() {
     msvc_barriers
     printf '#include "xshm.hpp"\n#include "xshm.hpp"\nint main() { return 0; }\n' >"$out/twice.cpp"
     for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do
-        for standard in c++17 c++20; do
-            "$compiler" -std=$standard "${warnings[@]}" -fsyntax-only "$out/twice.cpp"
+        for standard in c++17 c++20 c++2b; do
+            "$compiler" -std=$standard "${warnings[@]}" "${strict[@]}" -fsyntax-only "$out/twice.cpp"
             "$compiler" -std=$standard "${warnings[@]}" -fno-exceptions -fno-rtti -fsyntax-only "$out/twice.cpp"
         done
+        refused "$compiler" -std=c++14 -Iinclude -fsyntax-only "$out/twice.cpp" 2>"$out/old.log"
+        grep -q 'needs C++17' "$out/old.log"
+        [ "$(grep -c 'error' "$out/old.log")" -le 4 ] || { echo "$compiler reports more than that C++17 is needed" >&2; return 1; }
+    done
+    surroundings
+    for standard in c++17 c++20 c++2b; do
+        g++ -std=$standard "${warnings[@]}" -Wshadow -Wconversion -Wsign-conversion -Weffc++ -fsyntax-only tests/c/modern.cpp
     done
     layout gcc | diff tests/c/layout-64.txt - &&
         layout x86_64-w64-mingw32-gcc | diff tests/c/layout-64.txt - &&
         layout i686-w64-mingw32-gcc | diff tests/c/layout-32.txt - || { echo "structures changed; if that is intended: ci/c.sh bless" >&2; return 1; }
     cargo test --locked --test headers
+}
+
+# The headers among the headers and macros of other projects.
+surroundings() {
+    local header compiler qt
+    for header in xshm.h xshm_driver.h xshm.hpp; do
+        # The macros of Microsoft's <windows.h> and of Qt.
+        printf '%s\n' '#include <string>' '#define max(a, b) (((a) > (b)) ? (a) : (b))' '#define min(a, b) (((a) < (b)) ? (a) : (b))' \
+            '#define slots' '#define signals public' '#define emit' '#define foreach(a, b) for (auto a : b)' '#define forever for (;;)' \
+            '#define interface struct' '#define small char' '#define near' '#define far' '#define IN' '#define OUT' '#define OPTIONAL' \
+            '#define ERROR 0' '#define DELETE 0x00010000L' '#define CALLBACK' '#define SendMessage SendMessageW' \
+            "#include \"$header\"" 'int main() { forever { return max(0, min(1, 0)); } }' >"$out/macros.cpp"
+        printf '#include <QtCore/QObject>\n#include "%s"\n#include <QtCore/QThread>\n%s\n' "$header" \
+            'struct Thing : QObject { signals: void come(); public slots: void go() { forever { emit come(); } } }; int main() { return 0; }' \
+            >"$out/qt.cpp"
+        printf '#include <X11/Xlib.h>\n#include "%s"\nint main() { return None; }\n' "$header" >"$out/x11.cpp"
+        printf '#include <windows.h>\n#include "%s"\nint main() { return 0; }\n' "$header" >"$out/windows.cpp"
+        # A packing that another header left in force stays as it was.
+        printf '#include <string>\n#pragma pack(1)\n#include "%s"\nstruct after { char one; int other; };\n%s\n#pragma pack()\n' "$header" \
+            'static_assert(sizeof(after) == 1 + sizeof(int), ""); int main() { return 0; }' >"$out/packed.cpp"
+        for compiler in g++ clang++; do
+            for qt in qt5 qt6; do
+                "$compiler" -std=c++17 -fPIC "${warnings[@]}" -isystem "/usr/include/$(gcc -print-multiarch)/$qt" -isystem \
+                    "/usr/include/$(gcc -print-multiarch)/$qt/QtCore" -fsyntax-only "$out/qt.cpp"
+            done
+            "$compiler" -std=c++17 "${warnings[@]}" -fsyntax-only "$out/x11.cpp"
+        done
+        for compiler in g++ clang++ x86_64-w64-mingw32-g++ i686-w64-mingw32-g++; do
+            "$compiler" -std=c++17 "${warnings[@]}" -fsyntax-only "$out/macros.cpp"
+            "$compiler" -std=c++17 "${warnings[@]}" -fsyntax-only "$out/packed.cpp"
+            case "$compiler" in *mingw32*) "$compiler" -std=c++17 "${warnings[@]}" -fsyntax-only "$out/windows.cpp" ;; esac
+        done
+        printf '#include "%s"\nint main() { return 0; }\n' "$header" >"$out/everything.cpp"
+        clang++ -std=c++17 "${everything[@]}" -Werror -Iinclude -fsyntax-only "$out/everything.cpp"
+        case "$header" in *.h)
+            printf '#include "%s"\nint main(void) { return 0; }\n' "$header" >"$out/everything.c"
+            clang -std=c99 "${everything[@]}" -Werror -Iinclude -fsyntax-only "$out/everything.c"
+            ;;
+        esac
+    done
+    # An option that changes the layout is an error, and no stray read later.
+    refused gcc -std=c99 -fshort-enums -Iinclude -fsyntax-only -x c include/xshm.h 2>"$out/enums.log"
+    grep -q xshm_needs_enumerations_of_4_bytes "$out/enums.log"
 }
 
 # Checks that the driver header's code for MSVC has the barriers of arm64. For ARM64EC, MSVC defines the macros of x64 and
@@ -153,7 +220,7 @@ native() {
     lib=$(library "$host")
     symbols "$lib" | diff tests/c/symbols.txt - || { echo "the functions changed; if that is intended: ci/c.sh bless" >&2; return 1; }
     local test
-    for test in api lives; do
+    for test in api lives parity loops; do
         gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/$test.c "$lib" "${linux_libraries[@]}" -o "$out/$test"
         timeout 120 "$out/$test"
         # Memory leaks count as errors, also those of the library.
@@ -162,6 +229,10 @@ native() {
         timeout 120 "$out/${test}_sanitized"
     done
     forks "$lib"
+    # The same with a packing of structures that another header left in force.
+    printf '#include <stdint.h>\n#include <stdbool.h>\n#pragma pack(1)\n#include "xshm.h"\n#pragma pack()\n' >"$out/packed.h"
+    gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -include "$out/packed.h" tests/c/api.c "$lib" "${linux_libraries[@]}" -o "$out/api_packed"
+    timeout 120 "$out/api_packed"
     g++ -std=c++17 "${warnings[@]}" -g -shared -fPIC -fvisibility=hidden tests/c/plugin.cpp "$lib" "${linux_libraries[@]}" \
         -Wl,--exclude-libs,libxshm.a -o "$out/plugin.so"
     cp "$out/plugin.so" "$out/plugin.so.other"
@@ -184,9 +255,15 @@ native() {
     g++ -std=c++17 "${warnings[@]}" -fno-exceptions -fno-rtti tests/c/exceptions.cpp "$lib" "${linux_libraries[@]}" \
         -o "$out/no_exceptions"
     timeout 60 "$out/no_exceptions"
+    g++ -std=c++17 "${warnings[@]}" -g -fsanitize=address,undefined -fno-sanitize-recover=all tests/c/modern.cpp "$lib" \
+        "${linux_libraries[@]}" -o "$out/modern_sanitized"
+    timeout 120 "$out/modern_sanitized"
+    g++ -std=c++20 "${warnings[@]}" -fno-exceptions -fno-rtti tests/c/modern.cpp "$lib" "${linux_libraries[@]}" -o "$out/modern"
+    timeout 120 "$out/modern"
     cargo build --locked --release --example echo
     pairs "$out/echo_c" "$out/echo_cpp" "$target_dir/release/examples/echo" 2000
-    readme_programs cc c++ "$lib" "" "${linux_libraries[@]}"
+    page_programs cc c++ "$lib" "" "${linux_libraries[@]}"
+    examples gcc g++ "$lib" "" "${linux_libraries[@]}"
 }
 
 # Runs each case of a program that loads a plug-in. Nothing may print an error or a panic.
@@ -209,7 +286,8 @@ forks() { # $1: library
     named=$(gcc -std=c11 -D_DEFAULT_SOURCE -Iinclude -E tests/c/forks.c | sed -n '\|tests/c/forks.c|,$p' | sed -n '/in_child/,$p' |
         grep -oE '\b(shm|xshm)_[a-z_]+' | sort -u)
     # These take no handle: other programs use them.
-    named+=" shm_error_string xshm_version shm_client_attach $(grep -E '_default$|_with_options$' tests/c/symbols.txt)"
+    named+=" shm_error_string xshm_version shm_client_attach shm_caller_connect shm_caller_last_answer shm_wait_handles_close"
+    named+=" $(grep -E '^shm_interrupter_' tests/c/symbols.txt) $(grep -E '_default$|_with_options$' tests/c/symbols.txt)"
     diff tests/c/symbols.txt <(tr ' ' '\n' <<<"$named" | sort -u | grep -xFf tests/c/symbols.txt) ||
         { echo "tests/c/forks.c does not call each function in a fork" >&2; return 1; }
     timeout 300 "$out/forks"
@@ -217,26 +295,76 @@ forks() { # $1: library
     timeout 300 "$out/forkexit"
 }
 
-# Builds the README's programs: a server in C, and clients in C and in C++ that connect to it.
-readme_programs() { # $1, $2: compilers for C and C++; $3: library; $4: command that runs programs; the rest: compiler arguments
-    local c=$1 cpp=$2 lib=$3 run=$4 server client
+# Builds and runs the programs of the README and of the book; see ci/programs.sh. Each client connects to each server with the same
+# beginning of its name, in C and in C++.
+page_programs() { # $1, $2: compilers for C and C++; $3: library; $4: command that runs programs; the rest: compiler arguments
+    local c=$1 cpp=$2 lib=$3 run=$4 folder="$out/pages" names each name stem server client process count=0
     shift 4
-    rm -f "$out"/readme_*
-    awk -v out="$out/readme_" '
-        /^```(c|cpp)$/ { n++; file = out n "." substr($0, 4); next }
-        /^```/ { file = "" }
-        file { print > file }' README.md
-    "$c" -Iinclude "$out/readme_1.c" "$lib" "$@" -o "$out/readme_1.exe"
-    "$c" -Iinclude "$out/readme_2.c" "$lib" "$@" -o "$out/readme_2.exe"
-    "$cpp" -std=c++17 -Iinclude "$out/readme_3.cpp" "$lib" "$@" -o "$out/readme_3.exe"
-    for client in 2 3; do
-        timeout 60 $run "$out/readme_1.exe" >"$out/readme_server.log" 2>&1 &
-        server=$!
-        timeout 60 $run "$out/readme_$client.exe" >"$out/readme_client.log" 2>&1 || { cat "$out"/readme_*.log >&2; return 1; }
-        wait "$server" || { cat "$out"/readme_*.log >&2; return 1; }
-        [ "$(tr -d '\r' <"$out/readme_server.log") $(tr -d '\r' <"$out/readme_client.log")" = "pong ping" ]
+    rm -rf "$folder"
+    names=$(ci/programs.sh "$folder" README.md docs/*.md)
+    for each in $names; do
+        name="$folder/${each%.*}"
+        case "$each" in
+        *.c) "$c" -std=c99 "${warnings[@]}" "$folder/$each" "$lib" "$@" -o "$name.exe" ;;
+        *.cpp) "$cpp" -std=c++17 "${warnings[@]}" "$folder/$each" "$lib" "$@" -o "$name.exe" ;;
+        esac
     done
-    echo "the README's programs exchange messages"
+    for each in $names; do
+        name=${each%.*}
+        case "$name" in
+        *client | *client_cpp) continue ;;
+        *server | *server_cpp)
+            server=$name
+            stem=${name%_cpp}
+            stem=${stem%server}
+            for client in "${stem}client" "${stem}client_cpp"; do
+                [ -e "$folder/$client.exe" ] || continue
+                timeout 60 $run "$folder/$server.exe" >"$folder/server.log" 2>&1 &
+                process=$!
+                timeout 60 $run "$folder/$client.exe" >"$folder/client.log" 2>&1 ||
+                    { echo "$client failed" >&2; cat "$folder"/*.log >&2; return 1; }
+                wait "$process" || { echo "$server failed, with $client" >&2; cat "$folder"/*.log >&2; return 1; }
+                count=$((count + 1))
+                # The README's programs print what they receive.
+                [ -n "$stem" ] || [ "$(tr -d '\r' <"$folder/server.log") $(tr -d '\r' <"$folder/client.log")" = "pong ping" ]
+            done
+            ;;
+        *)
+            timeout 60 $run "$folder/$name.exe" >"$folder/alone.log" 2>&1 ||
+                { echo "$name failed" >&2; cat "$folder/alone.log" >&2; return 1; }
+            count=$((count + 1))
+            ;;
+        esac
+    done
+    echo "the programs of the README and of the book run: $(wc -w <<<"$names") programs, $count runs"
+}
+
+# Runs an example as two processes, and compares their output with tests/c/examples.txt.
+example() { # $1: its name; $2, $3: the commands of the server and of the client, which are split into words
+    local name="ci.c.$$.$RANDOM" server role failed=
+    timeout 60 $2 serve "$name" >"$out/example_serve.log" 2>&1 &
+    server=$!
+    timeout 60 $3 connect "$name" >"$out/example_connect.log" 2>&1 || failed+=" connect"
+    wait "$server" || failed+=" serve"
+    for role in serve connect; do sed "s/^/$1 $role: /" "$out/example_$role.log"; done | tr -d '\r' | sort |
+        diff <(grep "^$1 " tests/c/examples.txt) - || failed+=" output"
+    [ -z "$failed" ] || { echo "example $1, $2 and $3 failed:$failed" >&2; return 1; }
+}
+
+# Builds the examples for each mode in C and C++, and runs each with each.
+examples() { # $1, $2: compilers for C and C++; $3: library; $4: command that runs programs; the rest: compiler arguments
+    local c=$1 cpp=$2 lib=$3 run=$4 each server client
+    shift 4
+    for each in $(cut -d ' ' -f 1 tests/c/examples.txt | sort -u); do
+        "$c" -std=c99 "${warnings[@]}" "examples/c/$each.c" "$lib" "$@" -o "$out/${each}_c.exe"
+        "$cpp" -std=c++17 "${warnings[@]}" -Wshadow -Wconversion "examples/cpp/$each.cpp" "$lib" "$@" -o "$out/${each}_cpp.exe"
+        for server in c cpp; do
+            for client in c cpp; do
+                example "$each" "$run $out/${each}_$server.exe" "$run $out/${each}_$client.exe"
+            done
+        done
+    done
+    echo "the examples in C and C++ exchange messages, each with each"
 }
 
 # The library of a plain `cargo build --release`, and the first programs that a reader tries: the one additional library on Windows
@@ -260,17 +388,21 @@ windows() {
     lib=$(library "$gnu")
     # ntdll is the only additional library.
     local test
-    for test in api lives; do
+    for test in api lives parity loops; do
         x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/$test.c "$lib" -lntdll -o "$out/$test.exe"
     done
     timeout 120 ci/wine.sh exec "$out/api.exe"
     timeout 120 ci/wine.sh exec "$out/lives.exe" briefly
+    timeout 120 ci/wine.sh exec "$out/parity.exe"
+    timeout 120 ci/wine.sh exec "$out/loops.exe"
     x86_64-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$lib" -lntdll -o "$out/echo_c.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/bulk.cpp "$lib" -lntdll -o "$out/bulk.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/exceptions.cpp "$lib" -lntdll -o "$out/exceptions.exe"
     imports x86_64-w64-mingw32 "$out/api.exe" "$out/echo_c.exe" "$out/echo_cpp.exe" "$out/bulk.exe" "$out/exceptions.exe"
     timeout 120 ci/wine.sh exec "$out/bulk.exe"
+    x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static tests/c/modern.cpp "$lib" -lntdll -o "$out/modern.exe"
+    timeout 120 ci/wine.sh exec "$out/modern.exe"
     x86_64-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static -shared tests/c/plugin.cpp "$lib" -lntdll -o "$out/plugin.dll"
     cp "$out/plugin.dll" "$out/plugin.dll.other"
     x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/plugin_host.c -o "$out/plugin_host.exe"
@@ -279,7 +411,9 @@ windows() {
     ci/wine.sh build --locked --release --example echo
     local exec="ci/wine.sh exec"
     pairs "$exec $out/echo_c.exe" "$exec $out/echo_cpp.exe" "$exec $target_dir/$gnu/release/examples/echo.exe" 200
-    readme_programs x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++ "$lib" "$exec" -static -lntdll
+    page_programs x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++ "$lib" "$exec" -static -lntdll
+    # The other C++ compiler may lack std::mutex.
+    examples x86_64-w64-mingw32-gcc x86_64-w64-mingw32-g++-posix "$lib" "$exec" -static -lntdll
 }
 
 # 32-bit programs: builds them, and runs them if this Wine can. XSHM_RUNNER_32 is another Wine, see ci/full.sh.
@@ -292,6 +426,9 @@ windows_x86() {
     i686-w64-mingw32-g++ -std=c++17 "${warnings[@]}" -static examples/cpp/echo.cpp "$lib" -lntdll -o "$out/echo_cpp_x86.exe"
     imports i686-w64-mingw32 "$out/api_x86.exe" "$out/echo_x86.exe" "$out/echo_cpp_x86.exe"
     symbols "$lib" | diff tests/c/symbols.txt -
+    # A 64-bit program for the other end.
+    build "$gnu"
+    x86_64-w64-mingw32-gcc "${warnings[@]}" examples/c/echo.c "$(library "$gnu")" -lntdll -o "$out/echo_c.exe"
     # The program returns 2 if it is called without arguments.
     if [ "$(timeout 60 $runner "$out/echo_x86.exe" >/dev/null 2>&1 || echo $?)" = 2 ]; then
         timeout 120 $runner "$out/api_x86.exe"
@@ -377,11 +514,93 @@ published() (
     echo "the package that cargo would publish builds, for Rust and C, and its builds do not change it"
 )
 
+# Unpacks the archive for a target, and prints the folder.
+unpacked() { # $1: target
+    local folder="$out/archive-$1"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    tar -C "$folder" -xzf "$target_dir"/dist/xshm-*-"$1".tar.gz --strip-components 1
+    echo "$folder"
+}
+
+# The libraries of the release archives: what they define, what links with them, and the commands in docs/packages.md.
+archives() {
+    local small=i686-pc-windows-gnu musl=x86_64-unknown-linux-musl exec="ci/wine.sh exec" target folder library
+    ci/package.sh "$host" "$gnu" "$small" "$musl" x86_64-pc-windows-msvc
+    for target in "$host" "$gnu" "$small" "$musl" x86_64-pc-windows-msvc; do
+        folder=$(unpacked "$target")
+        library=$(echo "$folder"/lib/*xshm.[al]*)
+        [ "$target" != x86_64-pc-windows-msvc ] || library="$folder/lib/xshm.lib"
+        # The C interface, names that no other library has, and imports from DLLs.
+        llvm nm --defined-only --extern-only "$library" 2>/dev/null | awk 'NF == 3 { print $3 }' | sed 's/^_\(x*shm_\)/\1/' |
+            grep -vE '^xshm_private\.' | grep -vE '^(__imp_)?_?(Wait|Wake|ProcessPrng|Nt|Rtl|Ldr)|imports_lib|__IMPORT_DESCRIPTOR|NULL_' |
+            sort -u | diff tests/c/symbols.txt - || { echo "$library defines other symbols" >&2; return 1; }
+        [[ $(llvm readobj --sections "$library" 2>/dev/null) != *'Name: .debug_'* ]] || { echo "$library has debug data" >&2; return 1; }
+        echo "$library: $(wc -c <"$library") bytes"
+    done
+    # Shared libraries export the C interface alone.
+    nm -D --defined-only "$out/archive-$host/lib/libxshm.so" | awk '{ print $3 }' | sort | diff tests/c/symbols.txt -
+    for target in "$gnu" "$small"; do
+        llvm readobj --coff-exports "$out/archive-$target/bin/xshm.dll" | sed -n 's/^ *Name: //p' | sort | diff tests/c/symbols.txt -
+        imports "${target%%-*}-w64-mingw32" "$out/archive-$target/bin/xshm.dll"
+    done
+
+    # A program with two libraries that Rust made.
+    for target in "$host" "$gnu"; do
+        cargo build --locked --release --manifest-path tests/c/other/Cargo.toml --target-dir "$target_dir/other" --target "$target"
+    done
+    gcc "${warnings[@]}" tests/c/two.c "$out/archive-$host/lib/libxshm.a" "$target_dir/other/$host/release/libother.a" \
+        "${linux_libraries[@]}" -o "$out/two"
+    "$out/two" 2>/dev/null
+    gcc "${warnings[@]}" tests/c/two.c "$target_dir/other/$host/release/libother.a" "$out/archive-$host/lib/libxshm.a" \
+        "${linux_libraries[@]}" -o "$out/two"
+    "$out/two" 2>/dev/null
+    x86_64-w64-mingw32-gcc "${warnings[@]}" tests/c/two.c "$out/archive-$gnu/lib/libxshm.a" \
+        "$target_dir/other/$gnu/release/libother.a" -lkernel32 -luserenv -lws2_32 -lntdll -o "$out/two.exe"
+    timeout 60 $exec "$out/two.exe"
+    # 32 bits: ci/full.sh names a Wine that runs the programs.
+    ci/plain.sh "$out/archive-$small/lib/libxshm.a" "$out/archive-$small/seed" "${XSHM_RUNNER_32:-none}" \
+        i686-w64-mingw32-gcc -I"$out/archive-$small/include" SOURCE LIBRARY -lntdll -o PROGRAM
+    # Plug-ins do not share the library, without an option of the linker.
+    g++ -std=c++17 "${warnings[@]}" -shared -fPIC -fvisibility=hidden tests/c/plugin.cpp "$out/archive-$host/lib/libxshm.a" \
+        "${linux_libraries[@]}" -o "$out/plugin.so"
+    nm -D --defined-only "$out/plugin.so" | awk '{ print $3 }' >"$out/exported"
+    refused grep -E '^x?shm_' "$out/exported"
+    cp "$out/plugin.so" "$out/plugin.so.other"
+    gcc -std=c11 -D_DEFAULT_SOURCE "${warnings[@]}" -g tests/c/plugin_host.c "${linux_libraries[@]}" -o "$out/plugin_host"
+    plugins "$out/plugin_host" "$out/plugin.so"
+
+    documented "$host" '`cc ' ""
+    documented "$gnu" '`x86_64-w64-mingw32-gcc ' "$exec"
+    documented "$musl" '`musl-gcc ' ""
+}
+
+# Runs the commands of docs/packages.md that begin like this, in an unpacked archive, and then the programs.
+documented() { # $1: target; $2: how they begin; $3: what runs programs
+    local folder="$out/archive-$1" line root="$PWD" count=0
+    ci/programs.sh "$folder" README.md >/dev/null
+    while read -r line; do
+        count=$((count + 1))
+        (
+            cd "$folder"
+            rm -f server server.exe client client.exe
+            eval "$line"
+            eval "${line//server/client}"
+        )
+        [ ! -e "$folder/bin/xshm.dll" ] || cp "$folder/bin/xshm.dll" "$folder/"
+        timeout 60 ${3:+$root/$3} "$folder"/server?(.exe) >"$folder/server.log" &
+        [ "$(timeout 60 ${3:+$root/$3} "$folder"/client?(.exe) | tr -d '\r')" = ping ] && wait $! && [ "$(tr -d '\r' <"$folder/server.log")" = pong ] ||
+            { echo "docs/packages.md: the programs of this command failed: $line" >&2; return 1; }
+        echo "docs/packages.md: $line"
+    done < <(grep -oE "$2[^\`]*\`" docs/packages.md | tr -d '`')
+    [ "$count" -gt 0 ] || { echo "docs/packages.md: no command begins with $2" >&2; return 1; }
+}
+
 packages() {
-    local prefix="$out/prefix" builds="$out/cmake" version
+    local prefix="$out/prefix" builds="$out/cmake" sources="$out/sources" version each found
     published
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-    rm -rf "$prefix" "$builds"
+    rm -rf "$prefix" "$builds" "$sources"
     ci/package.sh --prefix "$prefix" "$host"
     # From an installed tree, and from this repository.
     for from in "$prefix/lib/cmake/xshm" "$PWD/cmake"; do
@@ -390,23 +609,162 @@ packages() {
         cmake --build "$builds" >/dev/null
         pair "$builds/echo_c" "$builds/echo_cpp" 100
     done
-    ! cmake -S tests/c/find_package -B "$builds/none" -DCMAKE_PREFIX_PATH=/nonexistent >/dev/null 2>&1
+    refused cmake -S tests/c/find_package -B "$builds/none" -DCMAKE_PREFIX_PATH=/nonexistent >/dev/null 2>&1
     export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
     [ "$(pkg-config --modversion xshm)" = "$version" ]
     gcc examples/c/echo.c $(pkg-config --cflags --libs xshm) -o "$out/echo_pc"
-    pair "$out/echo_pc" "$out/echo_pc" 100
+    page_project pkg-config
+    (cd "$out/project" && eval "$(grep -x 'cc server.c $(pkg-config .*' "$OLDPWD/docs/packages.md")" && cc client.c $(pkg-config --cflags --libs xshm) -o client)
+    page_pair "$out/project"
+    gcc examples/c/echo.c $(pkg-config --cflags --libs xshm-shared) -Wl,-rpath,"$prefix/lib" -o "$out/echo_shared"
+    readelf -d "$out/echo_shared" | grep -q "NEEDED.*libxshm.so.${version%.*}\]"
+    pair "$out/echo_pc" "$out/echo_shared" 100
+    # Another version, range or target is refused.
+    for each in "0.2 no" "0.4 no" "0.3 yes" "0.3.0...<0.4 yes" "0.1...1.0 yes" "0.1...<0.3 no" "0.4...1.0 no"; do
+        found=yes
+        cmake -S tests/c/find_version -B "$builds/version" -Dxshm_DIR="$prefix/lib/cmake/xshm" -DWANTED="${each% *}" >"$out/version.log" 2>&1 ||
+            found=no
+        rm -rf "$builds/version"
+        [ "$found" = "${each#* }" ] || { cat "$out/version.log" >&2; echo "find_package(xshm ${each% *}): found: $found" >&2; return 1; }
+    done
+    refused cmake -S tests/c/find_version -B "$builds/target" -Dxshm_DIR="$prefix/lib/cmake/xshm" -DWANTED=0.3 -DCMAKE_SYSTEM_NAME=Windows \
+        -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc -DCMAKE_SYSTEM_PROCESSOR=x86_64 >"$out/target.log" 2>&1
+    grep -q "for $host, not $gnu" "$out/target.log"
+    refused env CARGO_TARGET_DIR="$out/empty" cmake -S tests/c/find_version -B "$builds/target" -Dxshm_DIR="$PWD/cmake" -DWANTED=0.3 \
+        >"$out/target.log" 2>&1
+    mkdir -p "$out/only-host/release"
+    cp "$prefix/lib/libxshm.a" "$out/only-host/release/"
+    CARGO_TARGET_DIR="$out/only-host" cmake -S tests/c/find_version -B "$builds/target-host" -Dxshm_DIR="$PWD/cmake" -DWANTED=0.3 >/dev/null
+    refused env CARGO_TARGET_DIR="$out/only-host" cmake -S tests/c/find_version -B "$builds/target-windows" -Dxshm_DIR="$PWD/cmake" \
+        -DWANTED=0.3 -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc -DCMAKE_SYSTEM_PROCESSOR=x86_64 >"$out/target.log" 2>&1
+    grep -q "there is no libxshm.a for $gnu" "$out/target.log"
     # From an archive, for Windows.
-    ci/package.sh "$gnu"
-    rm -rf "$out/archive"
-    mkdir -p "$out/archive"
-    tar -C "$out/archive" -xzf "$target_dir/dist/xshm-$version-$gnu.tar.gz" --strip-components 1
+    [ -e "$target_dir/dist/xshm-$version-$gnu.tar.gz" ] || ci/package.sh "$gnu"
     rm -rf "$builds"
-    cmake -S tests/c/find_package -B "$builds" -Dxshm_DIR="$out/archive/cmake" -DCMAKE_SYSTEM_NAME=Windows \
+    cmake -S tests/c/find_package -B "$builds" -Dxshm_DIR="$(unpacked "$gnu")/cmake" -DCMAKE_SYSTEM_NAME=Windows \
         -DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc -DCMAKE_CXX_COMPILER=x86_64-w64-mingw32-g++ \
         -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_SYSTEM_PROCESSOR=x86_64 >/dev/null
     cmake --build "$builds" >/dev/null
     pair "ci/wine.sh exec $builds/echo_c.exe" "ci/wine.sh exec $builds/echo_cpp.exe" 100
     echo "CMake from an installed tree, a build tree and an archive; pkg-config"
+
+    # Users who start with the sources, each in a separate folder.
+    mkdir -p "$sources"
+    git ls-files -z --cached --others --exclude-standard | tar --null -T - -czf "$sources/xshm.tar.gz" --transform 's,^,xshm/,'
+    # What is tried is that cargo is called and its library taken; the other steps try the library. So it is not optimised here.
+    export CARGO_PROFILE_C_LIBRARY_LTO=off CARGO_PROFILE_C_LIBRARY_OPT_LEVEL=0 CARGO_PROFILE_C_LIBRARY_CODEGEN_UNITS=16
+    fetch_content
+    meson_project
+    conan_recipe
+    vcpkg_port
+    unset CARGO_PROFILE_C_LIBRARY_LTO CARGO_PROFILE_C_LIBRARY_OPT_LEVEL CARGO_PROFILE_C_LIBRARY_CODEGEN_UNITS
+}
+
+# Makes the project of docs/packages.md for a build system in an empty folder, with the README's programs.
+page_project() { # $1: the folder that stands before the file names in docs/packages.md
+    rm -rf "$out/project"
+    ci/programs.sh "$out/project" README.md >/dev/null
+    awk -v which="$1" -v folder="$out/project/" '
+        /^```(cmake|meson|ini)$/ { first = 1; next }
+        /^```/ { file = "" }
+        first { first = 0; sub(/^# /, ""); if (index($0, which "/") == 1) file = folder substr($0, length(which) + 2); next }
+        file { print > file }' docs/packages.md
+}
+
+# Runs the README's server and client.
+page_pair() { # $1: the folder
+    local server
+    timeout 60 "$1/server" >"$out/server.log" &
+    server=$!
+    [ "$(timeout 60 "$1/client")" = ping ] && wait "$server" && [ "$(cat "$out/server.log")" = pong ] ||
+        { echo "the programs in $1 failed" >&2; return 1; }
+}
+
+# Makes a user's project in an empty folder, with the examples echo.c and echo.cpp.
+project() { # $1: a folder in tests/c with the build files
+    rm -rf "$out/project"
+    mkdir -p "$out/project"
+    cp -r "$1"/. examples/c/echo.c examples/cpp/echo.cpp "$out/project/"
+}
+
+fetch_content() {
+    page_project find_package
+    cmake -S "$out/project" -B "$out/project/build" -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+    cmake --build "$out/project/build" >/dev/null
+    page_pair "$out/project/build"
+    page_project fetch_content
+    sed -i "s,/path/to/xshm-$version.tar.gz,$sources/xshm.tar.gz," "$out/project/CMakeLists.txt"
+    cmake -S "$out/project" -B "$out/project/build" -DXSHM_LIBRARY="$prefix/lib/libxshm.a" >/dev/null
+    cmake --build "$out/project/build" >/dev/null
+    page_pair "$out/project/build"
+    project tests/c/fetch_content
+    cmake -G Ninja -S "$out/project" -B "$out/project/build" -DXSHM_URL="$sources/xshm.tar.gz" -DXSHM_SHARED=ON >/dev/null
+    cmake --build "$out/project/build" >/dev/null
+    pair "$out/project/build/echo_c" "$out/project/build/echo_cpp" 100
+    tar -C "$sources" -xzf "$sources/xshm.tar.gz"
+    # A library that exists already: no Rust is needed.
+    cmake -S "$out/project" -B "$out/project/copy" -DXSHM_SOURCES="$sources/xshm" -DXSHM_LIBRARY="$prefix/lib/libxshm.a" >/dev/null
+    cmake --build "$out/project/copy" >/dev/null
+    pair "$out/project/copy/echo_c" "$out/project/copy/echo_cpp" 100
+    # What was built for FetchContent, installed.
+    cmake -S "$sources/xshm" -B "$out/project/install" -DXSHM_LIBRARY="$prefix/lib/libxshm.a" >/dev/null
+    cmake --install "$out/project/install" --prefix "$out/project/prefix" >/dev/null
+    rm -rf "$builds"
+    cmake -S tests/c/find_package -B "$builds" -DCMAKE_PREFIX_PATH="$out/project/prefix" >/dev/null
+    cmake --build "$builds" --target echo_c >/dev/null
+    pair "$builds/echo_c" "$out/project/copy/echo_cpp" 100
+    echo "CMake: FetchContent, add_subdirectory, cmake --install"
+}
+
+# Tools from the Python package index, of fixed versions, in a folder of this project.
+python_tools() {
+    [ -x "$target_dir/tools/python/bin/pip" ] || python3 -m venv "$target_dir/tools/python"
+    "$target_dir/tools/python/bin/pip" install --quiet --disable-pip-version-check "$@"
+    export PATH="$target_dir/tools/python/bin:$PATH"
+}
+
+meson_project() {
+    python_tools meson==1.12.1
+    page_project meson
+    meson setup "$out/project/build" "$out/project" >/dev/null
+    meson compile -C "$out/project/build" >/dev/null
+    page_pair "$out/project/build"
+    echo "Meson, by pkg-config"
+}
+
+# The port's own steps; see the file.
+vcpkg_port() {
+    rm -rf "$out/vcpkg" "$out/vcpkg-build"
+    tar -C "$sources" -xzf "$sources/xshm.tar.gz"
+    cmake -DSOURCES="$sources/xshm" -DPACKAGES="$out/vcpkg" -DOPTIONS="-DXSHM_LIBRARY=$prefix/lib/libxshm.a" \
+        -P "$sources/xshm/packaging/vcpkg/check.cmake" >"$out/vcpkg.log" 2>&1 || { cat "$out/vcpkg.log" >&2; return 1; }
+    rm -rf "$builds"
+    page_project find_package
+    cmake -S "$out/project" -B "$builds" -DCMAKE_PREFIX_PATH="$out/vcpkg" >/dev/null
+    cmake --build "$builds" >/dev/null
+    page_pair "$builds"
+    echo "vcpkg: the port's steps, with stand-ins for vcpkg's functions"
+}
+
+conan_recipe() {
+    python_tools conan==2.34.0
+    export CONAN_HOME="$out/conan"
+    conan profile detect --force >/dev/null 2>&1
+    tar -C "$sources" -xzf "$sources/xshm.tar.gz"
+    (cd "$sources/xshm" && conan create packaging/conan >"$out/conan.log" 2>&1) || { cat "$out/conan.log" >&2; return 1; }
+    grep -q '100 messages came back' "$out/conan.log"
+    page_project conan
+    cp "$out/project/conanfile.txt" "$out/conanfile.txt"
+    page_project find_package
+    cp "$out/conanfile.txt" "$out/project/"
+    (
+        cd "$out/project"
+        conan install . --output-folder=build >"$out/conan.log" 2>&1 || { cat "$out/conan.log" >&2; return 1; }
+        cmake -S . -B build -DCMAKE_TOOLCHAIN_FILE=build/conan_toolchain.cmake -DCMAKE_BUILD_TYPE=Release >/dev/null
+        cmake --build build >/dev/null
+    )
+    page_pair "$out/project/build"
+    echo "Conan: conan create, and a project that requires the package"
 }
 
 # Builds with MSVC on Windows, and runs the programs.
@@ -425,6 +783,9 @@ msvc_native() {
         -DXSHM_LIBRARY="$(cygpath -m "$(library "$target")")"
     cmake --build "$builds" --config Release
     timeout 120 "$builds/Release/api.exe"
+    timeout 120 "$builds/Release/parity.exe"
+    timeout 120 "$builds/Release/loops.exe"
+    timeout 120 "$builds/Release/modern.exe"
     cargo build --locked --release --example echo --target "$target"
     pairs "$builds/Release/echo_c.exe" "$builds/Release/echo_cpp.exe" "$target_dir/$target/release/examples/echo.exe" 2000
 }

@@ -3,7 +3,7 @@
 # and others, and then every test again and again. Takes hours. Needs what ci/test.sh needs.
 #   ci/full.sh            all steps
 #   ci/full.sh STEP ...   only these steps: short tests models mutants driver new_wine sanitizers fuzz soak
-#                         first_program repeat bench
+#                         first_program deadlines repeat registry bench
 # XSHM_REPEATS is the number of repetitions, by default 100.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -73,6 +73,22 @@ first_program() {
     echo "$repeats runs of $repeats"
 }
 
+# Calls with a deadline of 5 ms beside busy loops: at least 99 % keep it.
+deadlines() {
+    local round
+    for ((round = 1; round <= 5; round++)); do
+        cargo run --quiet --locked --release --example deadlines
+    done
+}
+
+# The dependencies by deny.toml, without the list of known faults, which is not in a package registry; and the Rust interface
+# against the last tag.
+registry() {
+    ci/deny.sh bans licenses sources
+    ci/semver.sh
+    ci/release.sh check sbom
+}
+
 # Every test in its short form, many times: finds faults that happen once in a hundred runs.
 repeat() {
     local round
@@ -86,7 +102,7 @@ repeat() {
     done
 }
 
-steps=(short tests models mutants driver new_wine sanitizers fuzz soak first_program repeat bench)
+steps=(short tests models mutants driver new_wine sanitizers fuzz soak first_program deadlines repeat registry bench)
 for each in "$@"; do
     case " ${steps[*]} " in
     *" $each "*) ;;

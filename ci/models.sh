@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs the model checker (loom) and the interpreter (Miri) on the ring, the wake words and the handshake. Needs rustup;
 # fetches Miri if it is missing.
-#   ci/models.sh              all three steps
+#   ci/models.sh              all four steps
 #   ci/models.sh loom         the models with frames of one word (the worst case)
 #   ci/models.sh full_frames  the models of the ring with the real frames of 64 bytes
+#   ci/models.sh long_frames  the models of the ring with long frames for all but the shortest messages
 #   ci/models.sh miri         the unit tests under Miri
 # XSHM_LONG=1 runs longer: more preemptions in the models, more schedules under Miri.
 set -euo pipefail
@@ -23,15 +24,18 @@ run_models() {
     local directory=$1 configuration=$2
     shift 2
     RUSTFLAGS="$configuration" CARGO_TARGET_DIR="$target_dir/$directory" \
-        cargo test --locked --release --lib -- --nocapture "$@"
+        cargo test --locked --release --package xshm --lib -- --nocapture "$@"
 }
 
 loom() { run_models loom "--cfg loom" models::; }
 
-full_frames() {
-    run_models loom_full_frames "--cfg loom --cfg xshm_full_frames" \
-        models::push models::a_pad models::eviction models::a_full_ring models::a_peek \
-        models::a_reported_size models::a_place
+ring_models=(models::push models::a_pad models::eviction models::a_full_ring models::a_peek models::a_reported_size
+    models::a_place)
+
+full_frames() { run_models loom_full_frames "--cfg loom --cfg xshm_full_frames" "${ring_models[@]}"; }
+
+long_frames() {
+    run_models loom_long_frames "--cfg loom --cfg xshm_long_frames" "${ring_models[@]}" models::a_message_written models::a_batch
 }
 
 miri() {
@@ -43,7 +47,7 @@ miri() {
         cargo +nightly miri test --locked --lib
 }
 
-steps=(loom full_frames miri)
+steps=(loom full_frames long_frames miri)
 for each in "$@"; do
     case " ${steps[*]} " in
     *" $each "*) ;;

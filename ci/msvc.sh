@@ -9,6 +9,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 root="$(cd "$here/.." && pwd)"
+[ $# -ge 2 ] || { sed -n '2,9s/^# //p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 machine=$1 command=$2
 shift 2
 target=$machine-pc-windows-msvc
@@ -32,8 +33,10 @@ make_libraries() {
     for each in helpers math; do
         library /def:"$libs/$each.def" /out:"$libs/$each.lib"
     done
-    clang --target=$target -O2 -Wall -Wextra -Werror -ffreestanding -c "$here/msvc-crt.c" -o "$libs/crt.obj"
-    library /out:"$libs/libcmt.lib" "$libs/crt.obj" "$libs/helpers.lib" "$libs/math.lib" "$mingw/lib/libucrtbase.a"
+    for each in "" -DPROGRAM -DDLL; do
+        clang --target=$target -O2 -Wall -Wextra -Werror -ffreestanding $each -c "$here/msvc-crt.c" -o "$libs/crt$each.obj"
+    done
+    library /out:"$libs/libcmt.lib" "$libs/crt.obj" "$libs/crt-DPROGRAM.obj" "$libs/crt-DDLL.obj" "$libs/helpers.lib" "$libs/math.lib" "$mingw/lib/libucrtbase.a"
     # Doctests are built without the flags of .cargo/config.toml, for the runtime as a DLL.
     cp "$libs/libcmt.lib" "$libs/msvcrt.lib"
     cp "$libs/helpers.lib" "$libs/oldnames.lib"
@@ -58,7 +61,7 @@ cl)
     cxx=$("$machine-w64-mingw32-g++" -print-file-name=include/c++)
     flags=(-fgnuc-version=4.2.1 -D_UCRT -imsvc "$cxx" -imsvc "$cxx/$machine-w64-mingw32" -imsvc "$mingw/include")
     [ "$machine" = x86_64 ] || flags+=(-D_X86_)
-    # /work/xshm.lib would be the option /w.
+    # cl takes a path that begins with a slash for an option.
     words=()
     for each in "$@"; do
         if [ -e "$each" ]; then words+=("$(realpath --relative-to=. "$each")"); else words+=("$each"); fi

@@ -9,6 +9,7 @@ target_dir="$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 wanted=("$@")
+configuration="--cfg loom"
 caught=0
 missed=()
 
@@ -22,7 +23,7 @@ mutant() {
     fi
     rm -rf "$copy/src"
     cp -r Cargo.toml Cargo.lock src "$copy"
-    for each in .cargo README.md docs; do
+    for each in .cargo README.md docs c examples tests; do
         if [ -e "$each" ]; then cp -r "$each" "$copy"; fi
     done
     FROM="$from" TO="$to" perl -0pi -e '
@@ -30,14 +31,14 @@ mutant() {
         END { die "ci/mutants.sh: found $found times, not once: $ENV{FROM}\n" unless $found == 1; }
     ' "$copy"/src/*.rs "$copy"/src/ring/*.rs "$copy"/src/channel/*.rs "$copy"/src/background/*.rs "$copy"/src/session/*.rs
     # A fault that does not compile would also make the models' command fail, and so would count as caught.
-    if ! (cd "$copy" && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/mutants" \
-        cargo test --quiet --locked --release --lib --no-run) >"$copy/log" 2>&1; then
+    if ! (cd "$copy" && RUSTFLAGS="$configuration" CARGO_TARGET_DIR="$target_dir/mutants" \
+        cargo test --quiet --locked --release --package xshm --lib --no-run) >"$copy/log" 2>&1; then
         cat "$copy/log" >&2
         echo "ci/mutants.sh: $name does not compile" >&2
         exit 1
     fi
-    if (cd "$copy" && RUST_BACKTRACE=0 RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$target_dir/mutants" timeout 600 \
-        cargo test --quiet --locked --release --lib -- "$@") >"$copy/log" 2>&1; then
+    if (cd "$copy" && RUST_BACKTRACE=0 RUSTFLAGS="$configuration" CARGO_TARGET_DIR="$target_dir/mutants" timeout 600 \
+        cargo test --quiet --locked --release --package xshm --lib -- "$@") >"$copy/log" 2>&1; then
         missed+=("$name")
         echo "NOT CAUGHT  $name"
     else
@@ -45,6 +46,16 @@ mutant() {
         echo "caught      $name"
     fi
 }
+
+# Long frames.
+configuration="--cfg loom --cfg xshm_long_frames"
+mutant no-length-of-a-long-frame \
+    'self.ring.words.at(place.start().wrapping_add(FRAME_HEADER)).store(place.len as u64, Relaxed);' '' models::push
+mutant relaxed-length-of-a-long-frame 'self.ring.words.at(start.wrapping_add(FRAME_HEADER)).load(Acquire)' \
+    'self.ring.words.at(start.wrapping_add(FRAME_HEADER)).load(Relaxed)' models::push models::eviction
+mutant payload-of-a-long-frame-over-its-length 'self.start().wrapping_add(frame_header(self.len))' \
+    'self.start().wrapping_add(FRAME_HEADER)' models::push
+configuration="--cfg loom"
 
 # The ring.
 mutant no-zeroing 'self.ring.words.at(end).store(0, Relaxed);' '' models::push models::eviction
@@ -68,8 +79,11 @@ mutant no-zeroing-after-a-place 'self.zero(place.end());
 mutant batch-without-a-swap 'self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;' \
     'if run.count == 1 { self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?; }
         else { self.ring.header().read_pos.store(run.end, SeqCst); }' models::a_batch
-mutant delivered-before-the-swap 'Err(read_pos) => self.jump(read_pos)?,' \
-    'Err(read_pos) => { self.jump(read_pos)?; unsafe { to.commit(run.len) }; return Ok(Pop::Message(run.len)); }' \
+mutant delivered-before-the-swap '                            self.jump(read_pos)?;
+                            if len' \
+    '                            self.jump(read_pos)?;
+                            if true { unsafe { to.commit(run.len) }; return Ok(Pop::Message(run.len)); }
+                            if len' \
     models::a_batch models::eviction
 mutant no-fence-after-eviction 'fence(Release);' '' models::eviction models::a_peek
 mutant take-without-release 'compare_exchange(self.read_pos, run.end, SeqCst, Acquire)' \
@@ -95,24 +109,24 @@ mutant acquire-look-of-the-taker '        look_barrier();
 mutant acquire-look-of-the-sleeper '        // Between (a) and (b).
         fence(Ordering::SeqCst);
 ' '' models::a_sleeper models::each_sleep models::a_sender_that_sleeps models::a_receiver_whose_wait
-mutant signal-taken-after-the-last-look 'self.announce_sleep(bit, events)?;
+mutant signal-taken-after-the-last-look 'self.announce_sleep(interest.bit(), &[event])?;
         fail_point!("sleep.announced");
         let found = attempt_again(condition);
 ' \
-    'self.announce_sleep(bit, &[])?;
+    'self.announce_sleep(interest.bit(), &[])?;
         fail_point!("sleep.announced");
         let found = attempt_again(condition);
-        events.iter().for_each(|event| event.take_left());
+        event.take_left();
 ' models::each_sleep
 mutant signal-taken-after-the-look-of-an-event-loop \
-    'self.session.announce_sleep(DATA, self.data_event().as_slice())?;
+    'announce(&self.session, Interest::Data)?;
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
 ' \
-    'self.session.announce_sleep(DATA, &[])?;
+    'self.session.announce_sleep(Interest::Data.bit(), &[])?;
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
-        self.data_event().unwrap().take_left();
+        self.session.event(Interest::Data).unwrap().take_left();
 ' models::an_event_loop
 mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     'let before = bits; self.word.store(u64::from(self.generation) << 32 | u64::from(bits & !bit), Ordering::SeqCst);' \
@@ -137,8 +151,8 @@ mutant leaving-wakes-no-receiver 'events.data(self.side.sends()).set();
 # The handshake, and successive sessions.
 mutant generation-as-acceptance 'if word == ready || word == standing.in_state(ClientState::Ended) {' \
     'if channel.view.control().generation.load(Ordering::Acquire) != 0 {' models::of_two models::a_withdrawal
-mutant no-request '    channel.signal(Events::request);
-    let standing' '    let standing' models::a_client
+mutant no-request '                channel.signal(Events::request);
+                fail_point!("connect.requested");' '' models::a_client
 mutant rings-reset-under-a-call '        release();
         match ExclusiveRings::after(session) {' '        drop(session);
         let _ = release;

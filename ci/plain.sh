@@ -19,7 +19,8 @@ done
 run() { timeout 60 $runner "$folder/$1.exe" | tr -d '\r\0'; }
 run server >"$folder/server.log" &
 [ "$(run client)" = "$(printf 'server says: Hello client')" ] || { echo "ci/plain.sh: the client failed" >&2; exit 1; }
-wait $!
-[ "$(cat "$folder/server.log")" = "received 13 bytes" ]
-[ "$(run multi)" = "$(printf 'Broadcast sent to 0 clients\nConnected: 0 clients')" ]
+wait $! || { echo "ci/plain.sh: the server failed" >&2; exit 1; }
+same() { [ "$2" = "$3" ] || { printf 'ci/plain.sh: %s wrote "%s" in place of "%s"\n' "$@" >&2; exit 1; }; }
+same "the server" "$(cat "$folder/server.log")" "received 13 bytes"
+same "the multi-client server" "$(run multi)" "$(printf 'Broadcast sent to 0 clients\nConnected: 0 clients')"
 echo "the first programs run: $folder"

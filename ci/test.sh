@@ -23,7 +23,7 @@ if [ "$system" = windows ]; then
         c_interface)
 else
     target=x86_64-pc-windows-gnu
-    steps=(formatting clippy_linux clippy documentation minimum_rust dependencies linux calls models tests doctests
+    steps=(formatting clippy_linux clippy documentation reference book minimum_rust dependencies linux calls models tests doctests
         examples ping_pong send_file c_interface msvc word_sizes driver failpoints sanitizers fuzz soak instructions bench)
 fi
 
@@ -42,13 +42,20 @@ formatting() {
 
 clippy_linux() {
     cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --all-targets --all-features -- -D warnings
     cargo clippy --locked --package xshm --lib --tests --no-default-features -- -D warnings
     cargo check --locked --lib --target aarch64-unknown-linux-gnu
 }
 
-clippy() { cargo clippy --locked --all-targets --target "$target" -- -D warnings; }
+clippy() { cargo clippy --locked --all-targets --all-features --target "$target" -- -D warnings; }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --target "$target"; }
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --all-features --document-private-items --target "$target"; }
+
+# The book of docs/, and the links of the README and of the book.
+book() { ci/book.sh; }
+
+# The reference of the C and C++ interface.
+reference() { ci/reference.sh; }
 
 minimum_rust() {
     # With the target named, this also adds it to a toolchain that lacks it.
@@ -56,8 +63,8 @@ minimum_rust() {
         echo "ci/test.sh: rustup could not fetch Rust $minimum_rust for $target" >&2
         return 1
     }
-    cargo "+$minimum_rust" check --locked --target "$target"
-    [ "$system" = windows ] || cargo "+$minimum_rust" check --locked
+    cargo "+$minimum_rust" check --locked --all-features --target "$target"
+    [ "$system" = windows ] || { cargo "+$minimum_rust" check --locked; cargo "+$minimum_rust" check --locked --all-features; }
 }
 
 # Checks the dependencies: a Rust program is linked with xshm and thiserror, and the rest of the list runs only in the compiler.
@@ -68,11 +75,12 @@ dependencies() {
         cut -d' ' -f1 | LC_ALL=C sort -u | xargs)
     echo "$found"
     [ "$found" = "$expected" ] || { echo "ci/test.sh: expected: $expected" >&2; return 1; }
+    [ "$system" = windows ] || ci/dependent.sh
 }
 
 # The tests again, natively.
 linux() {
-    cargo test --locked
+    cargo test --locked --all-features
     cargo run --locked --release --example ping_pong -- --quick
 }
 
@@ -80,15 +88,20 @@ calls() { ci/calls.sh; }
 
 models() { ci/models.sh; }
 
-tests() { windows_cargo test --lib --bins --tests --examples; }
+tests() { windows_cargo test --all-features --lib --bins --tests --examples; }
 
-doctests() { windows_cargo test --doc; }
+doctests() { windows_cargo test --all-features --doc; }
 
 # The examples that check themselves.
 examples() {
-    [ "$system" = windows ] || { cargo run --locked --example async_receive; cargo run --locked --example chat -- check; }
-    windows_cargo run --example async_receive
+    if [ "$system" = linux ]; then
+        cargo run --locked --features async --example async_receive
+        cargo run --locked --example chat -- check
+        cargo run --locked --example frames -- --4k check 1s
+    fi
+    windows_cargo run --features async --example async_receive
     windows_cargo run --example chat -- check
+    windows_cargo run --example frames -- --4k check 1s
 }
 
 ping_pong() {
@@ -113,9 +126,9 @@ c_interface() { ci/c.sh; }
 
 # The same with MSVC's ABI, x64, under Wine: the tests, the examples and the C programs. ci/full.sh has x86.
 msvc() {
-    ci/msvc.sh x86_64 test --locked --lib --bins --tests --examples
-    ci/msvc.sh x86_64 test --locked --doc
-    ci/msvc.sh x86_64 run --locked --example async_receive
+    ci/msvc.sh x86_64 test --locked --all-features --lib --bins --tests --examples
+    ci/msvc.sh x86_64 test --locked --all-features --doc
+    ci/msvc.sh x86_64 run --locked --features async --example async_receive
     ci/msvc.sh x86_64 run --locked --example chat -- check
     ci/msvc.sh x86_64 run --locked --release --example ping_pong -- --quick
     ci/msvc-c.sh x86_64

@@ -1,9 +1,9 @@
-# find_package(xshm CONFIG) defines the target xshm::xshm.
+# find_package(xshm CONFIG) defines the targets xshm::xshm, the static library, and xshm::shared, if there is a shared one.
 #
-# This works in a release archive, in the repository after `cargo build --release` or `cargo c-library` (in both, cmake/ is beside include/), and in an
-# installed tree (lib/cmake/xshm/). XSHM_LIBRARY names another library file.
+# This works in a release archive, in the repository after `cargo build --release` or `cargo c-library` (in both, cmake/ is beside
+# include/), and in an installed tree (lib/cmake/xshm/, or share/xshm/). XSHM_LIBRARY names another static library.
 get_filename_component(_xshm_here "${CMAKE_CURRENT_LIST_DIR}" REALPATH)
-foreach(_xshm_up ".." "../../..")
+foreach(_xshm_up ".." "../.." "../../..")
     get_filename_component(_xshm_root "${_xshm_here}/${_xshm_up}" ABSOLUTE)
     if(EXISTS "${_xshm_root}/include/xshm.h")
         break()
@@ -15,31 +15,11 @@ if(NOT EXISTS "${_xshm_root}/include/xshm.h")
     return()
 endif()
 
+include("${CMAKE_CURRENT_LIST_DIR}/xshmTarget.cmake")
 if(MSVC)
     set(_xshm_file xshm.lib)
-    set(_xshm_abi msvc)
 else()
     set(_xshm_file libxshm.a)
-    set(_xshm_abi gnu)
-endif()
-# The target determines the folder into which cargo puts the library.
-string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" _xshm_processor)
-if(MSVC AND CMAKE_CXX_COMPILER_ARCHITECTURE_ID)
-    string(TOLOWER "${CMAKE_CXX_COMPILER_ARCHITECTURE_ID}" _xshm_processor)
-elseif(MSVC AND CMAKE_C_COMPILER_ARCHITECTURE_ID)
-    string(TOLOWER "${CMAKE_C_COMPILER_ARCHITECTURE_ID}" _xshm_processor)
-endif()
-if(_xshm_processor MATCHES "arm64|aarch64")
-    set(_xshm_processor aarch64)
-elseif(CMAKE_SIZEOF_VOID_P EQUAL 4)
-    set(_xshm_processor i686)
-else()
-    set(_xshm_processor x86_64)
-endif()
-if(WIN32)
-    set(_xshm_target "${_xshm_processor}-pc-windows-${_xshm_abi}")
-else()
-    set(_xshm_target "${_xshm_processor}-unknown-linux-gnu")
 endif()
 
 if(NOT XSHM_LIBRARY)
@@ -47,19 +27,31 @@ if(NOT XSHM_LIBRARY)
     if(DEFINED ENV{CARGO_TARGET_DIR})
         file(TO_CMAKE_PATH "$ENV{CARGO_TARGET_DIR}" _xshm_builds)
     endif()
-    foreach(_xshm_folder lib "${_xshm_builds}/${_xshm_target}/c-library" "${_xshm_builds}/c-library"
-            "${_xshm_builds}/${_xshm_target}/release" "${_xshm_builds}/release")
+    set(_xshm_folders lib "${_xshm_builds}/${xshm_TARGET}/c-library" "${_xshm_builds}/${xshm_TARGET}/release")
+    # What cargo builds without a named target is for Rust's own.
+    if(EXISTS "${_xshm_root}/Cargo.toml")
+        find_program(XSHM_RUSTC rustc HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin" "$ENV{USERPROFILE}/.cargo/bin")
+        set(_xshm_rust)
+        if(XSHM_RUSTC)
+            execute_process(COMMAND "${XSHM_RUSTC}" -vV OUTPUT_VARIABLE _xshm_rust ERROR_QUIET)
+        endif()
+        if(_xshm_rust MATCHES "host: ${xshm_TARGET}")
+            list(APPEND _xshm_folders "${_xshm_builds}/c-library" "${_xshm_builds}/release")
+        endif()
+    endif()
+    foreach(_xshm_folder ${_xshm_folders})
         get_filename_component(_xshm_folder "${_xshm_folder}" ABSOLUTE BASE_DIR "${_xshm_root}")
-        if(EXISTS "${_xshm_folder}/${_xshm_file}")
+        # Of several builds, the newest.
+        if(EXISTS "${_xshm_folder}/${_xshm_file}"
+                AND (NOT XSHM_LIBRARY OR "${_xshm_folder}/${_xshm_file}" IS_NEWER_THAN "${XSHM_LIBRARY}"))
             set(XSHM_LIBRARY "${_xshm_folder}/${_xshm_file}")
-            break()
         endif()
     endforeach()
 endif()
 if(NOT EXISTS "${XSHM_LIBRARY}")
     set(xshm_FOUND FALSE)
     set(xshm_NOT_FOUND_MESSAGE
-        "there is no ${_xshm_file} for ${_xshm_target} in ${_xshm_root}; make it with: cargo build --release --target ${_xshm_target}")
+        "there is no ${_xshm_file} for ${xshm_TARGET} in ${_xshm_root}; make it with: cargo build --release --target ${xshm_TARGET}")
     return()
 endif()
 
@@ -72,8 +64,26 @@ if(NOT TARGET xshm::xshm)
         set_target_properties(xshm::xshm PROPERTIES INTERFACE_LINK_LIBRARIES ntdll)
     else()
         set_target_properties(xshm::xshm PROPERTIES INTERFACE_LINK_LIBRARIES "pthread;dl;m")
-        # Two shared objects that contain the library must not share a copy of it: each keeps itself loaded.
+        # Two shared objects that contain the library must not share a copy of it: each keeps itself loaded. The libraries of the
+        # archives hide their symbols, and those of cargo do not.
         set_target_properties(xshm::xshm PROPERTIES INTERFACE_LINK_OPTIONS "LINKER:--exclude-libs,${_xshm_file}")
+    endif()
+endif()
+
+if(WIN32)
+    set(_xshm_shared "${_xshm_root}/bin/xshm.dll")
+else()
+    set(_xshm_shared "${_xshm_root}/lib/libxshm.so")
+endif()
+if(EXISTS "${_xshm_shared}" AND NOT TARGET xshm::shared)
+    add_library(xshm::shared SHARED IMPORTED)
+    set_target_properties(xshm::shared PROPERTIES
+        IMPORTED_LOCATION "${_xshm_shared}"
+        INTERFACE_INCLUDE_DIRECTORIES "${_xshm_root}/include")
+    if(WIN32 AND MSVC)
+        set_target_properties(xshm::shared PROPERTIES IMPORTED_IMPLIB "${_xshm_root}/lib/xshm.dll.lib")
+    elseif(WIN32)
+        set_target_properties(xshm::shared PROPERTIES IMPORTED_IMPLIB "${_xshm_root}/lib/libxshm.dll.a")
     endif()
 endif()
 set(xshm_FOUND TRUE)

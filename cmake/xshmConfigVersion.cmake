@@ -1,5 +1,6 @@
-# Reads the version from the header. Before 1.0, versions with different second numbers are not compatible.
-foreach(_xshm_up ".." "../../..")
+# Reads the version from the header. Before 1.0, versions with different second numbers are not compatible, unless the caller
+# names a range.
+foreach(_xshm_up ".." "../.." "../../..")
     if(EXISTS "${CMAKE_CURRENT_LIST_DIR}/${_xshm_up}/include/xshm.h")
         file(STRINGS "${CMAKE_CURRENT_LIST_DIR}/${_xshm_up}/include/xshm.h" _xshm_lines REGEX "define XSHM_VERSION_(MAJOR|MINOR|PATCH)")
         break()
@@ -7,12 +8,30 @@ foreach(_xshm_up ".." "../../..")
 endforeach()
 string(REGEX MATCHALL "[0-9]+" _xshm_numbers "${_xshm_lines}")
 string(REPLACE ";" "." PACKAGE_VERSION "${_xshm_numbers}")
-string(REGEX MATCH "^[0-9]+\\.[0-9]+" _xshm_own "${PACKAGE_VERSION}")
-string(REGEX MATCH "^[0-9]+\\.[0-9]+" _xshm_wanted "${PACKAGE_FIND_VERSION}")
-if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
-    set(PACKAGE_VERSION_EXACT TRUE)
+if(PACKAGE_FIND_VERSION_RANGE)
+    if(PACKAGE_VERSION VERSION_GREATER_EQUAL PACKAGE_FIND_VERSION_MIN
+            AND ((PACKAGE_FIND_VERSION_RANGE_MAX STREQUAL "INCLUDE" AND PACKAGE_VERSION VERSION_LESS_EQUAL PACKAGE_FIND_VERSION_MAX)
+                OR (PACKAGE_FIND_VERSION_RANGE_MAX STREQUAL "EXCLUDE" AND PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION_MAX)))
+        set(PACKAGE_VERSION_COMPATIBLE TRUE)
+    endif()
+else()
+    string(REGEX MATCH "^[0-9]+\\.[0-9]+" _xshm_own "${PACKAGE_VERSION}")
+    string(REGEX MATCH "^[0-9]+\\.[0-9]+" _xshm_wanted "${PACKAGE_FIND_VERSION}")
+    if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
+        set(PACKAGE_VERSION_EXACT TRUE)
+    endif()
+    if(NOT PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION
+            AND (_xshm_wanted STREQUAL "" OR _xshm_wanted STREQUAL _xshm_own))
+        set(PACKAGE_VERSION_COMPATIBLE TRUE)
+    endif()
 endif()
-if(NOT PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION
-   AND (_xshm_wanted STREQUAL "" OR _xshm_wanted STREQUAL _xshm_own))
-    set(PACKAGE_VERSION_COMPATIBLE TRUE)
+# An archive or an installed tree is for one target. A project without C and C++ has none.
+if(EXISTS "${CMAKE_CURRENT_LIST_DIR}/xshmBuiltFor.cmake" AND CMAKE_SIZEOF_VOID_P)
+    include("${CMAKE_CURRENT_LIST_DIR}/xshmBuiltFor.cmake")
+    include("${CMAKE_CURRENT_LIST_DIR}/xshmTarget.cmake")
+    if(NOT xshm_TARGET STREQUAL xshm_BUILT_FOR)
+        # find_package prints this with the file's name.
+        set(PACKAGE_VERSION "${PACKAGE_VERSION} for ${xshm_BUILT_FOR}, not ${xshm_TARGET}")
+        set(PACKAGE_VERSION_UNSUITABLE TRUE)
+    endif()
 endif()

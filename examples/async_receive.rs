@@ -1,198 +1,139 @@
-//! Awaits messages in an event loop, with tokio.
+//! A small service on tokio: it echoes lines to a client in another process, and ends gracefully.
 //!
 //! ```text
-//! cargo run --example async_receive
+//! cargo run --features async --example async_receive            checks itself: starts a client, and ends when that has left
+//! cargo run --features async --example async_receive -- serve   serves clients until Ctrl-C
+//! cargo run --features async --example async_receive -- talk    is a client of that
 //! ```
 //!
-//! The program starts itself as a second process, which sends lines in bursts and then leaves. The first process awaits
-//! them on one thread, together with a timer, which shows that the thread is free meanwhile. A program of your own needs
-//! only `Door` and `receive`.
+//! The service awaits a client, its messages, a timer and Ctrl-C on one thread, each in a `select!`. A branch that does not win is
+//! dropped, which loses no message.
 
 mod common;
 
 use common::SecondProcess;
-use std::cell::Cell;
 use std::error::Error;
 use std::time::Duration;
-use tokio::time::interval;
-use xshm::{ReceiveHalf, SharedClient, SharedServer, ShmError};
+use tokio::time::{interval, timeout};
+use xshm::{AsyncClient, AsyncServer, ShmError};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const SECOND: &str = "--run-as-second-process";
+const NAME: &str = "async-example";
 const BURSTS: usize = 5;
 const LINES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Waits for one of the two handles of a half. On Linux, tokio has an `AsyncFd` for each.
-#[cfg(target_os = "linux")]
-mod door {
-    use std::io;
-    use std::os::fd::OwnedFd;
-    use tokio::io::unix::AsyncFd;
-    use tokio::io::Interest;
-    use xshm::WaitHandles;
-
-    pub struct Door {
-        data: AsyncFd<OwnedFd>,
-        peer: Option<AsyncFd<OwnedFd>>,
-    }
-
-    impl Door {
-        pub fn new(handles: WaitHandles) -> io::Result<Self> {
-            let readable = |descriptor| {
-                // SAFETY: the value owns the descriptor, which stays open as long as it is registered.
-                unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
-            };
-            let (data, peer) = handles.into_parts();
-            Ok(Door { data: readable(data)?, peer: peer.map(readable).transpose()? })
-        }
-
-        /// Returns when there may be a message, or the peer may have gone.
-        pub async fn wait(&self) -> io::Result<()> {
-            let Some(peer) = &self.peer else {
-                self.data.readable().await?.clear_ready();
-                return Ok(());
-            };
-            tokio::select! {
-                data = self.data.readable() => data?.clear_ready(),
-                // The handle stays ready for ever, since a process ends once.
-                ended = peer.readable() => drop(ended?),
-            }
-            Ok(())
-        }
-    }
-}
-
-/// Waits for one of the two handles of a half. On Windows, a thread of tokio's blocking pool waits.
-#[cfg(windows)]
-mod door {
-    use std::io;
-    use std::os::windows::io::{AsRawHandle, OwnedHandle};
-    use std::sync::Arc;
-    use xshm::WaitHandles;
-
-    #[link(name = "kernel32")]
-    extern "system" {
-        fn WaitForMultipleObjects(count: u32, handles: *const isize, all: i32, millis: u32) -> u32;
-    }
-
-    /// Shared with the thread that waits, so that the handles stay open for it.
-    pub struct Door(Arc<Vec<OwnedHandle>>);
-
-    impl Door {
-        pub fn new(handles: WaitHandles) -> io::Result<Self> {
-            let (data, peer) = handles.into_parts();
-            Ok(Door(Arc::new([data].into_iter().chain(peer).collect())))
-        }
-
-        /// Returns when there may be a message, or the peer may have gone.
-        pub async fn wait(&self) -> io::Result<()> {
-            const INFINITE: u32 = u32::MAX;
-            const WAIT_FAILED: u32 = u32::MAX;
-            let handles = self.0.clone();
-            tokio::task::spawn_blocking(move || {
-                let numbers: Vec<isize> =
-                    handles.iter().map(|handle| handle.as_raw_handle() as isize).collect();
-                // SAFETY: the count is right, and the handles are open.
-                let woken =
-                    unsafe { WaitForMultipleObjects(numbers.len() as u32, numbers.as_ptr(), 0, INFINITE) };
-                if woken == WAIT_FAILED {
-                    Err(io::Error::last_os_error())
-                } else {
-                    Ok(())
-                }
-            })
-            .await?
-        }
-    }
-}
-
-use door::Door;
-
-/// Awaits a message.
-async fn receive(door: &Door, half: &mut ReceiveHalf, buffer: &mut Vec<u8>) -> Outcome<usize> {
-    loop {
-        match half.try_receive(buffer) {
-            Err(ShmError::QueueEmpty | ShmError::NotReady) => {}
-            outcome => return Ok(outcome?),
-        }
-        if half.arm()? {
-            continue;
-        }
-        door.wait().await?;
-        half.disarm()?;
-        // Records the death of the peer, if it has died.
-        half.is_connected();
-    }
-}
-
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match &arguments[..] {
-        [second, name] if second == SECOND => talk(name),
-        _ => listen(),
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match &words[..] {
+        [] => runtime.block_on(check()),
+        ["serve"] => runtime.block_on(async {
+            let served = serve(AsyncServer::start(NAME)?, usize::MAX).await?;
+            println!("{} lines of {} clients", served.lines, served.clients);
+            Ok(())
+        }),
+        ["talk"] => runtime.block_on(talk(NAME)),
+        [second, name] if *second == SECOND => runtime.block_on(talk(name)),
+        _ => Err("the arguments are nothing, serve, or talk".into()),
     }
 }
 
-fn listen() -> Outcome<()> {
-    let name = common::channel_name("async");
-    let mut server = SharedServer::start(&name)?;
-    let mut second = SecondProcess::start([SECOND, &name])?;
-    second.accept(&mut server, Duration::from_secs(20))?;
-    let (_, half) = server.split()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (lines, ticks) = runtime.block_on(count(half))?;
-    println!("{lines} lines, and the timer ticked {ticks} times meanwhile");
-    if lines != BURSTS * LINES || ticks == 0 {
-        return Err(format!("{} lines and some ticks were expected", BURSTS * LINES).into());
+/// What the service has done.
+#[derive(Default)]
+struct Served {
+    clients: usize,
+    lines: usize,
+    ticks: usize,
+}
+
+/// Serves a number of clients, one after the other, or until Ctrl-C. The server leaves the channel when this returns: its client
+/// still receives what was sent.
+async fn serve(mut server: AsyncServer, clients: usize) -> Outcome<Served> {
+    let mut served = Served::default();
+    let mut ticks = interval(Duration::from_millis(10));
+    // One future for all rounds: a new one would miss a Ctrl-C between two of them.
+    let mut end = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut line = Vec::new();
+    while served.clients < clients {
+        tokio::select! {
+            accepted = server.accept() => accepted?,
+            _ = ticks.tick() => {
+                served.ticks += 1;
+                continue;
+            }
+            end = &mut end => {
+                end?;
+                return Ok(served);
+            }
+        }
+        served.clients += 1;
+        loop {
+            tokio::select! {
+                received = server.receive(&mut line) => match received {
+                    Ok(_) => {}
+                    Err(ShmError::NotConnected | ShmError::PeerDied { .. }) => break,
+                    Err(error) => return Err(error.into()),
+                },
+                _ = ticks.tick() => {
+                    served.ticks += 1;
+                    continue;
+                }
+                end = &mut end => {
+                    end?;
+                    return Ok(served);
+                }
+            }
+            println!("{}", String::from_utf8_lossy(&line));
+            served.lines += 1;
+            // A client that reads nothing holds up its service no longer than this.
+            match timeout(Duration::from_secs(5), server.send(&line)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(ShmError::NotConnected | ShmError::PeerDied { .. })) => break,
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => server.disconnect_client(),
+            }
+        }
     }
-    second.finish(Duration::from_secs(5))?;
+    Ok(served)
+}
+
+/// A client: sends lines in bursts, and awaits their echoes.
+async fn talk(name: &str) -> Outcome<()> {
+    let client = timeout(Duration::from_secs(20), AsyncClient::connect(name)).await;
+    let mut client = client.map_err(|_| "no server accepts")??;
+    let mut echo = Vec::new();
+    for burst in 1..=BURSTS {
+        // Stands for the work between two bursts.
+        tokio::time::sleep(PAUSE).await;
+        for line in 1..=LINES {
+            let line = format!("burst {burst}, line {line}");
+            client.send(line.as_bytes()).await?;
+            client.receive(&mut echo).await?;
+            if echo != line.as_bytes() {
+                return Err(format!("{line:?} came back as {:?}", String::from_utf8_lossy(&echo)).into());
+            }
+        }
+    }
     Ok(())
 }
 
-/// Prints messages until the peer leaves, while the timer ticks on the same thread.
-async fn count(half: &mut ReceiveHalf) -> Outcome<(usize, usize)> {
-    let ticks = Cell::new(0);
-    // Neither future is dropped and started again while the other runs: a wait that was dropped may still consume a
-    // signal (on Windows its thread waits until one comes).
-    let lines = tokio::select! {
-        lines = print(half) => lines?,
-        () = tick(&ticks) => unreachable!("the timer never ends"),
-    };
-    Ok((lines, ticks.get()))
-}
-
-async fn print(half: &mut ReceiveHalf) -> Outcome<usize> {
-    let door = Door::new(half.wait_handles()?.ok_or("the channel has no events")?)?;
-    let (mut lines, mut buffer) = (0, Vec::new());
-    loop {
-        match receive(&door, half, &mut buffer).await {
-            Ok(_) => println!("{}", String::from_utf8_lossy(&buffer)),
-            Err(error) if matches!(error.downcast_ref(), Some(ShmError::NotConnected)) => return Ok(lines),
-            Err(error) => return Err(error),
-        }
-        lines += 1;
+/// Runs the service with a client in a second process, and checks what it has done.
+async fn check() -> Outcome<()> {
+    let name = common::channel_name("async");
+    let server = AsyncServer::start(&name)?;
+    let mut second = SecondProcess::start([SECOND, &name])?;
+    let served = timeout(Duration::from_secs(60), serve(server, 1)).await??;
+    println!("{} lines, and the timer ticked {} times meanwhile", served.lines, served.ticks);
+    if served.lines != BURSTS * LINES || served.ticks == 0 {
+        return Err(format!("{} lines and some ticks were expected", BURSTS * LINES).into());
     }
-}
-
-async fn tick(ticks: &Cell<usize>) {
-    let mut interval = interval(Duration::from_millis(10));
-    loop {
-        interval.tick().await;
-        ticks.set(ticks.get() + 1);
-    }
-}
-
-/// The second process.
-fn talk(name: &str) -> Outcome<()> {
-    let client = SharedClient::connect(name, Duration::from_secs(20))?;
-    for burst in 1..=BURSTS {
-        // Stands for the work between two bursts.
-        std::thread::sleep(PAUSE);
-        for line in 1..=LINES {
-            client.send_to_server(format!("burst {burst}, line {line}").as_bytes())?;
-        }
+    let status = second.finish(Duration::from_secs(5))?;
+    if !status.success() {
+        return Err(format!("the client failed ({status})").into());
     }
     Ok(())
 }

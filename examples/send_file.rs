@@ -4,17 +4,15 @@
 //! cargo run --release --example send_file -- <input> <output>
 //! ```
 //!
-//! The program starts itself as a second process, the receiver, and sends it the file through a channel. The receiver writes
-//! a temporary file beside the output, verifies size and checksum, and renames the file at the end. So the output is never
-//! half a file. The temporary file is left only if both processes are killed.
-//!
-//! Each message is a kind (one byte) and its data:
+//! The program starts itself as a second process, the receiver, and sends it the file as a stream of bytes. The receiver writes
+//! a temporary file beside the output, compares size and checksum, and renames the file at the end. So the output is never half a
+//! file. The temporary file is left only if both processes are killed.
 //!
 //! ```text
 //! sender                                       receiver
-//!   BEGIN  size: u64                  ──►       creates the temporary file
-//!   DATA   1 to 65,534 bytes          ──►       writes          (again and again)
-//!   END    checksum: u64              ──►       compares
+//!   size: u64                         ──►       creates the temporary file
+//!   the file, as a stream             ──►       writes
+//!   checksum: u32                     ──►       compares
 //!                                     ◄──       RECEIVED        the file is complete and right
 //!                                     ◄──       STORED          it is on the disk and has its name
 //!                                     ◄──       FAILED reason   at any time, and the receiver leaves
@@ -27,13 +25,15 @@
 mod common;
 
 use common::SecondProcess;
+use crc32fast::Hasher;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use xshm::{SharedClient, SharedServer, ShmError, MAX_MESSAGE_SIZE};
+use xshm::{ReceiveHalf, SendHalf, SharedClient, SharedServer, ShmError, MAX_MESSAGE_SIZE};
 
 const USAGE: &str = "usage: send_file <input> <output>
 Copies a file through a second process, over a shared-memory channel.";
@@ -41,20 +41,18 @@ Copies a file through a second process, over a shared-memory channel.";
 /// The first argument of the second process: `<channel> <output> <temporary>` follow.
 const RECEIVER: &str = "--run-as-receiver";
 
-const BEGIN: u8 = 1;
-const DATA: u8 = 2;
-const END: u8 = 3;
 const RECEIVED: u8 = 4;
 const STORED: u8 = 5;
 const FAILED: u8 = 6;
 
+/// What goes in one message: the longest, less the byte by which a stream begins each.
+const PIECE: usize = MAX_MESSAGE_SIZE - 1;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// If the receiver takes no message for this long, the sender gives up.
+/// If the receiver takes nothing for this long, the sender gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Storing may take longer, since the disk has to write what the system has buffered.
 const DISK_PATIENCE: Duration = Duration::from_secs(600);
-/// How often a wait is interrupted to show the progress.
-const TICK: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -83,42 +81,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// A simple and fast checksum: each word is mixed in by a multiplication, so that the order of the words matters. It detects
-/// accidents, not forgeries.
-struct Checksum(u64);
+/// Reads, and computes the checksum of what was read. It detects accidents, not forgeries.
+struct Checked<T> {
+    inner: T,
+    checksum: Hasher,
+}
 
-impl Checksum {
-    fn new() -> Self {
-        Checksum(0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        let words = bytes.chunks_exact(8);
-        let tail = words.remainder();
-        for word in words {
-            self.mix(u64::from_le_bytes(word.try_into().expect("a chunk is a word")));
-        }
-        let mut last = [0; 8];
-        last[..tail.len()].copy_from_slice(tail);
-        self.mix(u64::from_le_bytes(last));
-        // The length makes trailing zeros count, and the end of each message.
-        self.mix(bytes.len() as u64);
-    }
-
-    fn mix(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0xd6e8_feb8_6659_fd93);
+impl<T> Checked<T> {
+    fn new(inner: T) -> Self {
+        Checked { inner, checksum: Hasher::new() }
     }
 }
 
-/// A message of a kind with one number.
-fn number_message(kind: u8, number: u64) -> [u8; 9] {
-    let mut message = [kind; 9];
-    message[1..].copy_from_slice(&number.to_le_bytes());
-    message
-}
-
-fn number_of(payload: &[u8]) -> Result<u64, String> {
-    payload.try_into().map(u64::from_le_bytes).map_err(|_| "a message has the wrong length".to_owned())
+impl<T: Read> Read for Checked<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.checksum.update(&buffer[..len]);
+        Ok(len)
+    }
 }
 
 // ------------------------------------------------------------------------------------------------------ sender
@@ -141,11 +121,14 @@ fn send(input: &Path, output: &Path) -> Result<(), String> {
     let mut receiver =
         SecondProcess::start(arguments).map_err(|error| format!("starting the receiver: {error}"))?;
 
-    let mut progress = Progress::new(size);
+    let progress = ProgressBar::new(size).with_style(
+        ProgressStyle::with_template("{bytes} of {total_bytes}, {bytes_per_sec} {wide_bar} {eta} {msg}")
+            .expect("the template is right"),
+    );
     let outcome = receiver
         .accept(&mut server, CONNECT_TIMEOUT)
-        .and_then(|()| transfer(&server, file, input, &mut progress));
-    progress.finish();
+        .and_then(|()| transfer(&mut server, file, size, input, &progress));
+    progress.finish_and_clear();
     // A receiver that still waits ends when this side leaves.
     drop(server);
     let ended = receiver.finish(Duration::from_secs(5));
@@ -162,7 +145,7 @@ fn send(input: &Path, output: &Path) -> Result<(), String> {
         "{} -> {}: {size} bytes in {seconds:.3} s, {:.0} MB/s, checksum verified; on disk after {:.3} s",
         input.display(),
         output.display(),
-        rate(size, times.received),
+        size as f64 / 1e6 / seconds.max(1e-9),
         times.stored.as_secs_f64(),
     );
     Ok(())
@@ -183,80 +166,59 @@ struct Times {
 }
 
 fn transfer(
-    server: &SharedServer, mut file: File, input: &Path, progress: &mut Progress,
+    server: &mut SharedServer, file: File, size: u64, input: &Path, progress: &ProgressBar,
 ) -> Result<Times, String> {
-    progress.started = Instant::now();
-    push(server, &number_message(BEGIN, progress.size), progress)?;
-    let mut checksum = Checksum::new();
-    let mut message = vec![DATA; MAX_MESSAGE_SIZE];
-    loop {
-        let len = fill(&mut file, &mut message[1..])
-            .map_err(|error| format!("reading {} at byte {}: {error}", input.display(), progress.done))?;
-        if len == 0 {
-            break;
+    let started = Instant::now();
+    let (sender, receiver) = server.split().map_err(|error| error.to_string())?;
+    sender.send_timeout(&size.to_le_bytes(), Some(PATIENCE)).map_err(|error| broken(receiver, error))?;
+    let mut file = Checked::new(file);
+    let mut writer = BufWriter::with_capacity(PIECE, sender.writer().timeout(Some(PATIENCE)));
+    let copied = io::copy(&mut progress.wrap_read(&mut file), &mut writer)
+        .and_then(|copied| Ok((copied, writer.into_inner()?)));
+    let (copied, writer) = match copied {
+        Ok(copied) => copied,
+        Err(error) => {
+            return Err(match shm_error(error) {
+                Ok(error) => broken(receiver, error),
+                Err(error) => format!("reading {}: {error}", input.display()),
+            })
         }
-        checksum.add(&message[1..=len]);
-        push(server, &message[..=len], progress)?;
-        progress.done += len as u64;
-        progress.show("");
+    };
+    if copied != size {
+        return Err(format!("{} changed while it was sent: {size} bytes, then {copied}", input.display()));
     }
-    if progress.done != progress.size {
-        let (was, is) = (progress.size, progress.done);
-        return Err(format!("{} changed while it was sent: {was} bytes, then {is}", input.display()));
-    }
-    push(server, &number_message(END, checksum.0), progress)?;
-    await_answer(server, RECEIVED, PATIENCE, progress, ", waiting for the receiver")?;
-    let received = progress.started.elapsed();
-    await_answer(server, STORED, DISK_PATIENCE, progress, ", waiting for the disk")?;
-    Ok(Times { received, stored: progress.started.elapsed() })
+    writer.finish().map_err(|error| broken(receiver, error))?;
+    let checksum = file.checksum.finalize();
+    sender.send_timeout(&checksum.to_le_bytes(), Some(PATIENCE)).map_err(|error| broken(receiver, error))?;
+    progress.set_message("waiting for the receiver");
+    await_answer(receiver, RECEIVED, PATIENCE)?;
+    let received = started.elapsed();
+    progress.set_message("waiting for the disk");
+    await_answer(receiver, STORED, DISK_PATIENCE)?;
+    Ok(Times { received, stored: started.elapsed() })
 }
 
-/// Reads until the buffer is full or the file ends.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut len = 0;
-    while len < buffer.len() {
-        match file.read(&mut buffer[len..]) {
-            Ok(0) => break,
-            Ok(more) => len += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// The channel's error in an error of a stream; or the error itself, if it is of something else.
+fn shm_error(error: io::Error) -> Result<ShmError, io::Error> {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<ShmError>()) {
+        Some(of_channel) => Ok(of_channel.clone()),
+        None => Err(error),
     }
-    Ok(len)
 }
 
-/// Sends one message; waits for room, so that no message is lost.
-fn push(server: &SharedServer, message: &[u8], progress: &mut Progress) -> Result<(), String> {
-    let mut sent = server.try_send_to_client(message);
-    if sent == Err(ShmError::QueueFull) {
-        let since = Instant::now();
-        while matches!(sent, Err(ShmError::QueueFull | ShmError::Timeout)) && since.elapsed() < PATIENCE {
-            progress.show(if sent == Err(ShmError::Timeout) { ", waiting for the receiver" } else { "" });
-            sent = server.send_to_client_timeout(message, Some(TICK));
-        }
-    }
-    sent.map_err(|error| broken(server, error))
-}
-
-fn await_answer(
-    server: &SharedServer, expected: u8, patience: Duration, progress: &mut Progress, note: &str,
-) -> Result<(), String> {
+fn await_answer(receiver: &mut ReceiveHalf, expected: u8, patience: Duration) -> Result<(), String> {
     let mut answer = Vec::new();
-    let since = Instant::now();
-    loop {
-        match server.receive_from_client_timeout(&mut answer, Some(TICK)) {
-            Err(ShmError::Timeout) if since.elapsed() < patience => progress.show(note),
-            Err(error) => return Err(broken(server, error)),
-            Ok(_) if answer[0] == expected => return Ok(()),
-            Ok(_) => return Err(failure(&answer)),
-        }
+    match receiver.receive_timeout(&mut answer, Some(patience)) {
+        Err(error) => Err(broken(receiver, error)),
+        Ok(_) if answer[0] == expected => Ok(()),
+        Ok(_) => Err(failure(&answer)),
     }
 }
 
 /// Why the channel broke: the reason that the receiver sent, if it sent one.
-fn broken(server: &SharedServer, error: ShmError) -> String {
+fn broken(receiver: &mut ReceiveHalf, error: ShmError) -> String {
     let mut answer = Vec::new();
-    while server.try_receive_from_client(&mut answer).is_ok() {
+    while receiver.try_receive(&mut answer).is_ok() {
         if answer[0] == FAILED {
             return failure(&answer);
         }
@@ -276,63 +238,14 @@ fn failure(answer: &[u8]) -> String {
     }
 }
 
-/// Millions of bytes per second.
-fn rate(bytes: u64, time: Duration) -> f64 {
-    bytes as f64 / 1e6 / time.as_secs_f64().max(1e-9)
-}
-
-/// The line that shows the progress, from the first second on.
-struct Progress {
-    size: u64,
-    done: u64,
-    started: Instant,
-    next: Duration,
-    /// On a terminal one line is overwritten. Elsewhere each report is a new line, and reports are rare.
-    terminal: bool,
-    shown: bool,
-}
-
-impl Progress {
-    fn new(size: u64) -> Self {
-        let terminal = io::stderr().is_terminal();
-        let (started, next) = (Instant::now(), Duration::from_secs(1));
-        Progress { size, done: 0, started, next, terminal, shown: false }
-    }
-
-    fn show(&mut self, note: &str) {
-        let elapsed = self.started.elapsed();
-        if elapsed < self.next {
-            return;
-        }
-        self.next = elapsed + if self.terminal { TICK } else { Duration::from_secs(10) };
-        self.shown = true;
-        let (done, size) = (self.done as f64 / 1e6, self.size as f64 / 1e6);
-        let line = format!(
-            "{done:.1} of {size:.1} MB, {:.0} %, {:.0} MB/s{note}",
-            100.0 * done / size.max(1e-6),
-            rate(self.done, elapsed)
-        );
-        if self.terminal {
-            eprint!("\r{line:<78}");
-        } else {
-            eprintln!("{line}");
-        }
-    }
-
-    fn finish(&self) {
-        if self.shown && self.terminal {
-            eprint!("\r{:78}\r", "");
-        }
-    }
-}
-
 // ---------------------------------------------------------------------------------------------------- receiver
 
 fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String> {
-    let client = SharedClient::connect(channel, CONNECT_TIMEOUT)
+    let mut client = SharedClient::connect(channel, CONNECT_TIMEOUT)
         .map_err(|error| format!("receiver: connecting to {channel}: {error}"))?;
+    let (sender, receiver) = client.split().map_err(|error| error.to_string())?;
     let mut unfinished = Unfinished { path: temporary, file: None };
-    match store(&client, output, &mut unfinished) {
+    match store(sender, receiver, output, &mut unfinished) {
         Ok(()) => Ok(()),
         Err(Failure::Sender(ShmError::NotConnected)) => Err(String::new()), // The sender prints why it left.
         Err(Failure::Sender(error)) => Err(format!("receiver: {error}; {} was removed", temporary.display())),
@@ -341,7 +254,7 @@ fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String>
             drop(unfinished);
             let mut message = vec![FAILED];
             message.extend(reason.bytes().take(MAX_MESSAGE_SIZE - 1));
-            match client.send_to_server(&message) {
+            match sender.send(&message) {
                 Ok(_) => Err(String::new()), // The sender prints it.
                 Err(error) => {
                     Err(format!("receiver: {reason} (and sending this to the sender failed: {error})"))
@@ -386,13 +299,17 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-fn store(client: &SharedClient, output: &Path, unfinished: &mut Unfinished<'_>) -> Result<(), Failure> {
-    let mut message = vec![0; MAX_MESSAGE_SIZE];
-    let len = client.receive_from_server_into(&mut message)?;
-    if message[0] != BEGIN {
-        return Err("the first message is no beginning".to_owned().into());
-    }
-    let size = number_of(&message[1..len])?;
+/// Receives a message that is a number of `N` bytes.
+fn number<const N: usize>(receiver: &mut ReceiveHalf) -> Result<[u8; N], Failure> {
+    let mut message = Vec::new();
+    receiver.receive(&mut message)?;
+    message.try_into().map_err(|_| "a message has the wrong length".to_owned().into())
+}
+
+fn store(
+    sender: &mut SendHalf, receiver: &mut ReceiveHalf, output: &Path, unfinished: &mut Unfinished<'_>,
+) -> Result<(), Failure> {
+    let size = u64::from_le_bytes(number(receiver)?);
     if fs::metadata(output).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(format!("{} is there and is no regular file", output.display()).into());
     }
@@ -404,29 +321,23 @@ fn store(client: &SharedClient, output: &Path, unfinished: &mut Unfinished<'_>) 
         .map_err(|error| format!("can't write {}: {error}", output.display()))?;
     let file = unfinished.file.insert(file);
 
-    let mut done = 0;
-    let mut checksum = Checksum::new();
-    let expected = loop {
-        let len = client.receive_from_server_into(&mut message)?;
-        match message[0] {
-            DATA => {
-                let bytes = &message[1..len];
-                checksum.add(bytes);
-                file.write_all(bytes)
-                    .map_err(|error| format!("writing {} at byte {done}: {error}", path.display()))?;
-                done += bytes.len() as u64;
-            }
-            END => break number_of(&message[1..len])?,
-            kind => return Err(format!("a message of kind {kind} makes no sense").into()),
-        }
-    };
+    let mut checked = Checked::new(receiver.reader());
+    let mut writer = BufWriter::with_capacity(PIECE, &mut *file);
+    let done =
+        io::copy(&mut checked, &mut writer).and_then(|done| writer.into_inner()?.flush().map(|()| done));
+    let checksum = checked.checksum.finalize();
+    let done = done.map_err(|error| match shm_error(error) {
+        Ok(error) => Failure::Sender(error),
+        Err(error) => Failure::Own(format!("writing {}: {error}", path.display())),
+    })?;
     if done != size {
         return Err(format!("{size} bytes were announced and {done} came").into());
     }
-    if checksum.0 != expected {
-        return Err(format!("the checksum is {:#x}, not {expected:#x}", checksum.0).into());
+    let expected = u32::from_le_bytes(number(receiver)?);
+    if checksum != expected {
+        return Err(format!("the checksum is {checksum:#x}, not {expected:#x}").into());
     }
-    client.send_to_server(&number_message(RECEIVED, done))?;
+    sender.send(&[RECEIVED, 0])?;
     // Some file systems report only here that the disk is full.
     file.sync_all().map_err(|error| format!("storing {}: {error}", path.display()))?;
     drop(unfinished.file.take());
@@ -434,6 +345,6 @@ fn store(client: &SharedClient, output: &Path, unfinished: &mut Unfinished<'_>) 
         let _ = fs::remove_file(path);
         return Err(format!("renaming {} to {}: {error}", path.display(), output.display()).into());
     }
-    client.send_to_server(&number_message(STORED, done))?;
+    sender.send(&[STORED, 0])?;
     Ok(())
 }

@@ -1,4 +1,6 @@
-/*
+/**
+ * \page driver_rules Rules of xshm_driver.h
+ *
  * The client's side of a channel for kernel drivers, in one header. It is C99, needs no C runtime, and allocates no memory.
  *
  * It is a second implementation of docs/protocol.md, and needs nothing else of xshm. It works on a section that the caller
@@ -22,9 +24,10 @@
  * session.
  *
  * Threads. One thread may send while another thread receives:
- *   the sending thread     send, try_send, sleep_for_space, awake with XSHM_DRIVER_SPACE
- *   the receiving thread   receive, peek, sleep_for_data, awake with XSHM_DRIVER_DATA
- *   both                   is_connected, longest_message
+ * - the sending thread: send, try_send, sleep_for_space, awake with XSHM_DRIVER_SPACE
+ * - the receiving thread: receive, peek, sleep_for_data, awake with XSHM_DRIVER_DATA
+ * - both: is_connected, longest_message
+ *
  * sleep_for_space changes the sender's positions like a send, and sleep_for_data those of the receiver like a receive. All
  * other functions (open, request, answer, always, leave) must not run at the same time as any other call.
  *
@@ -34,7 +37,9 @@
  * may then be called at IRQL <= APC_LEVEL, in that process. The caller's function that sets events runs at the caller's
  * IRQL; KeSetEvent with Wait FALSE may be called up to DISPATCH_LEVEL.
  *
- * A receive copies at most 65,535 bytes. It tries at most 512 times if the sender evicts the message meanwhile.
+ * A receive copies at most xshm_driver_longest_message() bytes: 65,535, unless the server sets another length. It tries at
+ * most 512 times if the sender evicts the message meanwhile, and with messages of more than 65,535 bytes as long as it has
+ * discarded less than 32 MiB of copies, or less than four of the longest messages.
  * xshm_driver_open costs a few reads.
  *
  * Processors: x86, x64 and arm64; also ARM64EC, which only programs use. Compilers: GCC, Clang, MSVC.
@@ -42,124 +47,204 @@
 #ifndef XSHM_DRIVER_H
 #define XSHM_DRIVER_H
 
+/* The header is C, and C++ programs include it with warnings that only C++ can heed. The fences are meant to be full ones. */
+#if defined(__clang__)
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wunknown-warning-option"
+#pragma clang diagnostic ignored "-Wold-style-cast"
+#pragma clang diagnostic ignored "-Wzero-as-null-pointer-constant"
+#pragma clang diagnostic ignored "-Watomic-implicit-seq-cst"
+#elif defined(__GNUC__) && defined(__cplusplus)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wold-style-cast"
+#pragma GCC diagnostic ignored "-Wzero-as-null-pointer-constant"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
+/** 8 bits. \ingroup driver */
 typedef unsigned char xshm_driver_u8;
+/** 32 bits. \ingroup driver */
 typedef unsigned int xshm_driver_u32;
+/** 64 bits. \ingroup driver */
 typedef unsigned long long xshm_driver_u64;
+/** A number of bytes in memory, or an address. \ingroup driver */
 #if defined(_WIN64)
 typedef unsigned long long xshm_driver_size;
 #else
 typedef unsigned long xshm_driver_size;
 #endif
 
-/* The result of a call. */
+/**
+ * The result of a call.
+ *
+ * \ingroup driver
+ */
 enum {
+    /** The call succeeded. */
     XSHM_DRIVER_OK = 0,
-    /* There is no message. */
+    /** There is no message. */
     XSHM_DRIVER_EMPTY,
-    /* There is no room, and the call evicted nothing. */
+    /** There is no room, and the call evicted nothing. */
     XSHM_DRIVER_FULL,
-    /* The sender evicts faster than messages can be taken. Try again. */
+    /** The sender evicts faster than messages can be taken. Try again. */
     XSHM_DRIVER_BUSY,
-    /* The message is longer than the buffer; it stays in the queue, and its length was stored. */
+    /** The message is longer than the buffer; it stays in the queue, and its length was stored. */
     XSHM_DRIVER_BUFFER_TOO_SMALL,
-    /* A message has 2 to xshm_driver_longest_message() bytes. */
+    /** A message has 2 to xshm_driver_longest_message() bytes, or 0 to that number if XSHM_DRIVER_FLAG_LENGTHS is set. */
     XSHM_DRIVER_BAD_SIZE,
-    /* The server has not answered the connection request yet. */
+    /** The server has not answered the connection request yet. */
     XSHM_DRIVER_WAITING,
-    /* Another client has the channel, or requests it. */
+    /** Another client has the channel, or requests it. */
     XSHM_DRIVER_TAKEN,
-    /* The server did not accept this connection request. */
+    /** The server did not accept this connection request. */
     XSHM_DRIVER_REFUSED,
-    /* There is no session: none began yet, or the server ended it, or the server left. All that the server sent was
+    /** There is no session: none began yet, or the server ended it, or the server left. All that the server sent was
        received. */
     XSHM_DRIVER_OVER,
-    /* The peer wrote a value that the protocol does not allow. The session is over: leave. */
+    /** The peer wrote a value that the protocol does not allow. The session is over: leave. */
     XSHM_DRIVER_CORRUPTED,
-    /* The section is not a channel of this protocol version; `reason` says why. */
+    /** The section is not a channel of this protocol version; `reason` says why. */
     XSHM_DRIVER_INCOMPATIBLE,
-    /* An argument is invalid; `reason` says which. */
+    /** An argument is invalid; `reason` says which. */
     XSHM_DRIVER_INVALID,
-    /* There is no need to sleep: receive or send now. */
+    /** There is no need to sleep: receive or send now. */
     XSHM_DRIVER_LOOK
 };
 
-/* A channel's events, by their numbers. */
+/**
+ * A channel's events, by their numbers.
+ *
+ * \ingroup driver
+ */
 enum {
-    XSHM_DRIVER_EVENT_S2C_DATA = 0,   /* the server sent, and the client slept: wait for it */
-    XSHM_DRIVER_EVENT_C2S_DATA = 1,   /* the client sent, and the server slept: set by `signal` */
-    XSHM_DRIVER_EVENT_S2C_SPACE = 2,  /* the client took a message, and the server slept: set by `signal` */
-    XSHM_DRIVER_EVENT_C2S_SPACE = 3,  /* the server took a message, and the client slept: wait for it */
-    XSHM_DRIVER_EVENT_REQUEST = 4,    /* the client requests a connection: set by `signal` */
-    XSHM_DRIVER_EVENT_ACKNOWLEDGE = 5,/* the server answered: wait for it */
-    XSHM_DRIVER_EVENT_DISCONNECT = 6  /* the client left (set by `signal`), or the server left; waiting for it is optional */
+    XSHM_DRIVER_EVENT_S2C_DATA = 0,   /**< the server sent, and the client slept: wait for it */
+    XSHM_DRIVER_EVENT_C2S_DATA = 1,   /**< the client sent, and the server slept: set by `signal` */
+    XSHM_DRIVER_EVENT_S2C_SPACE = 2,  /**< the client took a message, and the server slept: set by `signal` */
+    XSHM_DRIVER_EVENT_C2S_SPACE = 3,  /**< the server took a message, and the client slept: wait for it */
+    XSHM_DRIVER_EVENT_REQUEST = 4,    /**< the client requests a connection: set by `signal` */
+    XSHM_DRIVER_EVENT_ACKNOWLEDGE = 5,/**< the server answered: wait for it */
+    XSHM_DRIVER_EVENT_DISCONNECT = 6  /**< the client left (set by `signal`), or the server left; waiting for it is optional */
 };
 
-/* Bits of a wake word: arguments of xshm_driver_awake and xshm_driver_always. */
+/**
+ * Bits of a wake word: arguments of xshm_driver_awake and xshm_driver_always.
+ *
+ * \ingroup driver
+ */
 enum {
+    /** This side sleeps until a message comes. */
     XSHM_DRIVER_DATA = 1,
+    /** This side sleeps until there is room. */
     XSHM_DRIVER_SPACE = 2,
+    /** The sender evicts faster than the receiver can take messages: the next eviction takes half the queue. */
     XSHM_DRIVER_PRESSURE = 4,
+    /** The peer sets an event for each message. */
     XSHM_DRIVER_ALWAYS_DATA = 8,
+    /** The peer sets an event for each message that it takes. */
     XSHM_DRIVER_ALWAYS_SPACE = 16
 };
 
-/* Earlier names of xshm_driver_request and XSHM_DRIVER_PRESSURE. */
+/** The earlier name of xshm_driver_request. \ingroup driver */
 #define xshm_driver_hello xshm_driver_request
+/** The earlier name of XSHM_DRIVER_PRESSURE. \ingroup driver */
 #define XSHM_DRIVER_HURRY XSHM_DRIVER_PRESSURE
 
-/* Sets the event of the channel that has the number `event`. Called by request, try_send, send, receive and leave. */
+/**
+ * The caller's function that sets events. Called by request, try_send, send, receive and leave, on their thread.
+ *
+ * \ingroup driver
+ * \param context The `context` of xshm_driver_open.
+ * \param event The number of the event: one of XSHM_DRIVER_EVENT_...
+ */
 typedef void xshm_driver_signal_t(void *context, unsigned event);
 
-/* One channel. The caller may read its fields; only this header writes them. */
+/**
+ * One channel. The caller may read its fields; only this header writes them.
+ *
+ * \ingroup driver
+ */
 typedef struct xshm_driver {
-    /* The reason for XSHM_DRIVER_INCOMPATIBLE and _INVALID. */
+    /** The reason for XSHM_DRIVER_INCOMPATIBLE and _INVALID. */
     const char *reason;
-    /* The fixed fields of the section, read once. */
+    /** Bytes in each ring. This field and the next six are fixed, and read once. */
     xshm_driver_u32 capacity;
+    /** The largest number of messages that each direction queues. */
     xshm_driver_u32 message_limit;
+    /** The shortest message in bytes: 2, or 0 if XSHM_DRIVER_FLAG_LENGTHS is set. */
+    xshm_driver_u32 shortest;
+    /** The longest message in bytes. */
+    xshm_driver_u32 longest;
+    /** XSHM_DRIVER_FLAG_EVENTS, XSHM_DRIVER_FLAG_REJECT, XSHM_DRIVER_FLAG_LENGTHS, several of them, or 0. */
     xshm_driver_u32 flags;
+    /** The server's process id, as the server states it. */
     xshm_driver_u32 server_pid;
+    /** A random number that identifies the channel. */
     xshm_driver_u64 instance;
-    /* The session, if there is one. */
+    /** The number of the session, if there is one. */
     xshm_driver_u32 generation;
+    /** Whether a session has begun, and this side has not left it. */
     int connected;
-    /* The peer broke the rules. Either thread may detect this. */
+    /** Whether the peer broke the rules. Either thread may detect this. */
     volatile int corrupted;
+    /** The client word as this side wrote it. 0: none. */
     xshm_driver_u64 word;
 
+    /** The address of the section. */
     volatile xshm_driver_u8 *base;
+    /** The caller's function that sets events. */
     xshm_driver_signal_t *signal;
+    /** The argument for `signal`. */
     void *context;
 
+    /** What the sending thread uses. */
     struct {
+        /** The header of the ring. */
         volatile xshm_driver_u8 *header;
+        /** The bytes of the ring. */
         volatile xshm_driver_u8 *ring;
+        /** The position for the next message. */
         xshm_driver_u64 write_pos;
+        /** The position of the oldest message that the server has not taken, when last read. */
         xshm_driver_u64 read_pos;
+        /** The ends of the queued messages. */
         xshm_driver_u64 *ends;
+        /** The number of elements of `ends`. */
         xshm_driver_u32 ends_size;
+        /** The index in `ends` of the oldest queued message. */
         xshm_driver_u32 first;
+        /** The number of queued messages. */
         xshm_driver_u32 queued;
+        /** The number of the next message. */
         xshm_driver_u64 sequence;
+        /** Messages sent. */
         xshm_driver_u64 sent;
+        /** Of these, messages that were evicted. */
         xshm_driver_u64 evicted;
     } sender;
 
+    /** What the receiving thread uses. */
     struct {
+        /** The header of the ring. */
         volatile xshm_driver_u8 *header;
+        /** The bytes of the ring. */
         volatile xshm_driver_u8 *ring;
+        /** The position of the next message. */
         xshm_driver_u64 read_pos;
+        /** The number of the next message. */
         xshm_driver_u64 sequence;
+        /** Whether the server has moved `read_pos` since the last message. */
         int moved;
+        /** Messages received. */
         xshm_driver_u64 received;
+        /** Messages that the server evicted before this side took them. */
         xshm_driver_u64 lost;
     } receiver;
 } xshm_driver_t;
 
+/** \cond */
 /* ------------------------------------------------------------------------------------------------------ atomics */
 
 /*
@@ -310,8 +395,17 @@ static __inline void xshm_driver_put(volatile void *at, xshm_driver_u64 value) {
 #define XSHM_DRIVER_MAGIC 0x5853484Du
 #define XSHM_DRIVER_VERSION 0x00020000u
 
+/** \endcond */
+
+/** A bit of xshm_driver_t.flags: the channel has events. \ingroup driver */
 #define XSHM_DRIVER_FLAG_EVENTS 1u
+/** A bit of xshm_driver_t.flags: the server rejects messages when the queue is full, and evicts none. \ingroup driver */
 #define XSHM_DRIVER_FLAG_REJECT 2u
+/** A bit of xshm_driver_t.flags: the server has set the length of the longest message, and a message may have any length up to
+ * it. \ingroup driver */
+#define XSHM_DRIVER_FLAG_LENGTHS 8u
+
+/** \cond */
 
 /* Offsets in the control block, and in a ring's header. */
 #define XSHM_DRIVER_AT_GENERATION 8
@@ -333,17 +427,45 @@ static __inline void xshm_driver_put(volatile void *at, xshm_driver_u64 value) {
 #define XSHM_DRIVER_SEQUENCES ((xshm_driver_u64)1 << 44)
 #define XSHM_DRIVER_MESSAGE 1u
 #define XSHM_DRIVER_PAD 2u
+#define XSHM_DRIVER_LONG 3u
+/* A longer message has a long frame, whose payload starts at the second line. */
+#define XSHM_DRIVER_LONGEST_ORDINARY 65535u
+#define XSHM_DRIVER_AT_LONGEST 56
+#define XSHM_DRIVER_DISCARDED ((xshm_driver_u64)32 << 20)
 
-/* The longest message of this channel, in bytes. */
+/** \endcond */
+
+/**
+ * Returns the length of the longest message of this channel.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \return The length in bytes.
+ * \par Threads
+ * Any thread.
+ */
 static __inline xshm_driver_u32 xshm_driver_longest_message(const xshm_driver_t *channel)
 {
-    xshm_driver_u32 half = channel->capacity / 2 - 8;
-    return half < 65535u ? half : 65535u;
+    return channel->longest;
+}
+
+/** \cond */
+/* The bytes before a payload. */
+static __inline xshm_driver_u64 xshm_driver_before_payload(xshm_driver_u32 length)
+{
+    return length > XSHM_DRIVER_LONGEST_ORDINARY ? XSHM_DRIVER_FRAME : 8;
 }
 
 static __inline xshm_driver_u64 xshm_driver_frame_size(xshm_driver_u32 length)
 {
-    return ((xshm_driver_u64)length + 8 + XSHM_DRIVER_FRAME - 1) & ~(xshm_driver_u64)(XSHM_DRIVER_FRAME - 1);
+    xshm_driver_u64 size = xshm_driver_before_payload(length) + length;
+    return (size + XSHM_DRIVER_FRAME - 1) & ~(xshm_driver_u64)(XSHM_DRIVER_FRAME - 1);
+}
+
+/* Whether a message may have this length. */
+static __inline int xshm_driver_may_have(const xshm_driver_t *channel, xshm_driver_u64 length)
+{
+    return length >= channel->shortest && length <= channel->longest;
 }
 
 static __inline xshm_driver_u64 xshm_driver_with_state(xshm_driver_u64 word, xshm_driver_u32 state)
@@ -376,12 +498,25 @@ static __inline xshm_driver_u64 xshm_driver_left(const xshm_driver_t *channel, x
     return channel->capacity - (position & (channel->capacity - 1));
 }
 
-/*
- * Checks a mapped section of `size` bytes. `ends` has room for `ends_size` numbers, at least one. The client queues at most
- * `ends_size` messages, and at most as many as the channel allows (250 unless the server chose otherwise). `signal` may be
- * NULL on a channel without events.
+/** \endcond */
+
+/**
+ * Checks a mapped section, and prepares the channel. Writes nothing to the section.
  *
- * XSHM_DRIVER_OK, XSHM_DRIVER_INCOMPATIBLE, XSHM_DRIVER_INVALID. The function writes nothing to the section.
+ * \ingroup driver
+ * \param[out] channel The channel.
+ * \param base The address of the section, a multiple of 8.
+ * \param size The size of the mapping in bytes.
+ * \param ends Memory for `ends_size` numbers, which outlives the channel and is not in the section.
+ * \param ends_size The largest number of messages that the client queues, at least 1. The client also queues at most as many
+ *   as the channel allows: 250 unless the server chose otherwise.
+ * \param signal Sets the events of the channel. May be NULL on a channel without events.
+ * \param context The argument for `signal`.
+ * \retval XSHM_DRIVER_OK The channel is ready for xshm_driver_request.
+ * \retval XSHM_DRIVER_INCOMPATIBLE The section is not a channel of this protocol version; `reason` says why.
+ * \retval XSHM_DRIVER_INVALID An argument is invalid; `reason` says which.
+ * \par Threads
+ * One thread, while no other call runs on the channel.
  */
 static __inline int xshm_driver_open(xshm_driver_t *channel, void *base, xshm_driver_size size, xshm_driver_u64 *ends,
     xshm_driver_u32 ends_size, xshm_driver_signal_t *signal, void *context)
@@ -410,7 +545,7 @@ static __inline int xshm_driver_open(xshm_driver_t *channel, void *base, xshm_dr
         return xshm_driver_fail(channel, XSHM_DRIVER_INCOMPATIBLE, "the protocol's version is another one");
     }
     channel->flags = xshm_driver_load32(at + 48);
-    if ((channel->flags & ~(XSHM_DRIVER_FLAG_EVENTS | XSHM_DRIVER_FLAG_REJECT)) != 0) {
+    if ((channel->flags & ~(XSHM_DRIVER_FLAG_EVENTS | XSHM_DRIVER_FLAG_REJECT | XSHM_DRIVER_FLAG_LENGTHS)) != 0) {
         return xshm_driver_fail(channel, XSHM_DRIVER_INCOMPATIBLE, "the flags are not those of a channel for one client");
     }
     if ((channel->flags & XSHM_DRIVER_FLAG_EVENTS) != 0 && !signal) {
@@ -429,6 +564,18 @@ static __inline int xshm_driver_open(xshm_driver_t *channel, void *base, xshm_dr
     if (size < needed || size > rounded) {
         return xshm_driver_fail(channel, XSHM_DRIVER_INCOMPATIBLE, "the section's size is not that of its rings");
     }
+    channel->shortest = 2;
+    channel->longest = channel->capacity / 2 - 8;
+    if (channel->longest > XSHM_DRIVER_LONGEST_ORDINARY) channel->longest = XSHM_DRIVER_LONGEST_ORDINARY;
+    if ((channel->flags & XSHM_DRIVER_FLAG_LENGTHS) != 0) {
+        /* In the header of the first ring. A message fits into half the ring. */
+        xshm_driver_u64 longest = xshm_driver_get(at + 64 + XSHM_DRIVER_AT_LONGEST);
+        if (longest < 2 || longest > channel->capacity / 2 || xshm_driver_frame_size((xshm_driver_u32)longest) > channel->capacity / 2) {
+            return xshm_driver_fail(channel, XSHM_DRIVER_INCOMPATIBLE, "the length of the longest message can't be");
+        }
+        channel->shortest = 0;
+        channel->longest = (xshm_driver_u32)longest;
+    }
     channel->server_pid = xshm_driver_load32(at + 52);
     channel->instance = xshm_driver_get(at + 56);
     channel->receiver.header = at + 64;
@@ -438,6 +585,7 @@ static __inline int xshm_driver_open(xshm_driver_t *channel, void *base, xshm_dr
     return XSHM_DRIVER_OK;
 }
 
+/** \cond */
 static __inline void xshm_driver_set(const xshm_driver_t *channel, unsigned event)
 {
     if ((channel->flags & XSHM_DRIVER_FLAG_EVENTS) != 0) channel->signal(channel->context, event);
@@ -476,9 +624,20 @@ static __inline int xshm_driver_announce(xshm_driver_t *channel, xshm_driver_u32
     return code;
 }
 
-/* Makes the server set the client's events for each message (XSHM_DRIVER_ALWAYS_DATA) or for each message taken
-   (XSHM_DRIVER_ALWAYS_SPACE) in this session. It is for waits without xshm_driver_sleep_for_data. Look for messages once
-   after this call. */
+/** \endcond */
+
+/**
+ * Makes the server set the client's events always, in this session. It is for waits without xshm_driver_sleep_for_data. Look
+ * for messages once after this call.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \param bits XSHM_DRIVER_ALWAYS_DATA: for each message. XSHM_DRIVER_ALWAYS_SPACE: for each message taken. Or both.
+ * \retval XSHM_DRIVER_OK The server sets the events from now on.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * One thread, while no other call runs on the channel.
+ */
 static __inline int xshm_driver_always(xshm_driver_t *channel, xshm_driver_u32 bits)
 {
     int code = xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, bits, 0, &bits);
@@ -486,15 +645,36 @@ static __inline int xshm_driver_always(xshm_driver_t *channel, xshm_driver_u32 b
     return code;
 }
 
-/* Call this after each sleep, however it ended, with XSHM_DRIVER_DATA, XSHM_DRIVER_SPACE, or both. */
+/**
+ * Ends a sleep. Call it after each sleep, however the sleep ended.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \param bits XSHM_DRIVER_DATA, XSHM_DRIVER_SPACE, or both.
+ * \retval XSHM_DRIVER_OK The sleep is over.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * The receiving thread with XSHM_DRIVER_DATA, and the sending thread with XSHM_DRIVER_SPACE.
+ */
 static __inline int xshm_driver_awake(xshm_driver_t *channel, xshm_driver_u32 bits)
 {
     return xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, 0, bits, &bits);
 }
 
+/** \cond */
 /* --------------------------------------------------------------------------------------------------- the session */
 
-/* Returns whether the session lives. Costs two reads of a cache line that rarely changes. */
+/** \endcond */
+
+/**
+ * Returns whether the session lives. Costs two reads of a cache line that rarely changes.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \return Not 0: the session lives. 0: it is over, or none has begun.
+ * \par Threads
+ * The sending thread and the receiving thread.
+ */
 static __inline int xshm_driver_is_connected(const xshm_driver_t *channel)
 {
     return channel->connected && !channel->corrupted &&
@@ -502,18 +682,27 @@ static __inline int xshm_driver_is_connected(const xshm_driver_t *channel)
            xshm_driver_load32(channel->base + XSHM_DRIVER_AT_SERVER_STATE) == 1;
 }
 
+/** \cond */
 /* Changes the client word, if it is exactly `from`, to the same attempt in the state `to`. */
 static __inline int xshm_driver_move(xshm_driver_t *channel, xshm_driver_u64 from, xshm_driver_u32 to)
 {
     return xshm_driver_swap64(channel->base + XSHM_DRIVER_AT_CLIENT_STATE, from, xshm_driver_with_state(from, to)) == from;
 }
 
-/*
- * Requests a connection, and sets the request event. `pid` is a process id, as the server sees it: when that process ends, the
- * session ends. It is usually the id of the process that supplied the section.
+/** \endcond */
+
+/**
+ * Requests a connection, and sets the request event.
  *
- * XSHM_DRIVER_OK: wait for the acknowledgement and call xshm_driver_answer. XSHM_DRIVER_TAKEN: try again later.
- * XSHM_DRIVER_OVER: the server has left.
+ * \ingroup driver
+ * \param channel The channel.
+ * \param pid A process id, as the server sees it: when that process ends, the session ends. It is usually the id of the
+ *   process that supplied the section.
+ * \retval XSHM_DRIVER_OK The request is made: wait for the acknowledgement and call xshm_driver_answer.
+ * \retval XSHM_DRIVER_TAKEN Another client has the channel, or requests it. Try again later.
+ * \retval XSHM_DRIVER_OVER The server has left.
+ * \par Threads
+ * One thread, while no other call runs on the channel.
  */
 static __inline int xshm_driver_request(xshm_driver_t *channel, xshm_driver_u32 pid)
 {
@@ -537,6 +726,7 @@ static __inline int xshm_driver_request(xshm_driver_t *channel, xshm_driver_u32 
     return XSHM_DRIVER_TAKEN;
 }
 
+/** \cond */
 /* Begins a session with both rings empty. */
 static __inline void xshm_driver_begin(xshm_driver_t *channel, xshm_driver_u64 ready, xshm_driver_u32 generation)
 {
@@ -558,10 +748,19 @@ static __inline void xshm_driver_begin(xshm_driver_t *channel, xshm_driver_u64 r
     channel->connected = 1;
 }
 
-/*
- * Looks for the answer to the connection request. XSHM_DRIVER_OK: the session has begun. XSHM_DRIVER_WAITING: there is no
- * answer yet. XSHM_DRIVER_REFUSED: the server refused it. XSHM_DRIVER_OVER: the server has left, and the request is
- * withdrawn.
+/** \endcond */
+
+/**
+ * Looks for the answer to the connection request.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \retval XSHM_DRIVER_OK The session has begun.
+ * \retval XSHM_DRIVER_WAITING There is no answer yet.
+ * \retval XSHM_DRIVER_REFUSED The server refused the request.
+ * \retval XSHM_DRIVER_OVER The server has left, and the request is withdrawn. Or nothing was requested.
+ * \par Threads
+ * One thread, while no other call runs on the channel.
  */
 static __inline int xshm_driver_answer(xshm_driver_t *channel)
 {
@@ -584,8 +783,15 @@ static __inline int xshm_driver_answer(xshm_driver_t *channel)
     return XSHM_DRIVER_REFUSED;
 }
 
-/* Leaves the session, or withdraws a connection request. This is the last access to the section: the caller may then unmap
-   it. */
+/**
+ * Leaves the session, or withdraws a connection request. This is the last access to the section: the caller may then unmap
+ * it.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \par Threads
+ * One thread, while no other call runs on the channel.
+ */
 static __inline void xshm_driver_leave(xshm_driver_t *channel)
 {
     xshm_driver_u64 word = channel->word, ready = xshm_driver_with_state(word, XSHM_DRIVER_READY);
@@ -608,6 +814,7 @@ static __inline void xshm_driver_leave(xshm_driver_t *channel)
     }
 }
 
+/** \cond */
 /* ----------------------------------------------------------------------------------------------------- receiving */
 
 /* Follows read_pos. 1: the sender had moved it. 0: the sender had not. -1: the sender moved it to where no frame can start.
@@ -633,7 +840,7 @@ static __inline int xshm_driver_follow(xshm_driver_t *channel)
 static __inline int xshm_driver_frame(
     const xshm_driver_t *channel, xshm_driver_u64 *start, xshm_driver_u32 *length, xshm_driver_u64 *sequence)
 {
-    xshm_driver_u64 at = channel->receiver.read_pos, header, gap;
+    xshm_driver_u64 at = channel->receiver.read_pos, header, gap, found;
     header = xshm_driver_load64(xshm_driver_place(channel, channel->receiver.ring, at));
     if (header == 0) return 0;
     *sequence = header >> 20;
@@ -644,12 +851,17 @@ static __inline int xshm_driver_frame(
         header = xshm_driver_load64(xshm_driver_place(channel, channel->receiver.ring, at));
         if (header >> 20 != *sequence) return -1;
     }
-    *start = at;
-    *length = (xshm_driver_u32)header & 0xffff;
-    if ((header >> 16 & 15) != XSHM_DRIVER_MESSAGE || *length < 2 || *length > xshm_driver_longest_message(channel) ||
-        xshm_driver_frame_size(*length) > xshm_driver_left(channel, at)) {
+    found = header & 0xffff;
+    if ((header >> 16 & 15) == XSHM_DRIVER_LONG) {
+        found = xshm_driver_load64(xshm_driver_place(channel, channel->receiver.ring, at + 8));
+        if (found <= XSHM_DRIVER_LONGEST_ORDINARY) return -1;
+    } else if ((header >> 16 & 15) != XSHM_DRIVER_MESSAGE) {
         return -1;
     }
+    if (!xshm_driver_may_have(channel, found)) return -1;
+    *length = (xshm_driver_u32)found;
+    if (xshm_driver_frame_size(*length) > xshm_driver_left(channel, at)) return -1;
+    *start = at;
     return 1;
 }
 
@@ -684,7 +896,7 @@ static __inline int xshm_driver_try_take(
             if (moved < 0 || what < 0) return xshm_driver_broken(channel);
             return what == 0 ? XSHM_DRIVER_EMPTY : XSHM_DRIVER_BUFFER_TOO_SMALL;
         }
-        xshm_driver_copy_out(channel, start + 8, to, *length);
+        xshm_driver_copy_out(channel, start + xshm_driver_before_payload(*length), to, *length);
         end = start + xshm_driver_frame_size(*length);
         found = xshm_driver_swap64(channel->receiver.header + XSHM_DRIVER_AT_READ_POS, channel->receiver.read_pos, end);
         if (found == channel->receiver.read_pos) {
@@ -696,6 +908,8 @@ static __inline int xshm_driver_try_take(
             return XSHM_DRIVER_OK;
         }
         if (xshm_driver_jump(channel, found) < 0) return xshm_driver_broken(channel);
+        /* A copy of a long message takes time: the sender is asked to evict more at once. */
+        if (*length > XSHM_DRIVER_LONGEST_ORDINARY) break;
     }
     return XSHM_DRIVER_BUSY;
 }
@@ -703,14 +917,22 @@ static __inline int xshm_driver_try_take(
 static __inline int xshm_driver_take(xshm_driver_t *channel, xshm_driver_u8 *to, xshm_driver_u32 room, xshm_driver_u32 *length)
 {
     xshm_driver_u32 before;
+    /* The bytes of long messages that may be copied and discarded. */
+    xshm_driver_u64 left = 4 * (xshm_driver_u64)channel->longest;
     unsigned round;
     int code = XSHM_DRIVER_BUSY, pressed = 0;
+    if (left < XSHM_DRIVER_DISCARDED) left = XSHM_DRIVER_DISCARDED;
     if (channel->corrupted) return XSHM_DRIVER_CORRUPTED;
     for (round = 0; round < 64 && code == XSHM_DRIVER_BUSY; round++) {
+        *length = 0;
         code = xshm_driver_try_take(channel, to, room, length, 8);
         if (code == XSHM_DRIVER_BUSY) {
             /* The sender's next eviction then evicts half the queue, and so gives the receiver time. */
             pressed = 1;
+            if (*length > XSHM_DRIVER_LONGEST_ORDINARY) {
+                if (*length >= left) break;
+                left -= *length;
+            }
             if (xshm_driver_change(channel, XSHM_DRIVER_AT_CLIENT_WAKE, XSHM_DRIVER_PRESSURE, 0, &before) != XSHM_DRIVER_OK) {
                 return XSHM_DRIVER_CORRUPTED;
             }
@@ -724,18 +946,30 @@ static __inline int xshm_driver_take(xshm_driver_t *channel, xshm_driver_u8 *to,
     return code;
 }
 
-/*
- * Takes a message, and stores its length in `*length`.
+/** \endcond */
+
+/**
+ * Takes a message, and copies it into a buffer.
  *
- * XSHM_DRIVER_OK; XSHM_DRIVER_EMPTY; XSHM_DRIVER_BUFFER_TOO_SMALL (`*length` is the size needed); XSHM_DRIVER_BUSY;
- * XSHM_DRIVER_OVER: the session has ended, and all that the server sent was received; XSHM_DRIVER_CORRUPTED.
+ * \ingroup driver
+ * \param channel The channel.
+ * \param[out] buffer Gets the message. NULL: the call fails with XSHM_DRIVER_BUFFER_TOO_SMALL if there is a message.
+ * \param size The size of `buffer` in bytes.
+ * \param[out] length Gets the length of the message in bytes, also after XSHM_DRIVER_BUFFER_TOO_SMALL.
+ * \retval XSHM_DRIVER_OK `buffer` has the message.
+ * \retval XSHM_DRIVER_EMPTY There is no message.
+ * \retval XSHM_DRIVER_BUFFER_TOO_SMALL The message is longer than the buffer, and stays in the queue.
+ * \retval XSHM_DRIVER_BUSY The server evicts faster than messages can be taken. Try again.
+ * \retval XSHM_DRIVER_OVER There is no session, or it has ended and all that the server sent was received.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * The receiving thread.
  */
 static __inline int xshm_driver_receive(xshm_driver_t *channel, void *buffer, xshm_driver_u32 size, xshm_driver_u32 *length)
 {
-    xshm_driver_u8 none, *to = buffer ? (xshm_driver_u8 *)buffer : &none;
+    xshm_driver_u8 *to = (xshm_driver_u8 *)buffer;
     int code;
     if (!channel->connected) return XSHM_DRIVER_OVER;
-    if (!buffer) size = 0;
     code = xshm_driver_take(channel, to, size, length);
     if (code != XSHM_DRIVER_EMPTY || xshm_driver_is_connected(channel)) return code;
     /* The server published what it sent before this side saw the end. */
@@ -743,9 +977,19 @@ static __inline int xshm_driver_receive(xshm_driver_t *channel, void *buffer, xs
     return code == XSHM_DRIVER_EMPTY ? XSHM_DRIVER_OVER : code;
 }
 
-/*
- * Checks whether a message is there, and leaves it in the queue. XSHM_DRIVER_OK: there is one, and its length was stored.
- * XSHM_DRIVER_EMPTY, XSHM_DRIVER_BUSY, XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED.
+/**
+ * Checks whether a message is there, and leaves it in the queue.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \param[out] length Gets the length of the message in bytes.
+ * \retval XSHM_DRIVER_OK There is a message.
+ * \retval XSHM_DRIVER_EMPTY There is none.
+ * \retval XSHM_DRIVER_BUSY The server evicts faster than messages can be taken. Try again.
+ * \retval XSHM_DRIVER_OVER There is no session, or it has ended and all that the server sent was received.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * The receiving thread.
  */
 static __inline int xshm_driver_peek(xshm_driver_t *channel, xshm_driver_u32 *length)
 {
@@ -753,14 +997,19 @@ static __inline int xshm_driver_peek(xshm_driver_t *channel, xshm_driver_u32 *le
     return code == XSHM_DRIVER_BUFFER_TOO_SMALL ? XSHM_DRIVER_OK : code;
 }
 
-/*
- * Announces that the caller sleeps until a message comes. XSHM_DRIVER_OK: wait for event 0 (and for anything else that the
- * caller waits for), then call xshm_driver_awake(channel, XSHM_DRIVER_DATA). XSHM_DRIVER_LOOK: don't wait, a message is
- * there; no call of xshm_driver_awake is needed then. XSHM_DRIVER_OVER, XSHM_DRIVER_CORRUPTED. Only the receiving thread may
- * call this.
+/**
+ * Announces that the caller sleeps until a message comes. The server sets event 0 also when a session ends. It cannot do so
+ * when its process is killed: a driver detects that by the cleanup or a close of the file object.
  *
- * The server sets event 0 also when a session ends. It cannot do so when its process is killed: a driver detects that by the
- * cleanup or a close of the file object.
+ * \ingroup driver
+ * \param channel The channel.
+ * \retval XSHM_DRIVER_OK Wait for event 0 (and for anything else that the caller waits for), then call xshm_driver_awake with
+ *   XSHM_DRIVER_DATA.
+ * \retval XSHM_DRIVER_LOOK Do not wait: a message is there. No call of xshm_driver_awake is needed then.
+ * \retval XSHM_DRIVER_OVER There is no session, or it has ended and all that the server sent was received.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * The receiving thread.
  */
 static __inline int xshm_driver_sleep_for_data(xshm_driver_t *channel)
 {
@@ -774,6 +1023,7 @@ static __inline int xshm_driver_sleep_for_data(xshm_driver_t *channel)
     return code == XSHM_DRIVER_OK || code == XSHM_DRIVER_BUSY ? XSHM_DRIVER_LOOK : code;
 }
 
+/** \cond */
 /* ------------------------------------------------------------------------------------------------------- sending */
 
 /* The number of bytes of pad before a frame that is sent now. */
@@ -905,7 +1155,11 @@ static __inline int xshm_driver_push(xshm_driver_t *channel, const xshm_driver_u
     xshm_driver_u32 last = channel->sender.first + channel->sender.queued;
     /* The server will look there for the next message. */
     xshm_driver_store64(xshm_driver_place(channel, channel->sender.ring, end), 0);
-    xshm_driver_copy_in(channel, start + 8, data, length);
+    xshm_driver_copy_in(channel, start + xshm_driver_before_payload(length), data, length);
+    if (length > XSHM_DRIVER_LONGEST_ORDINARY) {
+        header = (xshm_driver_u64)XSHM_DRIVER_LONG << 16 | sequence;
+        xshm_driver_put(xshm_driver_place(channel, channel->sender.ring, start + 8), length);
+    }
     xshm_driver_store64(xshm_driver_place(channel, channel->sender.ring, start), header);
     if (pad > 0) {
         header = (xshm_driver_u64)XSHM_DRIVER_PAD << 16 | sequence;
@@ -927,12 +1181,25 @@ static __inline int xshm_driver_may_send(const xshm_driver_t *channel, xshm_driv
 {
     if (channel->connected && channel->corrupted) return XSHM_DRIVER_CORRUPTED;
     if (!xshm_driver_is_connected(channel)) return XSHM_DRIVER_OVER;
-    return length < 2 || length > xshm_driver_longest_message(channel) ? XSHM_DRIVER_BAD_SIZE : XSHM_DRIVER_OK;
+    return xshm_driver_may_have(channel, length) ? XSHM_DRIVER_OK : XSHM_DRIVER_BAD_SIZE;
 }
 
-/*
- * Sends a message if there is room. XSHM_DRIVER_OK; XSHM_DRIVER_FULL; XSHM_DRIVER_BAD_SIZE; XSHM_DRIVER_OVER;
- * XSHM_DRIVER_CORRUPTED.
+/** \endcond */
+
+/**
+ * Sends a message if there is room.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \param data The message.
+ * \param length Its length in bytes: 2 (0 with XSHM_DRIVER_FLAG_LENGTHS) to xshm_driver_longest_message.
+ * \retval XSHM_DRIVER_OK The message is in the queue.
+ * \retval XSHM_DRIVER_FULL There is no room. The queue is unchanged.
+ * \retval XSHM_DRIVER_BAD_SIZE The length is not allowed.
+ * \retval XSHM_DRIVER_OVER There is no session.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * The sending thread.
  */
 static __inline int xshm_driver_try_send(xshm_driver_t *channel, const void *data, xshm_driver_u32 length)
 {
@@ -941,9 +1208,22 @@ static __inline int xshm_driver_try_send(xshm_driver_t *channel, const void *dat
     return code == XSHM_DRIVER_OK ? xshm_driver_push(channel, (const xshm_driver_u8 *)data, length) : code;
 }
 
-/*
- * Sends a message, and evicts the oldest unread messages if there is no room. Stores the number of evicted messages in
- * `*evicted`. On a channel whose server rejects when full it is the same as xshm_driver_try_send.
+/**
+ * Sends a message, and evicts the oldest unread messages if there is no room. On a channel whose server rejects when full it
+ * is the same as xshm_driver_try_send.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \param data The message.
+ * \param length Its length in bytes: 2 (0 with XSHM_DRIVER_FLAG_LENGTHS) to xshm_driver_longest_message.
+ * \param[out] evicted Gets the number of evicted messages. It must not be NULL.
+ * \retval XSHM_DRIVER_OK The message is in the queue.
+ * \retval XSHM_DRIVER_FULL There is no room, and the server rejects when full. The queue is unchanged.
+ * \retval XSHM_DRIVER_BAD_SIZE The length is not allowed.
+ * \retval XSHM_DRIVER_OVER There is no session.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * The sending thread.
  */
 static __inline int xshm_driver_send(
     xshm_driver_t *channel, const void *data, xshm_driver_u32 length, xshm_driver_u32 *evicted)
@@ -955,10 +1235,19 @@ static __inline int xshm_driver_send(
     return code == XSHM_DRIVER_OK ? xshm_driver_push(channel, (const xshm_driver_u8 *)data, length) : code;
 }
 
-/*
- * Announces that the caller sleeps until there is room for a message of `length` bytes. XSHM_DRIVER_OK: wait for event 3,
- * then call xshm_driver_awake(channel, XSHM_DRIVER_SPACE). XSHM_DRIVER_LOOK: don't wait, there is room. Otherwise the codes
- * of xshm_driver_try_send. Only the sending thread may call this.
+/**
+ * Announces that the caller sleeps until there is room for a message.
+ *
+ * \ingroup driver
+ * \param channel The channel.
+ * \param length The length of the message in bytes.
+ * \retval XSHM_DRIVER_OK Wait for event 3, then call xshm_driver_awake with XSHM_DRIVER_SPACE.
+ * \retval XSHM_DRIVER_LOOK Do not wait: there is room.
+ * \retval XSHM_DRIVER_BAD_SIZE The length is not allowed.
+ * \retval XSHM_DRIVER_OVER There is no session.
+ * \retval XSHM_DRIVER_CORRUPTED The peer broke the protocol. Leave the session.
+ * \par Threads
+ * The sending thread.
  */
 static __inline int xshm_driver_sleep_for_space(xshm_driver_t *channel, xshm_driver_u32 length)
 {
@@ -976,6 +1265,12 @@ static __inline int xshm_driver_sleep_for_space(xshm_driver_t *channel, xshm_dri
 
 #ifdef __cplusplus
 }
+#endif
+
+#if defined(__clang__)
+#pragma clang diagnostic pop
+#elif defined(__GNUC__) && defined(__cplusplus)
+#pragma GCC diagnostic pop
 #endif
 
 #endif

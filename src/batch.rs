@@ -5,7 +5,9 @@ use crate::bytes::Several;
 use crate::constants::{MAX_MESSAGES, MAX_MESSAGE_SIZE};
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
+use crate::layout::LONGEST_ORDINARY;
 use crate::sys;
+use crate::waiting::Deadline;
 use std::alloc::{alloc_zeroed, Layout};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ const SHOWN_TOGETHER: usize = 16;
 
 /// The result of sending several messages together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchOutcome {
     /// The number of messages sent, counted from the first. It is the whole batch unless the channel [rejects when
     /// full](crate::ServerOptions::reject_when_full).
@@ -42,7 +45,7 @@ pub struct BatchOutcome {
 /// ```
 #[derive(Debug, Clone)]
 pub struct MessageBatch {
-    /// The length of `bytes` from the first use on.
+    /// The length of `bytes` from the first use on, unless a longer message came.
     size: usize,
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -50,9 +53,10 @@ pub struct MessageBatch {
 }
 
 impl MessageBatch {
-    /// Creates a batch with room for `max_messages` messages (at least one) of `max_bytes` bytes together (at least 65,535, so
-    /// that every message fits). The first call that fills the batch allocates the buffer, and fails if there is no memory for
-    /// it; the buffer's pages take memory when they are first used.
+    /// Creates a batch with room for `max_messages` messages (at least one) of `max_bytes` bytes together (at least 65,535). The
+    /// first call that fills the batch allocates the buffer, and fails if there is no memory for it; the buffer's pages take
+    /// memory when they are first used. If the next message alone is longer, which only happens on channels with a
+    /// [`max_message_size`](crate::ServerOptions::max_message_size), the buffer grows to its length.
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
         let (size, limit) = (max_bytes.max(MAX_MESSAGE_SIZE), max_messages.max(1));
         MessageBatch { size, bytes: Vec::new(), ends: Vec::new(), limit }
@@ -69,36 +73,52 @@ impl MessageBatch {
     }
 
     /// Iterates over the messages, oldest first.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
-        (0..self.ends.len()).map(|at| {
-            let start = if at == 0 { 0 } else { self.ends[at - 1] };
-            &self.bytes[start..self.ends[at]]
-        })
+    pub fn iter(&self) -> BatchIter<'_> {
+        BatchIter { bytes: &self.bytes, start: 0, ends: self.ends.iter() }
     }
 
     /// Empties the batch and fills it. Returns its number of messages.
     #[inline]
-    fn fill(&mut self, fill: impl FnOnce(&mut Several<'_>) -> Result<usize>) -> Result<usize> {
-        self.ends.clear();
-        if self.bytes.is_empty() {
-            let bytes = zeros(self.size);
-            self.bytes = bytes.ok_or_else(|| sys::out_of_memory("making room for a batch of messages"))?;
-        }
-        let filled = fill(&mut Several { bytes: &mut self.bytes, ends: &mut self.ends, limit: self.limit });
-        if filled.is_err() {
-            // An attempt that failed at last left what it had copied.
+    fn fill(&mut self, mut fill: impl FnMut(&mut Several<'_>) -> Result<usize>) -> Result<usize> {
+        let mut size = self.size;
+        loop {
             self.ends.clear();
+            if self.bytes.len() < size {
+                // The old buffer is free before there is a new one.
+                self.bytes = Vec::new();
+                let bytes = zeros(size);
+                self.bytes =
+                    bytes.ok_or_else(|| sys::out_of_memory("making room for a batch of messages"))?;
+            }
+            let filled =
+                fill(&mut Several { bytes: &mut self.bytes, ends: &mut self.ends, limit: self.limit });
+            if filled.is_err() {
+                // An attempt that failed at last left what it had copied.
+                self.ends.clear();
+            }
+            match filled {
+                // Another attempt finds the message, or a longer one if the sender evicts it meanwhile.
+                Err(ShmError::BufferTooSmall { needed }) if needed > self.bytes.len() => size = needed,
+                filled => return filled.map(|_| self.ends.len()),
+            }
         }
-        filled.map(|_| self.ends.len())
     }
 }
 
+/// A number of which zero bytes are a value.
+pub(crate) trait Zeroed {}
+
+impl Zeroed for u8 {}
+
+#[cfg(feature = "c-api")]
+impl Zeroed for u64 {}
+
 /// Zeros, whose pages take memory when they are first used. `None`: this process has no memory for them.
-fn zeros(len: usize) -> Option<Vec<u8>> {
-    let layout = Layout::array::<u8>(len).ok().filter(|layout| layout.size() > 0)?;
+pub(crate) fn zeros<T: Zeroed>(len: usize) -> Option<Vec<T>> {
+    let layout = Layout::array::<T>(len).ok().filter(|layout| layout.size() > 0)?;
     // SAFETY: the size is not zero.
-    let start = unsafe { alloc_zeroed(layout) };
-    // SAFETY: the allocator that vectors use made it for `len` bytes, all of which are set.
+    let start = unsafe { alloc_zeroed(layout) }.cast::<T>();
+    // SAFETY: the allocator that vectors use made it for `len` elements, all of which are set.
     (!start.is_null()).then(|| unsafe { Vec::from_raw_parts(start, len, len) })
 }
 
@@ -106,6 +126,42 @@ fn zeros(len: usize) -> Option<Vec<u8>> {
 impl Default for MessageBatch {
     fn default() -> Self {
         MessageBatch::new(MAX_MESSAGES, 256 * 1024)
+    }
+}
+
+/// The messages of a [`MessageBatch`], oldest first.
+#[derive(Debug, Clone)]
+pub struct BatchIter<'a> {
+    bytes: &'a [u8],
+    start: usize,
+    ends: std::slice::Iter<'a, usize>,
+}
+
+impl<'a> Iterator for BatchIter<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let end = *self.ends.next()?;
+        let message = &self.bytes[self.start..end];
+        self.start = end;
+        Some(message)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ends.size_hint()
+    }
+}
+
+impl ExactSizeIterator for BatchIter<'_> {}
+
+impl std::iter::FusedIterator for BatchIter<'_> {}
+
+impl<'a> IntoIterator for &'a MessageBatch {
+    type Item = &'a [u8];
+    type IntoIter = BatchIter<'a>;
+
+    fn into_iter(self) -> BatchIter<'a> {
+        self.iter()
     }
 }
 
@@ -137,8 +193,7 @@ impl SendHalf {
     /// Sends messages in order for as long as there is room. Returns the number of messages sent, counted from the first. The
     /// first few messages wake a sleeping peer.
     ///
-    /// To send a long batch without loss: if messages are left over, send the first of them with
-    /// [`send_timeout`](Self::send_timeout), and call this again for the rest.
+    /// To send a long batch without loss, use [`send_batch_timeout`](Self::send_batch_timeout).
     ///
     /// # Errors
     /// Those of [`try_send`](Self::try_send), except [`ShmError::QueueFull`]. After an error nothing was sent, with one
@@ -150,11 +205,43 @@ impl SendHalf {
         self.push_batch(messages)
     }
 
+    /// Sends messages in order, and waits for room where there is none: at most `timeout` in all, or without a limit. Evicts
+    /// none. Returns the number of messages sent, counted from the first, which is smaller than the batch only if the time is over.
+    ///
+    /// # Errors
+    /// As [`try_send_batch`](Self::try_send_batch), and [`ShmError::Interrupted`]; after it, the first messages may have been sent.
+    pub fn send_batch_timeout<M: AsRef<[u8]>>(
+        &mut self, messages: &[M], timeout: Option<Duration>,
+    ) -> Result<usize> {
+        let deadline = Deadline::after(timeout);
+        let mut sent = self.try_send_batch(messages)?;
+        while sent < messages.len() {
+            let first = messages[sent].as_ref();
+            self.check_length(first.len())?;
+            match self.wait_for_room(first.len(), deadline.remaining(None)) {
+                Ok(()) => {}
+                Err(ShmError::Timeout) => break,
+                Err(error) => return Err(error),
+            }
+            // By itself, as in `send_batch`.
+            sent += self.push_some([first])?;
+            sent += self.push_batch(&messages[sent..])?;
+        }
+        Ok(sent)
+    }
+
     /// Sends as many messages as there is room for, a few together. An error in the middle is the next call's: the
     /// messages before it were sent.
     fn push_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<usize> {
         let mut sent = 0;
-        for some in messages.chunks(SHOWN_TOGETHER) {
+        // The receiver is woken before this thread copies the next long message.
+        let has_long = self.max_message_size() > LONGEST_ORDINARY;
+        let is_long = |message: &M| message.as_ref().len() > LONGEST_ORDINARY;
+        while sent < messages.len() {
+            let mut some = &messages[sent..messages.len().min(sent + SHOWN_TOGETHER)];
+            if has_long {
+                some = some.split_inclusive(is_long).next().unwrap_or(some);
+            }
             match self.push_together(some) {
                 Ok(pushed) => {
                     sent += pushed;

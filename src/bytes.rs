@@ -208,18 +208,27 @@ impl Words {
     /// Copies bytes to any position within reserved room. A word that they fill only in part keeps its other bytes.
     /// This needs no atomic update, since no other code writes there.
     pub(crate) fn write_part(&self, position: u64, bytes: &[u8]) {
-        let mut at = position;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let from = (at % WORD as u64) as usize;
-            let (part, after) = rest.split_at(rest.len().min(WORD - from));
-            let word = self.at(at);
-            let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
-            value[from..from + part.len()].copy_from_slice(part);
-            word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
-            at = at.wrapping_add(part.len() as u64);
-            rest = after;
+        let before = (position.wrapping_neg() % WORD as u64) as usize;
+        let (head, rest) = bytes.split_at(before.min(bytes.len()));
+        let (words, tail) = rest.split_at(rest.len() / WORD * WORD);
+        self.write_bytes(position, head);
+        let position = position.wrapping_add(head.len() as u64);
+        if !words.is_empty() {
+            self.write(position, words);
         }
+        self.write_bytes(position.wrapping_add(words.len() as u64), tail);
+    }
+
+    /// Copies bytes into one word, which keeps its other bytes.
+    fn write_bytes(&self, position: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let from = (position % WORD as u64) as usize;
+        let word = self.at(position);
+        let mut value = word.load(Ordering::Relaxed).to_ne_bytes();
+        value[from..from + bytes.len()].copy_from_slice(bytes);
+        word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
     }
 
     /// Returns the address of `len` bytes from `position` on. Only for callers that trust the other side.

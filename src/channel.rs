@@ -317,6 +317,36 @@ impl Peer {
 #[cfg(all(test, not(any(loom, miri))))]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    /// A peer that may not be opened, with a check interval, is watched by its id until it ends.
+    #[test]
+    fn a_process_that_may_not_be_opened_is_seen_to_end() {
+        let shell = if cfg!(windows) { "cmd" } else { "cat" };
+        let mut commanded = Command::new(shell);
+        let mut child = commanded.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut tuning = Tuning::default();
+        let open =
+            |tuning: &Tuning| Peer::open(Err(Unwatchable::Denied(None)), "the server's", child.id(), tuning);
+        assert!(matches!(open(&tuning), Err(ShmError::Refused { .. })));
+        tuning.check_interval = Some(Duration::from_millis(50));
+        let peer = open(&tuning).unwrap().expect("the process lives");
+        assert!(peer.process().is_none());
+        let deadline = Instant::now() + Duration::from_millis(2 * u64::from(ById::COMPARE_AFTER_MILLIS));
+        while Instant::now() < deadline {
+            assert!(!peer.has_ended());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // The shell ends when its input does. This process still holds it open on Windows.
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !peer.has_ended() {
+            assert!(Instant::now() < deadline, "the end of process {} was not noticed", child.id());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 
     /// The system has given the id of a peer that could not be opened to another process.
     #[test]

@@ -32,11 +32,8 @@ impl Endpoint {
         // SAFETY: each half holds the session, and through it the view.
         let (sends, receives) =
             unsafe { (channel.view.ring(channel.side.sends()), channel.view.ring(channel.side.receives())) };
-        self.connection = Some(Connection {
-            sender: RefCell::new(SendHalf::new(session.clone(), Producer::new(sends, limit, generation))),
-            receiver: RefCell::new(ReceiveHalf::new(session.clone(), Consumer::new(receives, generation))),
-            session,
-        });
+        let sender = SendHalf::new(session.clone(), Producer::new(sends, limit, generation));
+        self.put(sender, ReceiveHalf::new(session.clone(), Consumer::new(receives, generation)));
     }
 
     /// Drops the halves of the last session.
@@ -69,6 +66,15 @@ impl Endpoint {
     pub(crate) fn take(&mut self) -> Option<(SendHalf, ReceiveHalf)> {
         let connection = self.connection.take()?;
         Some((connection.sender.into_inner(), connection.receiver.into_inner()))
+    }
+
+    /// Takes the halves of a session: new ones, or those that [`take`](Self::take) gave away.
+    pub(crate) fn put(&mut self, sender: SendHalf, receiver: ReceiveHalf) {
+        self.connection = Some(Connection {
+            session: sender.session.clone(),
+            sender: RefCell::new(sender),
+            receiver: RefCell::new(receiver),
+        });
     }
 
     pub(crate) fn split(&mut self) -> Result<(&mut SendHalf, &mut ReceiveHalf)> {
@@ -206,6 +212,20 @@ macro_rules! mirrored_methods {
         /// Returns a handle by which another thread can end this endpoint's blocking calls.
         pub fn interrupter(&self) -> Interrupter {
             self.endpoint.interrupter()
+        }
+
+        /// Splits the endpoint into two halves that own it, for two threads that live as long as they like.
+        /// [`OwnedSendHalf::rejoin`](crate::OwnedSendHalf::rejoin) makes one endpoint of them again.
+        ///
+        /// # Errors
+        /// [`SplitError`](crate::SplitError): there was no session yet. The error has the endpoint.
+        pub fn into_split(
+            self,
+        ) -> std::result::Result<
+            (crate::owned::OwnedSendHalf<Self>, crate::owned::OwnedReceiveHalf<Self>),
+            crate::owned::SplitError<Self>,
+        > {
+            crate::owned::split(self)
         }
 
         /// Returns the two halves, for two threads, for example threads of [`std::thread::scope`].

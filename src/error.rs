@@ -1,6 +1,7 @@
 //! [`ShmError`], the one error type of the crate.
 
 use crate::constants::{MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE};
+use std::io::{self, ErrorKind};
 
 /// The reason why a call of this crate failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,7 +13,7 @@ pub enum ShmError {
     NotConnected,
     /// The call is not possible now; try again later. The sender overwrote messages faster than this call could take one. Or a
     /// callback used the endpoint whose call runs the callback. Or a callback would wait for an endpoint that waits for this
-    /// callback.
+    /// callback. From a [`PendingConnect`](crate::PendingConnect): the connect has ended.
     #[error("not now: the sender overwrites too fast, or what the call needs is in use; try again")]
     NotReady,
     /// The server has another client, or has not yet looked for the next one.
@@ -39,11 +40,15 @@ pub enum ShmError {
     /// There is no room for the message. The queue is unchanged.
     #[error("the queue is full; try again when the receiver has taken a message")]
     QueueFull,
-    /// The message is shorter than [`MIN_MESSAGE_SIZE`].
+    /// The message is shorter than [`MIN_MESSAGE_SIZE`]. On a channel with a
+    /// [`max_message_size`](crate::ServerOptions::max_message_size), no message is too short.
     #[error("the message is shorter than {MIN_MESSAGE_SIZE} bytes")]
     MessageTooSmall,
-    /// The message is longer than [`MAX_MESSAGE_SIZE`], or than this channel's ring allows.
-    #[error("the message is longer than {MAX_MESSAGE_SIZE} bytes, or than the channel's ring allows")]
+    /// The message is longer than [`MAX_MESSAGE_SIZE`], or than the server's
+    /// [`max_message_size`](crate::ServerOptions::max_message_size), or than this channel's ring allows.
+    #[error(
+        "the message is longer than the channel allows: {MAX_MESSAGE_SIZE} bytes, or the server's max_message_size, or half its ring"
+    )]
     MessageTooLarge,
     /// The peer wrote a value into the section that the protocol does not allow. The session is over.
     #[error("the peer wrote a value that the protocol does not allow; the session is over")]
@@ -90,7 +95,7 @@ pub enum ShmError {
     #[error("an interrupter, or the stop of the endpoint, ended the call")]
     Interrupted,
     /// The text is not a valid name of a channel, or not a valid user id.
-    #[error("the name {name:?} is invalid: {reason}")]
+    #[error("the name \"{}\" is invalid: {reason}", printable(name))]
     InvalidName {
         /// The name as the caller gave it.
         name: String,
@@ -143,6 +148,9 @@ pub enum ShmError {
         /// The panic's message, if it is text.
         message: String,
     },
+    /// The server that was called has dropped the call, and sends no answer.
+    #[error("the server gave no answer to the call: it dropped the call, or its handler failed")]
+    NoAnswer,
     /// A forked process used its copy of an endpoint. Only the process that created the endpoint can use it. Linux only.
     #[error(
         "the endpoint belongs to the process that created it, and this process is a fork of that one; \
@@ -158,6 +166,11 @@ fn reach(name: &str) -> &'static str {
     } else {
         "in this logon session (Windows), or for this user in this network namespace (Linux)"
     }
+}
+
+/// A name without the characters that would change a terminal.
+fn printable(name: &str) -> String {
+    name.chars().map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 
 /// A process in parentheses, if its id is known.
@@ -179,3 +192,30 @@ fn number(value: u64) -> String {
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, ShmError>;
+
+/// The error's kind is the one that is nearest to it, and the error itself is the source.
+///
+/// [`ShmError::Interrupted`] does not become [`ErrorKind::Interrupted`]: functions of the standard library try again after that,
+/// and an [`Interrupter`](crate::Interrupter) interrupts until it is reset.
+impl From<ShmError> for io::Error {
+    fn from(error: ShmError) -> Self {
+        let kind = match &error {
+            ShmError::NotConnected => ErrorKind::NotConnected,
+            ShmError::PeerDied { .. } => ErrorKind::ConnectionReset,
+            ShmError::NoServer { .. } => ErrorKind::NotFound,
+            ShmError::Timeout | ShmError::NotAccepting { .. } => ErrorKind::TimedOut,
+            ShmError::QueueEmpty | ShmError::QueueFull | ShmError::NotReady => ErrorKind::WouldBlock,
+            ShmError::AlreadyConnected | ShmError::AlreadyExists { .. } => ErrorKind::AddrInUse,
+            ShmError::Corrupted | ShmError::Incompatible { .. } => ErrorKind::InvalidData,
+            ShmError::Refused { .. } | ShmError::PrivilegeNotHeld { .. } => ErrorKind::PermissionDenied,
+            ShmError::MessageTooSmall
+            | ShmError::MessageTooLarge
+            | ShmError::BufferTooSmall { .. }
+            | ShmError::InvalidName { .. }
+            | ShmError::InvalidOption { .. } => ErrorKind::InvalidInput,
+            ShmError::SystemError { code, .. } => io::Error::from_raw_os_error(*code).kind(),
+            _ => ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}

@@ -9,22 +9,28 @@
 //! No panic leaves this module: [`catch_panic`] turns one into [`shm_error_t::SHM_ERROR_INTERNAL`].
 
 // The names are C's. What C must do is in the documentation of each function, and in the rules at the top of the header.
-#![allow(non_camel_case_types, clippy::missing_safety_doc)]
+// The documentation is written for Doxygen. rustdoc takes its `\param[out]` for a link.
+#![allow(non_camel_case_types, clippy::missing_safety_doc, rustdoc::broken_intra_doc_links)]
 
 pub(crate) mod background;
 mod both;
 pub(crate) mod callbacks;
+mod caller;
 mod client;
 mod codes;
 mod endpoint;
+mod event_loop;
 mod handle;
 mod in_place;
+mod interrupter;
 pub(crate) mod options;
+mod pending;
 mod reports;
 mod server;
 
+use crate::access::PeerIdentity;
 use crate::auto::ChannelKind;
-use crate::constants::MAX_MESSAGE_SIZE;
+use crate::layout::LARGEST_MESSAGE;
 // What all files of the C interface use.
 pub(crate) use crate::error::{Result, ShmError};
 pub(crate) use crate::sync::lock;
@@ -38,6 +44,8 @@ pub(crate) use std::sync::Arc;
 pub(crate) use std::time::Duration;
 
 /// One of a channel's two directions.
+///
+/// \ingroup library
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum shm_direction_t {
@@ -67,8 +75,8 @@ pub(crate) fn returning_code<T>(call: impl FnOnce() -> Outcome<T>) -> shm_error_
 }
 
 /// Runs a call that returns a handle, or NULL.
-pub(crate) fn returning_handle<T>(call: impl FnOnce() -> Outcome<T>) -> *mut T {
-    returning(ptr::null_mut(), || Ok(Arc::into_raw(Arc::new(call()?)).cast_mut()))
+pub(crate) fn returning_handle<T>(call: impl FnOnce() -> Outcome<Arc<T>>) -> *mut T {
+    returning(ptr::null_mut(), || Ok(Arc::into_raw(call()?).cast_mut()))
 }
 
 /// Runs a call that returns a value, or returns `otherwise` on failure.
@@ -82,6 +90,22 @@ pub(crate) fn returning<T>(otherwise: T, call: impl FnOnce() -> Outcome<T>) -> T
 /// Converts milliseconds. SHM_FOREVER becomes `None`.
 pub(crate) fn timeout(milliseconds: u32) -> Option<Duration> {
     (milliseconds != u32::MAX).then(|| Duration::from_millis(milliseconds.into()))
+}
+
+/// The error of a call that waits for a message. A call that was not to wait finds an empty queue.
+pub(crate) fn no_message(error: ShmError, timeout_ms: u32) -> ShmError {
+    if error == ShmError::Timeout && timeout_ms == 0 {
+        return ShmError::QueueEmpty;
+    }
+    error
+}
+
+/// The error of a call that waits for room. A call that was not to wait finds a full queue.
+pub(crate) fn no_room(error: ShmError, timeout_ms: u32) -> ShmError {
+    if error == ShmError::Timeout && timeout_ms == 0 {
+        return ShmError::QueueFull;
+    }
+    error
 }
 
 /// Converts milliseconds. SHM_FOREVER becomes the longest duration.
@@ -101,7 +125,7 @@ pub(crate) fn wait_limit(milliseconds: u32) -> Duration {
 pub(crate) unsafe fn array<'a, T>(elements: *const T, count: u32, what: &'static str) -> Outcome<&'a [T]> {
     match (elements.is_null(), count) {
         (_, 0) => Ok(&[]),
-        (true, _) => Err(Failure::Argument(what)),
+        (true, _) => Err(Failure::Null(what)),
         // SAFETY: by the caller.
         (false, _) => Ok(unsafe { std::slice::from_raw_parts(elements, count as usize) }),
     }
@@ -127,7 +151,7 @@ pub(crate) fn list_of<T>(elements: impl ExactSizeIterator<Item = Outcome<T>>) ->
 /// As [`array()`].
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u8]> {
     // A slice of such a size is never made: the size is probably a mistake.
-    if !data.is_null() && size as usize > MAX_MESSAGE_SIZE {
+    if !data.is_null() && size as usize > LARGEST_MESSAGE {
         return Err(ShmError::MessageTooLarge.into());
     }
     // SAFETY: by the caller.
@@ -140,7 +164,30 @@ pub(crate) unsafe fn bytes<'a>(data: *const c_void, size: u32) -> Outcome<&'a [u
 /// NULL, or a `T` that is valid for `'a` and that no other code uses.
 pub(crate) unsafe fn required<'a, T>(pointer: *mut T, what: &'static str) -> Outcome<&'a mut T> {
     // SAFETY: by the caller.
-    unsafe { pointer.as_mut() }.ok_or(Failure::Argument(what))
+    unsafe { pointer.as_mut() }.ok_or(Failure::Null(what))
+}
+
+/// Stores a result, unless C passed NULL.
+///
+/// # Safety
+/// NULL, or memory for a `T`.
+pub(crate) unsafe fn store<T>(result: *mut T, value: T) {
+    if !result.is_null() {
+        // SAFETY: by the caller.
+        unsafe { result.write(value) };
+    }
+}
+
+/// Stores a peer's process, and its user as text.
+///
+/// # Safety
+/// `process_id` as in [`store`], `user` and `user_size` as in [`copy_text`].
+unsafe fn store_peer(peer: PeerIdentity, process_id: *mut u32, user: *mut c_char, user_size: u32) {
+    // SAFETY: by the caller.
+    unsafe {
+        store(process_id, peer.process_id);
+        copy_text(&peer.user.map_or(String::new(), |user| user.to_string()), user, user_size);
+    }
 }
 
 /// Fills the memory of a result with zeros, so that C reads zeros after a failure.
@@ -173,7 +220,12 @@ pub(crate) unsafe fn copy_text(text: &str, buffer: *mut c_char, size: u32) -> u3
     text.len() as u32
 }
 
-/// Returns the library's version in the form of XSHM_VERSION: 65536 * major + 256 * minor + patch. Any thread.
+/// Returns the library's version in the form of XSHM_VERSION.
+///
+/// \ingroup library
+/// \return 65536 * major + 256 * minor + patch.
+/// \par Threads
+/// Any thread.
 #[no_mangle]
 pub extern "C" fn xshm_version() -> u32 {
     let part = |text: &str| text.parse::<u32>().unwrap_or(0);

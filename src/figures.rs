@@ -2,6 +2,7 @@
 
 /// The result of sending a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WriteOutcome {
     /// The number of unread messages that were evicted to make room, oldest first.
     pub overwritten: u32,
@@ -36,4 +37,20 @@ pub struct ChannelStats {
     /// [`ReceiveHalf::arm`](crate::ReceiveHalf::arm). (It does not sleep if a last look finds a message.) On a channel without
     /// events: how often it slept.
     pub sleeps: u64,
+}
+
+/// The counts of one connection of a background endpoint, see [`PeerHandle::stats`](crate::PeerHandle::stats).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct PeerStats {
+    /// Messages that were put into the ring.
+    pub sent: u64,
+    /// Of these, messages that were evicted before the peer took them.
+    pub send_dropped: u64,
+    /// Messages in the ring that the peer has not taken yet.
+    pub send_depth: usize,
+    /// Messages that were received.
+    pub received: u64,
+    /// Messages that the peer evicted before they could be received.
+    pub receive_dropped: u64,
 }

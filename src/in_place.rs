@@ -7,7 +7,6 @@ use crate::halves::{SendHalf, WriteOutcome};
 use crate::ring::Place;
 #[cfg(not(loom))]
 use crate::ring::{Borrowed, Corrupted};
-#[cfg(not(loom))]
 use std::time::Duration;
 
 /// A place in the ring into which the caller writes a message, see [`SendHalf::reserve`]. If the caller drops it without
@@ -19,9 +18,15 @@ pub struct Reservation<'a> {
     outcome: WriteOutcome,
 }
 
+impl std::fmt::Debug for Reservation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reservation").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Reservation<'_> {
     /// Returns the message's length in bytes.
-    #[allow(clippy::len_without_is_empty)] // No message is empty.
+    #[allow(clippy::len_without_is_empty)] // The caller has chosen the length.
     pub fn len(&self) -> usize {
         self.place.len()
     }
@@ -117,6 +122,21 @@ impl SendHalf {
     pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>> {
         let was_empty = self.producer.seems_empty();
         let place = self.find_place(len)?.ok_or(ShmError::QueueFull)?;
+        Ok(Reservation { half: self, place, outcome: WriteOutcome { overwritten: 0, was_empty } })
+    }
+
+    /// Does the same as [`try_reserve`](Self::try_reserve), but waits for room: at most `timeout`, or without a limit.
+    ///
+    /// # Errors
+    /// As [`send_timeout`](Self::send_timeout).
+    pub fn reserve_timeout(&mut self, len: usize, timeout: Option<Duration>) -> Result<Reservation<'_>> {
+        let was_empty = self.producer.seems_empty();
+        let mut place = self.find_place(len)?;
+        if place.is_none() {
+            self.wait_for_room(len, timeout)?;
+            place = self.find_place(len)?;
+        }
+        let place = place.ok_or(ShmError::Corrupted)?;
         Ok(Reservation { half: self, place, outcome: WriteOutcome { overwritten: 0, was_empty } })
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct ControlBlock {
     pub(crate) capacity: AtomicU32,
     /// The largest number of messages that a ring queues. Written like `magic`.
     pub(crate) message_limit: AtomicU32,
-    /// [`FLAG_EVENTS`], [`FLAG_REJECT`] and [`FLAG_MULTI`]. Written like `magic`.
+    /// [`FLAG_EVENTS`], [`FLAG_REJECT`], [`FLAG_MULTI`] and [`FLAG_LENGTHS`]. Written like `magic`.
     pub(crate) flags: AtomicU32,
     /// The server's process id. Written like `magic`; a hint, since the client can write it too.
     pub(crate) server_pid: AtomicU32,
@@ -81,7 +81,8 @@ pub(crate) struct RingHeader {
     /// In the same ring as `slot`: 1 while the client waits for a slot whose last client has left. The server writes it
     /// (release), and the client reads it (acquire).
     pub(crate) slot_awaited: AtomicU64,
-    reserved: AtomicU64,
+    /// In the first ring of a channel with [`FLAG_LENGTHS`]: the length of the longest message. Written like `magic`.
+    pub(crate) max_message_size: AtomicU64,
 }
 
 #[cfg(not(loom))]
@@ -108,6 +109,7 @@ const _: () = {
     assert!(offset_of!(RingHeader, slot) == 32);
     assert!(offset_of!(RingHeader, turn) == 40);
     assert!(offset_of!(RingHeader, slot_awaited) == 48);
+    assert!(offset_of!(RingHeader, max_message_size) == 56);
     assert!(Geometry::DEFAULT.header_offset(Direction::ServerToClient) == 64);
     assert!(Geometry::DEFAULT.ring_offset(Direction::ServerToClient) == 128);
     assert!(Geometry::DEFAULT.header_offset(Direction::ClientToServer) == 128 + 2 * 1024 * 1024);
@@ -126,6 +128,8 @@ pub(crate) const FLAG_EVENTS: u32 = 1;
 pub(crate) const FLAG_REJECT: u32 = 2;
 /// `flags`: the channel belongs to a multi-client server.
 pub(crate) const FLAG_MULTI: u32 = 4;
+/// `flags`: the server's program has set the length of the longest message, and a message may have any length up to it.
+pub(crate) const FLAG_LENGTHS: u32 = 8;
 
 /// `slot`: the server has no free slot, and ends the session.
 pub(crate) const NO_SLOT: u64 = 1;
@@ -143,10 +147,92 @@ const SMALLEST_RING: usize = if cfg!(loom) { 16 } else { MIN_RING_CAPACITY };
 /// The number of bytes in a frame's header word.
 pub(crate) const FRAME_HEADER: u64 = 8;
 
-/// Returns the number of bytes that a message of `len` bytes occupies in a ring.
-pub(crate) const fn frame_size(len: usize) -> u64 {
-    (FRAME_HEADER + len as u64 + FRAME_ALIGN - 1) & !(FRAME_ALIGN - 1)
+/// The largest number of bytes in an ordinary frame's payload. A longer message has a long frame. The rings of models are too
+/// small for such messages, so that models have a smaller limit (`--cfg xshm_long_frames`), and so has fuzzing.
+pub(crate) const LONGEST_ORDINARY: usize = if cfg!(all(loom, xshm_long_frames)) {
+    8
+} else if cfg!(fuzzing) {
+    256
+} else {
+    MAX_MESSAGE_SIZE
+};
+
+/// The number of bytes before a long frame's payload: the header word, the length, and the rest of the cache line, so that the
+/// payload begins at a line.
+pub(crate) const LONG_FRAME_HEADER: u64 = if FRAME_ALIGN < 16 { 16 } else { FRAME_ALIGN };
+
+/// Returns the number of bytes before the payload of a message of `len` bytes.
+#[inline(always)]
+pub(crate) const fn frame_header(len: usize) -> u64 {
+    if len > LONGEST_ORDINARY {
+        LONG_FRAME_HEADER
+    } else {
+        FRAME_HEADER
+    }
 }
+
+/// Returns the number of bytes that a message of `len` bytes occupies in a ring.
+#[inline(always)]
+pub(crate) const fn frame_size(len: usize) -> u64 {
+    (frame_header(len) + len as u64 + FRAME_ALIGN - 1) & !(FRAME_ALIGN - 1)
+}
+
+/// The lengths that a channel's messages may have, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lengths {
+    shortest: usize,
+    /// The longest minus the shortest one, so that one comparison checks a length.
+    span: usize,
+}
+
+impl Lengths {
+    /// The lengths on a channel whose server's program has not set the longest one.
+    pub(crate) const fn usual(capacity: u64) -> Self {
+        let longest = most_bytes(capacity);
+        let longest = if longest < MAX_MESSAGE_SIZE { longest } else { MAX_MESSAGE_SIZE };
+        Lengths { shortest: MIN_MESSAGE_SIZE, span: longest - MIN_MESSAGE_SIZE }
+    }
+
+    /// All lengths up to the longest one.
+    pub(crate) const fn up_to(longest: usize) -> Self {
+        Lengths { shortest: 0, span: longest }
+    }
+
+    pub(crate) const fn longest(self) -> usize {
+        self.shortest + self.span
+    }
+
+    #[inline(always)]
+    pub(crate) fn contain(self, len: usize) -> bool {
+        len.wrapping_sub(self.shortest) <= self.span
+    }
+
+    /// Checks that a message may have `len` bytes.
+    #[inline(always)]
+    pub(crate) fn check(self, len: usize) -> Result<()> {
+        if self.contain(len) {
+            Ok(())
+        } else if len < self.shortest {
+            Err(ShmError::MessageTooSmall)
+        } else {
+            Err(ShmError::MessageTooLarge)
+        }
+    }
+}
+
+/// Returns the length of the longest message for which a ring of `capacity` bytes has room: its frame takes half the ring, so
+/// that it fits into an empty ring at any write position.
+const fn most_bytes(capacity: u64) -> usize {
+    let half = capacity / 2;
+    if half - FRAME_HEADER <= LONGEST_ORDINARY as u64 {
+        (half - FRAME_HEADER) as usize
+    } else {
+        (half - LONG_FRAME_HEADER) as usize
+    }
+}
+
+/// The length of the longest message for which any ring has room.
+pub(crate) const LARGEST_MESSAGE: usize = most_bytes(MAX_RING_CAPACITY as u64);
 
 /// The direction of a ring's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,14 +246,21 @@ pub(crate) enum Direction {
 pub(crate) struct Geometry {
     capacity: u32,
     message_limit: u32,
+    /// The length of the longest message, if the server's program has set it.
+    max_message_size: Option<u32>,
 }
 
 impl Geometry {
-    pub(crate) const DEFAULT: Geometry =
-        Geometry { capacity: RING_CAPACITY as u32, message_limit: MAX_MESSAGES as u32 };
+    pub(crate) const DEFAULT: Geometry = Geometry {
+        capacity: RING_CAPACITY as u32,
+        message_limit: MAX_MESSAGES as u32,
+        max_message_size: None,
+    };
 
     /// Checks the sizes that a caller asks for. The error names the nearest possible values.
-    pub(crate) fn from_options(capacity: usize, message_limit: usize) -> Result<Self> {
+    pub(crate) fn from_options(
+        capacity: usize, message_limit: usize, max_message_size: Option<usize>,
+    ) -> Result<Self> {
         if !is_ring_size(capacity) {
             let wanted = capacity.clamp(SMALLEST_RING, MAX_RING_CAPACITY);
             let above = wanted.next_power_of_two();
@@ -185,7 +278,24 @@ impl Geometry {
             let value = message_limit as u64;
             return Err(ShmError::InvalidOption { option: "message limit", value, reason });
         }
-        Ok(Geometry { capacity: capacity as u32, message_limit: message_limit as u32 })
+        let longest = most_bytes(capacity as u64);
+        if let Some(bytes) = max_message_size.filter(|bytes| !(MIN_MESSAGE_SIZE..=longest).contains(bytes)) {
+            let mut reason =
+                format!("it is 2 to {longest} bytes, since a message must fit into half the ring, which has {capacity}");
+            if (longest..=LARGEST_MESSAGE).contains(&bytes) {
+                let mut large_enough = capacity as u64;
+                while most_bytes(large_enough) < bytes {
+                    large_enough *= 2;
+                }
+                reason = format!("{reason}; set ring_size to {large_enough} or more");
+            }
+            return Err(ShmError::InvalidOption { option: "max_message_size", value: bytes as u64, reason });
+        }
+        Ok(Geometry {
+            capacity: capacity as u32,
+            message_limit: message_limit as u32,
+            max_message_size: max_message_size.map(|bytes| bytes as u32),
+        })
     }
 
     /// Checks the sizes that a section of `section_size` bytes contains. The peer may have chosen these values.
@@ -198,13 +308,34 @@ impl Geometry {
         if message_limit == 0 || u64::from(message_limit) > most {
             return Err(differs("message limit", message_limit.into(), most));
         }
-        let geometry = Geometry { capacity, message_limit };
+        let geometry = Geometry { capacity, message_limit, max_message_size: None };
         // Systems round up to pages, the largest of which have 64 KiB.
         let rounded = geometry.section_size().next_multiple_of(64 * 1024);
         if !(geometry.section_size()..=rounded).contains(&section_size) {
             return Err(differs("section size", section_size as u64, geometry.section_size() as u64));
         }
         Ok(geometry)
+    }
+
+    /// Adds the length of the longest message, as it stands in a section with [`FLAG_LENGTHS`]. The peer may have chosen it.
+    pub(crate) fn with_max_message_size(self, found: u64) -> Result<Self> {
+        let longest = most_bytes(self.capacity.into()) as u64;
+        if !(MIN_MESSAGE_SIZE as u64..=longest).contains(&found) {
+            return Err(ShmError::Incompatible { what: "longest message", found, expected: longest });
+        }
+        Ok(Geometry { max_message_size: Some(found as u32), ..self })
+    }
+
+    /// Returns the length of the longest message, if the server's program has set it.
+    pub(crate) fn max_message_size(&self) -> Option<u64> {
+        self.max_message_size.map(u64::from)
+    }
+
+    pub(crate) fn lengths(&self) -> Lengths {
+        match self.max_message_size {
+            Some(longest) => Lengths::up_to(longest as usize),
+            None => Lengths::usual(self.capacity.into()),
+        }
     }
 
     /// Returns the largest number of messages in a ring. The room of one frame always stays free, see [`crate::ring`].
@@ -246,30 +377,8 @@ fn is_ring_size(bytes: usize) -> bool {
     bytes.is_power_of_two() && (SMALLEST_RING..=MAX_RING_CAPACITY).contains(&bytes)
 }
 
-/// Returns the length of the longest message for a ring of `capacity` bytes. It always fits into an empty ring, at any
-/// write position.
-pub(crate) const fn longest_message(capacity: u64) -> usize {
-    let half = capacity / 2 - FRAME_HEADER;
-    if half < MAX_MESSAGE_SIZE as u64 {
-        half as usize
-    } else {
-        MAX_MESSAGE_SIZE
-    }
-}
-
-/// Checks that a message of `len` bytes may be sent over a ring whose longest message is `longest`.
-#[inline]
-pub(crate) fn check_message(len: usize, longest: usize) -> Result<()> {
-    if len < MIN_MESSAGE_SIZE {
-        Err(ShmError::MessageTooSmall)
-    } else if len > longest {
-        Err(ShmError::MessageTooLarge)
-    } else {
-        Ok(())
-    }
-}
-
-/// The first word of a frame: length (16 bits), kind (4 bits), sequence (44 bits). Never zero.
+/// The first word of a frame: length (16 bits), kind (4 bits), sequence (44 bits). Never zero. In a long frame the length is
+/// zero, and the next word holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameHeader(pub(crate) u64);
 
@@ -278,6 +387,8 @@ impl FrameHeader {
     pub(crate) const MESSAGE: u64 = 1;
     /// Kind of a pad, which fills the ring up to its end. The message with the same sequence is at the ring's start.
     pub(crate) const PAD: u64 = 2;
+    /// Kind of the frame of a message of more than [`LONGEST_ORDINARY`] bytes.
+    pub(crate) const LONG: u64 = 3;
     /// Sequences are counted modulo this.
     pub(crate) const SEQUENCES: u64 = 1 << 44;
 
@@ -320,18 +431,52 @@ mod tests {
 
     #[test]
     fn valid_sizes_are_accepted_and_errors_name_the_nearest_ones() {
-        assert_eq!(Geometry::from_options(RING_CAPACITY, MAX_MESSAGES), Ok(Geometry::DEFAULT));
+        assert_eq!(Geometry::from_options(RING_CAPACITY, MAX_MESSAGES, None), Ok(Geometry::DEFAULT));
         for bits in 12..=30 {
-            assert!(Geometry::from_options(1 << bits, 1).is_ok());
+            assert!(Geometry::from_options(1 << bits, 1, None).is_ok());
         }
-        let error = Geometry::from_options(5000, 10).unwrap_err();
+        let error = Geometry::from_options(5000, 10, None).unwrap_err();
         assert!(error.to_string().contains("4096 and 8192"), "{error}");
-        let error = Geometry::from_options(1 << 31, 10).unwrap_err();
+        let error = Geometry::from_options(1 << 31, 10, None).unwrap_err();
         assert!(error.to_string().contains(&(1 << 30).to_string()), "{error}");
-        let error = Geometry::from_options(4096, 64).unwrap_err();
+        let error = Geometry::from_options(4096, 64, None).unwrap_err();
         assert!(error.to_string().contains("1 to 63"), "{error}");
-        assert!(Geometry::from_options(4096, 63).is_ok());
-        assert!(Geometry::from_options(4096, 0).is_err());
+        assert!(Geometry::from_options(4096, 63, None).is_ok());
+        assert!(Geometry::from_options(4096, 0, None).is_err());
+    }
+
+    #[test]
+    fn a_longest_message_must_fit_the_ring() {
+        let sized = |ring, bytes| Geometry::from_options(ring, 1, Some(bytes));
+        assert_eq!(sized(1 << 30, (1 << 29) - 64).unwrap().lengths().longest(), 536_870_848);
+        assert_eq!(sized(64 << 20, 33_177_600).unwrap().lengths(), Lengths::up_to(33_177_600));
+        assert_eq!(sized(64 << 10, 32_760).unwrap().lengths().longest(), 32_760);
+        assert_eq!(sized(4096, 2).unwrap().lengths().longest(), 2);
+        for (ring, bytes, advice) in [
+            (2 << 20, 33_177_600, "set ring_size to 67108864"),
+            (2 << 20, 1 << 20, "2 to 1048512 bytes, since a message must fit into half the ring"),
+            (2 << 20, 1 << 20, "which has 2097152; set ring_size to 4194304"),
+            (1 << 30, 1 << 29, "2 to 536870848 bytes"),
+            (64 << 10, 32_761, "which has 65536; set ring_size to 131072"),
+            (4096, 1, "2 to 2040 bytes"),
+            (4096, usize::MAX, "2 to 2040 bytes"),
+        ] {
+            let error = sized(ring, bytes).unwrap_err().to_string();
+            assert!(error.contains(advice) && error.contains(&bytes.to_string()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_longest_message_in_a_section_must_fit_the_ring() {
+        let longest = most_bytes(2 << 20) as u64;
+        assert_eq!(
+            Geometry::DEFAULT.with_max_message_size(longest).unwrap().max_message_size(),
+            Some(longest)
+        );
+        for found in [0, 1, longest + 1, 1 << 32, u64::MAX] {
+            let expected = ShmError::Incompatible { what: "longest message", found, expected: longest };
+            assert_eq!(Geometry::DEFAULT.with_max_message_size(found), Err(expected));
+        }
     }
 
     #[test]
@@ -360,9 +505,13 @@ mod tests {
     fn the_longest_message_fits_wherever_it_starts() {
         for bits in 12..=30 {
             let capacity = 1_u64 << bits;
-            let frame = frame_size(longest_message(capacity));
-            let worst_pad = frame - FRAME_ALIGN;
-            assert!(worst_pad + frame + FRAME_ALIGN <= capacity, "2^{bits}");
+            for len in [Lengths::usual(capacity).longest(), most_bytes(capacity)] {
+                let frame = frame_size(len);
+                let worst_pad = frame - FRAME_ALIGN;
+                assert!(worst_pad + frame + FRAME_ALIGN <= capacity, "2^{bits}, {len} bytes");
+            }
+            // One byte more does not fit everywhere.
+            assert!(2 * frame_size(most_bytes(capacity) + 1) > capacity);
         }
     }
 

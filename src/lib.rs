@@ -44,7 +44,8 @@
 //!   one shortens more waits and costs processor time; with zero, the call sleeps at once.
 //! - **Two threads.** An endpoint belongs to one thread. [`SharedServer::split`] returns two halves, for two threads.
 //! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again.
-//!   A [`MultiServer`] serves many clients. For an event loop of your own, see [`ReceiveHalf::arm`].
+//!   A [`MultiServer`] serves many clients. For an event loop of your own, see [`ReceiveHalf::arm`]. The feature `async` has
+//!   endpoints whose calls are awaited, with any runtime.
 //! - **Another language.** The feature `c-api`, which is on by default, is the C interface. Its headers are in `include/`.
 //! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes. Windows commits its memory when the server creates the
 //!   channel; Linux allocates it when it is first used. [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`]
@@ -99,19 +100,25 @@
 //!   every millisecond. [`ServerOptions::anonymous_events`] gives it events.
 //! - Messages are neither encrypted nor signed.
 
-#![deny(missing_docs)]
+#![deny(missing_docs, missing_debug_implementations)]
 
 // Before all others, which use its macro `fail_point`.
 #[macro_use]
 mod verify;
 
 mod access;
+mod answering;
+#[cfg(all(feature = "async", not(any(loom, miri))))]
+pub mod asynchronous;
 mod auto;
 mod background;
 mod batch;
 mod bytes;
+mod caller;
+mod calls;
 mod channel;
 mod client;
+mod connecting;
 mod constants;
 mod endpoint;
 mod error;
@@ -130,6 +137,8 @@ mod naming;
 #[cfg(all(windows, not(any(loom, miri))))]
 mod ntapi;
 mod options;
+mod owned;
+mod panics;
 mod readiness;
 mod receiving;
 mod ring;
@@ -137,6 +146,7 @@ mod sending;
 mod server;
 mod session;
 mod shared;
+mod streams;
 mod sync;
 mod sys;
 mod threads;
@@ -147,23 +157,35 @@ mod watch;
 mod win;
 
 pub use access::{Access, PeerIdentity, UserId};
+pub use answering::{CallToken, Incoming};
+#[cfg(all(feature = "async", not(any(loom, miri))))]
+pub use asynchronous::{AsyncClient, AsyncReceiveHalf, AsyncSendHalf, AsyncServer};
 pub use auto::{
-    AutoClient, AutoHandler, AutoOptions, AutoServer, AutoStatsSnapshot, ChannelKind, DisconnectReason,
-    SessionId,
+    AutoClient, AutoClientBuilder, AutoHandle, AutoHandler, AutoOptions, AutoServer, AutoServerBuilder,
+    AutoStatsSnapshot, ChannelKind, DisconnectReason, SessionId,
 };
-pub use batch::{BatchOutcome, MessageBatch};
+pub use background::call::Call;
+pub use background::peer::PeerHandle;
+pub use background::retry::RetryOptions;
+pub use batch::{BatchIter, BatchOutcome, MessageBatch};
+pub use caller::{Caller, CallerStats};
+pub use calls::MAX_CALL_SIZE;
 pub use client::SharedClient;
+pub use connecting::PendingConnect;
 pub use constants::*;
 pub use error::{Result, ShmError};
-pub use halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
+pub use halves::{ChannelStats, PeerStats, ReceiveHalf, SendHalf, WriteOutcome};
 pub use handles::{ClientEvents, ClientHandles, EventHandles};
 pub use in_place::Reservation;
 pub use multi::{
-    ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer,
+    BroadcastOutcome, ClientId, MultiClient, MultiClientBuilder, MultiClientHandler, MultiClientOptions,
+    MultiHandle, MultiHandler, MultiOptions, MultiServer, MultiServerBuilder,
 };
 pub use options::{ChannelEvent, ClientOptions, ServerOptions, Trust};
+pub use owned::{OwnedReceiveHalf, OwnedSendHalf, RejoinError, Split, SplitError};
 pub use readiness::WaitHandles;
 pub use server::SharedServer;
+pub use streams::{StreamReader, StreamWriter};
 pub use waiting::Interrupter;
 
 #[cfg(xshm_failpoints)]
@@ -181,12 +203,37 @@ pub mod fuzzing {
 // The examples of these pages run as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct ReadmeExamples;
+mod readme {}
 
 #[cfg(doctest)]
-#[doc = include_str!("../docs/migration.md")]
-struct MigrationExamples;
+macro_rules! pages {
+    ($($module:ident: $page:literal),* $(,)?) => {
+        $(
+            #[doc = include_str!(concat!("../docs/", $page, ".md"))]
+            mod $module {}
+        )*
+    };
+}
 
+// ci/links.py checks that the list has each page with Rust code.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/driver.md")]
-struct DriverExamples;
+pages! {
+    page_auto: "auto",
+    page_batches: "batches",
+    page_calls: "calls",
+    page_driver: "driver",
+    page_errors: "errors",
+    page_event_loops: "event-loops",
+    page_migration: "migration",
+    page_multi: "multi",
+    page_names: "names",
+    page_options: "options",
+    page_security: "security",
+    page_streams: "streams",
+    page_sync: "sync",
+}
+
+#[cfg(all(doctest, feature = "async"))]
+pages! {
+    page_async: "async",
+}

@@ -19,11 +19,14 @@
 mod descriptors;
 mod event;
 mod fork;
+mod joined;
 mod listener;
 mod lookup;
 mod pairs;
 mod pending;
 mod process;
+#[cfg(feature = "async")]
+mod reactor;
 mod section;
 mod socket_options;
 mod system;
@@ -34,14 +37,31 @@ mod wire;
 
 pub(crate) use event::Event;
 pub(crate) use fork::OwningProcess;
+pub(crate) use joined::Joined;
 pub(crate) use listener::{HeldName, Listener, Offer, Prepared};
-pub(crate) use lookup::{lookup, EventOpener, Found};
+pub(crate) use lookup::{is_busy, lookup, EventOpener, Found, Handover};
 pub(crate) use pairs::{client_events, ClientEnd};
 #[cfg(fuzzing)]
 pub use pending::fuzzing as fuzzed_pending;
 pub(crate) use process::{birth, Process};
+#[cfg(feature = "async")]
+pub(crate) use reactor::Watch;
 pub(crate) use section::{Mapping, Section};
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
 pub(crate) use system::{borrow, coarse_millis, out_of_memory, process_id, User};
+#[cfg(feature = "c-api")]
+pub(crate) use system::{close_raw, into_raw};
 pub(crate) use thread::{is_shutting_down, Thread};
 pub(crate) use wait::{wait_any, Waitable};
+
+/// Lets the standard library's functions borrow an object of a type, by a method of it.
+macro_rules! borrow_by {
+    ($type:ty, $method:ident) => {
+        impl std::os::fd::AsFd for $type {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.$method()
+            }
+        }
+    };
+}
+pub(crate) use borrow_by;

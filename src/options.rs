@@ -1,9 +1,9 @@
 //! The options of servers and clients.
 
 use crate::access::{Access, UserId};
-use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
+use crate::constants::{MAX_MESSAGES, MAX_RING_CAPACITY, RING_CAPACITY};
 use crate::error::{Result, ShmError};
-use crate::layout::Geometry;
+use crate::layout::{Geometry, Lengths};
 use crate::sync::Arc;
 use crate::waiting::{Interrupt, Interrupter};
 use std::fmt;
@@ -140,6 +140,7 @@ macro_rules! tuning_methods {
 pub struct ServerOptions {
     ring_size: usize,
     message_limit: usize,
+    max_message_size: Option<usize>,
     pub(crate) reject_when_full: bool,
     pub(crate) anonymous_events: bool,
     pub(crate) access: Access,
@@ -151,6 +152,7 @@ impl Default for ServerOptions {
         ServerOptions {
             ring_size: RING_CAPACITY,
             message_limit: MAX_MESSAGES,
+            max_message_size: None,
             reject_when_full: false,
             anonymous_events: false,
             access: Access::default(),
@@ -166,7 +168,8 @@ impl ServerOptions {
     }
 
     /// Sets the bytes in each ring: a power of two from 4 KiB to 1 GiB. The default is 2 MiB ([`RING_CAPACITY`]). The longest
-    /// message has 65,535 bytes, or half the ring's bytes minus 8 if that is less.
+    /// message has 65,535 bytes, or half the ring's bytes minus 8 if that is less, unless the program sets
+    /// [`max_message_size`](Self::max_message_size).
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
         self
@@ -176,6 +179,32 @@ impl ServerOptions {
     /// 250 ([`MAX_MESSAGES`]). For rings of less than 16 KiB this is too many: set a smaller number.
     pub fn message_limit(mut self, messages: usize) -> Self {
         self.message_limit = messages;
+        self
+    }
+
+    /// Sets the length of the longest message in bytes: from 2 to half the [ring's bytes](Self::ring_size) minus 64, which is 512 MiB
+    /// minus 64 with the largest ring. (In rings of at most 128 KiB, half the ring's bytes minus 8.) The default is 65,535
+    /// ([`MAX_MESSAGE_SIZE`](crate::MAX_MESSAGE_SIZE)), or less with a ring of less than 256 KiB.
+    ///
+    /// On a channel with this option messages of zero bytes and of one byte are allowed too. Its clients need a version of this
+    /// library that has the option; older clients refuse the channel.
+    ///
+    /// A message of more than 65,535 bytes starts at a cache line of the ring, and it can be written and read in place, see
+    /// [`reserve_timeout`](crate::SendHalf::reserve_timeout) and [`receive_with`](crate::ReceiveHalf::receive_with). For a stream of
+    /// such messages, choose a ring with room for three: the sender writes one while the receiver reads another, and up to one
+    /// message's bytes at the end of the ring stay unused.
+    ///
+    /// ```
+    /// use xshm::ServerOptions;
+    ///
+    /// // Pictures of 3840 x 2160 pixels in RGBA.
+    /// let options = ServerOptions::new().ring_size(128 << 20).max_message_size(3840 * 2160 * 4).reject_when_full();
+    /// let server = options.start("pictures-example")?;
+    /// assert_eq!(server.max_message_size(), 33_177_600);
+    /// # Ok::<(), xshm::ShmError>(())
+    /// ```
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = Some(bytes);
         self
     }
 
@@ -203,7 +232,7 @@ impl ServerOptions {
     tuning_methods!();
 
     pub(crate) fn geometry(&self) -> Result<Geometry> {
-        Geometry::from_options(self.ring_size, self.message_limit)
+        Geometry::from_options(self.ring_size, self.message_limit, self.max_message_size)
     }
 }
 
@@ -235,6 +264,7 @@ pub enum Trust {
 pub struct ClientOptions {
     ring_size: Option<usize>,
     message_limit: Option<usize>,
+    max_message_size: Option<usize>,
     pub(crate) trust: Trust,
     /// Whether the server must be a multi-client server.
     pub(crate) multi: bool,
@@ -261,6 +291,16 @@ impl ClientOptions {
         self
     }
 
+    /// Makes the client refuse a server whose longest message has another length in bytes. By default the client accepts any
+    /// length.
+    ///
+    /// A client that queues messages before it has connected ([`AutoClient`](crate::AutoClient), [`MultiClient`](crate::MultiClient))
+    /// queues messages of up to this length, by default of up to 65,535 bytes.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = Some(bytes);
+        self
+    }
+
     /// Sets which servers the client trusts. The default is [`Trust::Owner`].
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
@@ -271,8 +311,16 @@ impl ClientOptions {
 
     /// For an endpoint with its own interrupter: the caller's ends the attempt to connect.
     pub(crate) fn into_own_interrupter(mut self, own: Interrupter) -> Self {
-        self.connect_interrupter = self.tuning.interrupter.take();
+        self.connect_interrupter = self.connect_interrupter.or_else(|| self.tuning.interrupter.take());
         self.interrupter(own)
+    }
+
+    /// Returns the lengths that messages may have before the client knows the server's.
+    pub(crate) fn lengths(&self) -> Lengths {
+        match self.max_message_size {
+            Some(longest) => Lengths::up_to(longest),
+            None => Lengths::usual(MAX_RING_CAPACITY as u64),
+        }
     }
 
     /// Checks the server's geometry against the sizes that the options demand.
@@ -284,6 +332,7 @@ impl ClientOptions {
             _ => Ok(()),
         };
         same("ring size", geometry.capacity(), self.ring_size)?;
-        same("message limit", geometry.message_limit() as u64, self.message_limit)
+        same("message limit", geometry.message_limit() as u64, self.message_limit)?;
+        same("longest message", geometry.lengths().longest() as u64, self.max_message_size)
     }
 }

@@ -24,6 +24,12 @@ pub struct ReceiveHalf {
     pub(crate) watch: PeerWatch,
 }
 
+impl std::fmt::Debug for ReceiveHalf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiveHalf").field("peer", &self.session.peer.identity()).finish_non_exhaustive()
+    }
+}
+
 impl ReceiveHalf {
     pub(crate) fn new(session: Arc<Session>, consumer: Consumer) -> Self {
         ReceiveHalf { session, consumer, watch: PeerWatch::new() }
@@ -216,11 +222,12 @@ fn take_under_eviction_pressure<D: Destination>(
     session: &Session, consumer: &mut Consumer, to: &mut D,
 ) -> Result<Option<usize>> {
     let mut pop = Pop::Busy;
+    let most_discarded = consumer.discarded() + consumer.most_discarded();
     for _ in 1..ReceiveHalf::ROUNDS {
         // Each time, since the sender clears the bit when it drops half of its queue.
         session.own_wake().set(PRESSURE).map_err(|what| session.corrupted(what))?;
         pop = consumer.pop(to).map_err(|what| session.corrupted(what))?;
-        if pop != Pop::Busy {
+        if pop != Pop::Busy || consumer.discarded() >= most_discarded {
             break;
         }
     }

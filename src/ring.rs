@@ -10,7 +10,8 @@
 //! **Positions** are 64-bit counts of bytes that only grow. Modulo the capacity, a position is an offset in the ring.
 //!
 //! **A frame** starts at a multiple of 64 bytes and is contiguous: a header word
-//! ([`FrameHeader`](crate::layout::FrameHeader)), then the payload in whole words. If a frame does not fit before the
+//! ([`FrameHeader`](crate::layout::FrameHeader)), then the payload in whole words. In the **long frame** of a message of more
+//! than 65,535 bytes, the second word is the length, and the payload starts at the next cache line. If a frame does not fit before the
 //! ring's end, the producer fills the rest with a pad frame and puts the message at the start of the ring. A pad and
 //! its message are one entry: they are published, taken, evicted and counted together, under one sequence.
 //!
@@ -45,7 +46,7 @@ pub(crate) use consumer::{Consumer, Pop};
 pub(crate) use producer::{Place, Producer};
 
 use crate::bytes::Words;
-use crate::layout::{first_position, longest_message, RingHeader};
+use crate::layout::{first_position, Lengths, RingHeader};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
 
@@ -57,7 +58,7 @@ pub(crate) struct Corrupted(pub(crate) &'static str);
 pub(crate) struct Ring {
     header: *const RingHeader,
     words: Words,
-    longest_message: usize,
+    lengths: Lengths,
 }
 
 // SAFETY: as for `Words`: the pointer leads to nothing except atomics.
@@ -68,10 +69,13 @@ impl Ring {
     /// - `header` and `base` point to an initialised header and `capacity / 8` initialised words.
     /// - They stay mapped for as long as the value lives.
     /// - `capacity` is a power of two and at least 8.
-    pub(crate) unsafe fn new(header: *const RingHeader, base: *const AtomicU64, capacity: u64) -> Self {
+    /// - No message of these lengths has a frame of more than half the capacity.
+    pub(crate) unsafe fn new(
+        header: *const RingHeader, base: *const AtomicU64, capacity: u64, lengths: Lengths,
+    ) -> Self {
         // SAFETY: the caller promised what `Words::new` requires.
         let words = unsafe { Words::new(base, capacity) };
-        Ring { header, words, longest_message: longest_message(capacity) }
+        Ring { header, words, lengths }
     }
 
     #[inline(always)]

@@ -2,7 +2,6 @@
 
 use crate::error::{Result, ShmError};
 use crate::figures::{ChannelStats, WriteOutcome};
-use crate::layout::check_message;
 use crate::ring::Producer;
 use crate::session::{Interest, Session, WaitCondition};
 use crate::sync::Arc;
@@ -21,6 +20,12 @@ pub struct SendHalf {
     pub(crate) session: Arc<Session>,
     pub(crate) producer: Producer,
     pub(crate) watch: PeerWatch,
+}
+
+impl std::fmt::Debug for SendHalf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendHalf").field("peer", &self.session.peer.identity()).finish_non_exhaustive()
+    }
 }
 
 impl SendHalf {
@@ -83,19 +88,23 @@ impl SendHalf {
         if self.push(message)? {
             return Ok(());
         }
-        let SendHalf { session, producer, .. } = self;
-        let waited =
-            session.wait_for(Interest::Space, timeout, Room { session, producer, len: message.len() });
-        if waited == Err(ShmError::Timeout) {
-            // Finds the peer's death, however short the time is.
-            self.check()?;
-        }
-        waited?;
+        self.wait_for_room(message.len(), timeout)?;
         if self.push(message)? {
             Ok(())
         } else {
             Err(ShmError::Corrupted)
         }
+    }
+
+    /// Waits until there is room for a message of `len` bytes.
+    pub(crate) fn wait_for_room(&mut self, len: usize, timeout: Option<Duration>) -> Result<()> {
+        let SendHalf { session, producer, .. } = self;
+        let waited = session.wait_for(Interest::Space, timeout, Room { session, producer, len });
+        if waited == Err(ShmError::Timeout) {
+            // Finds the peer's death, however short the time is.
+            self.check()?;
+        }
+        waited
     }
 
     /// Whether there is room for a message of `len` bytes, or the session is over, so that waiting is useless.
@@ -116,7 +125,7 @@ impl SendHalf {
     /// Whether a message may have `len` bytes.
     #[inline]
     pub(crate) fn check_length(&self, len: usize) -> Result<()> {
-        check_message(len, self.producer.longest_message())
+        self.producer.lengths().check(len)
     }
 
     /// Whether the session lives, as far as the section says and as the peer's process was asked for now and then.
@@ -137,6 +146,11 @@ impl SendHalf {
             session.announce_data(|| self.watch.peer_slept())?;
         }
         Ok(pushed)
+    }
+
+    /// Returns the length of the longest message in bytes, in both directions.
+    pub fn max_message_size(&self) -> usize {
+        self.producer.lengths().longest()
     }
 
     /// Returns whether the peer is connected. Asks the kernel whether its process still runs.

@@ -1,6 +1,7 @@
 //! The server's end of a channel.
 
 use crate::access::PeerIdentity;
+use crate::answering::{CallToken, Incoming};
 use crate::channel::lifecycle::{Design, Fresh, Lifecycle, RequestsBy};
 use crate::channel::wait_set::WaitSet;
 #[cfg(all(feature = "c-api", not(loom)))]
@@ -11,14 +12,17 @@ use crate::error::{Result, ShmError};
 use crate::events::Events;
 use crate::halves::{ChannelStats, ReceiveHalf, SendHalf, WriteOutcome};
 use crate::handles::{ClientHandles, EventHandles};
-use crate::layout::{FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT};
+use crate::layout::{Lengths, FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT};
 use crate::naming::ChannelName;
 use crate::options::ServerOptions;
+use crate::owned::{sealed::Halves, Split};
+use crate::readiness::WaitHandles;
 use crate::shared::SharedView;
 #[cfg(all(feature = "c-api", not(loom)))]
 use crate::sync::Arc;
-use crate::sys::{ClientEnd, Clients, HeldName, Listener, Section};
+use crate::sys::{ClientEnd, Clients, HeldName, Joined, Listener, Section};
 use crate::waiting::{Deadline, Interrupter};
+use std::fmt;
 use std::time::Duration;
 
 /// The server's end of a channel. It serves one client after the other.
@@ -53,8 +57,28 @@ use std::time::Duration;
 /// ```
 pub struct SharedServer {
     endpoint: Endpoint,
+    /// What event loops wait for, once one has asked for it.
+    joined: Option<Joined>,
     /// The last field: the name comes free when all else is gone.
     lifecycle: Lifecycle,
+}
+
+impl fmt::Debug for SharedServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedServer").field("peer", &self.peer()).finish_non_exhaustive()
+    }
+}
+
+impl Split for SharedServer {}
+
+impl Halves for SharedServer {
+    fn take_halves(&mut self) -> Option<(SendHalf, ReceiveHalf)> {
+        self.endpoint.take()
+    }
+
+    fn put_halves(&mut self, sender: SendHalf, receiver: ReceiveHalf) {
+        self.endpoint.put(sender, receiver);
+    }
 }
 
 impl SharedServer {
@@ -98,7 +122,7 @@ impl SharedServer {
 
     pub(crate) fn new(lifecycle: Lifecycle) -> Result<Self> {
         let interrupt = lifecycle.channel().interrupt.clone();
-        Ok(SharedServer { endpoint: Endpoint::new(interrupt), lifecycle })
+        Ok(SharedServer { endpoint: Endpoint::new(interrupt), joined: None, lifecycle })
     }
 
     #[cfg(all(feature = "c-api", not(loom)))]
@@ -139,6 +163,73 @@ impl SharedServer {
     /// As [`wait_for_client`](Self::wait_for_client).
     pub fn wait_for_client_noevent(&mut self, timeout: Option<Duration>) -> Result<()> {
         self.accept(timeout, RequestsBy::Looking, &mut || {})
+    }
+
+    #[cfg(all(feature = "async", not(any(loom, miri))))]
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.lifecycle.channel().certainly_created_here()
+    }
+
+    /// Accepts a client that waits, for an event loop: does what can be done without waiting. Returns whether a session began,
+    /// with empty queues. `Ok(false)`: wait until one of the [`accept_handles`](Self::accept_handles) is ready, at most until
+    /// their [`next_look`](WaitHandles::next_look), and call this again.
+    ///
+    /// A client connects in several steps, and several clients may wait, so this call may return `Ok(false)` several times before
+    /// a session begins. Between the steps the server waits for no client: a client that is slow loses its turn.
+    ///
+    /// # Errors
+    /// As [`wait_for_client`](Self::wait_for_client), except `Timeout` and `Interrupted`.
+    pub fn try_accept(&mut self) -> Result<bool> {
+        self.try_accept_releasing(&mut || {})
+    }
+
+    /// As [`try_accept`](Self::try_accept). `release` is that of [`accept`](Self::accept).
+    pub(crate) fn try_accept_releasing(&mut self, release: &mut dyn FnMut()) -> Result<bool> {
+        if !self.lifecycle.channel().certainly_created_here() {
+            return Err(ShmError::Forked);
+        }
+        // The signal that the event loop has waited for. What it announces stands in the section.
+        if let Some(events) = &self.lifecycle.channel().events {
+            events.request().reset();
+        }
+        self.accept_now(release)
+    }
+
+    /// Returns the objects that an event loop waits for until there may be a client to accept, and the time of the next look at
+    /// the latest. They are valid until the next call of [`try_accept`](Self::try_accept): ask for them again after each call. While
+    /// the server has a client, they become ready when this client has left or died.
+    ///
+    /// On Linux [`data`](WaitHandles::data) is an `epoll` descriptor that stays the same file as long as the server exists, and
+    /// [`peer`](WaitHandles::peer) is `None`. On a channel without events there is no object that becomes ready, and the next
+    /// look is after a millisecond.
+    ///
+    /// ```
+    /// use std::{thread, time::Duration};
+    /// use xshm::{SharedClient, SharedServer};
+    ///
+    /// let mut server = SharedServer::start("accept-handles")?;
+    /// let client = thread::spawn(|| SharedClient::connect("accept-handles", Duration::from_secs(5)));
+    /// while !server.try_accept()? {
+    ///     let handles = server.accept_handles()?;
+    ///     // Your event loop waits here for `handles`, at most until `handles.next_look()`.
+    ///     # thread::yield_now();
+    /// }
+    /// client.join().unwrap()?;
+    /// # Ok::<(), xshm::ShmError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ShmError::SystemError`], [`ShmError::WindowsError`]: the process can have no more descriptors or handles.
+    /// [`ShmError::Forked`].
+    pub fn accept_handles(&mut self) -> Result<WaitHandles> {
+        if !self.lifecycle.channel().certainly_created_here() {
+            return Err(ShmError::Forked);
+        }
+        let joined = match &mut self.joined {
+            Some(joined) => joined,
+            none => none.insert(Joined::new()?),
+        };
+        WaitHandles::joined(joined, &self.lifecycle.wait_set(RequestsBy::Event))
     }
 
     /// Gives both halves of the session away. The session ends before the next [`accept`](Self::accept), by
@@ -205,6 +296,16 @@ impl SharedServer {
         }
     }
 
+    pub(crate) fn lengths(&self) -> Lengths {
+        self.lifecycle.channel().view.geometry().lengths()
+    }
+
+    /// Returns the length of the longest message in bytes: 65,535, or what
+    /// [`max_message_size`](ServerOptions::max_message_size) says, or what the ring has room for.
+    pub fn max_message_size(&self) -> usize {
+        self.lengths().longest()
+    }
+
     /// Returns whether the server has no name.
     pub fn is_anonymous(&self) -> bool {
         self.lifecycle.is_anonymous()
@@ -248,6 +349,50 @@ impl SharedServer {
         let announce =
             || self.endpoint.session().into_iter().for_each(|session| session.have_every_message_signalled());
         self.lifecycle.current().hold(|channel| channel.export(announce))
+    }
+
+    /// Waits for a message or a call, at most `timeout`, and replaces the contents of `buffer` with its bytes. `None` waits
+    /// without a limit. A [`Caller`](crate::Caller) makes the calls.
+    ///
+    /// ```
+    /// use std::{thread, time::Duration};
+    /// use xshm::{Caller, Incoming, SharedServer};
+    ///
+    /// let mut server = SharedServer::start("receive-call-example")?;
+    /// let caller = thread::spawn(|| {
+    ///     let caller = Caller::connect("receive-call-example", Duration::from_secs(5))?;
+    ///     caller.call(b"2 + 2", Some(Duration::from_secs(5)))
+    /// });
+    /// server.wait_for_client(None)?;
+    /// let mut buffer = Vec::new();
+    /// if let Incoming::Call(call) = server.receive_call(&mut buffer, None)? {
+    ///     assert_eq!(buffer, b"2 + 2");
+    ///     server.answer(call, b"4")?;
+    /// }
+    /// assert_eq!(caller.join().unwrap()?, b"4");
+    /// # Ok::<(), xshm::ShmError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`ReceiveHalf::receive_timeout`].
+    pub fn receive_call(&self, buffer: &mut Vec<u8>, timeout: Option<Duration>) -> Result<Incoming> {
+        self.endpoint.receiver(|receiver| receiver.receive_call(buffer, timeout))
+    }
+
+    /// Answers a call: see [`SendHalf::answer`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::answer`].
+    pub fn answer(&self, call: CallToken, answer: &[u8]) -> Result<()> {
+        self.endpoint.sender(|sender| sender.answer(call, answer))
+    }
+
+    /// Ends a call without an answer: see [`SendHalf::refuse`].
+    ///
+    /// # Errors
+    /// As [`SendHalf::refuse`].
+    pub fn refuse(&self, call: CallToken) -> Result<()> {
+        self.endpoint.sender(|sender| sender.refuse(call))
     }
 
     mirrored_methods!(

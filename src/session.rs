@@ -1,8 +1,10 @@
 //! One connection over a channel.
 
+mod slot;
 mod spin;
 mod wait;
 
+pub(crate) use slot::SlotWait;
 pub(crate) use spin::{SpinHistory, LOOKS};
 pub(crate) use wait::{Interest, WaitCondition};
 
@@ -290,6 +292,19 @@ impl Session {
         events.iter().for_each(|event| event.take_left());
         self.sleeps.fetch_add(1, Ordering::Relaxed);
         self.own_wake().set(bit).map_err(|what| self.corrupted(what))
+    }
+
+    /// What a task waits for that has announced its sleep.
+    #[cfg(all(feature = "async", not(any(loom, miri))))]
+    pub(crate) fn wake_ups(&self, interest: Interest) -> crate::channel::wait_set::WaitSet<'_> {
+        let mut set = crate::channel::wait_set::WaitSet::new();
+        set.peer(&self.peer, self.channel.tuning.check_interval);
+        match self.event(interest) {
+            Some(event) => drop(set.event(event)),
+            None => set.at_most(Some(wait::LOOK_INTERVAL)),
+        }
+        set.event(&self.over);
+        set
     }
 
     /// Whether it is time to look whether a peer that can't be watched still runs.

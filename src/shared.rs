@@ -3,7 +3,8 @@
 use crate::constants::{MAGIC, PROTOCOL_VERSION};
 use crate::error::{Result, ShmError};
 use crate::layout::{
-    ControlBlock, Direction, Geometry, RingHeader, FLAG_EVENTS, FLAG_MULTI, FLAG_REJECT, SERVER_UP,
+    ControlBlock, Direction, Geometry, RingHeader, FLAG_EVENTS, FLAG_LENGTHS, FLAG_MULTI, FLAG_REJECT,
+    SERVER_UP,
 };
 use crate::ring::Ring;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -32,6 +33,7 @@ impl SharedView {
     /// Fills in a new section. No other process can find it yet.
     pub(crate) fn create(section: Section, geometry: Geometry, flags: u32, instance: u64) -> Result<Self> {
         let mapping = Mapping::map(&section)?;
+        let flags = if geometry.max_message_size().is_some() { flags | FLAG_LENGTHS } else { flags };
         let constants = Constants { geometry, flags, instance, server_pid: crate::sys::process_id() };
         let view = SharedView { mapping, section, constants };
         #[cfg(loom)]
@@ -58,9 +60,13 @@ impl SharedView {
         put(&control.message_limit, geometry.message_limit() as u32, Ordering::Relaxed);
         put(&control.flags, flags, Ordering::Relaxed);
         put(&control.server_pid, server_pid, Ordering::Relaxed);
-        if control.instance.load(Ordering::Relaxed) != instance {
-            control.instance.store(instance, Ordering::Relaxed);
-        }
+        let put_long = |field: &AtomicU64, value: u64| {
+            if field.load(Ordering::Relaxed) != value {
+                field.store(value, Ordering::Relaxed);
+            }
+        };
+        put_long(&control.instance, instance);
+        put_long(&self.first_header().max_message_size, geometry.max_message_size().unwrap_or(0));
         put(&control.server_state, SERVER_UP, Ordering::Relaxed);
         put(&control.version, PROTOCOL_VERSION, Ordering::Relaxed);
         // A client that is handed the section in some other way than by name sees all of the above once it sees the magic.
@@ -98,15 +104,20 @@ impl SharedView {
             return differs("protocol version", version.into(), PROTOCOL_VERSION.into());
         }
         let flags = control.flags.load(Ordering::Relaxed);
-        let known = FLAG_EVENTS | FLAG_REJECT | FLAG_MULTI;
+        let known = FLAG_EVENTS | FLAG_REJECT | FLAG_MULTI | FLAG_LENGTHS;
         if flags & !known != 0 {
             return differs("flags", flags.into(), known.into());
         }
-        let geometry = Geometry::from_section(
+        let mut geometry = Geometry::from_section(
             control.capacity.load(Ordering::Relaxed),
             control.message_limit.load(Ordering::Relaxed),
             size,
         )?;
+        if flags & FLAG_LENGTHS != 0 {
+            // SAFETY: the section is as large as the geometry says.
+            let header = unsafe { first_header(&mapping, geometry) };
+            geometry = geometry.with_max_message_size(header.max_message_size.load(Ordering::Relaxed))?;
+        }
         let instance = control.instance.load(Ordering::Relaxed);
         let server_pid = control.server_pid.load(Ordering::Relaxed);
         Ok((mapping, Constants { geometry, flags, instance, server_pid }))
@@ -145,12 +156,13 @@ impl SharedView {
         let base = self.mapping.base().as_ptr();
         // SAFETY: both offsets are within the section, by its geometry, and aligned, since they are multiples of 64
         // from a page on. All of it consists of atomics, for which any bytes are valid. It stays mapped as long as
-        // `self` lives. Capacities are powers of two.
+        // `self` lives. Capacities are powers of two. The geometry's lengths fit its rings.
         unsafe {
             Ring::new(
                 base.add(self.constants.geometry.header_offset(direction)).cast(),
                 base.add(self.constants.geometry.ring_offset(direction)).cast(),
                 self.constants.geometry.capacity(),
+                self.constants.geometry.lengths(),
             )
         }
     }
@@ -189,9 +201,8 @@ impl SharedView {
     }
 
     fn first_header(&self) -> &RingHeader {
-        let header = self.constants.geometry.header_offset(Direction::ServerToClient);
         // SAFETY: as in `ring`.
-        unsafe { &*self.mapping.base().as_ptr().add(header).cast() }
+        unsafe { first_header(&self.mapping, self.constants.geometry) }
     }
 
     /// Whether both sides wait on events, or look again and again.
@@ -206,4 +217,14 @@ impl SharedView {
     pub(crate) fn server_pid(&self) -> u32 {
         self.constants.server_pid
     }
+}
+
+/// The header of the first ring.
+///
+/// # Safety
+/// The mapping is of a section that is as large as the geometry says.
+unsafe fn first_header(mapping: &Mapping, geometry: Geometry) -> &RingHeader {
+    let header = geometry.header_offset(Direction::ServerToClient);
+    // SAFETY: the offset is within the section, by the caller, and a multiple of 64 from a page on. A header consists of atomics.
+    unsafe { &*mapping.base().as_ptr().add(header).cast() }
 }

@@ -9,17 +9,22 @@
 //! | `Process` | another process: `open`, `has_ended`, `user`, `as_raw` |
 //! | `birth` | when a process began that can't be opened |
 //! | `wait_any` | waits for the first of several `Waitable`s |
+//! | `Joined` | several `Waitable`s, for a program that waits by itself |
+//! | `Watch` | wakes a task when one of several `Waitable`s is ready (feature `async`) |
 //! | `Listener` | the owner of a name, and of the clients that wait behind it: `bind`; `prepare` makes a fresh channel, `offer` lets clients find it; `has_changed_user`: the present one must be renewed; `hand_over` gives it to the next client, whose turn `session_began` or `pass_turn` ends; `session_ended`: there is no client; `open_requester` gives the process of a request |
 //! | `Prepared`, `Offer` | what a fresh channel consists of, and the step that lets clients have it |
 //! | `ClientEnd` | what a client is given of a channel's events: `create` makes events without a name and it, `handles` lists them |
 //! | `client_events` | a client's events, from such handles |
-//! | `lookup`, `Found`, `EventOpener` | what a client finds under a name |
+//! | `lookup`, `Handover`, `Found`, `EventOpener` | what a client finds under a name: `Handover` is its place in a server's queue |
+//! | `is_busy` | whether the server of a name serves another client |
 //! | `User` | a user: `current`, `parse`, `is_known`, `is_trusted_server` |
 //! | `OwningProcess` | the process that something was made in, which a fork is not: `current`, `is_current`; `is_certain` asks the system too |
 //! | `HeldName` | what a server holds of its name: `give_up` releases the copy of a fork |
 //! | `Thread` | a thread of the library: `spawn`, `join` |
 //! | `is_shutting_down` | the process is ending, and the system has ended its other threads |
 //! | `process_id` | of this process |
+//! | `borrow`, `into_raw`, `close_raw` | a descriptor or handle that std owns: lends it, gives it away as a number, closes such a number |
+//! | `borrow_by` | a macro: the standard library's functions may borrow an object of a type |
 //! | `out_of_memory` | the error of a call for which this process has no memory |
 //! | `coarse_millis` | milliseconds of a clock that is never set; cheap to read, right to some 16 ms, and it wraps |
 //!

@@ -16,6 +16,11 @@ impl Deadline {
         Deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
     }
 
+    /// `None`: never.
+    pub(crate) fn instant(self) -> Option<Instant> {
+        self.0
+    }
+
     pub(crate) fn has_passed(self) -> bool {
         self.0.is_some_and(|deadline| Instant::now() >= deadline)
     }

@@ -50,11 +50,13 @@ fn harmless<T>(result: Result<T, ShmError>) -> Option<T> {
 
 /// Calls each function of an endpoint. Messages may be garbage, within the size limits.
 fn use_server(server: &SharedServer, buffer: &mut Vec<u8>) {
+    let longest = server.max_message_size();
+
     harmless(server.send_to_client(&message(1, 300)));
     harmless(server.try_send_to_client(&message(2, 5000)));
-    harmless(server.send_to_client_timeout(&message(3, 65_535), millis(1)));
+    harmless(server.send_to_client_timeout(&message(3, longest), millis(1)));
     if let Some(len) = harmless(server.receive_from_client_timeout(buffer, millis(1))) {
-        assert!((2..=65_535).contains(&len));
+        assert!(len <= longest && (len >= 2 || longest == 131_008 || longest == 32_760));
     }
     harmless(server.try_receive_from_client_into(&mut [0; 100]));
     harmless(server.poll_client(millis(1)));
@@ -67,14 +69,17 @@ fn line_26_garbage_in_each_field_does_no_harm() {
     // The control block, both ring headers, and the first frames of both rings.
     let ring_b = 128 + 64 * 1024;
     let offsets: Vec<usize> = (0..64 + 64 + 256).chain(ring_b..ring_b + 64 + 256).step_by(4).collect();
-    let values: [u32; 9] = [0, 1, 2, 0xff, 64, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x0001_0010];
+    let values: [u32; 9] = [0, 1, 2, 0xff, 64, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x0003_0000];
     let (mut client, mut vandal) = (Peer::start(), Peer::start());
     let mut buffer = Vec::new();
     let mut ended = 0;
     for (round, &offset) in offsets.iter().enumerate() {
         // Each field is tested on a fresh channel.
         let name = unique("field");
-        let mut server = ServerOptions::new().ring_size(64 * 1024).start(&name).unwrap();
+        // On half of the channels the server has set the longest message, so that its length is a field too.
+        let options = ServerOptions::new().ring_size(64 * 1024);
+        let options = if round % 2 == 0 { options.max_message_size(32_760) } else { options };
+        let mut server = options.start(&name).unwrap();
         client.enter(&name, &mut server);
         harmless(server.send_to_client(&message(1, 64)));
         client.must("send over 1 2 64");
@@ -107,13 +112,17 @@ fn line_26_random_writes_of_a_third_process_do_no_harm() {
     let mut sessions = 0;
     while Instant::now() < end {
         let name = unique("scribble");
-        let mut server = ServerOptions::new().ring_size(16 * 1024).start(&name).unwrap();
+        // Every third session has long messages.
+        let has_long = sessions % 3 == 2;
+        let usual = ServerOptions::new().ring_size(16 * 1024);
+        let long = ServerOptions::new().ring_size(256 * 1024).max_message_size(131_008);
+        let mut server = if has_long { long } else { usual }.start(&name).unwrap();
         client.enter(&name, &mut server);
         vandal.must(&format!("map {name}"));
         // The rings alone, or everything.
         let bytes = if sessions % 2 == 0 { 4096 } else { 64 << 10 };
         vandal.tell(&format!("scribble {seed} {bytes} 60"));
-        client.tell("flood 50 3000");
+        client.tell(if has_long { "flood 50 131000" } else { "flood 50 3000" });
         seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5555;
         let until = Instant::now() + Duration::from_millis(60);
         while Instant::now() < until {

@@ -104,6 +104,53 @@ fn line_33_a_forked_copy_of_a_client_does_nothing() {
     assert!(client.is_connected());
 }
 
+/// What a fork does with copies of an event loop's server and connect reaches neither the loop nor its peers.
+#[test]
+fn line_33_a_forked_event_loop_does_nothing() {
+    let name = unique("fork-loop");
+    let mut server = SharedServer::start(&name).unwrap();
+    let mut connecting = ClientOptions::new().begin_connect(&name).unwrap();
+    assert!(connecting.try_finish().unwrap().is_none());
+    let (accepting, answer) = (server.accept_handles().unwrap(), connecting.wait_handles().unwrap());
+    let inert = in_a_fork(|| {
+        // SAFETY: as above.
+        let (mut server, mut connecting) = unsafe { (std::ptr::read(&server), std::ptr::read(&connecting)) };
+        let forked = Some(ShmError::Forked);
+        let inert = server.try_accept().err() == forked
+            && server.accept_handles().err() == forked
+            && connecting.try_finish().err() == forked
+            && connecting.wait_handles().err() == forked;
+        drop((server, connecting));
+        inert
+    });
+    assert!(inert);
+    // The objects from before the fork still get ready.
+    assert!(raw::is_ready(raw::number(accepting.data()), 5000));
+    assert!(!server.try_accept().unwrap());
+    assert!(raw::is_ready(raw::number(answer.data()), 5000));
+    assert!(connecting.try_finish().unwrap().is_none());
+    let accepting = server.accept_handles().unwrap();
+    let answer = connecting.wait_handles().unwrap();
+    assert!(raw::is_ready(raw::number(accepting.data()), 5000));
+    assert!(server.try_accept().unwrap());
+    assert!(raw::is_ready(raw::number(answer.data()), 5000));
+    let mut client = connecting.try_finish().unwrap().unwrap();
+    let inert = in_a_fork(|| {
+        // SAFETY: as above.
+        let mut copy = unsafe { std::ptr::read(&client) };
+        let (sender, receiver) = copy.split().unwrap();
+        let forked = Some(ShmError::Forked);
+        let inert = sender.arm(10).err() == forked
+            && sender.disarm().err() == forked
+            && receiver.arm().err() == forked
+            && receiver.disarm().err() == forked;
+        drop(copy);
+        inert
+    });
+    assert!(inert);
+    assert_eq!(client.split().unwrap().0.arm(10), Ok(true));
+}
+
 #[test]
 fn a_peer_cannot_change_the_sections_size() {
     let server = SharedServer::start(&unique("truncate")).unwrap();

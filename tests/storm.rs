@@ -51,8 +51,10 @@ impl MultiHandler for Book {
         account.open.insert(client_id, Some((session, sequence + u64::from(!last), last)));
     }
 
-    fn on_overflow(&self, client_id: u32, count: u32) {
-        self.0.lock().unwrap().faults.push(format!("{count} messages of slot {client_id} were lost"));
+    fn on_overflow(&self, client_id: u32, direction: ChannelKind, count: u32) {
+        if direction == ChannelKind::ClientToServer {
+            self.0.lock().unwrap().faults.push(format!("{count} messages of slot {client_id} were lost"));
+        }
     }
 
     fn on_client_disconnect_because(&self, client_id: u32, reason: &DisconnectReason) {

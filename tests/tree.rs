@@ -7,17 +7,30 @@ use std::path::Path;
 
 /// The layers, from bottom to top. A name stands for the file or the folder of that name.
 const LAYERS: [(&str, &[&str]); 10] = [
-    ("vocabulary", &["constants", "error", "handles", "naming", "sync", "sys/kinds"]),
+    ("vocabulary", &["constants", "error", "handles", "naming", "panics", "sync", "sys/kinds"]),
     ("rings", &["bytes", "layout", "ring", "wake"]),
     ("platform", &["linux", "ntapi", "sys", "win"]),
     ("what callers choose", &["access", "options", "threads", "waiting"]),
     ("channel", &["channel", "events", "session", "shared", "watch"]),
     (
         "endpoint",
-        &["batch", "endpoint", "figures", "halves", "in_place", "readiness", "receiving", "sending"],
+        &[
+            "answering",
+            "batch",
+            "calls",
+            "endpoint",
+            "figures",
+            "halves",
+            "in_place",
+            "owned",
+            "readiness",
+            "receiving",
+            "sending",
+            "streams",
+        ],
     ),
-    ("server and client", &["client", "server"]),
-    ("background", &["auto", "background", "multi"]),
+    ("server and client", &["caller", "client", "connecting", "server"]),
+    ("background", &["asynchronous", "auto", "background", "multi"]),
     ("C", &["auto/ffi", "ffi", "multi/ffi"]),
     ("crate", &["lib"]),
 ];

@@ -176,12 +176,19 @@ impl Bench {
     /// Compares each subject with the reference: every block of a subject lies between two blocks of the reference, and is
     /// divided by their mean.
     pub fn compare(&mut self, reference: Measure, subjects: &[Measure]) -> Outcome<Vec<Comparison>> {
+        self.compare_in(self.plan.blocks, reference, subjects)
+    }
+
+    /// Does the same as [`compare`](Self::compare), with another number of blocks.
+    pub fn compare_in(
+        &mut self, blocks: usize, reference: Measure, subjects: &[Measure],
+    ) -> Outcome<Vec<Comparison>> {
         let mut comparisons: Vec<Comparison> = subjects.iter().map(|_| Comparison::default()).collect();
         for measure in subjects {
             self.count(*measure)?;
         }
         let mut before = self.block(reference)?;
-        for _ in 0..self.plan.blocks {
+        for _ in 0..blocks {
             for (subject, comparison) in subjects.iter().zip(&mut comparisons) {
                 let figure = self.block(*subject)?;
                 let after = self.block(reference)?;

@@ -8,7 +8,7 @@ use std::error::Error;
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// The longest message, in bytes: xshm's own limit.
+/// The longest message in bytes, except in P13: xshm's own limit by default.
 pub const LONGEST: usize = xshm::MAX_MESSAGE_SIZE;
 /// The bytes of the number with which each message begins.
 const NUMBER: usize = 8;
@@ -17,21 +17,34 @@ const NUMBER: usize = 8;
 pub struct Buffers {
     pub message: &'static mut [u8],
     pub answer: &'static mut [u8],
+    /// For streams of messages that are longer than [`LONGEST`].
+    long: &'static mut [u8],
 }
 
 impl Buffers {
     pub fn new() -> Self {
-        Buffers { message: room(0x5a), answer: room(0) }
+        Buffers { message: room(0x5a, LONGEST), answer: room(0, LONGEST), long: &mut [] }
+    }
+
+    /// Returns the message of a stream. All lines use the same memory for it.
+    fn of_stream(&mut self, size: usize) -> &mut [u8] {
+        if size <= LONGEST {
+            return &mut self.message[..size];
+        }
+        if size > self.long.len() {
+            self.long = room(0x5a, size);
+        }
+        &mut self.long[..size]
     }
 }
 
 /// Makes a buffer that lives as long as the process. It starts in the middle of a page, because many processors copy slowly
 /// between two places with the same offset in their pages, and shared memory starts at a page.
-fn room(byte: u8) -> &'static mut [u8] {
+fn room(byte: u8, size: usize) -> &'static mut [u8] {
     const PAGE: usize = 4096;
-    let whole = vec![byte; LONGEST + 2 * PAGE].leak();
+    let whole = vec![byte; size + 2 * PAGE].leak();
     let start = whole.as_ptr().align_offset(PAGE) + PAGE / 2;
-    &mut whole[start..start + LONGEST]
+    &mut whole[start..start + size]
 }
 
 /// One end of a way of passing messages.
@@ -47,7 +60,7 @@ pub trait Line {
 
     /// Sends `count` messages, numbered from zero, one at a time or in batches.
     fn send_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
-        let message = &mut buffers.message[..size];
+        let message = buffers.of_stream(size);
         for number in 0..count {
             write_number(message, number);
             self.send(message)?;
@@ -61,7 +74,7 @@ pub trait Line {
 
     /// Receives `count` messages.
     fn receive_all(&mut self, buffers: &mut Buffers, size: usize, count: u64) -> Outcome<()> {
-        let message = &mut buffers.message[..size];
+        let message = buffers.of_stream(size);
         for number in 0..count {
             self.receive(message)?;
             check_number(message, number)?;

@@ -4,8 +4,8 @@ use crate::bench::{Bench, Measure};
 use crate::figures::Spread;
 use crate::line::{Outcome, LONGEST};
 use crate::lines::{
-    Kind, ASLEEP, BARE, BATCH, BATCHED, COMPACT, COPY, FRAMES, FRAMES_TOGETHER, GUARDED_SIGNALS, ROOMY,
-    SIGNALS, TAKEN_FRAMES, TOGETHER, XSHM,
+    Kind, ASLEEP, BARE, BATCH, BATCHED, COMPACT, COPY, FRAMES, FRAMES_TOGETHER, FRAME_4K, GUARDED_SIGNALS,
+    IN_PLACE, LONG_COPY, ROOMY, SIGNALS, TAKEN_FRAMES, TOGETHER, XSHM,
 };
 use crate::peers;
 use crate::report::{Goal, Row};
@@ -197,6 +197,34 @@ pub fn against_signals_for_each(bench: &mut Bench) -> Outcome<Vec<Row>> {
         let comparisons = bench.compare(Measure::round_trip(other, 0), &[subject])?;
         Ok(comparisons.iter().map(|comparison| row(other.name).times(comparison)).collect())
     }
+}
+
+/// P13: streams of frames that are written and read in place, against `memcpy`.
+///
+/// In the reference and in ours, the first process copies each frame from its own memory into shared memory with one `memcpy`, and
+/// the second process copies it out into its own memory with another. Both use the same private memory, 128 MiB of the same kind
+/// of shared memory, and the same places in pages. The processes of the reference wait for nothing except the flag of a slot.
+///
+/// When the blocks begin, both processes have touched every page: the stream that finds the number of frames in a block does that.
+/// The longer frames come first, because only with them that stream goes through the whole ring.
+pub fn frames(bench: &mut Bench) -> Outcome<Vec<Row>> {
+    const SIZES: [usize; 2] = [FRAME_4K, 8 * 1024 * KILOBYTE];
+    /// Blocks in each session: a block takes up to a tenth of a second.
+    const BLOCKS: usize = 8;
+    bench.open(&IN_PLACE)?;
+    bench.open(&LONG_COPY)?;
+    let blocks = BLOCKS.min(bench.plan.blocks);
+    let mut rows = Vec::new();
+    for size in SIZES {
+        let subject = Measure::stream(&IN_PLACE, size);
+        let comparisons = bench.compare_in(blocks, Measure::stream(&LONG_COPY, size), &[subject])?;
+        let row = |comparison| {
+            let what = format!("rate, {size} bytes, in place");
+            Row::new("P13", what, LONG_COPY.name, Goal::AtLeast(0.95)).rates(comparison)
+        };
+        rows.extend(comparisons.iter().map(row));
+    }
+    Ok(rows)
 }
 
 /// Round trips and streams against each peer that is available.

@@ -67,7 +67,7 @@ struct Arguments {
     /// A few short blocks of everything: shows that it runs
     #[arg(long)]
     quick: bool,
-    /// Only these sections: P1 to P6, P8 to P11, spin, peers, curves
+    /// Only these sections: P1 to P6, P8 to P11, P13, spin, peers, curves
     #[arg(long, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<String>,
     /// Write the figures to this file
@@ -90,7 +90,7 @@ enum Times {
     EachSession,
 }
 
-const SECTIONS: [(&str, Times, Section); 11] = [
+const SECTIONS: [(&str, Times, Section); 12] = [
     ("P1", Times::EachSession, rows::round_trips),
     ("P2", Times::EachSession, rows::against_iceoryx),
     ("P3", Times::EachSession, rows::short_streams),
@@ -100,6 +100,7 @@ const SECTIONS: [(&str, Times, Section); 11] = [
     ("P8", Times::Once, rows::connecting),
     ("P9", Times::Once, many::clients),
     ("P10", Times::EachSession, rows::against_signals_for_each),
+    ("P13", Times::EachSession, rows::frames),
     ("spin", Times::Once, spin::budgets),
     ("peers", Times::Once, rows::peers),
 ];

@@ -21,12 +21,7 @@ folder="$target_dir/cl/$architecture"
 rm -rf "$folder"
 mkdir -p "$folder"
 tar -C "$folder" -xzf "$archive" --strip-components 1
-# The README has a server in C, a client in C, and a client in C++, in this order.
-awk -v folder="$folder" '
-    BEGIN { split("server.c client.c client_cpp.cpp", names, " ") }
-    /^```(c|cpp)$/ { n++; file = n in names ? folder "/" names[n] : ""; next }
-    /^```/ { file = "" }
-    file { print > file }' README.md
+ci/programs.sh "$folder" README.md
 cp examples/cpp/echo.cpp tests/c/bulk.cpp tests/c/exceptions.cpp tests/c/check.hpp tests/c/platform.h "$folder/"
 cd "$folder"
 
@@ -54,3 +49,19 @@ for runtime in /MT /MD; do
     timeout 60 ./exceptions.exe
     echo "$architecture with $runtime: the programs in C and C++ run"
 done
+
+# The shared library, and a program with two libraries that Rust made.
+command=$(grep -oE '`cl /MT [^`]* server\.c [^`]*xshm\.dll\.lib`' "$OLDPWD/docs/packages.md" | tr -d '`')
+echo "docs/packages.md: $command"
+rm -f ./*.exe ./*.obj
+cp bin/xshm.dll "$OLDPWD/tests/c/two.c" .
+cargo build --locked --release --manifest-path "$OLDPWD/tests/c/other/Cargo.toml" --target-dir other --target "$target"
+cp "other/$target/release/other.lib" lib/
+{
+    echo "$command"
+    echo "${command//server/client}"
+    echo "${line/server.c/two.c} lib\\other.lib userenv.lib ws2_32.lib dbghelp.lib"
+} | "$OLDPWD/ci/windows/msvc.sh" "$architecture"
+exchange ./server.exe ./client.exe
+timeout 60 ./two.exe
+echo "$architecture: the shared library, and two libraries of Rust in one program"

@@ -1,4 +1,5 @@
 //! Shared by the examples with two processes: starts this program a second time, and accepts it as the client.
+#![allow(dead_code, reason = "each example uses some of this")]
 
 use std::ffi::OsStr;
 use std::io;

@@ -55,7 +55,67 @@ extern "C" {
         name: *const c_char, callbacks: *const c_void, options: *const c_void,
     ) -> Handle;
     fn shm_multi_server_stop(handle: Handle);
+    fn shm_server_send_batch_timeout(
+        handle: Handle, messages: *const Message, count: u32, sent: *mut u32, ms: u32,
+    ) -> i32;
+    fn shm_client_send_batch_timeout(
+        handle: Handle, messages: *const Message, count: u32, sent: *mut u32, ms: u32,
+    ) -> i32;
+    fn shm_server_try_reserve(handle: Handle, size: u32, data: *mut *mut c_void) -> i32;
+    fn shm_client_reserve_timeout(handle: Handle, size: u32, data: *mut *mut c_void, ms: u32) -> i32;
+    fn shm_server_commit(handle: Handle) -> i32;
+    fn shm_client_commit(handle: Handle) -> i32;
+    fn shm_server_wait_handles(handle: Handle, out: *mut [isize; 2]) -> i32;
+    fn shm_client_wait_handles(handle: Handle, out: *mut [isize; 2]) -> i32;
+    fn shm_wait_handles_close(handles: *mut [isize; 2]);
+    fn shm_server_arm(handle: Handle, is_ready: *mut bool) -> i32;
+    fn shm_client_arm(handle: Handle, is_ready: *mut bool) -> i32;
+    fn shm_server_disarm(handle: Handle) -> i32;
+    fn shm_client_disarm(handle: Handle) -> i32;
+    fn shm_server_receive_call(
+        handle: Handle, buffer: *mut c_void, size: *mut u32, is_call: *mut bool, call: *mut CallNumbers,
+        ms: u32,
+    ) -> i32;
+    fn shm_server_answer(handle: Handle, call: CallNumbers, data: *const c_void, size: u32) -> i32;
+    fn shm_server_refuse(handle: Handle, call: CallNumbers) -> i32;
+    fn shm_client_slot_id(handle: Handle) -> u32;
+    fn shm_caller_call(
+        handle: Handle, data: *const c_void, size: u32, buffer: *mut c_void, answer_size: *mut u32, ms: u32,
+    ) -> i32;
+    fn shm_caller_stats(handle: Handle, out: *mut c_void) -> i32;
+    fn shm_caller_disconnect(handle: Handle);
+    fn shm_server_start_auto(
+        config: *const Config, callbacks: *const c_void, options: *const c_void,
+    ) -> Handle;
+    fn shm_server_stop_auto(handle: Handle);
+    fn shm_server_stats_auto(handle: Handle, out: *mut c_void) -> bool;
+    fn shm_server_answer_auto(handle: Handle, call: CallNumbers, data: *const c_void, size: u32) -> i32;
+    fn shm_multi_server_send_to_timeout(
+        handle: Handle, client: u32, data: *const c_void, size: u32, ms: u32,
+    ) -> i32;
+    fn shm_multi_server_broadcast_each(
+        handle: Handle, data: *const c_void, size: u32, results: *mut c_void, max: u32, actual: *mut u32,
+    ) -> i32;
+    fn shm_multi_server_stats(handle: Handle, session: u64, out: *mut c_void) -> i32;
 }
+
+/// A message of a batch.
+#[repr(C)]
+struct Message {
+    data: *const c_void,
+    size: u32,
+}
+
+/// The numbers of a call.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Arbitrary)]
+struct CallNumbers {
+    session: u64,
+    id: u64,
+}
+
+/// The words of the longest structure with figures.
+const FIGURES: usize = 16;
 
 /// The largest buffer of a caller, in bytes.
 const SPACE: usize = 70_000;
@@ -77,6 +137,12 @@ enum Call {
     Attach(i32),
     Errors { size: u16, null: bool, code: i32 },
     Null(u8),
+    Batch { server: bool, sizes: Vec<u32>, null: bool },
+    Reserve { server: bool, size: u32, commits: bool },
+    Loop { server: bool, null: bool },
+    ReceiveCall { size: u32, no_place: bool },
+    EndCall { call: CallNumbers, refuses: bool, null: bool, size: u32 },
+    InBackground { sizes: [u32; 2], call: CallNumbers, client: u32, session: u64, room: u8 },
 }
 
 struct Pair {
@@ -163,7 +229,7 @@ fuzz_target!(|calls: Vec<Call>| {
                 Call::Poll { server: true } => drop(shm_server_poll(pair.server, 0)),
                 Call::Poll { server: false } => drop(shm_client_poll(pair.client, 0)),
                 Call::Figures { server, null } => {
-                    let mut figures = [0_u64; 8];
+                    let mut figures = [0_u64; FIGURES];
                     let place = if *null { ptr::null_mut() } else { figures.as_mut_ptr().cast() };
                     if *server {
                         shm_server_stats(pair.server, place);
@@ -234,6 +300,101 @@ fuzz_target!(|calls: Vec<Call>| {
                     3 => assert!(shm_server_start(ptr::null(), ptr::null()).is_null()),
                     _ => assert!(shm_client_connect(ptr::null(), ptr::null(), 0).is_null()),
                 },
+                Call::Batch { server, sizes, null } => {
+                    let message = |size: &u32| Message {
+                        data: if *null { ptr::null() } else { message.as_ptr().cast() },
+                        size: fits(*size),
+                    };
+                    let batch: Vec<Message> = sizes.iter().take(300).map(message).collect();
+                    let mut sent = u32::MAX;
+                    let (messages, count) = (batch.as_ptr(), batch.len() as u32);
+                    if *server {
+                        shm_server_send_batch_timeout(pair.server, messages, count, &mut sent, 0);
+                    } else {
+                        shm_client_send_batch_timeout(pair.client, messages, count, &mut sent, 0);
+                    }
+                    assert!(sent <= count);
+                }
+                Call::Reserve { server, size, commits } => {
+                    let mut place = ptr::dangling_mut::<c_void>();
+                    let code = if *server {
+                        shm_server_try_reserve(pair.server, *size, &mut place)
+                    } else {
+                        shm_client_reserve_timeout(pair.client, *size, &mut place, 0)
+                    };
+                    assert_eq!(code == 0, !place.is_null());
+                    if code == 0 {
+                        place.cast::<u8>().write_bytes(0x5a, *size as usize);
+                    }
+                    match (commits, server) {
+                        (true, true) => drop(shm_server_commit(pair.server)),
+                        (true, false) => drop(shm_client_commit(pair.client)),
+                        _ => {}
+                    }
+                }
+                Call::Loop { server, null } => {
+                    let (mut handles, mut is_ready) = ([7; 2], true);
+                    let place = if *null { ptr::null_mut() } else { &mut is_ready as *mut bool };
+                    if *server {
+                        shm_server_wait_handles(pair.server, &mut handles);
+                        shm_server_arm(pair.server, place);
+                        shm_server_disarm(pair.server);
+                    } else {
+                        shm_client_wait_handles(pair.client, &mut handles);
+                        shm_client_arm(pair.client, place);
+                        shm_client_disarm(pair.client);
+                        shm_client_slot_id(pair.client);
+                    }
+                    shm_wait_handles_close(&mut handles);
+                    assert_eq!(handles, [-1; 2]);
+                }
+                Call::ReceiveCall { size, no_place } => {
+                    let room = (*size as usize).min(SPACE);
+                    let (mut length, mut is_call) = (room as u32, true);
+                    let mut numbers = CallNumbers { session: 7, id: 7 };
+                    let place = if *no_place { ptr::null_mut() } else { &mut is_call as *mut bool };
+                    let buffer = space.as_mut_ptr().cast();
+                    shm_server_receive_call(pair.server, buffer, &mut length, place, &mut numbers, 0);
+                    // Messages of the other calls have no header.
+                    assert!(*no_place || (!is_call && numbers.session == 0));
+                    space.fill(0xa5);
+                }
+                Call::EndCall { call, refuses, null, size } => {
+                    let data = if *null { ptr::null() } else { message.as_ptr().cast() };
+                    if *refuses {
+                        shm_server_refuse(pair.server, *call);
+                    } else {
+                        shm_server_answer(pair.server, *call, data, fits(*size));
+                    }
+                    // The client does not expect answers in its queue.
+                    let mut length = SPACE as u32;
+                    while shm_client_try_receive(pair.client, space.as_mut_ptr().cast(), &mut length) == 0 {
+                        length = SPACE as u32;
+                    }
+                    space.fill(0xa5);
+                }
+                Call::InBackground { sizes, call, client, session, room } => {
+                    let name = c"fuzzed".as_ptr();
+                    let mut figures = [0_u64; FIGURES];
+                    let (place, data) = (figures.as_mut_ptr().cast(), message.as_ptr().cast());
+                    let server =
+                        shm_server_start_auto(&Config { name, bytes: 4096 }, ptr::null(), ptr::null());
+                    shm_server_stats_auto(server, place);
+                    shm_server_answer_auto(server, *call, data, fits(sizes[0]));
+                    shm_server_stop_auto(server);
+                    let many = shm_multi_server_start(name, ptr::null(), ptr::null());
+                    shm_multi_server_send_to_timeout(many, *client, data, fits(sizes[1]), 0);
+                    let mut results = vec![0_u64; 3 * usize::from(*room)];
+                    let (results, max) = (results.as_mut_ptr().cast(), u32::from(*room));
+                    let mut actual = 9;
+                    shm_multi_server_broadcast_each(many, data, fits(sizes[1]), results, max, &mut actual);
+                    assert_eq!(actual, 0);
+                    assert_ne!(shm_multi_server_stats(many, *session, place), 0);
+                    shm_multi_server_stop(many);
+                    assert_ne!(shm_caller_stats(ptr::null_mut(), place), 0);
+                    assert_ne!(shm_caller_call(ptr::null_mut(), data, 4, place, &mut actual, 0), 0);
+                    shm_caller_disconnect(ptr::null_mut());
+                }
             }
         }
         shm_client_disconnect(pair.client);

@@ -14,6 +14,8 @@ use xshm_fuzz::{acceptable, against, perform, Call, Peer, Write, LIMIT, RING, SE
 struct Input {
     /// Whether the fixed fields of the section are valid at first.
     whole: bool,
+    /// Whether the server has set the longest message, and to what length.
+    lengths: Option<u16>,
     generation: u32,
     writes: Vec<Write>,
     calls: Vec<Call>,
@@ -32,7 +34,9 @@ fuzz_target!(|input: Input| {
         put(0, 0x5853_484d, 0x0002_0000);
         put(8, input.generation, 1);
         put(40, RING as u32, LIMIT);
-        put(48, 0, std::process::id());
+        put(48, if input.lengths.is_some() { 8 } else { 0 }, std::process::id());
+        // Some of the lengths are impossible.
+        put(64 + 56, u32::from(input.lengths.unwrap_or(0)) % 2100, 0);
         let first = peer.first_position();
         for header in [64, 128 + RING] {
             peer.word(header).store(first, Ordering::Relaxed);

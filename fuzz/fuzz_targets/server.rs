@@ -5,22 +5,23 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 use xshm::ServerOptions;
-use xshm_fuzz::{acceptable, against, perform, Call, Peer, Place, What, Write, LIMIT, RING};
+use xshm_fuzz::{acceptable, against, perform, Call, Peer, Place, What, Write, LIMIT, LONGEST, RING};
 
 #[derive(Debug, Arbitrary)]
 struct Input {
+    /// Whether the server sets the longest message.
+    sets_lengths: bool,
     writes: Vec<Write>,
     /// Sessions, each with its calls.
     sessions: Vec<Vec<Call>>,
 }
 
 fuzz_target!(|input: Input| {
-    let mut server = ServerOptions::new()
-        .ring_size(RING)
-        .message_limit(LIMIT as usize)
-        .spin(Duration::ZERO)
-        .start_anonymous()
-        .unwrap();
+    let mut options = ServerOptions::new().ring_size(RING).message_limit(LIMIT as usize).spin(Duration::ZERO);
+    if input.sets_lengths {
+        options = options.max_message_size(LONGEST);
+    }
+    let mut server = options.start_anonymous().unwrap();
     let peer = Peer::map(server.section_handle());
     peer.borrow_mut().plan(input.writes);
     for calls in input.sessions.iter().take(4) {

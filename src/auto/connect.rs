@@ -2,11 +2,13 @@
 
 use crate::background::connection::Connection;
 use crate::background::core::Core;
+use crate::background::retry::Backoff;
 use crate::background::worker::{Gathered, Source};
 use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
+use crate::layout::Lengths;
 use crate::naming::ChannelName;
 use crate::options::ClientOptions;
 use crate::server::SharedServer;
@@ -16,12 +18,12 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The least time between two attempts to connect, so that a pause of zero does not take a processor.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-
 /// How a side gets its next connection.
 pub(crate) trait Connector: Send + 'static {
     fn side(&self) -> Side;
+
+    /// The lengths that messages may have, as far as this side knows them before it has connected.
+    fn lengths(&self) -> Lengths;
 
     /// What a server holds of its name.
     fn held_name(&self) -> Option<HeldName> {
@@ -45,6 +47,10 @@ pub(super) struct ServerConnector {
 impl Connector for ServerConnector {
     fn side(&self) -> Side {
         Side::Server
+    }
+
+    fn lengths(&self) -> Lengths {
+        self.server.lengths()
     }
 
     fn held_name(&self) -> Option<HeldName> {
@@ -75,6 +81,10 @@ impl Connector for ClientConnector {
         Side::Client
     }
 
+    fn lengths(&self) -> Lengths {
+        self.options.lengths()
+    }
+
     fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
         self.options.clone().connect(&self.name, self.timeout)?.take().ok_or(ShmError::NotConnected)
     }
@@ -84,7 +94,9 @@ impl Connector for ClientConnector {
 pub(super) struct Connections<C> {
     core: Arc<Core>,
     connector: C,
-    reconnect_delay: Duration,
+    backoff: Backoff,
+    /// The number of the last session. The channels' own numbers begin anew with each server.
+    session: u32,
     /// The last attempt to connect was cut short.
     was_interrupted: bool,
     /// The worker was given a connection, and has not gathered since it ended.
@@ -92,8 +104,8 @@ pub(super) struct Connections<C> {
 }
 
 impl<C: Connector> Connections<C> {
-    pub(super) fn new(core: Arc<Core>, connector: C, reconnect_delay: Duration) -> Self {
-        Connections { core, connector, reconnect_delay, was_interrupted: false, is_serving: false }
+    pub(super) fn new(core: Arc<Core>, connector: C, backoff: Backoff) -> Self {
+        Connections { core, connector, backoff, session: 0, was_interrupted: false, is_serving: false }
     }
 
     /// Connects. After an attempt that was cut short to report losses comes one that is not: else an endpoint whose program
@@ -105,14 +117,19 @@ impl<C: Connector> Connections<C> {
         let connected = self.connector.connect();
         self.was_interrupted = connected.as_ref().err() == Some(&ShmError::Interrupted);
         let (sender, half) = connected?;
-        let generation = sender.session.generation;
-        outbox.attach(sender, generation);
+        // Never 0.
+        self.session = self.session.wrapping_add(1).max(1);
+        outbox.attach(sender, self.session);
         Ok(Connection::new(0, half))
     }
 
     /// Lets the time between two attempts pass, unless the endpoint is stopped.
-    fn pause(&self) {
-        let deadline = Deadline::after(Some(self.reconnect_delay.max(SHORTEST_PAUSE)));
+    fn pause(&mut self) {
+        if self.connector.side() == Side::Server {
+            // Only clients pause longer each time.
+            self.backoff.connected();
+        }
+        let deadline = Deadline::after(Some(self.backoff.next_pause()));
         while !deadline.has_passed() {
             self.wake_up().reset();
             if self.core.is_stopping() {
@@ -164,6 +181,7 @@ impl<C: Connector> Source for Connections<C> {
                 self.core.call(Some(0), |handler| handler.connected(0));
                 connections.push(connection);
                 self.is_serving = true;
+                self.backoff.connected();
                 return Gathered::Serve;
             }
             Err(ShmError::Interrupted) => {}

@@ -2,15 +2,18 @@
 //!
 //! The two sides differ in how they get their next connection ([`connect::Connector`]); the rest is [`crate::background`].
 
+mod builder;
 pub(crate) mod connect;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
+mod handle;
 mod handler;
 
-use crate::background::callbacks::Callbacks;
 pub use crate::background::callbacks::{ChannelKind, DisconnectReason};
-use crate::background::core::{bound, Core, Settings};
+use crate::background::core::{bound, Callbacks, Core, Settings};
 use crate::background::outbox::{Outbox, WaitsFor};
+use crate::background::peer::PeerHandle;
+use crate::background::retry::Backoff;
 use crate::background::sending::ONLY;
 use crate::background::{stop_methods, worker};
 use crate::channel::Side;
@@ -19,10 +22,11 @@ use crate::error::Result;
 use crate::error::ShmError;
 use crate::options::{ClientOptions, ServerOptions};
 use crate::waiting::Interrupter;
+pub use builder::{AutoClientBuilder, AutoServerBuilder};
 use connect::{ClientConnector, Connections, Connector, ServerConnector};
+pub use handle::{AutoHandle, AutoStatsSnapshot};
 use handler::Adapter;
-pub use handler::{AutoHandler, AutoOptions, AutoStatsSnapshot, SessionId};
-use std::sync::atomic::Ordering;
+pub use handler::{AutoHandler, AutoOptions, SessionId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,35 +48,14 @@ impl Auto {
                 Side::Client => WaitsFor::AnyConnection,
                 Side::Server => WaitsFor::OneSession,
             },
+            lengths: connector.lengths(),
             queue_limit: options.max_send_queue,
         };
         let outboxes = vec![Outbox::new(interrupter.clone())];
-        let core = Arc::new(Core::new(side, handler, settings, outboxes, vec![interrupter], name)?);
-        let source = Connections::new(core.clone(), connector, options.reconnect_delay);
+        let core = Core::new(side, handler, settings, outboxes, vec![interrupter], name)?;
+        let source = Connections::new(core.clone(), connector, Backoff::new(options.retry()));
         core.threads.spawn("xshm-auto", move || worker::run(source))?;
         Ok(Auto { core })
-    }
-
-    pub(crate) fn send(&self, message: &[u8]) -> Result<()> {
-        self.core.send(ONLY, message).map(drop)
-    }
-
-    pub(crate) fn try_send(&self, message: &[u8]) -> Result<()> {
-        self.core.try_send(ONLY, message)
-    }
-
-    pub(crate) fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-        self.core.send_timeout(ONLY, message, timeout)
-    }
-
-    pub(crate) fn stats(&self) -> AutoStatsSnapshot {
-        let outbox = self.core.outbox(0);
-        AutoStatsSnapshot {
-            sent_messages: outbox.sent.load(Ordering::Relaxed),
-            send_overflows: outbox.send_overflows.load(Ordering::Relaxed),
-            received_messages: outbox.received.load(Ordering::Relaxed),
-            receive_overflows: outbox.receive_overflows.load(Ordering::Relaxed),
-        }
     }
 }
 
@@ -100,7 +83,7 @@ macro_rules! auto_methods {
         ///   connection, and `max_send_queue` is zero. Or a server's client has left, and `on_disconnect` has not returned.
         /// - [`ShmError::Forked`].
         pub fn send(&self, message: &[u8]) -> Result<()> {
-            self.auto.send(message)
+            self.auto.core.send(ONLY, message).map(drop)
         }
 
         /// Does the same as [`send`](Self::send) if there is room; evicts and drops nothing. If there was no room, the worker
@@ -109,7 +92,7 @@ macro_rules! auto_methods {
         /// # Errors
         /// As `send`, and [`ShmError::QueueFull`]: neither the ring nor the queue has room.
         pub fn try_send(&self, message: &[u8]) -> Result<()> {
-            self.auto.try_send(message)
+            self.auto.core.try_send(ONLY, message)
         }
 
         /// Does the same as [`try_send`](Self::try_send), but waits for room. `None` waits without a limit.
@@ -122,12 +105,27 @@ macro_rules! auto_methods {
         /// # Errors
         /// As `send`, and [`ShmError::Timeout`].
         pub fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-            self.auto.send_timeout(message, timeout)
+            self.auto.core.send_timeout(ONLY, message, timeout)
         }
 
         /// Returns the counts of messages that were sent, received and lost so far.
         pub fn stats(&self) -> AutoStatsSnapshot {
-            self.auto.stats()
+            AutoStatsSnapshot::of(&self.auto.core)
+        }
+
+        #[doc = concat!("Returns whether a ", $peer, " is connected, as far as the worker knows. It does not ask the system whether the peer's process runs.")]
+        pub fn is_connected(&self) -> bool {
+            self.auto.core.is_connected(ONLY)
+        }
+
+        #[doc = concat!("Returns the ", $peer, " of the present session, and of no later one. `None`: there is no session.")]
+        pub fn peer(&self) -> Option<PeerHandle> {
+            PeerHandle::current(&self.auto.core, 0)
+        }
+
+        /// Returns a handle that does not keep the endpoint alive, for other threads.
+        pub fn handle(&self) -> AutoHandle {
+            AutoHandle::new(&self.auto.core)
         }
     };
 }
@@ -158,6 +156,12 @@ macro_rules! auto_methods {
 /// ```
 pub struct AutoServer {
     pub(crate) auto: Auto,
+}
+
+impl std::fmt::Debug for AutoServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AutoServer").finish_non_exhaustive()
+    }
 }
 
 impl AutoServer {
@@ -196,6 +200,12 @@ pub struct AutoClient {
     pub(crate) auto: Auto,
 }
 
+impl std::fmt::Debug for AutoClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AutoClient").finish_non_exhaustive()
+    }
+}
+
 impl AutoClient {
     /// Begins to connect to the server that has the name. Returns at once, whether there is a server or not.
     ///
@@ -221,10 +231,16 @@ impl ServerOptions {
     pub fn start_auto<H: AutoHandler + ?Sized>(
         self, name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<AutoServer> {
+        self.start_auto_with(name, Box::new(Adapter::new(handler)), &options)
+    }
+
+    pub(crate) fn start_auto_with(
+        self, name: &str, handler: Box<dyn Callbacks>, options: &AutoOptions,
+    ) -> Result<AutoServer> {
         let interrupter = Interrupter::new()?;
         let server = self.interrupter(interrupter.clone()).start(name)?;
         let connector = ServerConnector { server, wait_bound: bound(options.wait_timeout) };
-        Ok(AutoServer { auto: Auto::start(Box::new(Adapter(handler)), &options, interrupter, connector)? })
+        Ok(AutoServer { auto: Auto::start(handler, options, interrupter, connector)? })
     }
 }
 
@@ -237,9 +253,15 @@ impl ClientOptions {
     pub fn connect_auto<H: AutoHandler + ?Sized>(
         self, name: &str, handler: Arc<H>, options: AutoOptions,
     ) -> Result<AutoClient> {
+        self.connect_auto_with(name, Box::new(Adapter::new(handler)), &options)
+    }
+
+    pub(crate) fn connect_auto_with(
+        self, name: &str, handler: Box<dyn Callbacks>, options: &AutoOptions,
+    ) -> Result<AutoClient> {
         let interrupter = Interrupter::new()?;
         let client = self.interrupter(interrupter.clone());
         let connector = ClientConnector::new(name, client, options.connect_timeout)?;
-        Ok(AutoClient { auto: Auto::start(Box::new(Adapter(handler)), &options, interrupter, connector)? })
+        Ok(AutoClient { auto: Auto::start(handler, options, interrupter, connector)? })
     }
 }

@@ -1,15 +1,31 @@
-//! What the threads of a background endpoint share, and how it stops.
+//! What the threads of a background endpoint share, what they call in its program, and how it stops.
 
-use super::callbacks::{catch_panic, Callbacks, ChannelKind};
+use super::callbacks::{ChannelKind, DisconnectReason};
 use super::outbox::{Outbox, WaitsFor};
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
+use crate::layout::Lengths;
+use crate::panics::catch_panic;
 use crate::sys::{self, HeldName, OwningProcess};
 use crate::threads::{Threads, Waited};
 use crate::waiting::{Deadline, Interrupter};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The handler of a background endpoint in any mode. A multi-client server distinguishes its connections by their
+/// slots; the slot of others is 0.
+pub(crate) trait Callbacks: Send + Sync + 'static {
+    /// The endpoint is about to start. Called once, on the thread that starts it, before its threads run and so before all else.
+    fn starting(&self, core: &Arc<Core>);
+    fn connected(&self, slot: u32);
+    fn disconnected(&self, slot: u32, reason: &DisconnectReason);
+    fn message(&self, slot: u32, direction: ChannelKind, payload: &[u8]);
+    fn overflow(&self, slot: u32, direction: ChannelKind, count: u32);
+    fn space_available(&self, slot: u32, direction: ChannelKind);
+    /// `None`: the error concerns no one connection.
+    fn error(&self, slot: Option<u32>, error: ShmError);
+}
 
 /// How a background endpoint works.
 pub(crate) struct Settings {
@@ -18,6 +34,8 @@ pub(crate) struct Settings {
     /// An upper bound of one kernel wait.
     pub(crate) wait_bound: Option<Duration>,
     pub(crate) waits_for: WaitsFor,
+    /// The lengths that messages may have before the first connection, whose channel then decides.
+    pub(crate) lengths: Lengths,
     /// The most messages that wait for a connection.
     pub(crate) queue_limit: usize,
 }
@@ -51,12 +69,12 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// There is one of `outboxes` for each slot, and one of `wake_ups` for each thread.
+    /// There is one of `outboxes` for each slot, and one of `wake_ups` for each thread. The handler gets the endpoint.
     pub(crate) fn new(
         side: Side, handler: Box<dyn Callbacks>, settings: Settings, outboxes: Vec<Outbox>,
         wake_ups: Vec<Interrupter>, name: Option<HeldName>,
-    ) -> Result<Self> {
-        Ok(Core {
+    ) -> Result<Arc<Self>> {
+        let core = Arc::new(Core {
             handler,
             settings,
             sends: side.sends().into(),
@@ -67,7 +85,9 @@ impl Core {
             threads: Arc::default(),
             created_in: OwningProcess::current()?,
             name,
-        })
+        });
+        core.handler.starting(&core);
+        Ok(core)
     }
 
     /// Calls the handler on one of the endpoint's threads, and reports its panic to it. A panic in that second call is ignored.

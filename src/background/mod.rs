@@ -13,10 +13,14 @@
 //! connections. It waits for messages, for room where a sender lacks it, for the peers' ends and for the endpoint's own stop,
 //! all in one kernel wait, and polls nothing.
 
+pub(crate) mod call;
 pub(crate) mod callbacks;
+pub(crate) mod closures;
 pub(crate) mod connection;
 pub(crate) mod core;
 pub(crate) mod outbox;
+pub(crate) mod peer;
+pub(crate) mod retry;
 pub(crate) mod sending;
 pub(crate) mod worker;
 

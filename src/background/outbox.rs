@@ -2,6 +2,7 @@
 
 use crate::error::{Result, ShmError};
 use crate::halves::SendHalf;
+use crate::layout::Lengths;
 use crate::sync::{lock, Condvar, Mutex, MutexGuard};
 use crate::sys;
 use crate::waiting::Interrupter;
@@ -58,7 +59,15 @@ impl Outbox {
     /// A connection began.
     pub(crate) fn attach(&self, sender: SendHalf, session: u32) {
         let mut link = self.link();
+        link.lengths = Some(sender.producer.lengths());
         (link.sender, link.session, link.is_kicked) = (Some(sender), Some(session), false);
+    }
+
+    /// The slot is about to have another client, whose counts begin with zero.
+    pub(crate) fn reset_counts(&self) {
+        for count in [&self.sent, &self.send_overflows, &self.received, &self.receive_overflows] {
+            count.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The handler knows that the connection ended: what is sent from now on is for the next one. `then` is called before
@@ -109,18 +118,12 @@ impl Outbox {
         self.has_work.store(link.has_work(), Ordering::Release);
     }
 
-    pub(super) fn count_evicted(&self, count: u32) {
-        if count > 0 {
-            self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
-        }
-    }
-
     /// Counts lost messages, and has the worker report them.
     pub(super) fn count_lost(&self, link: &mut Link, count: u32) {
         if count == 0 {
             return;
         }
-        self.count_evicted(count);
+        self.send_overflows.fetch_add(count.into(), Ordering::Relaxed);
         link.lost = link.lost.saturating_add(count);
         self.record_work(link);
         if link.sender.is_some() || !self.defers_wake_ups.load(Ordering::Relaxed) {
@@ -173,6 +176,8 @@ impl Outbox {
 #[derive(Default)]
 pub(crate) struct Link {
     pub(super) sender: Option<SendHalf>,
+    /// The lengths of messages on the last connection's channel.
+    lengths: Option<Lengths>,
     /// The session's number, until the handler has been called for its end.
     pub(super) session: Option<u32>,
     /// The program ended this session.
@@ -191,6 +196,14 @@ impl Link {
     /// The ring, if a message may go straight into it.
     pub(super) fn free_sender(&mut self) -> Option<&mut SendHalf> {
         self.sender.as_mut().filter(|_| self.queue.is_empty())
+    }
+
+    /// Checks that a message may have `len` bytes. `usual`: the lengths before the first connection.
+    ///
+    /// # Errors
+    /// [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
+    pub(super) fn check_length(&self, len: usize, usual: Lengths) -> Result<()> {
+        self.lengths.unwrap_or(usual).check(len)
     }
 
     /// Whether a message may be queued now.
@@ -218,7 +231,12 @@ impl Link {
 
     /// Whether there is room for what wants some.
     pub(super) fn has_room(&mut self, queue_limit: usize) -> bool {
-        let wanted = self.queue.front().map(Vec::len).or(self.refused_len);
+        self.has_room_for(self.refused_len, queue_limit)
+    }
+
+    /// Whether there is room for what is queued, or else for a message of this length.
+    pub(super) fn has_room_for(&mut self, len: Option<usize>, queue_limit: usize) -> bool {
+        let wanted = self.queue.front().map(Vec::len).or(len);
         match (&mut self.sender, wanted) {
             (None, _) => self.queue.len() < queue_limit,
             (Some(sender), Some(len)) => sender.has_room(len),

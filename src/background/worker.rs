@@ -8,10 +8,12 @@ use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::Result;
 use crate::session::{SpinHistory, LOOKS};
-use crate::sync::spin_loop;
+use crate::sync::{spin_loop, Arc};
 use crate::sys;
 use crate::waiting::{Deadline, Interrupter};
 use crate::watch::CHECK_INTERVAL;
+use std::cell::Cell;
+use std::ptr;
 use std::time::Duration;
 
 /// The pause after a wait that failed, since the next one may fail too.
@@ -41,8 +43,28 @@ pub(crate) enum Gathered {
     Done,
 }
 
+thread_local! {
+    /// The address of the interrupter that ends the waits of the worker on the current thread. NULL: the thread is no worker.
+    static SERVING: Cell<*const ()> = const { Cell::new(ptr::null()) };
+}
+
+fn address_of(wake_up: &Interrupter) -> *const () {
+    Arc::as_ptr(&wake_up.0).cast()
+}
+
+/// Whether two interrupters end the waits of the same worker.
+pub(super) fn is_same(one: &Interrupter, other: &Interrupter) -> bool {
+    address_of(one) == address_of(other)
+}
+
+/// Whether the current thread is the worker whose waits this interrupter ends.
+pub(super) fn is_current(wake_up: &Interrupter) -> bool {
+    SERVING.with(|serving| serving.get() == address_of(wake_up))
+}
+
 /// Serves what a source gives, until the endpoint stops or no connection will come any more.
 pub(crate) fn run(mut source: impl Source) {
+    SERVING.with(|serving| serving.set(address_of(source.wake_up())));
     let mut connections = Vec::new();
     let mut round =
         Round { buffer: Vec::new(), first: 0, checked: sys::coarse_millis(), spins: SpinHistory::default() };

@@ -24,8 +24,7 @@ use crate::layout::{Direction, SERVER_UP};
 use crate::options::ChannelEvent;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
-use crate::sys::Event;
-use crate::waiting::{Deadline, Interrupt};
+use crate::waiting::Deadline;
 use crate::wake::{WakeWord, ALWAYS_DATA};
 use std::time::Duration;
 
@@ -206,80 +205,100 @@ pub(crate) struct Accepted {
     pub(crate) generation: u32,
 }
 
-/// The client asks until the server accepts it. The caller has found the server alive.
-pub(crate) fn request(
-    channel: &Arc<Channel>, peer: &Peer, own_pid: u32, deadline: Deadline, interrupt: &Interrupt,
-) -> Result<Requested<Accepted>> {
-    let mut pause = Pause::new();
-    let is_for_one_client = channel.view.is_multi() || channel.view.turn().load(Ordering::Relaxed) != 0;
-    loop {
-        let control = channel.view.control();
-        if control.server_state.load(Ordering::Acquire) != SERVER_UP {
-            return Ok(Requested::ServerGone);
+/// A client's attempt to get a session on a channel, step by step. Nothing here waits: the caller waits for the
+/// [`wait_set`](Self::wait_set), and then calls [`step`](Self::step) again. Dropped, it withdraws the request, or, if the server
+/// has accepted it meanwhile, leaves.
+pub(crate) struct Request {
+    channel: Arc<Channel>,
+    own_pid: u32,
+    deadline: Deadline,
+    /// The request that stands in the section, if the word was free.
+    standing: Option<StandingRequest>,
+    /// Whether a step has found no answer.
+    has_waited: bool,
+    pause: Pause,
+    /// How long to wait until the next step at most.
+    bound: Duration,
+}
+
+impl Request {
+    /// The caller has found the server alive.
+    pub(crate) fn new(channel: Arc<Channel>, own_pid: u32, deadline: Deadline) -> Self {
+        let (pause, bound) = (Pause::new(), Pause::SHORTEST);
+        Request { channel, own_pid, deadline, standing: None, has_waited: false, pause, bound }
+    }
+
+    /// Does what can be done without waiting. `None`: the request has no answer yet.
+    ///
+    /// # Errors
+    /// [`ShmError::Timeout`], [`ShmError::AlreadyConnected`]: the deadline has passed. [`ShmError::Refused`].
+    pub(crate) fn step(&mut self, peer: &Peer) -> Result<Option<Requested<Accepted>>> {
+        if self.standing.is_none() {
+            if self.has_waited && peer.has_ended() {
+                return Ok(Some(Requested::ServerGone));
+            }
+            let ended = self.put()?;
+            if ended.is_some() || self.standing.is_none() {
+                self.has_waited = true;
+                return Ok(ended);
+            }
+            self.has_waited = false;
+        }
+        let answer = self.answer()?;
+        if answer.is_none() && std::mem::replace(&mut self.has_waited, true) && peer.has_ended() {
+            return Ok(Some(Requested::ServerGone));
+        }
+        Ok(answer)
+    }
+
+    /// Puts the request into the section, if the word is free, and signals it.
+    fn put(&mut self) -> Result<Option<Requested<Accepted>>> {
+        let channel = &self.channel;
+        let is_for_one_client = channel.view.is_multi() || channel.view.turn().load(Ordering::Relaxed) != 0;
+        if channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP {
+            return Ok(Some(Requested::ServerGone));
         }
         let word = channel.client_word();
         if word.is_free() {
-            let request = word.next_request(own_pid);
+            let request = word.next_request(self.own_pid);
             fail_point!("connect.before_request");
             if channel.exchange(word, request) {
-                let standing = StandingRequest { channel, word: request };
-                return await_answer(standing, peer, deadline, interrupt);
+                self.standing =
+                    Some(StandingRequest { channel: channel.clone(), word: request, is_answered: false });
+                fail_point!("connect.request");
+                channel.signal(Events::request);
+                fail_point!("connect.requested");
+                return Ok(None);
             }
             // Another client was faster.
         }
         let word = channel.client_word();
         if is_for_one_client && !word.is_free() && word.state() != Some(ClientState::Request) {
-            return Ok(Requested::Taken);
+            return Ok(Some(Requested::Taken));
         }
         if !word.is_free() {
             // The client whose request this is may have died before it could signal, and what looks like a session may be
             // garbage: then the server does not know yet that it has something to clear. A signal too many changes nothing.
             channel.signal(Events::request);
         }
-        if deadline.has_passed() {
+        if self.deadline.has_passed() {
             // The server has not answered another client either.
             let has_no_answer = word.state() == Some(ClientState::Request);
             return Err(if has_no_answer { ShmError::Timeout } else { ShmError::AlreadyConnected });
         }
-        if wait(channel, peer, None, deadline, Some(pause.next(deadline)), interrupt)? {
-            return Ok(Requested::ServerGone);
-        }
+        self.bound = self.pause.next(self.deadline);
+        Ok(None)
     }
-}
 
-/// A request that stands in the section. Dropped, it is withdrawn, or, if the server accepted it meanwhile, the client
-/// leaves.
-struct StandingRequest<'a> {
-    channel: &'a Arc<Channel>,
-    word: ClientWord,
-}
-
-impl Drop for StandingRequest<'_> {
-    fn drop(&mut self) {
-        let ready = self.word.in_state(ClientState::Ready);
-        if !self.channel.change_state(self.word, ClientState::Idle)
-            && self.channel.change_state(ready, ClientState::Left)
-        {
-            self.channel.wake_peer();
-        }
-    }
-}
-
-/// Signals the request and waits for the answer.
-fn await_answer(
-    request: StandingRequest<'_>, peer: &Peer, deadline: Deadline, interrupt: &Interrupt,
-) -> Result<Requested<Accepted>> {
-    fail_point!("connect.request");
-    let channel = request.channel;
-    channel.signal(Events::request);
-    let standing = request.word;
-    fail_point!("connect.requested");
-    let ready = standing.in_state(ClientState::Ready);
-    loop {
+    /// Looks for the answer to the request that stands in the section.
+    fn answer(&mut self) -> Result<Option<Requested<Accepted>>> {
+        let channel = &self.channel;
+        let Some(standing) = self.standing.as_ref().map(|request| request.word) else { return Ok(None) };
+        let ready = standing.in_state(ClientState::Ready);
         let gone = channel.view.control().server_state.load(Ordering::Acquire) != SERVER_UP;
         // Either the exchange withdraws the request, or the server has answered it.
-        if (gone || deadline.has_passed()) && channel.change_state(standing, ClientState::Idle) {
-            return if gone { Ok(Requested::ServerGone) } else { Err(ShmError::Timeout) };
+        if (gone || self.deadline.has_passed()) && channel.change_state(standing, ClientState::Idle) {
+            return if gone { Ok(Some(Requested::ServerGone)) } else { Err(ShmError::Timeout) };
         }
         let word = channel.client_word();
         // Or accepted and ended since: what was sent meanwhile is there to be received.
@@ -288,13 +307,13 @@ fn await_answer(
             // Written before the word became ready, which was acquired.
             let generation = channel.view.control().generation.load(Ordering::Relaxed);
             // From here on leaving is the session's business.
-            std::mem::forget(request);
-            return Ok(Requested::Accepted(Accepted { ready, generation }));
+            self.forget();
+            return Ok(Some(Requested::Accepted(Accepted { ready, generation })));
         }
         if word == standing.in_state(ClientState::Idle) {
             // The server found no such process, for example since it is in another namespace; or a client overwrote the word.
-            std::mem::forget(request);
-            return Ok(Requested::ServerGone);
+            self.forget();
+            return Ok(Some(Requested::ServerGone));
         }
         if word != standing {
             let reason = "the server refused this process, which it probably cannot watch".to_owned();
@@ -302,39 +321,57 @@ fn await_answer(
             channel.tuning.report(&ChannelEvent::Refused(error.clone()));
             return Err(error);
         }
-        let acknowledge = channel.events.as_ref().map(Events::acknowledge);
-        // The bound is a safety net where there is an event: a client that the server refused just now may still wait for
-        // the same signal, and take it.
-        let bound = Some(if acknowledge.is_none() { Pause::SHORTEST } else { Pause::LONGEST });
-        if wait(channel, peer, acknowledge, deadline, bound, interrupt)? {
-            return Ok(Requested::ServerGone);
+        // A safety net where there is an event: a client that the server refused just now may still wait for the same signal,
+        // and take it.
+        self.bound = if channel.events.is_none() { Pause::SHORTEST } else { Pause::LONGEST };
+        Ok(None)
+    }
+
+    /// Neither withdraws the request nor leaves.
+    fn forget(&mut self) {
+        if let Some(mut request) = self.standing.take() {
+            request.is_answered = true;
+        }
+    }
+
+    /// What to wait for until the next step.
+    pub(crate) fn wait_set<'a>(&'a self, peer: &'a Peer) -> WaitSet<'a> {
+        let mut set = WaitSet::new();
+        if let (Some(_), Some(events)) = (&self.standing, &self.channel.events) {
+            set.event(events.acknowledge());
+        }
+        set.peer(peer, self.channel.tuning.check_interval);
+        set.at_most(Some(self.bound));
+        set
+    }
+
+    /// Takes the signals of events that an event loop has waited for. They would end each of its waits at once.
+    pub(crate) fn take_signals(&self) {
+        if let (Some(_), Some(events)) = (&self.standing, &self.channel.events) {
+            events.acknowledge().reset();
         }
     }
 }
 
-/// Waits for an event, the end of the server's process, or the time. Returns whether the process has ended.
-///
-/// # Errors
-/// [`ShmError::Interrupted`].
-fn wait(
-    channel: &Channel, peer: &Peer, event: Option<&Event>, deadline: Deadline, bound: Option<Duration>,
-    interrupt: &Interrupt,
-) -> Result<bool> {
-    let mut set = WaitSet::new();
-    if let Some(event) = event {
-        set.event(event);
+/// A request that stands in the section. Dropped, it is withdrawn, or, if the server accepted it meanwhile, the client
+/// leaves.
+struct StandingRequest {
+    channel: Arc<Channel>,
+    word: ClientWord,
+    /// The word is another side's or the session's.
+    is_answered: bool,
+}
+
+impl Drop for StandingRequest {
+    fn drop(&mut self) {
+        let ready = self.word.in_state(ClientState::Ready);
+        if !self.is_answered
+            && !self.channel.change_state(self.word, ClientState::Idle)
+            && self.channel.change_state(ready, ClientState::Left)
+        {
+            self.channel.wake_peer();
+        }
     }
-    set.event(interrupt.event());
-    let end = set.peer(peer, channel.tuning.check_interval);
-    set.at_most(bound);
-    let woken_by = set.wait(deadline)?;
-    if interrupt.is_set() {
-        return Err(ShmError::Interrupted);
-    }
-    Ok(match woken_by {
-        Some(_) => woken_by == end,
-        None => peer.process().is_none() && peer.has_ended(),
-    })
 }
 
 /// How long to wait between two looks: 1 ms at first, doubling up to 50 ms.

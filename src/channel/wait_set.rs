@@ -55,6 +55,11 @@ impl<'a> WaitSet<'a> {
         self.bound = self.bound.into_iter().chain(bound).min();
     }
 
+    /// What is waited for, and how long at most, for a program that waits by itself.
+    pub(crate) fn parts(&self) -> (&[Waitable<'a>], Option<Duration>) {
+        (&self.objects, self.bound)
+    }
+
     /// Waits. `None`: the time was up.
     pub(crate) fn wait(&self, deadline: Deadline) -> Result<Option<Token>> {
         Ok(sys::wait_any(&self.objects, deadline.remaining(self.bound))?.map(Token))

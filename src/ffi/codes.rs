@@ -7,6 +7,8 @@ use std::ffi::CStr;
 
 /// The result code of a function, and of shm_last_error. 0 is success; all other codes are negative. New versions only
 /// append codes.
+///
+/// \ingroup library
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum shm_error_t {
@@ -25,11 +27,11 @@ pub enum shm_error_t {
     SHM_ERROR_EXISTS = -5,
     /// The slot has no client.
     SHM_ERROR_NOT_FOUND = -6,
-    /// A privilege is missing (for a name that begins with "Global\").
+    /// A privilege is missing (for a name that begins with "Global\\").
     SHM_ERROR_ACCESS = -7,
     /// The call is not possible now. The peer overwrites messages faster than they can be taken; or a callback needs something
     /// that the call around it uses, or would have to wait for itself; or a message is reserved or borrowed in place. Try again
-    /// later.
+    /// later. From the functions of a pending connect: the connect has ended.
     SHM_ERROR_NOT_READY = -8,
     /// The peer wrote what the protocol does not allow. The session is over.
     SHM_ERROR_PROTOCOL = -9,
@@ -46,11 +48,13 @@ pub enum shm_error_t {
     SHM_ERROR_PEER_DIED = -14,
     /// The server has another client, or has not yet looked for the next one.
     SHM_ERROR_ALREADY_CONNECTED = -15,
-    /// The buffer is too small; the call stored the size that is needed. The message stays in the queue.
+    /// The buffer is too small; the call stored the size that is needed. The message stays in the queue. (From shm_caller_call: the
+    /// rest of the answer is lost.)
     SHM_ERROR_BUFFER_TOO_SMALL = -16,
     /// The message has fewer than 2 bytes.
     SHM_ERROR_MESSAGE_TOO_SMALL = -17,
-    /// The message has more than 65,535 bytes, or more than half the ring's bytes minus 8.
+    /// The message has more than 65,535 bytes, or more than half the ring's bytes minus 8, or more than the server's
+    /// shm_options_t.max_message_bytes.
     SHM_ERROR_MESSAGE_TOO_LARGE = -18,
     /// shm_server_interrupt, shm_client_interrupt or stopping the handle ended the call.
     SHM_ERROR_INTERRUPTED = -19,
@@ -64,11 +68,13 @@ pub enum shm_error_t {
     SHM_ERROR_SYSTEM = -23,
     /// The handle belongs to the process that created it, and this process is a fork of that process.
     SHM_ERROR_FORKED = -24,
+    /// The server that was called has dropped the call, and sends no answer.
+    SHM_ERROR_NO_ANSWER = -25,
 }
 
 use shm_error_t::*;
 
-fn code(error: &ShmError) -> shm_error_t {
+pub(crate) fn code(error: &ShmError) -> shm_error_t {
     match error {
         ShmError::NotConnected => SHM_ERROR_NOT_CONNECTED,
         ShmError::NotReady => SHM_ERROR_NOT_READY,
@@ -96,15 +102,24 @@ fn code(error: &ShmError) -> shm_error_t {
         ShmError::PrivilegeNotHeld { .. } => SHM_ERROR_ACCESS,
         ShmError::HandlerPanicked { .. } => SHM_ERROR_INTERNAL,
         ShmError::Forked => SHM_ERROR_FORKED,
+        ShmError::NoAnswer => SHM_ERROR_NO_ANSWER,
     }
 }
 
 /// A failure of a C call: an error of the library, or an error that only C callers can cause.
 pub(crate) enum Failure {
     Library(ShmError),
-    /// The name of the argument that is NULL or not UTF-8.
-    Argument(&'static str),
+    /// The name of the argument that is NULL.
+    Null(&'static str),
+    /// The name of the argument that is not UTF-8.
+    NotUtf8(&'static str),
+    /// What the call ends, and what there is none of.
+    Nothing(&'static str),
     NoClient,
+    /// A call on a connect that has succeeded, failed, or was given up.
+    ConnectEnded,
+    /// The bytes of an answer for which the caller's buffer has no room.
+    AnswerTooLong(usize),
     Panic,
 }
 
@@ -118,8 +133,10 @@ impl Failure {
     fn code(&self) -> shm_error_t {
         match self {
             Failure::Library(error) => code(error),
-            Failure::Argument(_) => SHM_ERROR_INVALID_PARAM,
+            Failure::Null(_) | Failure::NotUtf8(_) | Failure::Nothing(_) => SHM_ERROR_INVALID_PARAM,
             Failure::NoClient => SHM_ERROR_NOT_FOUND,
+            Failure::ConnectEnded => SHM_ERROR_NOT_READY,
+            Failure::AnswerTooLong(_) => SHM_ERROR_BUFFER_TOO_SMALL,
             Failure::Panic => SHM_ERROR_INTERNAL,
         }
     }
@@ -127,8 +144,16 @@ impl Failure {
     fn message(&self) -> String {
         match self {
             Failure::Library(error) => error.to_string(),
-            Failure::Argument(what) => format!("an argument is NULL or is not UTF-8: {what}"),
+            Failure::Null(what) => format!("{what} is NULL"),
+            Failure::NotUtf8(what) => format!("{what} is not UTF-8"),
+            Failure::Nothing(what) => (*what).to_owned(),
             Failure::NoClient => "the slot has no client".to_owned(),
+            Failure::ConnectEnded => "the connect has ended before".to_owned(),
+            Failure::AnswerTooLong(needed) => {
+                format!(
+                    "the buffer is too small: the answer has {needed} bytes; shm_caller_last_answer gets it"
+                )
+            }
             Failure::Panic => "a defect of the library: it panicked".to_owned(),
         }
     }
@@ -170,10 +195,16 @@ pub(crate) fn record_reason(reason: &DisconnectReason) {
     record(error.into());
 }
 
-/// Returns the code of this thread's last failed call, or SHM_SUCCESS if no call has failed. A call that succeeds doesn't
-/// change it. In on_disconnect and on_client_disconnect it is the reason why the connection ended: SHM_ERROR_NOT_CONNECTED,
-/// the peer left; SHM_ERROR_PEER_DIED, the peer's process ended; SHM_ERROR_INTERRUPTED, this side ended the connection; or
-/// another error. Any thread.
+/// Returns the code of this thread's last failed call. A call that succeeds does not change it.
+///
+/// In on_disconnect and on_client_disconnect it is the reason why the connection ended: SHM_ERROR_NOT_CONNECTED, the
+/// peer left; SHM_ERROR_PEER_DIED, the peer's process ended; SHM_ERROR_INTERRUPTED, this side ended the connection;
+/// or another error.
+///
+/// \ingroup library
+/// \return The code. SHM_SUCCESS: no call of this thread has failed.
+/// \par Threads
+/// Any thread.
 #[no_mangle]
 pub extern "C" fn shm_last_error() -> shm_error_t {
     LAST.try_with(|last| last.borrow().as_ref().map_or(SHM_SUCCESS, Failure::code)).unwrap_or(SHM_SUCCESS)
@@ -181,8 +212,12 @@ pub extern "C" fn shm_last_error() -> shm_error_t {
 
 /// Describes the error of shm_last_error in English, with details.
 ///
-/// Copies at most `size` bytes into `buffer`, including the NUL. Returns the length of the whole text without the NUL, or 0
-/// if no call has failed. `buffer` may be NULL. Any thread.
+/// \ingroup library
+/// \param[out] buffer Gets the text and a NUL, truncated to the buffer. May be NULL.
+/// \param size The size of `buffer` in bytes, including the NUL.
+/// \return The length of the whole text in bytes, without the NUL. 0: no call of this thread has failed.
+/// \par Threads
+/// Any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_last_error_message(buffer: *mut c_char, size: u32) -> u32 {
     let text = LAST.try_with(|last| last.borrow().as_ref().map(Failure::message));
@@ -191,8 +226,13 @@ pub unsafe extern "C" fn shm_last_error_message(buffer: *mut c_char, size: u32) 
     unsafe { copy_text(&text, buffer, size) }
 }
 
-/// Returns the meaning of a code in English. Accepts any number, and never returns NULL. The text belongs to the library and
-/// is valid for ever. Any thread.
+/// Returns the meaning of a code in English.
+///
+/// \ingroup library
+/// \param code A code of shm_error_t, or any other number.
+/// \return The text, never NULL. It belongs to the library, and is valid for ever.
+/// \par Threads
+/// Any thread.
 #[no_mangle]
 pub extern "C" fn shm_error_string(code: i32) -> *const c_char {
     let text: &CStr = match code {
@@ -220,6 +260,7 @@ pub extern "C" fn shm_error_string(code: i32) -> *const c_char {
         -21 => c"one side refuses to connect to the other",
         -22 => c"the peer has an incompatible version or other sizes",
         -23 => c"a call of the operating system failed",
+        -25 => c"the server gave no answer to the call",
         -24 => c"the handle belongs to the process that this process is a fork of",
         _ => c"not a code of this library",
     };

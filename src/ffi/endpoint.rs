@@ -8,22 +8,24 @@
 //! call is inside a half meanwhile. If the next session uses the same section, the halves are removed before its rings are
 //! reset.
 
-use super::callbacks::{shm_callbacks_t, Callbacks};
+use super::callbacks::{shm_callbacks_t, Callbacks, Table};
 use super::in_place::InPlace;
 use super::reports::{Report, Reports};
 use super::*;
-use crate::auto::AutoHandler;
 use crate::channel::lifecycle::RequestsBy;
 use crate::channel::Side;
 use crate::client::SharedClient;
-use crate::halves::{ReceiveHalf, SendHalf};
+use crate::constants::MAX_MESSAGE_SIZE;
+use crate::halves::{ChannelStats, ReceiveHalf, SendHalf};
 use crate::layout::Direction;
+use crate::readiness::WaitHandles;
 use crate::ring::Borrowed;
 use crate::server::SharedServer;
 use crate::session::Session;
 use crate::sys::{HeldName, OwningProcess};
 use crate::waiting::Interrupter;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
 /// The contents of the handles of servers and clients.
@@ -31,6 +33,10 @@ pub(super) struct Endpoint {
     pub(super) side: Side,
     pub(super) interrupter: Interrupter,
     pub(super) callbacks: Callbacks<shm_callbacks_t>,
+    /// Of a client of a server for many clients.
+    pub(super) slot: Option<u32>,
+    /// The length of the longest message.
+    pub(super) longest: usize,
     created_in: OwningProcess,
     /// Of a server with a name only.
     name: Option<HeldName>,
@@ -39,9 +45,25 @@ pub(super) struct Endpoint {
     pub(super) sender: Mutex<Option<SendHalf>>,
     pub(super) receiver: Mutex<Option<Receiver>>,
     pub(super) in_place: InPlace,
+    /// What the halves had counted when a call last left them.
+    receive_counts: ReceiveCounts,
+    send_counts: SendCounts,
     session: Mutex<Option<Arc<Session>>>,
     /// The reports for which on_connect and on_disconnect still have to be called.
     reports: Reports,
+}
+
+#[derive(Default)]
+struct ReceiveCounts {
+    received: AtomicU64,
+    dropped: AtomicU64,
+}
+
+#[derive(Default)]
+struct SendCounts {
+    sent: AtomicU64,
+    dropped: AtomicU64,
+    depth: AtomicU64,
 }
 
 pub(super) struct Receiver {
@@ -55,10 +77,21 @@ pub(super) struct Receiver {
 }
 
 /// A server for one client.
+///
+/// \ingroup server
 pub struct ServerHandle(pub(super) Endpoint);
 
 /// A client of a server for one client.
+///
+/// \ingroup client
 pub struct ClientHandle(pub(super) Endpoint);
+
+impl SendCounts {
+    fn record(&self, sender: &SendHalf) {
+        self.sent.store(sender.producer.sent(), Ordering::Relaxed);
+        self.dropped.store(sender.producer.evicted(), Ordering::Relaxed);
+    }
+}
 
 impl Endpoint {
     pub(super) fn server(server: SharedServer, callbacks: Callbacks<shm_callbacks_t>) -> Outcome<Self> {
@@ -66,10 +99,11 @@ impl Endpoint {
     }
 
     pub(super) fn client(client: SharedClient, callbacks: Callbacks<shm_callbacks_t>) -> Outcome<Self> {
+        let slot = client.slot_id();
         let (sender, receiver) = client.take().ok_or(ShmError::NotConnected)?;
-        let endpoint = Endpoint::new(Side::Client, sender.interrupter(), None, callbacks)?;
+        let mut endpoint = Endpoint::new(Side::Client, sender.interrupter(), None, callbacks)?;
+        (endpoint.slot, endpoint.longest) = (slot, sender.max_message_size());
         endpoint.begin(sender, receiver);
-        endpoint.report();
         Ok(endpoint)
     }
 
@@ -83,6 +117,10 @@ impl Endpoint {
             side,
             interrupter,
             callbacks,
+            slot: None,
+            longest: server.as_ref().map_or(MAX_MESSAGE_SIZE, SharedServer::max_message_size),
+            receive_counts: ReceiveCounts::default(),
+            send_counts: SendCounts::default(),
             in_place: InPlace { current: server.as_ref().map(SharedServer::current), ..InPlace::default() },
             server: Mutex::new(server),
             sender: Mutex::default(),
@@ -103,6 +141,11 @@ impl Endpoint {
             session.channel.export(|| session.have_every_message_signalled());
         }
         *lock(&self.sender) = Some(sender);
+        self.receive_counts.received.store(0, Ordering::Relaxed);
+        self.receive_counts.dropped.store(0, Ordering::Relaxed);
+        for count in [&self.send_counts.sent, &self.send_counts.dropped, &self.send_counts.depth] {
+            count.store(0, Ordering::Relaxed);
+        }
         *lock(&self.receiver) = Some(Receiver { half, reported: 0, borrowed: None, entry_ends: Vec::new() });
     }
 
@@ -150,6 +193,35 @@ impl Endpoint {
         }
     }
 
+    /// Runs a call that sends, and that may wait for room. Other threads see meanwhile how many messages were queued before.
+    pub(super) fn sending_patiently<T>(&self, send: impl FnOnce(&mut SendHalf) -> Result<T>) -> Result<T> {
+        self.sending(|sender| {
+            let depth = sender.stats()?.send_depth as u64;
+            self.send_counts.depth.store(depth, Ordering::Relaxed);
+            send(sender)
+        })
+    }
+
+    /// What the sender had counted when a call last left it.
+    pub(super) fn send_counts(&self) -> ChannelStats {
+        let counts = &self.send_counts;
+        ChannelStats {
+            sent: counts.sent.load(Ordering::Relaxed),
+            send_dropped: counts.dropped.load(Ordering::Relaxed),
+            send_depth: counts.depth.load(Ordering::Relaxed) as usize,
+            ..ChannelStats::default()
+        }
+    }
+
+    /// What the receiver had counted when a call last left it. No message waits: another thread is taking it, or waits for one.
+    pub(super) fn receive_counts(&self) -> ChannelStats {
+        ChannelStats {
+            received: self.receive_counts.received.load(Ordering::Relaxed),
+            receive_dropped: self.receive_counts.dropped.load(Ordering::Relaxed),
+            ..ChannelStats::default()
+        }
+    }
+
     pub(super) fn session(&self) -> Outcome<Arc<Session>> {
         Ok(lock(&self.session).clone().ok_or(ShmError::NotConnected)?)
     }
@@ -159,6 +231,7 @@ impl Endpoint {
         let sent = match lock(&self.sender).as_mut() {
             Some(sender) => {
                 let sent = send(sender);
+                self.send_counts.record(sender);
                 self.in_place.drop_taken_reservation(sender);
                 self.reports.record_end_from(&sender.session, &sent);
                 sent
@@ -176,6 +249,8 @@ impl Endpoint {
             Some(receiver) => {
                 let received = receive(receiver);
                 let known = receiver.half.consumer.lost();
+                self.receive_counts.received.store(receiver.half.consumer.received(), Ordering::Relaxed);
+                self.receive_counts.dropped.store(known, Ordering::Relaxed);
                 lost = known - std::mem::replace(&mut receiver.reported, known);
                 self.reports.record_end_from(&receiver.half.session, &received);
                 received
@@ -188,27 +263,50 @@ impl Endpoint {
     }
 
     pub(super) fn accept(&self, timeout: Option<Duration>, requests_by: RequestsBy) -> Outcome {
+        self.accepting(|server, release| server.accept(timeout, requests_by, release).map(|()| true))
+            .map(drop)
+    }
+
+    /// Accepts a client without waiting. Returns whether a session began.
+    pub(super) fn try_accept(&self) -> Outcome<bool> {
+        self.accepting(SharedServer::try_accept_releasing)
+    }
+
+    /// What an event loop waits for until there may be a client to accept.
+    pub(super) fn accept_handles(&self) -> Outcome<WaitHandles> {
+        let mut server = lock(&self.server);
+        Ok(server.as_mut().ok_or(ShmError::NotConnected)?.accept_handles()?)
+    }
+
+    /// Runs a call that accepts, and returns whether a session began. Reports the last session's end, and the new session.
+    fn accepting(
+        &self, accept: impl FnOnce(&mut SharedServer, &mut dyn FnMut()) -> Result<bool>,
+    ) -> Outcome<bool> {
         // Perhaps no call has detected yet that the last session ended.
         self.record_end_of_last();
         self.report();
         if !self.created_in.is_current() {
             return Err(ShmError::Forked.into());
         }
-        let accepted = self.accept_quietly(timeout, requests_by);
+        let accepted = self.accepting_quietly(accept);
         self.report();
         accepted
     }
 
-    /// Accepts a client, and calls no callback.
-    fn accept_quietly(&self, timeout: Option<Duration>, requests_by: RequestsBy) -> Outcome {
+    /// As [`accepting`](Self::accepting), and calls no callback.
+    fn accepting_quietly(
+        &self, accept: impl FnOnce(&mut SharedServer, &mut dyn FnMut()) -> Result<bool>,
+    ) -> Outcome<bool> {
         let mut server = lock(&self.server);
         let server = server.as_mut().ok_or(ShmError::NotConnected)?;
-        server.accept(timeout, requests_by, &mut || self.drop_halves())?;
+        if !accept(server, &mut || self.drop_halves())? {
+            return Ok(false);
+        }
         let (sender, receiver) = server.take().ok_or(ShmError::NotConnected)?;
         // The last session may have ended since.
         self.record_end_of_last();
         self.begin(sender, receiver);
-        Ok(())
+        Ok(true)
     }
 
     fn record_end_of_last(&self) {
@@ -216,6 +314,25 @@ impl Endpoint {
             self.reports.record_end(&session);
         }
     }
+}
+
+/// Creates a handle with these callbacks.
+///
+/// # Safety
+/// NULL, or callbacks.
+pub(super) unsafe fn create<H: EndpointHandle>(
+    table: *const shm_callbacks_t, make: impl FnOnce(Callbacks<shm_callbacks_t>) -> Outcome<H>,
+) -> *mut H {
+    // SAFETY: by the caller.
+    returning_handle(|| Ok(start(make(unsafe { Callbacks::read(table) }?)?)))
+}
+
+/// Makes a handle, and calls its callbacks that are due. on_start runs before all others.
+pub(super) fn start<H: EndpointHandle>(handle: H) -> Arc<H> {
+    let handle = Arc::new(handle);
+    Table::start(&handle.endpoint().callbacks, Arc::as_ptr(&handle).cast_mut().cast());
+    handle.endpoint().report();
+    handle
 }
 
 /// A handle of a synchronous endpoint.

@@ -58,7 +58,7 @@ impl<T: Closable> Drop for Inside<T> {
 /// The handle is NULL, or [`returning_handle`] returned it and it was not closed.
 pub(crate) unsafe fn enter<T: Closable>(handle: *const T) -> Outcome<Inside<T>> {
     // SAFETY: by the caller.
-    let Some(value) = (unsafe { handle.as_ref() }) else { return Err(Failure::Argument("the handle")) };
+    let Some(value) = (unsafe { handle.as_ref() }) else { return Err(Failure::Null("the handle")) };
     if value.is_forked() {
         return Err(ShmError::Forked.into());
     }

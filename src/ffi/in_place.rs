@@ -4,6 +4,7 @@
 //! later sessions use the same section, the address is that of a copy.
 
 use super::*;
+use crate::batch::zeros;
 use crate::channel::{Channel, Current};
 use crate::halves::SendHalf;
 use crate::ring::Place;
@@ -45,22 +46,18 @@ pub(super) enum Lent {
 
 /// Memory for the copy of a message. It does not move while the handle exists, so that its address stays valid.
 #[derive(Default)]
-pub(super) struct MessageCopy(Mutex<Box<[u64]>>);
+pub(super) struct MessageCopy(Mutex<Vec<u64>>);
 
 impl MessageCopy {
-    /// Returns the address; there is room for the longest message.
+    /// Returns the address; there is room for the longest message, of `longest` bytes. It is the same number in each call.
     ///
     /// # Errors
     /// This process has no memory for it.
-    pub(super) fn address(&self) -> Result<*mut u8> {
-        const WORDS: usize = MAX_MESSAGE_SIZE.div_ceil(8);
+    pub(super) fn address(&self, longest: usize) -> Result<*mut u8> {
         let mut words = lock(&self.0);
         if words.is_empty() {
-            let mut copy = Vec::new();
-            let reserved = copy.try_reserve_exact(WORDS);
-            reserved.map_err(|_| sys::out_of_memory("making room for a copy of a message"))?;
-            copy.resize(WORDS, 0);
-            *words = copy.into();
+            let copy = zeros(longest.div_ceil(8));
+            *words = copy.ok_or_else(|| sys::out_of_memory("making room for a copy of a message"))?;
         }
         Ok(words.as_mut_ptr().cast())
     }

@@ -1,17 +1,21 @@
 //! The options in their C form.
 
+use super::interrupter::InterrupterHandle;
 use super::*;
 use crate::access::{Access, UserId};
-use crate::constants::{MAX_MESSAGES, RING_CAPACITY};
+use crate::calls::MAX_CALL_SIZE;
+use crate::constants::{MAX_MESSAGES, MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE, RING_CAPACITY};
 use crate::handles::{ClientEvents, ClientHandles, EVENTS};
-use crate::options::{ClientOptions, ServerOptions, SpinBudget, Trust, Tuning};
-use std::ffi::CStr;
-use std::mem::size_of;
+use crate::options::{ChannelEvent, ClientOptions, ServerOptions, SpinBudget, Trust, Tuning};
+use std::ffi::{CStr, CString};
+use std::mem::{offset_of, size_of};
 
 /// A channel's name and size.
+///
+/// \ingroup options
 #[repr(C)]
 pub struct shm_endpoint_config_t {
-    /// 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. The prefix "Global\" makes the name valid for the
+    /// 1 to 80 bytes of UTF-8, ending with a NUL, without a backslash. The prefix "Global\\" makes the name valid for the
     /// whole machine. On Linux each network namespace, and so usually each container, has its own names. The library reads it only during the call.
     pub name: *const c_char,
     /// Bytes in each direction's ring: a power of two from 4,096 to 2^30. 0: a server uses 2 MiB, a client uses the server's
@@ -20,33 +24,79 @@ pub struct shm_endpoint_config_t {
 }
 
 /// shm_options_t.access: the server's user, the system and the administrators may connect.
+///
+/// \ingroup options
 pub const SHM_ACCESS_OWNER: u32 = 0;
 /// shm_options_t.access: every user of the machine may connect.
+///
+/// \ingroup options
 pub const SHM_ACCESS_EVERYONE: u32 = 1;
 /// shm_options_t.access: those of SHM_ACCESS_OWNER, and `users`, may connect.
+///
+/// \ingroup options
 pub const SHM_ACCESS_USERS: u32 = 2;
-/// shm_options_t.access: those users whom `security_descriptor` permits may connect. Windows only.
+/// shm_options_t.access: those users whom `security_descriptor` permits may connect. Windows only. The descriptor names an owner, and
+/// grants clients the rights 0x120007: those for a section and for an event together.
+///
+/// \ingroup options
 pub const SHM_ACCESS_SECURITY_DESCRIPTOR: u32 = 3;
 
 /// shm_options_t.access: the system and the administrators may connect, and not the server's user. For a Windows server that runs
 /// elevated: SHM_ACCESS_OWNER also admits those processes of its user that are not elevated.
+///
+/// \ingroup options
 pub const SHM_ACCESS_ADMINISTRATORS: u32 = 4;
 
 /// shm_options_t.trust: the client accepts servers of the client's own user and of the system (root on Linux); on Windows
 /// also those whose section belongs to the group Administrators.
+///
+/// \ingroup options
 pub const SHM_TRUST_OWNER: u32 = 0;
 /// shm_options_t.trust: the client accepts servers of `users`.
+///
+/// \ingroup options
 pub const SHM_TRUST_USERS: u32 = 1;
 /// shm_options_t.trust: the client accepts any server that has the name.
+///
+/// \ingroup options
 pub const SHM_TRUST_ANYONE: u32 = 2;
 
+/// The smallest number of bytes of a message. On a channel with shm_options_t.max_message_bytes it is 0.
+///
+/// \ingroup library
+#[allow(dead_code)] // It is for the header.
+pub const SHM_MIN_MESSAGE: u32 = 2;
+/// The largest number of bytes of a message, on channels without shm_options_t.max_message_bytes.
+///
+/// \ingroup library
+#[allow(dead_code)] // It is for the header.
+pub const SHM_MAX_MESSAGE: u32 = 65535;
+/// The largest number of bytes of a call (shm_caller_call) and of its answer. On a channel with shm_options_t.max_message_bytes it is
+/// that number minus 16.
+///
+/// \ingroup calls
+#[allow(dead_code)] // It is for the header.
+pub const SHM_MAX_CALL: u32 = 65519;
+
+const _: () = assert!(
+    SHM_MIN_MESSAGE as usize == MIN_MESSAGE_SIZE
+        && SHM_MAX_MESSAGE as usize == MAX_MESSAGE_SIZE
+        && SHM_MAX_CALL as usize == MAX_CALL_SIZE
+);
+
 /// A timeout that never passes.
+///
+/// \ingroup library
 pub const SHM_FOREVER: u32 = u32::MAX;
 /// shm_options_t.spin_us: the library chooses the time.
+///
+/// \ingroup options
 pub const SHM_SPIN_DEFAULT: u32 = u32::MAX;
 
 /// Further options of an endpoint. Get a structure from shm_options_default, and change it. The library reads it only during
 /// the call.
+///
+/// \ingroup options
 #[repr(C)]
 pub struct shm_options_t {
     /// sizeof (shm_options_t). A newer library determines from it which fields exist.
@@ -81,9 +131,66 @@ pub struct shm_options_t {
     pub clients_per_worker: u32,
     /// Servers without a name: if not 0, the channel has events. The client gets them by shm_server_client_handles.
     pub anonymous_events: u32,
+    /// Called for each event of a channel, for a log: a session that begins or ends, a peer that is refused, a peer that breaks the
+    /// protocol. NULL: no call. It runs on the thread that detects the event, inside that thread's call, and must not call a function
+    /// of this library with the same handle. `event` and its text are valid until it returns. It may run until the function that stops
+    /// the handle has returned, and, for a client, in the function that connects, also if that fails.
+    pub on_event: Option<unsafe extern "C" fn(event: *const shm_event_t, user_data: *mut c_void)>,
+    /// Passed to on_event. It must be usable on all threads that use the handle.
+    pub event_user_data: *mut c_void,
+    /// Clients that connect in a call (shm_client_connect_with_options, shm_multi_client_connect_with_options,
+    /// shm_caller_connect): by this another thread ends the call. NULL: nothing does.
+    pub interrupter: *const InterrupterHandle,
+    /// Servers: the size of the longest message in bytes, from 2 to half of buffer_bytes minus 64 (minus 8, if buffer_bytes is at most
+    /// 131,072). A message may then have any size up to it, also 0 and 1. 0: messages have 2 to 65,535 bytes, and at most half of
+    /// buffer_bytes minus 8. Clients: 0 accepts any server; with another number the client refuses a server whose number differs.
+    pub max_message_bytes: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
-/// Returns the default options. Any thread.
+/// shm_event_t.kind: a session began.
+///
+/// \ingroup options
+pub const SHM_EVENT_CONNECTED: u32 = 1;
+/// shm_event_t.kind: a session ended; `error` says how.
+///
+/// \ingroup options
+pub const SHM_EVENT_LOST: u32 = 2;
+/// shm_event_t.kind: a peer was refused, or refused this side; `error` says why.
+///
+/// \ingroup options
+pub const SHM_EVENT_REFUSED: u32 = 3;
+/// shm_event_t.kind: the peer broke the protocol, and the session ended.
+///
+/// \ingroup options
+pub const SHM_EVENT_CORRUPTED: u32 = 4;
+
+/// Something that happened to a channel, for the program's log.
+///
+/// \ingroup options
+#[repr(C)]
+pub struct shm_event_t {
+    /// sizeof (shm_event_t) of the library. A newer library appends fields.
+    pub struct_size: u32,
+    /// One of SHM_EVENT_...
+    pub kind: u32,
+    /// The error. SHM_SUCCESS for SHM_EVENT_CONNECTED.
+    pub error: shm_error_t,
+    /// SHM_EVENT_CONNECTED: the peer's process id. Otherwise 0.
+    pub process_id: u32,
+    /// SHM_EVENT_CONNECTED: the number of the connection, which grows with each connection of the channel. Otherwise 0.
+    pub generation: u32,
+    /// What happened, in English, with details.
+    pub text: *const c_char,
+}
+
+/// Returns the default options of a channel.
+///
+/// \ingroup options
+/// \return The options, with `struct_size` set.
+/// \par Threads
+/// Any thread.
 #[no_mangle]
 pub extern "C" fn shm_options_default() -> shm_options_t {
     shm_options_t {
@@ -101,6 +208,11 @@ pub extern "C" fn shm_options_default() -> shm_options_t {
         security_descriptor: std::ptr::null(),
         clients_per_worker: 0,
         anonymous_events: 0,
+        on_event: None,
+        event_user_data: std::ptr::null_mut(),
+        interrupter: std::ptr::null(),
+        max_message_bytes: 0,
+        reserved: 0,
     }
 }
 
@@ -111,9 +223,9 @@ pub extern "C" fn shm_options_default() -> shm_options_t {
 pub(crate) unsafe fn config<'a>(config: *const shm_endpoint_config_t) -> Outcome<(&'a str, Option<usize>)> {
     // SAFETY: by the caller.
     unsafe {
-        let config = config.as_ref().ok_or(Failure::Argument("the configuration"))?;
+        let config = config.as_ref().ok_or(Failure::Null("the configuration"))?;
         if config.name.is_null() {
-            return Err(Failure::Argument("the name"));
+            return Err(Failure::Null("the name"));
         }
         let bytes = CStr::from_ptr(config.name);
         let name = bytes.to_str().map_err(|_| {
@@ -124,22 +236,42 @@ pub(crate) unsafe fn config<'a>(config: *const shm_endpoint_config_t) -> Outcome
     }
 }
 
+/// A pointer of C's.
+struct UserData(*mut c_void);
+
+// SAFETY: the header says on which threads C's functions use it.
+unsafe impl Send for UserData {}
+// SAFETY: as above.
+unsafe impl Sync for UserData {}
+
 fn invalid(option: &'static str, value: u32, reason: &str) -> Failure {
     ShmError::InvalidOption { option, value: value.into(), reason: reason.to_owned() }.into()
 }
 
 impl shm_options_t {
+    /// Reads the options of a program, whose header may be older or newer.
+    ///
     /// # Safety
-    /// NULL, or options whose pointers are valid for `'a`.
-    pub(crate) unsafe fn read<'a>(options: *const Self) -> Outcome<Option<&'a Self>> {
-        // SAFETY: by the caller.
-        let Some(options) = (unsafe { options.as_ref() }) else { return Ok(None) };
-        // Fields that a newer header has are behind ours.
-        if (options.struct_size as usize) < size_of::<Self>() {
-            let reason = "it is the size of shm_options_t; begin with shm_options_default()";
-            return Err(invalid("struct_size", options.struct_size, reason));
+    /// NULL, or options of `struct_size` bytes.
+    pub(crate) unsafe fn read(options: *const Self) -> Outcome<Option<Self>> {
+        if options.is_null() {
+            return Ok(None);
         }
-        Ok(Some(options))
+        // SAFETY: by the caller.
+        let struct_size = unsafe { (*options).struct_size };
+        // The first header ended before this field.
+        if (struct_size as usize) < offset_of!(Self, max_message_bytes) {
+            let reason = "it is the size of shm_options_t; begin with shm_options_default()";
+            return Err(invalid("struct_size", struct_size, reason));
+        }
+        // Fields that an older header lacks have their defaults. Fields that a newer header has are behind ours.
+        let mut known = shm_options_default();
+        let has_all = struct_size as usize >= size_of::<Self>();
+        let size = if has_all { size_of::<Self>() } else { offset_of!(Self, max_message_bytes) };
+        // SAFETY: by the caller, the program's options have these bytes. Any bytes are valid in the fields, but `on_event` must be a
+        // function or NULL, by the caller.
+        unsafe { ptr::copy_nonoverlapping(options.cast::<u8>(), ptr::from_mut(&mut known).cast(), size) };
+        Ok(Some(known))
     }
 
     /// # Safety
@@ -150,7 +282,8 @@ impl shm_options_t {
         let user = |user: &*const c_char| {
             // SAFETY: by the caller.
             let text = (!user.is_null()).then(|| unsafe { CStr::from_ptr(*user) });
-            let text = text.and_then(|text| text.to_str().ok()).ok_or(Failure::Argument("a user"))?;
+            let text = text.ok_or(Failure::Null("a user of the list"))?;
+            let text = text.to_str().map_err(|_| Failure::NotUtf8("a user of the list"))?;
             Ok(text.parse::<UserId>()?)
         };
         list_of(users.iter().map(user))
@@ -159,6 +292,13 @@ impl shm_options_t {
     /// # Safety
     /// `security_descriptor` is NULL or has `security_descriptor_size` bytes.
     unsafe fn access(&self) -> Outcome<Access> {
+        if self.user_count != 0 && self.access != SHM_ACCESS_USERS {
+            return Err(invalid(
+                "user_count",
+                self.user_count,
+                "a server has users with SHM_ACCESS_USERS alone",
+            ));
+        }
         Ok(match self.access {
             SHM_ACCESS_OWNER => Access::Owner,
             SHM_ACCESS_EVERYONE => Access::Everyone,
@@ -175,6 +315,31 @@ impl shm_options_t {
                 Access::SecurityDescriptor(unsafe { array(bytes, size, "the security descriptor") }?.to_vec())
             }
             other => return Err(invalid("access", other, "it is one of SHM_ACCESS_...")),
+        })
+    }
+
+    /// The function of C that is called for each event.
+    fn event_hook(&self) -> Option<impl Fn(&ChannelEvent) + Send + Sync + 'static> {
+        let (call, user_data) = (self.on_event?, UserData(self.event_user_data));
+        Some(move |event: &ChannelEvent| {
+            let user_data = &user_data;
+            let (kind, error, process_id, generation, text) = match event {
+                ChannelEvent::Connected { process_id, generation } => {
+                    let text = format!("process {process_id} is connected (connection {generation})");
+                    (SHM_EVENT_CONNECTED, shm_error_t::SHM_SUCCESS, *process_id, *generation, text)
+                }
+                ChannelEvent::Lost(error) => (SHM_EVENT_LOST, code(error), 0, 0, error.to_string()),
+                ChannelEvent::Refused(error) => (SHM_EVENT_REFUSED, code(error), 0, 0, error.to_string()),
+                ChannelEvent::Corrupted(what) => {
+                    let text = format!("the peer broke the protocol: {what}");
+                    (SHM_EVENT_CORRUPTED, shm_error_t::SHM_ERROR_PROTOCOL, 0, 0, text)
+                }
+            };
+            let text = CString::new(text).unwrap_or_default();
+            let struct_size = size_of::<shm_event_t>() as u32;
+            let event = shm_event_t { struct_size, kind, error, process_id, generation, text: text.as_ptr() };
+            // SAFETY: by the header, the function may be called on any thread that uses the handle.
+            unsafe { call(&event, user_data.0) };
         })
     }
 
@@ -204,6 +369,9 @@ pub(crate) unsafe fn server_options(
         if options.message_limit != 0 {
             chosen = chosen.message_limit(options.message_limit as usize);
         }
+        if options.max_message_bytes != 0 {
+            chosen = chosen.max_message_size(options.max_message_bytes as usize);
+        }
         if options.reject_when_full != 0 {
             chosen = chosen.reject_when_full();
         }
@@ -211,6 +379,9 @@ pub(crate) unsafe fn server_options(
             chosen = chosen.anonymous_events();
         }
         options.tune(&mut chosen.tuning);
+        if let Some(hook) = options.event_hook() {
+            chosen = chosen.on_event(hook);
+        }
         // SAFETY: by the caller.
         chosen = chosen.access(unsafe { options.access() }?);
     }
@@ -231,6 +402,9 @@ pub(crate) unsafe fn client_options(
         if options.message_limit != 0 {
             chosen = chosen.message_limit(options.message_limit as usize);
         }
+        if options.max_message_bytes != 0 {
+            chosen = chosen.max_message_size(options.max_message_bytes as usize);
+        }
         options.tune(&mut chosen.tuning);
         chosen = chosen.trust(match options.trust {
             SHM_TRUST_OWNER => Trust::Owner,
@@ -239,12 +413,19 @@ pub(crate) unsafe fn client_options(
             SHM_TRUST_ANYONE => Trust::Anyone,
             other => return Err(invalid("trust", other, "it is one of SHM_TRUST_...")),
         });
+        if let Some(hook) = options.event_hook() {
+            chosen = chosen.on_event(hook);
+        }
+        // SAFETY: by the caller, NULL or an interrupter.
+        chosen.connect_interrupter = unsafe { options.interrupter.as_ref() }.map(InterrupterHandle::get);
     }
     Ok(chosen)
 }
 
 /// The data events of a channel, for native waiters and drivers: handles on Windows, descriptors on Linux. The library owns
 /// them.
+///
+/// \ingroup native
 #[repr(C)]
 pub struct shm_event_handles_t {
     /// Set when the server has sent a message.
@@ -255,7 +436,10 @@ pub struct shm_event_handles_t {
 
 /// All handles that the client's side of a channel needs, for a driver or another process. They are handles on Windows and
 /// descriptors on Linux. On Linux an event to wait for and an event to set may be the same descriptor.
+///
+/// \ingroup native
 #[repr(C)]
+#[derive(Debug)]
 pub struct shm_client_handles_t {
     /// The section.
     pub section: isize,
@@ -301,6 +485,8 @@ impl From<&shm_client_handles_t> for ClientHandles {
 }
 
 /// The statistics of a channel's current session.
+///
+/// \ingroup server client
 #[repr(C)]
 pub struct shm_stats_t {
     /// The number of this connection of the channel. It grows with each connection.
@@ -309,8 +495,8 @@ pub struct shm_stats_t {
     pub send_depth: u32,
     /// Messages that this side has not received yet.
     pub receive_depth: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// The bytes of this structure that the library has filled. It grows into `reserved`.
+    pub struct_size: u32,
     /// Messages sent.
     pub sent: u64,
     /// Those of the sent messages that were evicted before the peer took them.
@@ -321,8 +507,10 @@ pub struct shm_stats_t {
     pub receive_dropped: u64,
     /// Kernel signals sent. There is at most one for each of the peer's sleeps, or one for each message if a program waits
     /// natively.
-    pub signals: u64,
+    pub signals_sent: u64,
     /// How often this side announced that it was going to sleep. If its last look after that finds a message, it does not
     /// sleep. On a channel without events: how often it slept.
     pub sleeps: u64,
+    /// Always 0. For counts of newer versions.
+    pub reserved: [u64; 4],
 }

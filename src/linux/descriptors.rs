@@ -8,7 +8,7 @@
 //! condition that it is still the same. To keep the numbers occupied for good would be worse, since a program that opens its
 //! streams again expects to get them.
 
-use rustix::event::{eventfd, EventfdFlags};
+use rustix::event::{epoll, eventfd, EventfdFlags};
 use rustix::fs::{fcntl_getfl, memfd_create, open, MemfdFlags, Mode, OFlags};
 use rustix::io::{fcntl_dupfd_cloexec, fcntl_getfd, Errno, Result};
 use rustix::net::{
@@ -157,6 +157,18 @@ pub(super) fn memory_file(name: &str) -> Result<OwnedFd> {
 /// An event of this process alone.
 pub(super) fn local_event() -> Result<OwnedFd> {
     create(|| eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK))
+}
+
+/// What an [`epoll()`] descriptor is used with. Nothing here creates a descriptor.
+pub(super) mod watching {
+    pub(in crate::linux) use rustix::event::epoll::{add, delete, EventData, EventFlags};
+    #[cfg(feature = "async")]
+    pub(in crate::linux) use rustix::event::epoll::{modify, wait, Event};
+}
+
+/// What waits for several descriptors, and is one.
+pub(super) fn epoll() -> Result<OwnedFd> {
+    create(|| epoll::create(epoll::CreateFlags::CLOEXEC))
 }
 
 /// Two datagram sockets that are connected to each other.

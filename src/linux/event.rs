@@ -26,7 +26,7 @@ pub(super) const SHUT: PollFlags =
 
 enum Kind {
     /// This process's alone: stays set until it is reset.
-    Local(OwnedFd),
+    Local(Arc<OwnedFd>),
     /// A socket where connections arrive, or messages: readable until that's taken care of.
     Listener(Arc<OwnedFd>),
     /// Setting sends at one end, waiting receives at the other. A side with only one end of the pair has it twice, and does
@@ -43,7 +43,7 @@ impl Event {
     /// One for this process alone, that stays set until it is reset.
     pub(crate) fn local() -> Result<Self> {
         let event = descriptors::local_event().map_err(failed("creating an event (eventfd2)"))?;
-        Ok(Event { kind: Kind::Local(event), created_in: OwningProcess::current()? })
+        Ok(Event { kind: Kind::Local(Arc::new(event)), created_in: OwningProcess::current()? })
     }
 
     pub(super) fn listener(socket: Arc<OwnedFd>) -> Result<Self> {
@@ -96,6 +96,13 @@ impl Event {
         match &self.kind {
             Kind::Local(event) => event.as_fd(),
             Kind::Listener(socket) | Kind::Shared { wait: socket, .. } => socket.as_fd(),
+        }
+    }
+
+    pub(super) fn shared_descriptor(&self) -> Arc<OwnedFd> {
+        match &self.kind {
+            Kind::Local(event) => event.clone(),
+            Kind::Listener(socket) | Kind::Shared { wait: socket, .. } => socket.clone(),
         }
     }
 

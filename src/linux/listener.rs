@@ -331,7 +331,8 @@ impl Listener {
         drop(queue);
         if self.clients == Clients::One {
             let listening = |socket: OwnedFd| listen(&socket, 0).map(|()| socket);
-            // Where another process has that name, clients find out all the same.
+            // Another process may have that name, or a fork its socket of the session before until it runs its first line.
+            // Then clients that time out read that the server did not accept them.
             drop(
                 self.busy.exchange(bound(&self.busy_address).ok().and_then(|socket| listening(socket).ok())),
             );
@@ -369,6 +370,8 @@ impl Listener {
             let next = queue.pending.take_next(|caller| limits.allow(unread, caller));
             let Some((connection, caller, since)) = next else { break };
             let process = match open_peer(&connection, caller) {
+                // A process that it forked may still have the connection.
+                Ok(process) if process.has_ended() => continue,
                 Ok(process) => process,
                 Err(Unwatchable::Failed(error) | Unwatchable::Denied(Some(error))) => {
                     queue.keep_for_later(connection, caller, since);
@@ -387,11 +390,13 @@ impl Listener {
                     let length = queue.pending.turn_of(caller);
                     queue.turn = Some(Turn { caller, process, since: Instant::now(), length });
                 }
+                // The client has given up.
+                Err(_) if has_left(&connection) => {}
                 Err(errno) if is_shortage(errno) || !can_send() => {
                     queue.keep_for_later(connection, caller, since);
                     return Err(error(errno, "handing a channel to a client (sendmsg)"));
                 }
-                // The client has given up, or takes no descriptors.
+                // The client takes no descriptors.
                 Err(_) => {}
             }
         }
@@ -421,6 +426,10 @@ impl Listener {
                     return Err(error(errno, "accepting a client (accept4)"));
                 }
             };
+            // The socket's queue may be full of these. They take no place from a client that came behind them.
+            if has_left(&connection) {
+                continue;
+            }
             let identified = self.identify(&connection).map_err(|errno| {
                 // The client's connection is dropped: it looks the name up again.
                 queue.short_until = Some(Instant::now() + RETRY);
@@ -506,6 +515,13 @@ impl Queue {
         self.pending.put_back(connection, caller, since);
         self.short_until = Some(Instant::now() + RETRY);
     }
+}
+
+/// Whether a client has closed its end of the connection.
+fn has_left(connection: &OwnedFd) -> bool {
+    let mut descriptor = [PollFd::new(connection, PollFlags::empty())];
+    poll(&mut descriptor, Some(&timespec(Duration::ZERO))).is_ok()
+        && descriptor[0].revents().contains(PollFlags::HUP)
 }
 
 /// The process at the other end of a connection.

@@ -3,6 +3,7 @@
 use super::event::Event;
 use super::pairs::{self, Ends};
 use super::section::Section;
+use super::socket_options::PeerCredentials;
 use super::system::{error, failed, User};
 use super::wait::{wait_any, Waitable};
 use super::wire::{address, connected, credentials, receive, Reason, BUSY};
@@ -17,72 +18,80 @@ use std::time::Duration;
 /// What stands behind a name. The kernel says the id of the server's process.
 pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
-type Lookup = kinds::Lookup<Found>;
+type Lookup = kinds::Lookup<Found, Handover>;
 
 /// Has the events that came with a section.
 pub(crate) struct EventOpener(Ends);
 
-/// How long a client waits for a place in a full queue before it looks at its interrupter.
-const QUEUE_SLICE: Duration = Duration::from_millis(20);
-
-/// Looks a name up, asks whether the server that has it is trusted, and waits to be handed a channel.
+/// Looks a name up, asks whether the server that has it is trusted, and joins the clients that wait to be handed a channel. If
+/// the queue is full, waits up to `patience` for a place in it.
 pub(crate) fn lookup(
-    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, patience: Option<Duration>,
-    interrupt: &Event,
+    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, patience: Duration,
 ) -> Result<Lookup> {
-    let slice = patience.map_or(QUEUE_SLICE, |patience| patience.min(QUEUE_SLICE));
-    let connection = match connected(&address(name, "")?, slice) {
+    let connection = match connected(&address(name, "")?, patience) {
         Ok(connection) => connection,
         Err((Errno::CONNREFUSED, _)) => return Ok(Lookup::NoServer),
-        // The queue is full. Whether the server is busy counts at the end of the client's time.
-        Err((Errno::AGAIN, _)) => {
-            let is_last = patience.is_some_and(|patience| patience <= slice);
-            let is_busy = is_last && is_busy(name, trusts)?;
-            return Ok(Lookup::Server { is_busy, has_waited: true });
-        }
+        // The queue is full.
+        Err((Errno::AGAIN, _)) => return Ok(Lookup::Server { has_waited: !patience.is_zero() }),
         Err((errno, context)) => return Err(error(errno, context)),
     };
     let server = credentials(&connection).map_err(failed("asking for the server's user (getsockopt)"))?;
     // Before anything that the server sent is read.
     trusts(Some(&User(server.uid)))?;
-    let connection = Event::listener(Arc::new(connection))?;
-    match wait_any(&[Waitable::Event(&connection), Waitable::Event(interrupt)], patience)? {
-        Some(0) => {}
-        Some(_) => return Err(ShmError::Interrupted),
-        None => return Ok(Lookup::Server { is_busy: is_busy(name, trusts)?, has_waited: true }),
+    Ok(Lookup::Waits(Handover { connection: Event::listener(Arc::new(connection))?, server }))
+}
+
+/// A place in a server's queue: the server hands its clients a channel in their order.
+pub(crate) struct Handover {
+    connection: Event,
+    server: PeerCredentials,
+}
+
+impl Handover {
+    /// Becomes ready when the server has handed over the channel, or has gone.
+    pub(crate) fn event(&self) -> &Event {
+        &self.connection
     }
-    let refused = |reason: String| ShmError::Refused { reason };
-    let received = receive(connection.descriptor()).map_err(failed("receiving a channel (recvmsg)"))?;
-    // The server has gone away, or had no room for this client.
-    let Some(([reason, own_pid], descriptors)) = received else {
-        return Ok(Lookup::Server { is_busy: false, has_waited: false });
-    };
-    if reason != 0 {
-        return Err(refused(format!("the server {}", Reason::text(reason))));
+
+    /// Takes the channel, if the server has handed it over.
+    pub(crate) fn step(self) -> Result<Lookup> {
+        let Handover { connection, server } = self;
+        if wait_any(&[Waitable::Event(&connection)], Some(Duration::ZERO))?.is_none() {
+            return Ok(Lookup::Waits(Handover { connection, server }));
+        }
+        let refused = |reason: String| ShmError::Refused { reason };
+        let received = receive(connection.descriptor()).map_err(failed("receiving a channel (recvmsg)"))?;
+        // The server has gone away, or had no room for this client.
+        let Some(([reason, own_pid], descriptors)) = received else {
+            return Ok(Lookup::Server { has_waited: false });
+        };
+        if reason != 0 {
+            return Err(refused(format!("the server {}", Reason::text(reason))));
+        }
+        let mut descriptors = descriptors.into_iter();
+        let (Some(section), Ok(ends)) =
+            (descriptors.next(), descriptors.map(Arc::new).collect::<Vec<_>>().try_into())
+        else {
+            return Err(refused("the name does not belong to a channel".to_owned()));
+        };
+        let ends: Ends = ends;
+        ends.iter().try_for_each(|end| pairs::check(end))?;
+        let section = Section::from_file(section)?;
+        if section.owner()? != Some(User(server.uid)) {
+            return Err(refused("the section does not belong to the user that runs the server".to_owned()));
+        }
+        if server.pid == 0 {
+            return Err(refused(
+                "the server's process is in another process namespace and cannot be watched".to_owned(),
+            ));
+        }
+        let server_pid = Some(server.pid);
+        Ok(Lookup::Found(Found { section, own_pid, server_pid, opener: EventOpener(ends) }))
     }
-    let mut descriptors = descriptors.into_iter();
-    let (Some(section), Ok(ends)) =
-        (descriptors.next(), descriptors.map(Arc::new).collect::<Vec<_>>().try_into())
-    else {
-        return Err(refused("the name does not belong to a channel".to_owned()));
-    };
-    let ends: Ends = ends;
-    ends.iter().try_for_each(|end| pairs::check(end))?;
-    let section = Section::from_file(section)?;
-    if section.owner()? != Some(User(server.uid)) {
-        return Err(refused("the section does not belong to the user that runs the server".to_owned()));
-    }
-    if server.pid == 0 {
-        return Err(refused(
-            "the server's process is in another process namespace and cannot be watched".to_owned(),
-        ));
-    }
-    let server_pid = Some(server.pid);
-    Ok(Lookup::Found(Found { section, own_pid, server_pid, opener: EventOpener(ends) }))
 }
 
 /// Whether the server that has a name serves a client, and no other one meanwhile.
-fn is_busy(name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>) -> Result<bool> {
+pub(crate) fn is_busy(name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>) -> Result<bool> {
     match connected(&address(name, BUSY)?, Duration::ZERO) {
         Ok(connection) => {
             let server =

@@ -209,7 +209,7 @@ impl<C> Pending<C> {
 
 /// What the fuzzer of `fuzz/fuzz_targets/pending.rs` drives: processes and users by number, times in milliseconds.
 #[cfg(fuzzing)]
-#[allow(missing_docs)]
+#[allow(missing_docs, missing_debug_implementations)]
 pub mod fuzzing {
     use super::*;
 

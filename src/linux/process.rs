@@ -55,6 +55,10 @@ impl Process {
         self.user.clone()
     }
 
+    pub(super) fn shared_descriptor(&self) -> Arc<OwnedFd> {
+        self.pidfd.clone()
+    }
+
     /// What a wait for its end polls.
     pub(super) fn pollable(&self) -> PollFd<'_> {
         PollFd::new(&self.pidfd, PollFlags::IN)

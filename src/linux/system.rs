@@ -62,6 +62,22 @@ pub(crate) fn borrow(descriptor: &OwnedFd) -> BorrowedFd<'_> {
     descriptor.as_fd()
 }
 
+/// Gives a descriptor away as a number.
+#[cfg(all(feature = "c-api", not(loom)))]
+pub(crate) fn into_raw(descriptor: OwnedFd) -> isize {
+    std::os::fd::IntoRawFd::into_raw_fd(descriptor) as isize
+}
+
+/// Closes a descriptor.
+///
+/// # Safety
+/// [`into_raw`] gave it away, and it is open.
+#[cfg(all(feature = "c-api", not(loom)))]
+pub(crate) unsafe fn close_raw(number: isize) {
+    // SAFETY: by the caller.
+    drop(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(number as i32) });
+}
+
 /// Another descriptor for the same object, which no program that is started inherits.
 pub(super) fn duplicate(descriptor: BorrowedFd<'_>, context: &'static str) -> Result<OwnedFd> {
     descriptors::duplicate(descriptor).map_err(failed(context))

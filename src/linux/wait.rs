@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) type Waitable<'a> = kinds::Waitable<'a, Event, Process>;
 
 /// How often a waiting thread looks, if another process has shut the end through which its signals come.
-const SHUT_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const SHUT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Waits until one of `objects` is signalled, and says which: the first, where several are. `None`: the time was up. A
 /// timeout counts from now, by a monotonic clock.

@@ -2,9 +2,9 @@
 
 use super::handler::MultiOptions;
 use super::slots::Slots;
-use crate::background::callbacks::{Callbacks, DisconnectReason};
+use crate::background::callbacks::DisconnectReason;
 use crate::background::connection::Connection;
-use crate::background::core::{bound, Core, Settings};
+use crate::background::core::{bound, Callbacks, Core, Settings};
 use crate::background::outbox::{Outbox, WaitsFor};
 use crate::background::worker::{self, Gathered, Source};
 use crate::channel::Side;
@@ -51,22 +51,23 @@ impl Inbox {
     }
 }
 
-/// Starts the thread that accepts the clients of a server.
+/// Starts the thread that accepts the clients of a server. `handlers_waits` ends the waits of handlers for room.
 pub(super) fn start(
-    server: SharedServer, handler: Box<dyn Callbacks>, options: &MultiOptions,
+    server: SharedServer, handler: Box<dyn Callbacks>, options: &MultiOptions, handlers_waits: Interrupter,
 ) -> Result<Arc<Core>> {
     let (slots, slots_per_worker) = (options.max_clients, options.slots_per_worker());
     let settings = Settings {
         recv_batch: options.recv_batch,
         wait_bound: bound(options.poll_timeout),
         waits_for: WaitsFor::Nothing,
+        lengths: server.lengths(),
         queue_limit: 0,
     };
     let workers = slots.div_ceil(slots_per_worker);
     // All that is sized by the number of slots, before anything is made for one.
     let mut outboxes = with_room_for(slots)?;
     let mut inboxes = with_room_for(workers)?;
-    let mut wake_ups = with_room_for(workers.saturating_add(1))?;
+    let mut wake_ups = with_room_for(workers.saturating_add(2))?;
     for _ in 0..workers {
         wake_ups.push(Interrupter::new()?);
     }
@@ -74,7 +75,8 @@ pub(super) fn start(
     outboxes.extend((0..slots).map(outbox));
     let acceptor = Interrupter::new()?;
     wake_ups.push(acceptor.clone());
-    let core = Arc::new(Core::new(Side::Server, handler, settings, outboxes, wake_ups, server.held_name())?);
+    wake_ups.push(handlers_waits);
+    let core = Core::new(Side::Server, handler, settings, outboxes, wake_ups, server.held_name())?;
     inboxes.extend((0..workers).map(|_| Inbox::default()));
     let slots = Slots::new(slots);
     let shared = Arc::new(Shared { core: core.clone(), slots, slots_per_worker, inboxes, acceptor });
@@ -217,6 +219,7 @@ impl Acceptor {
         let shared = &self.shared;
         let core = &shared.core;
         let session = half.session.clone();
+        core.outbox(slot).reset_counts();
         core.outbox(slot).attach(sender, shared.slots.next_session());
         core.call(Some(slot), |handler| handler.connected(slot));
         report_slot(&session, FIRST_SLOT + u64::from(slot));

@@ -1,19 +1,21 @@
 //! A client of a multi-client server: one session, with a worker.
 
 use crate::auto::connect::Connector;
-use crate::auto::{Auto, AutoOptions};
-use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
+use crate::auto::{Auto, AutoHandle, AutoOptions, AutoStatsSnapshot};
+use crate::background::callbacks::{ChannelKind, DisconnectReason};
+use crate::background::core::{Callbacks, Core};
+use crate::background::peer::PeerHandle;
+use crate::background::retry::RetryOptions;
+use crate::background::sending::ONLY;
 use crate::background::stop_methods;
-use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::{Result, ShmError};
 use crate::halves::{ReceiveHalf, SendHalf};
-use crate::layout::{FIRST_SLOT, NO_SLOT};
+use crate::layout::Lengths;
 use crate::options::ClientOptions;
-use crate::session::Session;
-use crate::waiting::{Deadline, Interrupter};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{mpsc, Arc, Mutex, PoisonError};
+use crate::waiting::Interrupter;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{mpsc, Arc, Weak};
 use std::time::Duration;
 
 /// The handler of a [`MultiClient`]. The client's worker thread calls it, one call at a time.
@@ -21,12 +23,19 @@ use std::time::Duration;
 /// The worker holds no lock during a call: a handler may send, and may stop the client. The worker catches a panic, and reports
 /// it to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
 pub trait MultiClientHandler: Send + Sync + 'static {
-    /// The server has given this client a slot. Called before [`MultiClient::connect`] returns.
+    /// The client is about to start. Called once, on the thread that connects, before every other call. The handler may keep
+    /// `client`, and use it to send from all other calls, as [`AutoHandle`] shows. It does not keep the client alive.
+    fn on_start(&self, client: AutoHandle) {
+        let _ = client;
+    }
+
+    /// The server has given this client a slot. The first time it is called before [`MultiClient::connect`] returns. A client
+    /// that [reconnects](MultiClientOptions::reconnect) calls it each time.
     fn on_connect(&self, slot_id: u32) {
         let _ = slot_id;
     }
 
-    /// The session is over. Called once, after the last message.
+    /// The session is over. Called once for each session, after its last message.
     fn on_disconnect(&self) {}
 
     /// The session is over, for this reason. The worker calls this method; its default implementation calls `on_disconnect`.
@@ -55,6 +64,9 @@ pub trait MultiClientHandler: Send + Sync + 'static {
 }
 
 impl<H: MultiClientHandler + ?Sized> MultiClientHandler for Arc<H> {
+    fn on_start(&self, client: AutoHandle) {
+        (**self).on_start(client);
+    }
     fn on_connect(&self, slot_id: u32) {
         (**self).on_connect(slot_id);
     }
@@ -83,6 +95,9 @@ impl<H: MultiClientHandler + ?Sized> MultiClientHandler for Arc<H> {
 pub struct MultiClientOptions {
     /// How long `connect` waits for the server, for its acceptance, and for a slot whose client has left. The default is 5 s.
     pub lobby_timeout: Duration,
+    /// Whether the client connects again when a session is over, and how long it pauses before each attempt. `None`, the default:
+    /// it does not. Between two sessions, sending fails with [`ShmError::NotConnected`], and no message waits for the next one.
+    pub reconnect: Option<RetryOptions>,
     /// How long `connect` then waits until the server has called its handler for the client. The default is 5 s.
     pub slot_timeout: Duration,
     /// As [`MultiOptions::poll_timeout`](crate::MultiOptions::poll_timeout). Zero, the default: the worker never polls.
@@ -95,6 +110,7 @@ impl Default for MultiClientOptions {
     fn default() -> Self {
         MultiClientOptions {
             lobby_timeout: Duration::from_secs(5),
+            reconnect: None,
             slot_timeout: Duration::from_secs(5),
             poll_timeout: Duration::ZERO,
             recv_batch: 64,
@@ -103,11 +119,16 @@ impl Default for MultiClientOptions {
 }
 
 /// A client of a [`MultiServer`](crate::MultiServer), which has an example. It works in the background. Dropping it
-/// [stops](Self::stop) it. It does not reconnect: after the session's end, create another client.
+/// [stops](Self::stop) it. It connects again after a session's end if its [options](MultiClientOptions::reconnect) say so.
 pub struct MultiClient {
     pub(crate) auto: Auto,
-    slot: u32,
-    connected: Arc<AtomicBool>,
+    slot: Arc<AtomicU32>,
+}
+
+impl std::fmt::Debug for MultiClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MultiClient").field("slot", &self.slot_id()).finish_non_exhaustive()
+    }
 }
 
 impl MultiClient {
@@ -117,7 +138,8 @@ impl MultiClient {
     /// # Errors
     /// - [`ShmError::NoFreeSlot`]: each slot has a client; or a slot whose client has left did not become free within
     ///   `lobby_timeout`.
-    /// - [`ShmError::Interrupted`]: the [`interrupter`](ClientOptions::interrupter) of the options ended the attempt.
+    /// - [`ShmError::Interrupted`]: the [`interrupter`](ClientOptions::interrupter) of the options ended the attempt, or the handler
+    ///   stopped the client in `on_start`.
     /// - Else those of [`SharedClient::connect`](crate::SharedClient::connect).
     pub fn connect<H: MultiClientHandler + ?Sized>(
         name: &str, handler: Arc<H>, options: MultiClientOptions,
@@ -133,7 +155,7 @@ impl MultiClient {
     /// - [`ShmError::QueueFull`]: there is no room, and the channel [rejects when
     ///   full](crate::ServerOptions::reject_when_full).
     pub fn send(&self, message: &[u8]) -> Result<()> {
-        self.auto.send(message)
+        self.auto.core.send(ONLY, message).map(drop)
     }
 
     /// Sends a message if there is room, and evicts none. If there was no room, the worker calls
@@ -142,7 +164,7 @@ impl MultiClient {
     /// # Errors
     /// As [`send`](Self::send), and [`ShmError::QueueFull`].
     pub fn try_send(&self, message: &[u8]) -> Result<()> {
-        self.auto.try_send(message)
+        self.auto.core.try_send(ONLY, message)
     }
 
     /// Sends a message, and waits for room if there is none. `None` waits without a limit.
@@ -150,17 +172,32 @@ impl MultiClient {
     /// # Errors
     /// As `send`, and [`ShmError::Timeout`].
     pub fn send_timeout(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-        self.auto.send_timeout(message, timeout)
+        self.auto.core.send_timeout(ONLY, message, timeout)
     }
 
-    /// Returns the slot that the server has given this client.
+    /// Returns the slot that the server has given this client. Between two sessions it is the last one's.
     pub fn slot_id(&self) -> u32 {
-        self.slot
+        self.slot.load(Ordering::Acquire)
     }
 
     /// Returns whether the session lives, as far as the worker knows.
     pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Acquire)
+        self.auto.core.is_connected(ONLY)
+    }
+
+    /// Returns the server of the present session, and of no later one. `None`: there is no session.
+    pub fn peer(&self) -> Option<PeerHandle> {
+        PeerHandle::current(&self.auto.core, 0)
+    }
+
+    /// Returns the counts of messages that were sent, received and lost so far.
+    pub fn stats(&self) -> AutoStatsSnapshot {
+        AutoStatsSnapshot::of(&self.auto.core)
+    }
+
+    /// Returns a handle that does not keep the client alive, for other threads.
+    pub fn handle(&self) -> AutoHandle {
+        AutoHandle::new(&self.auto.core)
     }
 
     stop_methods!(self => self.auto.core);
@@ -175,124 +212,113 @@ impl ClientOptions {
     pub fn connect_multi<H: MultiClientHandler + ?Sized>(
         self, name: &str, handler: Arc<H>, options: MultiClientOptions,
     ) -> Result<MultiClient> {
+        let slot = Arc::new(AtomicU32::new(0));
+        self.connect_multi_with(name, Adapter { handler, slot: slot.clone() }, slot, &options)
+    }
+
+    pub(super) fn connect_multi_with(
+        self, name: &str, handler: impl Callbacks, slot: Arc<AtomicU32>, options: &MultiClientOptions,
+    ) -> Result<MultiClient> {
         // The worker has its own interrupter. The caller's, if there is one, ends the attempt to connect.
         let interrupter = Interrupter::new()?;
         let mut client = self.into_own_interrupter(interrupter.clone());
         client.multi = true;
-        let connecting = client.connect_interrupter.clone().unwrap_or_else(|| interrupter.clone());
-        let lobby = Deadline::after(Some(options.lobby_timeout));
-        let client = client.connect(name, options.lobby_timeout)?;
-        let halves = client.take().ok_or(ShmError::NotConnected)?;
-        fail_point!("claim.accepted");
-        let slot = await_slot(&halves.1.session, lobby, options.slot_timeout, &connecting);
-        let slot = slot.map_err(|error| match error {
-            // The server's handler has not returned.
-            ShmError::Timeout => ShmError::NotAccepting { name: name.to_owned() },
-            error => error,
-        })?;
+        let mut connector = MultiConnector {
+            next: None,
+            name: name.to_owned(),
+            client,
+            lobby_timeout: options.lobby_timeout,
+            slot_timeout: options.slot_timeout,
+            reconnects: options.reconnect.is_some(),
+            slot: slot.clone(),
+            connect_reported: None,
+        };
+        connector.next = Some(connector.request()?);
+        // The worker's interrupter ends the further attempts.
+        connector.client.connect_interrupter = None;
         fail_point!("claim.assigned");
+        let retry = options.reconnect.unwrap_or_default();
         let auto_options = AutoOptions {
             wait_timeout: options.poll_timeout,
             recv_batch: options.recv_batch,
-            // There is no other session to wait for.
+            reconnect_delay: retry.initial_delay,
+            longest_reconnect_delay: retry.longest_delay,
+            reconnect_jitter_percent: retry.jitter_percent,
+            // A message is for one session.
             max_send_queue: 0,
             ..AutoOptions::default()
         };
-        let connected = Arc::new(AtomicBool::new(true));
         let (connect_reported, connect_reports) = mpsc::channel();
-        let adapter = Adapter {
-            handler,
-            slot,
-            connected: connected.clone(),
-            connect_reported: Mutex::new(Some(connect_reported)),
-        };
-        let auto = Auto::start(Box::new(adapter), &auto_options, interrupter, Once(Some(halves)))?;
-        // Ends when the handler's `on_connect` has returned or panicked.
-        let _ = connect_reports.recv();
-        Ok(MultiClient { auto, slot, connected })
+        let connect_reported = Arc::new(connect_reported);
+        let handler = Reporting { handler, connect_reported: Arc::downgrade(&connect_reported) };
+        connector.connect_reported = Some(connect_reported);
+        let auto = Auto::start(Box::new(handler), &auto_options, interrupter, connector)?;
+        // Until the handler's `on_connect` has returned or panicked; or until the worker ends, since the handler stopped the client
+        // before it was connected.
+        connect_reports.recv().map_err(|_| ShmError::Interrupted)?;
+        Ok(MultiClient { auto, slot })
     }
 }
 
-/// Waits until the server has assigned the slot. While the server itself waits for a slot to come free, the time counts for the
-/// lobby; `slot_timeout` begins after that.
-fn await_slot(
-    session: &Session, lobby: Deadline, slot_timeout: Duration, interrupter: &Interrupter,
-) -> Result<u32> {
-    /// A safety net: the event may be missed, since it announces the acceptance too.
-    const BOUND: Duration = Duration::from_millis(50);
-    let channel = &session.channel;
-    let assigned = || match channel.view.slot().load(Ordering::Acquire) {
-        0 => Ok(None),
-        NO_SLOT => Err(ShmError::NoFreeSlot),
-        word => u32::try_from(word - FIRST_SLOT).map(Some).map_err(|_| ShmError::Corrupted),
-    };
-    let mut deadline = Deadline::after(Some(slot_timeout));
-    loop {
-        if let Some(slot) = assigned()? {
-            return Ok(slot);
-        }
-        if let Err(over) = session.check_process() {
-            // The server may have assigned the slot before its end.
-            return assigned()?.ok_or(over);
-        }
-        let awaits_slot = channel.view.slot_awaited().load(Ordering::Acquire) != 0;
-        if awaits_slot {
-            deadline = Deadline::after(Some(slot_timeout));
-        }
-        if awaits_slot && lobby.has_passed() {
-            return Err(ShmError::NoFreeSlot);
-        }
-        if deadline.has_passed() {
-            return Err(ShmError::Timeout);
-        }
-        if interrupter.is_interrupted() {
-            return Err(ShmError::Interrupted);
-        }
-        let mut set = WaitSet::new();
-        if let Some(events) = &channel.events {
-            set.event(events.acknowledge());
-        }
-        set.event(interrupter.0.event());
-        set.peer(&session.peer, channel.tuning.check_interval);
-        set.at_most(Some(BOUND));
-        set.wait(deadline)?;
+/// Gives the worker the connections of a client.
+struct MultiConnector {
+    /// The first one, which is made before the worker starts.
+    next: Option<(SendHalf, ReceiveHalf)>,
+    name: String,
+    client: ClientOptions,
+    lobby_timeout: Duration,
+    slot_timeout: Duration,
+    reconnects: bool,
+    /// The slot of the last connection.
+    slot: Arc<AtomicU32>,
+    /// Kept as long as the worker runs.
+    connect_reported: Option<Arc<mpsc::Sender<()>>>,
+}
+
+impl MultiConnector {
+    fn request(&self) -> Result<(SendHalf, ReceiveHalf)> {
+        let client = self.client.clone();
+        let client = client.connect_within(&self.name, self.lobby_timeout, Some(self.slot_timeout))?;
+        self.slot.store(client.slot_id().unwrap_or(0), Ordering::Release);
+        client.take().ok_or(ShmError::NotConnected)
     }
 }
 
-/// Gives the worker the one connection of a client.
-struct Once(Option<(SendHalf, ReceiveHalf)>);
-
-impl Connector for Once {
+impl Connector for MultiConnector {
     fn side(&self) -> Side {
         Side::Client
     }
 
+    fn lengths(&self) -> Lengths {
+        self.client.lengths()
+    }
+
     fn connect(&mut self) -> Result<(SendHalf, ReceiveHalf)> {
-        self.0.take().ok_or(ShmError::NotConnected)
+        match self.next.take() {
+            Some(first) => Ok(first),
+            None => self.request(),
+        }
     }
 
     fn is_done(&self) -> bool {
-        self.0.is_none()
+        !self.reconnects
     }
 }
 
 /// The client's handler as its worker calls it.
 struct Adapter<H: ?Sized> {
-    slot: u32,
-    connected: Arc<AtomicBool>,
-    /// Dropped when `on_connect` has returned.
-    connect_reported: Mutex<Option<mpsc::Sender<()>>>,
+    slot: Arc<AtomicU32>,
     handler: Arc<H>,
 }
 
 impl<H: MultiClientHandler + ?Sized> Callbacks for Adapter<H> {
+    fn starting(&self, core: &Arc<Core>) {
+        self.handler.on_start(AutoHandle::new(core));
+    }
     fn connected(&self, _: u32) {
-        let connect_reported = self.connect_reported.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.handler.on_connect(self.slot);
-        drop(connect_reported);
+        self.handler.on_connect(self.slot.load(Ordering::Acquire));
     }
     fn disconnected(&self, _: u32, reason: &DisconnectReason) {
-        self.connected.store(false, Ordering::Release);
         self.handler.on_disconnect_because(reason);
     }
     fn message(&self, _: u32, _: ChannelKind, payload: &[u8]) {
@@ -306,5 +332,48 @@ impl<H: MultiClientHandler + ?Sized> Callbacks for Adapter<H> {
     }
     fn error(&self, _: Option<u32>, error: ShmError) {
         self.handler.on_error(error);
+    }
+}
+
+/// A handler, and the caller of `connect`, which waits until the handler was called for the first connection.
+struct Reporting<C> {
+    handler: C,
+    connect_reported: Weak<mpsc::Sender<()>>,
+}
+
+/// Reports when it is dropped.
+struct Report<'a>(&'a Weak<mpsc::Sender<()>>);
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.upgrade() {
+            // Only the report of the first connection is received.
+            let _ = sender.send(());
+        }
+    }
+}
+
+impl<C: Callbacks> Callbacks for Reporting<C> {
+    fn starting(&self, core: &Arc<Core>) {
+        self.handler.starting(core);
+    }
+    fn connected(&self, slot: u32) {
+        let _report = Report(&self.connect_reported);
+        self.handler.connected(slot);
+    }
+    fn disconnected(&self, slot: u32, reason: &DisconnectReason) {
+        self.handler.disconnected(slot, reason);
+    }
+    fn message(&self, slot: u32, direction: ChannelKind, payload: &[u8]) {
+        self.handler.message(slot, direction, payload);
+    }
+    fn overflow(&self, slot: u32, direction: ChannelKind, count: u32) {
+        self.handler.overflow(slot, direction, count);
+    }
+    fn space_available(&self, slot: u32, direction: ChannelKind) {
+        self.handler.space_available(slot, direction);
+    }
+    fn error(&self, slot: Option<u32>, error: ShmError) {
+        self.handler.error(slot, error);
     }
 }

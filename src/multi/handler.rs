@@ -1,8 +1,11 @@
 //! The handler and the options of a multi-client server.
 
-use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
+use super::clients::MultiHandle;
+use crate::background::call::Call;
+use crate::background::callbacks::{ChannelKind, DisconnectReason};
+use crate::background::core::{Callbacks, Core};
 use crate::error::ShmError;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The handler of a [`MultiServer`](crate::MultiServer). The server's threads call it.
@@ -15,6 +18,13 @@ use std::time::Duration;
 /// The threads hold no lock during a call: a handler may send, may disconnect clients, and may stop the server. They catch a
 /// panic, and report it to [`on_error`](Self::on_error) as [`ShmError::HandlerPanicked`].
 pub trait MultiHandler: Send + Sync + 'static {
+    /// The server is about to start. Called once, on the thread that starts it, before every other call. The handler may keep
+    /// `server` (in a [`OnceLock`] for example), and use it to send from all other calls. It does not keep
+    /// the server alive.
+    fn on_start(&self, server: MultiHandle) {
+        let _ = server;
+    }
+
     /// A client has connected and has this slot. Called before its first message. From now on, the server can send messages to
     /// it.
     fn on_client_connect(&self, client_id: u32) {
@@ -38,9 +48,28 @@ pub trait MultiHandler: Send + Sync + 'static {
         let _ = (client_id, data);
     }
 
-    /// A client evicted `count` of its messages before they could be received.
-    fn on_overflow(&self, client_id: u32, count: u32) {
-        let _ = (client_id, count);
+    /// `count` messages between the server and this client were lost, in this direction: evicted from a full ring, or left in
+    /// the ring when the session ended. For one `send_to`, its [`WriteOutcome`](crate::WriteOutcome) says so too.
+    fn on_overflow(&self, client_id: u32, direction: ChannelKind, count: u32) {
+        let _ = (client_id, direction, count);
+    }
+
+    /// There is room again for a message to this client for which [`try_send_to`](crate::MultiServer::try_send_to) found no
+    /// room.
+    fn on_space_available(&self, client_id: u32) {
+        let _ = client_id;
+    }
+
+    /// Whether the handler answers calls: the messages of a [`Caller`](crate::Caller). Then the worker calls
+    /// [`on_call`](Self::on_call) for them, else [`on_message`](Self::on_message). The default is `false`.
+    fn answers_calls(&self) -> bool {
+        false
+    }
+
+    /// A client called, and waits for the answer. The slice is valid until this call returns; `call` may be answered later, by
+    /// any thread.
+    fn on_call(&self, call: Call, data: &[u8]) {
+        let _ = (call, data);
     }
 
     /// An error that no call returned. `None`: it does not concern one particular client.
@@ -50,6 +79,15 @@ pub trait MultiHandler: Send + Sync + 'static {
 }
 
 impl<H: MultiHandler + ?Sized> MultiHandler for Arc<H> {
+    fn on_start(&self, server: MultiHandle) {
+        (**self).on_start(server);
+    }
+    fn answers_calls(&self) -> bool {
+        (**self).answers_calls()
+    }
+    fn on_call(&self, call: Call, data: &[u8]) {
+        (**self).on_call(call, data);
+    }
     fn on_client_connect(&self, client_id: u32) {
         (**self).on_client_connect(client_id);
     }
@@ -62,8 +100,11 @@ impl<H: MultiHandler + ?Sized> MultiHandler for Arc<H> {
     fn on_message(&self, client_id: u32, data: &[u8]) {
         (**self).on_message(client_id, data);
     }
-    fn on_overflow(&self, client_id: u32, count: u32) {
-        (**self).on_overflow(client_id, count);
+    fn on_overflow(&self, client_id: u32, direction: ChannelKind, count: u32) {
+        (**self).on_overflow(client_id, direction, count);
+    }
+    fn on_space_available(&self, client_id: u32) {
+        (**self).on_space_available(client_id);
     }
     fn on_error(&self, client_id: Option<u32>, error: ShmError) {
         (**self).on_error(client_id, error);
@@ -71,27 +112,45 @@ impl<H: MultiHandler + ?Sized> MultiHandler for Arc<H> {
 }
 
 /// A multi-client server's handler as its threads call it.
-pub(super) struct Adapter<H: ?Sized>(pub(super) Arc<H>);
+pub(super) struct Adapter<H: ?Sized> {
+    handler: Arc<H>,
+    server: OnceLock<MultiHandle>,
+}
+
+impl<H: MultiHandler + ?Sized> Adapter<H> {
+    pub(super) fn new(handler: Arc<H>) -> Self {
+        Adapter { handler, server: OnceLock::new() }
+    }
+}
 
 impl<H: MultiHandler + ?Sized> Callbacks for Adapter<H> {
+    fn starting(&self, core: &Arc<Core>) {
+        let server = self.server.get_or_init(|| MultiHandle::new(core));
+        self.handler.on_start(server.clone());
+    }
     fn connected(&self, slot: u32) {
-        self.0.on_client_connect(slot);
+        self.handler.on_client_connect(slot);
     }
     fn disconnected(&self, slot: u32, reason: &DisconnectReason) {
-        self.0.on_client_disconnect_because(slot, reason);
+        self.handler.on_client_disconnect_because(slot, reason);
     }
     fn message(&self, slot: u32, _: ChannelKind, payload: &[u8]) {
-        self.0.on_message(slot, payload);
+        if self.handler.answers_calls() {
+            let peer = self.server.get().and_then(|server| server.peer(slot));
+            if let Some((call, data)) = peer.and_then(|peer| Call::read(peer, payload)) {
+                return self.handler.on_call(call, data);
+            }
+        }
+        self.handler.on_message(slot, payload);
     }
     fn overflow(&self, slot: u32, direction: ChannelKind, count: u32) {
-        // `send_to` returns what the server itself evicts.
-        if direction == ChannelKind::ClientToServer {
-            self.0.on_overflow(slot, count);
-        }
+        self.handler.on_overflow(slot, direction, count);
     }
-    fn space_available(&self, _: u32, _: ChannelKind) {}
+    fn space_available(&self, slot: u32, _: ChannelKind) {
+        self.handler.on_space_available(slot);
+    }
     fn error(&self, slot: Option<u32>, error: ShmError) {
-        self.0.on_error(slot, error);
+        self.handler.on_error(slot, error);
     }
 }
 

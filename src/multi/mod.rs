@@ -15,14 +15,18 @@
 //! wait for all of them.
 
 mod accept;
+mod builder;
 mod client;
+mod clients;
 #[cfg(all(feature = "c-api", not(loom)))]
 pub(crate) mod ffi;
 mod handler;
 mod server;
 mod slots;
 
+pub use builder::{MultiClientBuilder, MultiServerBuilder};
 pub use client::{MultiClient, MultiClientHandler, MultiClientOptions};
+pub use clients::{BroadcastOutcome, MultiHandle};
 pub use handler::{MultiHandler, MultiOptions};
 pub use server::MultiServer;
 pub use slots::ClientId;

@@ -1,14 +1,14 @@
 //! The public server for many clients.
 
 use super::accept;
+use super::clients::{clients_methods, BroadcastOutcome, MultiHandle};
 use super::handler::{Adapter, MultiHandler, MultiOptions};
 use super::slots::ClientId;
-use crate::background::core::Core;
+use crate::background::core::{Callbacks, Core};
+use crate::background::peer::PeerHandle;
 use crate::background::stop_methods;
-use crate::constants::MAX_MESSAGE_SIZE;
 use crate::error::{Result, ShmError};
-use crate::halves::WriteOutcome;
-use crate::layout::check_message;
+use crate::halves::{PeerStats, WriteOutcome};
 use crate::naming::ChannelName;
 use crate::options::ServerOptions;
 use crate::server::SharedServer;
@@ -50,6 +50,12 @@ pub struct MultiServer {
     name: ChannelName,
 }
 
+impl std::fmt::Debug for MultiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MultiServer").field("clients", &self.client_count()).finish_non_exhaustive()
+    }
+}
+
 impl MultiServer {
     /// Starts a server under a name.
     ///
@@ -61,116 +67,15 @@ impl MultiServer {
         ServerOptions::default().start_multi(name, handler, options)
     }
 
-    /// Sends a message to a client, from any thread. Never waits: a full queue evicts its oldest messages.
-    ///
-    /// `client` is a slot's number, for the client that has the slot now, or a [`ClientId`], for one session. For an answer
-    /// that takes longer than a handler's call, use a [`ClientId`], so that the answer reaches no other client: see
-    /// [`client`](Self::client).
-    ///
-    /// # Errors
-    /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. Else those of [`SendHalf::send`](crate::SendHalf::send).
-    pub fn send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<WriteOutcome> {
-        self.core.send(client.into().to(), message)
+    fn core(&self) -> Result<&Arc<Core>> {
+        Ok(&self.core)
     }
 
-    /// Sends a message to a client if there is room, and evicts none.
-    ///
-    /// # Errors
-    /// As [`send_to`](Self::send_to), and [`ShmError::QueueFull`].
-    pub fn try_send_to(&self, client: impl Into<ClientId>, message: &[u8]) -> Result<()> {
-        self.core.try_send(client.into().to(), message)
-    }
+    clients_methods!();
 
-    /// Sends a message to every client, and returns the number of clients that got it. A failure for one client does not affect
-    /// the others.
-    ///
-    /// # Errors
-    /// [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`], [`ShmError::Forked`].
-    pub fn broadcast(&self, message: &[u8]) -> Result<u32> {
-        self.core.check_not_forked()?;
-        check_message(message.len(), MAX_MESSAGE_SIZE)?;
-        let sent = |slot: &u32| self.send_to(*slot, message).is_ok();
-        Ok((0..self.core.slot_count()).filter(sent).count() as u32)
-    }
-
-    /// Returns the session of the client that has the slot. It stands for this client and for no later client. `None`: the slot
-    /// has no client.
-    ///
-    /// Inside a handler's call for a slot, including `on_client_disconnect`, it is the session of that call's client.
-    ///
-    /// ```
-    /// use std::sync::{mpsc, Arc, Mutex, Weak};
-    /// use xshm::{ClientId, MultiClient, MultiClientHandler, MultiClientOptions, MultiHandler, MultiOptions, MultiServer};
-    /// use xshm::ShmError;
-    ///
-    /// /// Passes on the session of each question, for an answer that takes a while.
-    /// struct Questions {
-    ///     /// Not an `Arc`, since the server owns its handler. Locked until the server has started.
-    ///     server: Mutex<Weak<MultiServer>>,
-    ///     sessions: Mutex<mpsc::Sender<ClientId>>,
-    /// }
-    ///
-    /// impl MultiHandler for Questions {
-    ///     fn on_message(&self, client_id: u32, _: &[u8]) {
-    ///         let server = self.server.lock().unwrap().upgrade();
-    ///         // `None`: the server is being dropped.
-    ///         if let Some(session) = server.and_then(|server| server.client(client_id)) {
-    ///             let _ = self.sessions.lock().unwrap().send(session);
-    ///         }
-    ///     }
-    /// }
-    ///
-    /// struct Quiet;
-    ///
-    /// impl MultiClientHandler for Quiet {}
-    ///
-    /// let (sender, questions) = mpsc::channel();
-    /// let handler = Arc::new(Questions { server: Mutex::default(), sessions: Mutex::new(sender) });
-    /// let mut server_of_handler = handler.server.lock().unwrap();
-    /// let server = Arc::new(MultiServer::start("client-id-example", handler.clone(), MultiOptions::default())?);
-    /// *server_of_handler = Arc::downgrade(&server);
-    /// drop(server_of_handler);
-    ///
-    /// let client = MultiClient::connect("client-id-example", Arc::new(Quiet), MultiClientOptions::default())?;
-    /// client.send(b"what is the answer?")?;
-    /// let session = questions.recv().unwrap();
-    /// assert_eq!(session.slot(), 0);
-    /// server.send_to(session, b"42")?;
-    /// client.stop();
-    /// while server.is_client_connected(session) {
-    ///     std::thread::yield_now();
-    /// }
-    /// assert_eq!(server.send_to(session, b"too late"), Err(ShmError::NotConnected));
-    /// # Ok::<(), xshm::ShmError>(())
-    /// ```
-    pub fn client(&self, slot: u32) -> Option<ClientId> {
-        let session = self.core.session(slot)?;
-        Some(ClientId { slot, session })
-    }
-
-    /// Ends a client's session. The client can still receive what the server has sent, and the handler gets what the client has
-    /// sent. Then the slot becomes free, even if the client still uses its channel.
-    ///
-    /// # Errors
-    /// [`ShmError::NotConnected`]: the slot has no client, or the session is over. [`ShmError::Forked`].
-    pub fn disconnect_client(&self, client: impl Into<ClientId>) -> Result<()> {
-        self.core.disconnect(client.into().to())
-    }
-
-    /// Returns the slots that have a client, in order.
-    pub fn connected_clients(&self) -> Vec<u32> {
-        (0..self.core.slot_count()).filter(|&slot| self.is_client_connected(slot)).collect()
-    }
-
-    /// Returns the number of clients.
-    pub fn client_count(&self) -> u32 {
-        self.connected_clients().len() as u32
-    }
-
-    /// Returns whether a slot has a client, or, for a [`ClientId`], whether this session lives, as far as the server knows. It
-    /// does not ask the system whether the client's process runs.
-    pub fn is_client_connected(&self, client: impl Into<ClientId>) -> bool {
-        self.core.is_connected(client.into().to())
+    /// Returns a handle that does not keep the server alive, for other threads.
+    pub fn handle(&self) -> MultiHandle {
+        MultiHandle::new(&self.core)
     }
 
     /// Returns the name as the caller gave it.
@@ -196,15 +101,22 @@ impl ServerOptions {
     pub fn start_multi<H: MultiHandler + ?Sized>(
         self, name: &str, handler: Arc<H>, options: MultiOptions,
     ) -> Result<MultiServer> {
+        self.start_multi_with(name, Box::new(Adapter::new(handler)), &options)
+    }
+
+    pub(super) fn start_multi_with(
+        self, name: &str, handler: Box<dyn Callbacks>, options: &MultiOptions,
+    ) -> Result<MultiServer> {
         let name = ChannelName::parse(name)?;
         if options.max_clients == 0 {
             let reason = "a server has at least one slot".to_owned();
             return Err(ShmError::InvalidOption { option: "max_clients", value: 0, reason });
         }
-        // The channels' own calls never wait. One interrupter that nothing sets serves them all.
-        let channel_options = self.interrupter(Interrupter::new()?);
+        // One for all channels. It ends the waits of handlers for room when the server stops.
+        let interrupter = Interrupter::new()?;
+        let channel_options = self.interrupter(interrupter.clone());
         let server = SharedServer::start_many(&name, channel_options)?;
-        let core = accept::start(server, Box::new(Adapter(handler)), &options)?;
+        let core = accept::start(server, handler, options, interrupter)?;
         Ok(MultiServer { core, name })
     }
 }

@@ -1,5 +1,6 @@
 //! The slots of a server: which session has which, and which are free.
 
+use crate::background::core::Core;
 use crate::background::sending::To;
 use crate::sync::{lock, Mutex};
 use std::collections::BTreeMap;
@@ -25,6 +26,11 @@ impl ClientId {
     /// Returns the slot that the client has, or had.
     pub fn slot(self) -> u32 {
         self.slot
+    }
+
+    /// The client that has a slot now, and no later one.
+    pub(super) fn current(core: &Core, slot: u32) -> Option<Self> {
+        Some(ClientId { slot, session: core.session(slot)? })
     }
 
     /// The slot, and the session if this is the address of one.

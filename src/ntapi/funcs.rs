@@ -55,6 +55,9 @@ extern "system" {
     pub(crate) fn NtOpenThreadToken(
         thread: Handle, access: u32, open_as_self: u8, token: *mut Handle,
     ) -> NtStatus;
+    pub(crate) fn NtQueryEvent(
+        event: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
+    ) -> NtStatus;
     pub(crate) fn NtQueryInformationProcess(
         process: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
     ) -> NtStatus;
@@ -83,6 +86,15 @@ extern "system" {
         count: u32, handles: *const Handle, wait_type: u32, alertable: u8, timeout: *const i64,
     ) -> NtStatus;
     pub(crate) fn RtlDllShutdownInProgress() -> u8;
+    #[cfg(feature = "async")]
+    pub(crate) fn TpAllocWait(
+        wait: *mut *mut c_void, callback: WaitCallback, context: *mut c_void,
+        environment: *const TpCallbackEnvironment,
+    ) -> NtStatus;
+    #[cfg(feature = "async")]
+    pub(crate) fn TpReleaseWait(wait: *mut c_void);
+    #[cfg(feature = "async")]
+    pub(crate) fn TpSetWait(wait: *mut c_void, object: Handle, timeout: *const i64);
 }
 
 #[link(name = "kernel32")]

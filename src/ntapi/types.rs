@@ -29,6 +29,13 @@ pub(crate) struct ClientId {
 }
 
 #[repr(C)]
+pub(crate) struct EventBasicInformation {
+    /// [`NOTIFICATION_EVENT`] or [`SYNCHRONIZATION_EVENT`].
+    pub(crate) event_type: u32,
+    pub(crate) event_state: i32,
+}
+
+#[repr(C)]
 pub(crate) struct SectionBasicInformation {
     pub(crate) base_address: *mut c_void,
     pub(crate) allocation_attributes: u32,
@@ -41,6 +48,42 @@ pub(crate) struct SidAndAttributes {
     pub(crate) attributes: u32,
 }
 
+/// The thread pool calls it with the instance, the context, the wait and its result.
+#[cfg(feature = "async")]
+pub(crate) type WaitCallback = unsafe extern "system" fn(*mut c_void, *mut c_void, *mut c_void, u32);
+
+/// `TP_CALLBACK_ENVIRON_V1`.
+#[cfg(feature = "async")]
+#[repr(C)]
+pub(crate) struct TpCallbackEnvironment {
+    version: u32,
+    pool: *mut c_void,
+    cleanup_group: *mut c_void,
+    cleanup_group_cancel_callback: *mut c_void,
+    race_dll: Handle,
+    activation_context: *mut c_void,
+    finalization_callback: *mut c_void,
+    flags: u32,
+}
+
+#[cfg(feature = "async")]
+impl TpCallbackEnvironment {
+    /// The pool keeps this module loaded while it has callbacks there.
+    pub(crate) fn of_module(module: Handle) -> Self {
+        let none = std::ptr::null_mut();
+        TpCallbackEnvironment {
+            version: 1,
+            pool: none,
+            cleanup_group: none,
+            cleanup_group_cancel_callback: none,
+            race_dll: module,
+            activation_context: none,
+            finalization_callback: none,
+            flags: 0,
+        }
+    }
+}
+
 pub(crate) const STATUS_WAIT_0: NtStatus = 0;
 pub(crate) const STATUS_TIMEOUT: NtStatus = 0x102;
 pub(crate) const STATUS_INFO_LENGTH_MISMATCH: NtStatus = 0xC000_0004_u32 as NtStatus;
@@ -51,6 +94,7 @@ pub(crate) const STATUS_ACCESS_DENIED: NtStatus = 0xC000_0022_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_TYPE_MISMATCH: NtStatus = 0xC000_0024_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_NAME_NOT_FOUND: NtStatus = 0xC000_0034_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_NAME_COLLISION: NtStatus = 0xC000_0035_u32 as NtStatus;
+pub(crate) const STATUS_INVALID_HANDLE: NtStatus = 0xC000_0008_u32 as NtStatus;
 pub(crate) const STATUS_OBJECT_PATH_NOT_FOUND: NtStatus = 0xC000_003A_u32 as NtStatus;
 pub(crate) const STATUS_PRIVILEGE_NOT_HELD: NtStatus = 0xC000_0061_u32 as NtStatus;
 pub(crate) const STATUS_NO_TOKEN: NtStatus = 0xC000_007C_u32 as NtStatus;
@@ -67,6 +111,7 @@ pub(crate) const OBJECT_TYPE_INFORMATION: u32 = 2;
 pub(crate) const DELETE: u32 = 0x0001_0000;
 pub(crate) const SYNCHRONIZE: u32 = 0x0010_0000;
 pub(crate) const READ_CONTROL: u32 = 0x0002_0000;
+pub(crate) const EVENT_QUERY_STATE: u32 = 0x0001;
 pub(crate) const EVENT_MODIFY_STATE: u32 = 0x0002;
 pub(crate) const SECTION_QUERY: u32 = 0x0001;
 pub(crate) const SECTION_MAP_WRITE: u32 = 0x0002;
@@ -88,6 +133,7 @@ pub(crate) const SYNCHRONIZATION_EVENT: u32 = 1;
 pub(crate) const WAIT_ANY: u32 = 1;
 /// `SECTION_INFORMATION_CLASS`.
 pub(crate) const SECTION_BASIC_INFORMATION: u32 = 0;
+pub(crate) const EVENT_BASIC_INFORMATION: u32 = 0;
 /// `PROCESSINFOCLASS`.
 pub(crate) const PROCESS_SESSION_INFORMATION: u32 = 24;
 /// `TOKEN_INFORMATION_CLASS`.

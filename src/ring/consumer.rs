@@ -2,8 +2,9 @@
 
 use super::{Corrupted, Ring};
 use crate::bytes::Destination;
-use crate::constants::MIN_MESSAGE_SIZE;
-use crate::layout::{first_position, frame_size, FrameHeader, FRAME_ALIGN, FRAME_HEADER, FURTHEST_EVICTION};
+use crate::layout::{
+    first_position, frame_header, FrameHeader, FRAME_ALIGN, FRAME_HEADER, FURTHEST_EVICTION, LONGEST_ORDINARY,
+};
 use crate::sync::look_barrier;
 use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
 
@@ -38,6 +39,17 @@ struct Run {
     end: u64,
 }
 
+/// A destination without room for any message, so that none is taken.
+struct NoRoom;
+
+impl Destination for NoRoom {
+    fn room(&mut self, _len: usize) -> Option<*mut u8> {
+        None
+    }
+
+    unsafe fn commit(&mut self, _len: usize) {}
+}
+
 /// A message that the caller reads in the ring, before it is taken.
 #[cfg(not(loom))]
 #[derive(Debug)]
@@ -55,6 +67,12 @@ impl Borrowed {
     }
 }
 
+/// A length that no message has.
+const IMPOSSIBLE: usize = usize::MAX;
+
+/// A call may copy and discard this number of bytes of long messages, or four of the longest messages.
+const MOST_DISCARDED: u64 = 32 << 20;
+
 const NO_FRAME: &str = "there is no frame at read_pos";
 
 /// The receiving end of a ring.
@@ -67,15 +85,18 @@ pub(crate) struct Consumer {
     moved: bool,
     received: u64,
     lost: u64,
+    /// Bytes of long messages that were copied and discarded.
+    discarded: u64,
 }
 
 impl Consumer {
-    /// The number of tries. If the producer evicts the message in each of them, the result is [`Pop::Busy`].
+    /// The number of tries. If the producer evicts the message in each of them, the result is [`Pop::Busy`]. With a long
+    /// message there is one try.
     const TRIES: usize = 8;
 
     pub(crate) fn new(ring: Ring, generation: u32) -> Self {
         let read_pos = first_position(generation);
-        Consumer { ring, read_pos, sequence: 0, moved: false, received: 0, lost: 0 }
+        Consumer { ring, read_pos, sequence: 0, moved: false, received: 0, lost: 0, discarded: 0 }
     }
 
     /// Returns the number of messages taken in this generation.
@@ -87,6 +108,17 @@ impl Consumer {
     /// the next message, whose sequence shows them.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// Returns the number of bytes of long messages that were copied and discarded, since the sender evicted the messages
+    /// meanwhile.
+    pub(crate) fn discarded(&self) -> u64 {
+        self.discarded
+    }
+
+    /// Returns how many such bytes one call may copy.
+    pub(crate) fn most_discarded(&self) -> u64 {
+        MOST_DISCARDED.max(4 * self.ring.lengths.longest() as u64)
     }
 
     /// Whether there may be a message. Reads one word, so that a spinning thread can call it in a loop.
@@ -125,7 +157,14 @@ impl Consumer {
                             unsafe { to.commit(run.len) };
                             return Ok(Pop::Message(run.len));
                         }
-                        Err(read_pos) => self.jump(read_pos)?,
+                        Err(read_pos) => {
+                            self.jump(read_pos)?;
+                            if len > LONGEST_ORDINARY {
+                                // A copy takes time: the caller asks the sender to evict more at once.
+                                self.discarded += run.len as u64;
+                                break;
+                            }
+                        }
                     }
                 }
                 Frame::Nothing => {
@@ -219,12 +258,11 @@ impl Consumer {
 
     /// Whether a message is queued. Returns `None` if the producer evicted the message in every try.
     pub(crate) fn peek(&mut self) -> Result<Option<bool>, Corrupted> {
-        let mut no_room: &mut [u8] = &mut [];
-        match self.pop(&mut no_room)? {
+        match self.pop(&mut NoRoom)? {
             Pop::TooSmall(_) => Ok(Some(true)),
             Pop::Empty => Ok(Some(false)),
             Pop::Busy => Ok(None),
-            Pop::Message(_) => unreachable!("no message has no bytes"),
+            Pop::Message(_) => unreachable!("no message has room"),
         }
     }
 
@@ -271,33 +309,51 @@ impl Consumer {
         if first.0 == 0 {
             return Frame::Nothing;
         }
-        let (mut start, mut header) = (at, first);
         // The fast path: a message with the expected sequence, of any length, is nearly always there.
         if moved || !first.differs_in_length_alone(FrameHeader::new(FrameHeader::MESSAGE, 0, expected)) {
-            let gap = first.sequence().wrapping_sub(expected) % FrameHeader::SEQUENCES;
-            if moved && !(1..FrameHeader::SEQUENCES / 2).contains(&gap) || !moved && gap != 0 {
-                return Frame::Impossible;
-            }
-            if first.kind() == FrameHeader::PAD {
-                start = at.wrapping_add(self.ring.words.left(at));
-                header = FrameHeader(self.ring.words.at(start).load(Acquire));
-            }
-            if header.kind() != FrameHeader::MESSAGE || header.sequence() != first.sequence() {
-                return Frame::Impossible;
-            }
+            let (start, len) = self.unusual_frame(at, first, expected, moved);
+            return self.checked(start, frame_header(len), len, first.sequence());
         }
-        let len = header.len();
-        if !(MIN_MESSAGE_SIZE..=self.ring.longest_message).contains(&len)
-            || frame_size(len) > self.ring.words.left(start)
-        {
+        self.checked(at, FRAME_HEADER, first.len(), first.sequence())
+    }
+
+    /// Checks the length of the message whose frame starts at `start`, and has `header` bytes before the payload.
+    #[inline(always)]
+    fn checked(&self, start: u64, header: u64, len: usize, sequence: u64) -> Frame {
+        let size = (len as u64).wrapping_add(header + FRAME_ALIGN - 1) & !(FRAME_ALIGN - 1);
+        if !self.ring.lengths.contain(len) || size > self.ring.words.left(start) {
             return Frame::Impossible;
         }
-        Frame::Message {
-            payload: start.wrapping_add(FRAME_HEADER),
-            len,
-            sequence: header.sequence(),
-            end: start.wrapping_add(frame_size(len)),
+        Frame::Message { payload: start.wrapping_add(header), len, sequence, end: start.wrapping_add(size) }
+    }
+
+    /// Reads the headers of a frame after an eviction, at the end of the ring, or of a long message. Returns where the
+    /// message's own frame starts, and the message's length, which is not checked. For an impossible frame, the length is
+    /// [`IMPOSSIBLE`].
+    ///
+    /// It is not inlined, and returns two numbers, which are in registers, so that the fast path is short.
+    #[inline(never)]
+    fn unusual_frame(&self, at: u64, first: FrameHeader, expected: u64, moved: bool) -> (u64, usize) {
+        let gap = first.sequence().wrapping_sub(expected) % FrameHeader::SEQUENCES;
+        if moved && !(1..FrameHeader::SEQUENCES / 2).contains(&gap) || !moved && gap != 0 {
+            return (at, IMPOSSIBLE);
         }
+        let (mut start, mut header) = (at, first);
+        if first.kind() == FrameHeader::PAD {
+            start = at.wrapping_add(self.ring.words.left(at));
+            header = FrameHeader(self.ring.words.at(start).load(Acquire));
+        }
+        let len = match header.kind() {
+            FrameHeader::MESSAGE => header.len() as u64,
+            // Acquires for the second reason in `frame`.
+            FrameHeader::LONG => self.ring.words.at(start.wrapping_add(FRAME_HEADER)).load(Acquire),
+            _ => return (at, IMPOSSIBLE),
+        };
+        let is_long = header.kind() == FrameHeader::LONG;
+        if header.sequence() != first.sequence() || is_long != (len > LONGEST_ORDINARY as u64) {
+            return (at, IMPOSSIBLE);
+        }
+        (start, usize::try_from(len).unwrap_or(IMPOSSIBLE))
     }
 
     /// Whether the producer moved `read_pos`. If it did, the consumer continues from the new position.

@@ -11,7 +11,7 @@ use crate::wake::{DATA, SPACE};
 use std::time::Duration;
 
 /// On a channel without events, a waiting side sleeps for this time between two looks.
-const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A side that spins for long checks at this interval whether the peer still runs.
 const SPIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -23,7 +23,26 @@ pub(crate) enum Interest {
     Space,
 }
 
+impl Interest {
+    /// The bit of the wake word that announces a sleep.
+    pub(crate) fn bit(self) -> u32 {
+        match self {
+            Interest::Data => DATA,
+            Interest::Space => SPACE,
+        }
+    }
+}
+
 impl Session {
+    /// Returns the event that the peer signals. `None`: the channel has no events.
+    pub(crate) fn event(&self, interest: Interest) -> Option<&Event> {
+        let (side, events) = (self.channel.side, self.channel.events.as_ref()?);
+        Some(match interest {
+            Interest::Data => events.data(side.receives()),
+            Interest::Space => events.space(side.sends()),
+        })
+    }
+
     /// Attempts until one succeeds: at once, then spinning, then with sleeps in between. Fails if the session ends
     /// (after one more attempt, which finds what the peer did last), if the time is over, or if an interrupter ends
     /// the call.
@@ -158,24 +177,18 @@ impl Session {
     fn sleep<C: WaitCondition>(
         &self, interest: Interest, deadline: Deadline, condition: &mut C,
     ) -> Result<Polled<C::Found>> {
-        let Some(events) = &self.channel.events else {
+        let Some(event) = self.event(interest) else {
             self.sleeps.fetch_add(1, Ordering::Relaxed);
             self.wait_in_kernel(&[], deadline, Some(LOOK_INTERVAL))?;
             return Ok(Polled::Nothing);
         };
-        let side = self.channel.side;
-        let both = [events.data(side.receives()), events.space(side.sends())];
-        let (bit, events) = match interest {
-            Interest::Data => (DATA, &both[..1]),
-            Interest::Space => (SPACE, &both[1..]),
-        };
-        self.announce_sleep(bit, events)?;
+        self.announce_sleep(interest.bit(), &[event])?;
         fail_point!("sleep.announced");
         let found = attempt_again(condition);
         if matches!(found, Ok(Polled::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
-            self.wait_in_kernel(events, deadline, None)?;
+            self.wait_in_kernel(&[event], deadline, None)?;
         }
-        self.own_wake().clear(bit).map_err(|what| self.corrupted(what))?;
+        self.own_wake().clear(interest.bit()).map_err(|what| self.corrupted(what))?;
         found
     }
 

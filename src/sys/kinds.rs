@@ -80,18 +80,34 @@ pub(crate) struct Found<Section, EventOpener> {
 }
 
 /// What a client sees when it looks a name up.
-pub(crate) enum Lookup<Found> {
+pub(crate) enum Lookup<Found, Handover> {
     NoServer,
-    /// A server has the name, and handed this client no channel.
+    /// A server has the name, and handed this client no channel. The client looks again.
     #[cfg_attr(any(loom, miri), allow(dead_code))]
     // The platform in one process has a channel for every client.
     Server {
-        /// Whether it serves another client.
-        is_busy: bool,
         /// Whether the client has waited for it. Otherwise it waits before it looks again.
         has_waited: bool,
     },
+    /// The server has the client in its queue, and is yet to hand it a channel.
+    #[cfg_attr(any(not(target_os = "linux"), loom, miri), allow(dead_code))] // There is no queue there.
+    Waits(Handover),
     Found(Found),
+}
+
+/// A server that is yet to hand a client a channel, where no server hands them over.
+#[allow(dead_code)] // On Linux, servers do.
+pub(crate) enum NoHandover {}
+
+#[allow(dead_code)]
+impl NoHandover {
+    pub(crate) fn step<Found>(self) -> Result<Lookup<Found, Self>> {
+        match self {}
+    }
+
+    pub(crate) fn event<Event>(&self) -> &Event {
+        match *self {}
+    }
 }
 
 /// The process that something was made in, where no process forks: always this one.
@@ -130,6 +146,37 @@ pub(crate) fn try_array<T, E, const N: usize>(
 ) -> std::result::Result<[T; N], E> {
     let made = (0..N).map(make).collect::<std::result::Result<Vec<T>, E>>()?;
     Ok(made.try_into().unwrap_or_else(|_| unreachable!("one for each index")))
+}
+
+/// The task that a `Watch` wakes.
+#[cfg(all(feature = "async", not(any(loom, miri))))]
+#[derive(Default)]
+pub(crate) struct Wakes(std::sync::Mutex<Option<std::task::Waker>>);
+
+#[cfg(all(feature = "async", not(any(loom, miri))))]
+impl Wakes {
+    fn exchange(&self, waker: Option<std::task::Waker>) -> Option<std::task::Waker> {
+        let mut current = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(&mut *current, waker)
+    }
+
+    /// Wakes this task from now on, and no other one.
+    pub(crate) fn register(&self, waker: &std::task::Waker) {
+        drop(self.exchange(Some(waker.clone())));
+    }
+
+    /// Wakes no task from now on.
+    pub(crate) fn clear(&self) {
+        drop(self.exchange(None));
+    }
+
+    /// Wakes the task, once. A panic of its waker, which std reports, ends here, and so does one of a waker that the task has
+    /// left here and that is dropped with the last reference.
+    pub(crate) fn wake(self: std::sync::Arc<Self>) {
+        let waker = self.exchange(None);
+        let _ = crate::panics::catch_panic(|| waker.into_iter().for_each(std::task::Waker::wake));
+        let _ = crate::panics::catch_panic(|| drop(self));
+    }
 }
 
 /// What can be waited for.

@@ -1,19 +1,23 @@
 //! The parts of an auto endpoint that the models need: its queue, and the worker's wait for room.
 
-use crate::background::callbacks::{Callbacks, ChannelKind, DisconnectReason};
-use crate::background::core::{Core, Settings};
+use crate::background::callbacks::{ChannelKind, DisconnectReason};
+use crate::background::core::{Callbacks, Core, Settings};
 use crate::background::outbox::{Outbox, RingAtEnd, WaitsFor};
 use crate::background::sending::{Room, ONLY};
 use crate::channel::Side;
+use crate::constants::RING_CAPACITY;
 use crate::error::ShmError;
 use crate::halves::SendHalf;
+use crate::layout::Lengths;
 use crate::session::Interest;
 use crate::waiting::Interrupter;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 struct Quiet;
 
 impl Callbacks for Quiet {
+    fn starting(&self, _: &Arc<Core>) {}
     fn connected(&self, _: u32) {}
     fn disconnected(&self, _: u32, _: &DisconnectReason) {}
     fn message(&self, _: u32, _: ChannelKind, _: &[u8]) {}
@@ -25,7 +29,7 @@ impl Callbacks for Quiet {
 const QUEUE_LIMIT: usize = 256;
 
 /// The queue of a client that is not connected yet.
-pub(crate) struct Queue(Core);
+pub(crate) struct Queue(Arc<Core>);
 
 impl Queue {
     pub(crate) fn new() -> Self {
@@ -34,6 +38,7 @@ impl Queue {
             recv_batch: 1,
             wait_bound: None,
             waits_for: WaitsFor::AnyConnection,
+            lengths: Lengths::usual(RING_CAPACITY as u64),
             queue_limit: QUEUE_LIMIT,
         };
         let outboxes = vec![Outbox::new(wake_up.clone())];
@@ -56,7 +61,7 @@ impl Queue {
                 break;
             }
             assert!(self.0.wants_room(0), "it waits for a message, and nothing wakes it for what is queued");
-            session.wait_for(Interest::Space, None, Room(&self.0, 0)).unwrap();
+            session.wait_for(Interest::Space, None, Room { core: &self.0, slot: 0, len: None }).unwrap();
         }
         self.0.detach(0, RingAtEnd::Receivable);
     }

@@ -6,26 +6,30 @@
 //! expects a model to fail.
 //!
 //! Frames are multiples of one word here, so that any old payload word may be where a header is expected, which is the
-//! worst case. With `--cfg xshm_full_frames` they are multiples of 64 bytes, as in a real build. Payloads look like
-//! headers.
+//! worst case. With `--cfg xshm_full_frames` they are multiples of 64 bytes, as in a real build. With `--cfg
+//! xshm_long_frames` each message of more than one word has a long frame. Payloads look like headers.
 
 use super::test_ring::TestRing;
 use crate::bytes::{Several, WORD};
 use crate::channel::handshake::{ClientState, ClientWord, Requested};
 use crate::channel::lifecycle::{Design, Lifecycle};
 use crate::channel::{Channel, Kind, Peer};
+use crate::connecting::{Ids, RequestStep, Requesting};
 use crate::endpoint::Endpoint;
 use crate::error::ShmError;
 use crate::events::Events;
 use crate::handles::EVENTS;
-use crate::layout::{first_position, frame_size, Direction, FrameHeader, FLAG_EVENTS, FRAME_ALIGN};
+use crate::layout::{
+    first_position, frame_header, frame_size, Direction, FrameHeader, FLAG_EVENTS, FRAME_ALIGN,
+    LONGEST_ORDINARY,
+};
 use crate::options::{ServerOptions, Tuning};
 use crate::ring::{Consumer, Pop, Producer};
 use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
 use crate::sys::{self, Clients, Event, Process, Section, Waitable};
-use crate::waiting::{Deadline, Interrupt, Interrupter};
+use crate::waiting::{Deadline, Interrupter};
 use crate::{ClientOptions, SharedClient, SharedServer};
 use loom::cell::UnsafeCell;
 use loom::thread;
@@ -34,7 +38,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Both sides are this process.
-const IDS: crate::client::Ids = crate::client::Ids { own: 1, server: None };
+const IDS: Ids = Ids { own: 1, server: None };
 
 /// Runs a model in every execution that has at most this number of preemptions (`None`: any number).
 /// `LOOM_MAX_PREEMPTIONS` raises the bounds. `LOOM_MAX_DURATION` ends a model after that number of seconds.
@@ -62,9 +66,14 @@ const WIDE: usize = FRAME_ALIGN as usize + if FRAME_ALIGN == 8 { WORD } else { 0
 /// The capacity of the rings: four of the smallest frames, of which one stays free.
 const CAPACITY: u64 = 4 * frame_size(SMALL);
 
-/// Returns the `number`th message. Each of its words looks like the header of one of the next messages.
+/// Returns the `number`th message. Each of its words looks like the header of one of the next messages. If [`WIDE`] messages
+/// have long frames, the words look like the headers and the lengths of such frames.
 fn message(number: u64, len: usize) -> Vec<u8> {
-    let word = |at| FrameHeader::new(FrameHeader::MESSAGE, SMALL, number + at).0;
+    let word = |at| match (LONGEST_ORDINARY < WIDE, at % 2) {
+        (false, _) => FrameHeader::new(FrameHeader::MESSAGE, SMALL, number + at).0,
+        (true, 0) => FrameHeader::new(FrameHeader::LONG, 0, number + at).0,
+        (true, _) => WIDE as u64,
+    };
     (0..(len / WORD) as u64).flat_map(|at| word(at).to_ne_bytes()).collect()
 }
 
@@ -161,10 +170,14 @@ fn send(producer: &mut Producer, message: &[u8], evict: bool) {
 
 fn take(consumer: &mut Consumer) -> Option<u64> {
     let mut received = Vec::new();
-    match consumer.pop(&mut received).expect("both sides follow the protocol") {
-        Pop::Message(_) => Some(number_of(&received)),
-        Pop::Empty => None,
-        other => panic!("too few evictions for {other:?}"),
+    loop {
+        match consumer.pop(&mut received).expect("both sides follow the protocol") {
+            Pop::Message(_) => return Some(number_of(&received)),
+            Pop::Empty => return None,
+            // An eviction of a long message ends the call.
+            Pop::Busy if LONGEST_ORDINARY < WIDE => {}
+            other => panic!("too few evictions for {other:?}"),
+        }
     }
 }
 
@@ -237,6 +250,33 @@ fn eviction_around_a_pad() {
         ..FULL
     };
     check("evict around a pad", Some(3), move || race.run());
+}
+
+/// The payload of a small message overwrites the second word of a wide one, which is the length in a long frame.
+#[test]
+fn eviction_of_a_wide_message_by_small_ones() {
+    check("evict wide by small", Some(3), || {
+        let ring = TestRing::new(CAPACITY, 1);
+        let (mut producer, mut consumer) = ring.pair(9, 1);
+        for number in 0..2 {
+            assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+            assert_eq!(take(&mut consumer), Some(number));
+        }
+        assert_eq!(producer.try_push(&message(2, WIDE)), Ok(true));
+        let sender = thread::spawn(move || {
+            for number in 3..6 {
+                send(&mut producer, &message(number, SMALL), true);
+            }
+            producer
+        });
+        let mut received = Vec::from_iter(take(&mut consumer));
+        let mut producer = sender.join().unwrap();
+        received.extend(std::iter::from_fn(|| take(&mut consumer)));
+        assert!(received.windows(2).all(|pair| pair[0] < pair[1]), "out of order: {received:?}");
+        assert_eq!(received.last(), Some(&5));
+        assert_eq!(received.len() as u64 + producer.evicted(), 4);
+        assert_eq!((consumer.lost(), producer.queued()), (producer.evicted(), Ok(0)));
+    });
 }
 
 /// Takes up to two messages at once.
@@ -372,7 +412,7 @@ fn a_reported_size_is_the_size_of_a_real_message() {
             // This message goes to the start of the ring. One of its words overwrites the header of message 1, and
             // looks like that header, but with another size.
             let mut wide = message(3, WIDE);
-            let at = frame_size(SMALL) as usize - WORD;
+            let at = (frame_size(SMALL) - frame_header(WIDE)) as usize;
             let forged = FrameHeader::new(FrameHeader::MESSAGE, SMALL / 2, 1).0;
             wide[at..at + WORD].copy_from_slice(&forged.to_ne_bytes());
             send(&mut producer, &wide, true);
@@ -577,6 +617,38 @@ fn an_event_loop_is_woken_after_an_earlier_sleep() {
         assert_eq!(receive_by_arming(&client, data), Ok(1));
         let server = sender.join().unwrap();
         assert!(server.stats().unwrap().signals <= 2);
+    });
+}
+
+/// Sends as an event loop does: it arms the sender, then waits for its event.
+fn send_by_arming(server: &mut SharedServer, number: u64, space: &Event) {
+    let (sender, _) = server.split().unwrap();
+    let sent = (|| loop {
+        match sender.try_send(&message(number, SMALL)) {
+            Err(ShmError::QueueFull) => {}
+            other => return other,
+        }
+        if !sender.arm(SMALL)? {
+            sys::wait_any(&[Waitable::Event(space)], None)?;
+            sender.disarm()?;
+        }
+    })();
+    sent.unwrap();
+}
+
+#[test]
+fn an_event_loop_is_woken_when_there_is_room() {
+    check_waits("room, arm", Some(3), || {
+        let (mut server, client, events) = Fixture::connected(1);
+        let space = events[2 + Direction::ServerToClient as usize].clone();
+        let sender = thread::spawn(move || {
+            (0..2).for_each(|number| send_by_arming(&mut server, number, &space));
+            server
+        });
+        for number in 0..2 {
+            assert_eq!(receive(&client), Ok(number));
+        }
+        sender.join().unwrap();
     });
 }
 
@@ -807,15 +879,28 @@ fn a_native_waiter_is_signalled_for_every_message() {
     });
 }
 
+/// Asks for a session as a blocking call does.
+fn request(
+    view: SharedView, events: Events, deadline: Deadline, options: &ClientOptions,
+) -> crate::Result<Requested<Session>> {
+    let begun = Requesting::begin(view, Some(events), None, IDS, deadline, options)?;
+    let mut requesting = begun.expect("the server's process runs");
+    loop {
+        requesting = match requesting.step()? {
+            RequestStep::Done(requested) => return Ok(requested),
+            RequestStep::Waits(requesting) => requesting,
+        };
+        requesting.wait_set().wait(deadline)?;
+    }
+}
+
 /// Connects as a client that has found the section. A client whose `patience` ends returns an error.
 fn connect(view: SharedView, events: Events, patience: Option<Duration>) -> crate::Result<SharedClient> {
     static OPTIONS: OnceLock<ClientOptions> = OnceLock::new();
     let options = OPTIONS.get_or_init(|| ClientOptions::new().spin(Duration::ZERO));
-    let interrupt = Interrupt::new()?;
     let deadline = Deadline::after(patience);
-    let requested = SharedClient::request(view, Some(events), None, IDS, deadline, options, &interrupt)?;
-    match requested {
-        Requested::Accepted(session) => Ok(SharedClient::connected(session)),
+    match request(view, events, deadline, options)? {
+        Requested::Accepted(session) => Ok(SharedClient::connected(session, None)),
         _ => panic!("the server is there"),
     }
 }
@@ -949,8 +1034,7 @@ fn a_request_is_answered_when_the_server_leaves() {
         let (view, events) = fixture.view();
         let client = thread::spawn(move || {
             let options = ClientOptions::new().spin(Duration::ZERO);
-            let (deadline, interrupt) = (Deadline::after(None), Interrupt::new().unwrap());
-            SharedClient::request(view, Some(events), None, IDS, deadline, &options, &interrupt)
+            request(view, events, Deadline::NEVER, &options)
         });
         drop(fixture);
         assert!(matches!(client.join().unwrap(), Ok(Requested::ServerGone)));

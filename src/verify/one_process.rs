@@ -22,7 +22,9 @@ use loom::sync::{Condvar, Mutex};
 #[cfg(not(loom))]
 use std::sync::{Condvar, Mutex};
 
-pub(crate) use crate::sys::kinds::{OnlyName as HeldName, OnlyProcess as OwningProcess};
+pub(crate) use crate::sys::kinds::{
+    NoHandover as Handover, OnlyName as HeldName, OnlyProcess as OwningProcess,
+};
 pub(crate) use std::os::fd::{AsFd as AsObject, BorrowedFd as BorrowedObject, OwnedFd as OwnedObject};
 
 /// Returns the error of a call that needs a file descriptor, since this platform has none.
@@ -35,9 +37,31 @@ pub(crate) fn out_of_memory(context: &'static str) -> ShmError {
     ShmError::SystemError { code: 12, context }
 }
 
+/// The models pass no object to the standard library's functions.
+macro_rules! borrow_by {
+    ($type:ty, $method:ident) => {};
+}
+pub(crate) use borrow_by;
+
 /// Borrows a descriptor.
 pub(crate) fn borrow(descriptor: &OwnedObject) -> BorrowedObject<'_> {
     descriptor.as_fd()
+}
+
+/// Gives a descriptor away as a number.
+#[cfg(all(feature = "c-api", not(loom)))]
+pub(crate) fn into_raw(descriptor: OwnedObject) -> isize {
+    std::os::fd::IntoRawFd::into_raw_fd(descriptor) as isize
+}
+
+/// Closes a descriptor.
+///
+/// # Safety
+/// [`into_raw`] gave it away, and it is open.
+#[cfg(all(feature = "c-api", not(loom)))]
+pub(crate) unsafe fn close_raw(number: isize) {
+    // SAFETY: by the caller.
+    drop(unsafe { <OwnedObject as std::os::fd::FromRawFd>::from_raw_fd(number as i32) });
 }
 
 /// A thread of the library.
@@ -512,9 +536,8 @@ pub(crate) type Found = kinds::Found<Section, EventOpener>;
 pub(crate) struct EventOpener([Event; EVENTS]);
 
 pub(crate) fn lookup(
-    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
-    _interrupt: &Event,
-) -> Result<kinds::Lookup<Found>> {
+    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Duration,
+) -> Result<kinds::Lookup<Found, Handover>> {
     trusts(Some(&User(0)))?;
     let named = names().get(name.base()).cloned().flatten();
     Ok(named.map_or(kinds::Lookup::NoServer, |named| {
@@ -525,6 +548,25 @@ pub(crate) fn lookup(
             opener: EventOpener(named.events),
         })
     }))
+}
+
+pub(crate) fn is_busy(_name: &ChannelName, _trusts: &dyn Fn(Option<&User>) -> Result<()>) -> Result<bool> {
+    Ok(false)
+}
+
+/// Where a program waits for several objects at once. This platform has no such thing.
+pub(crate) struct Joined;
+
+impl Joined {
+    pub(crate) fn new() -> Result<Self> {
+        no_descriptors()
+    }
+
+    pub(crate) fn watch(
+        &self, _objects: &[Waitable<'_>],
+    ) -> Result<(OwnedObject, Option<OwnedObject>, Option<Duration>)> {
+        no_descriptors()
+    }
 }
 
 impl EventOpener {

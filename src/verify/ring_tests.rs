@@ -2,8 +2,7 @@
 //! counts, under Miri. `models.rs` checks every interleaving of two threads, in small cases.
 
 use super::*;
-use crate::constants::MIN_MESSAGE_SIZE;
-use crate::layout::{longest_message, FrameHeader, FRAME_ALIGN};
+use crate::layout::{frame_size, FrameHeader, Lengths, FRAME_ALIGN};
 use crate::verify::test_ring::TestRing;
 use std::thread;
 
@@ -83,7 +82,7 @@ fn skip(producer: &mut Producer, consumer: &mut Consumer, frames: u64) {
 fn messages_of_every_length_come_through_in_order() {
     let ring = TestRing::new(2048, 1);
     let (mut producer, mut consumer) = ring.pair(3, 1);
-    let longest = longest_message(2048);
+    let longest = Lengths::usual(2048).longest();
     assert_eq!(longest, 1016);
     let lengths: Vec<usize> = (2..=longest).step_by(count(1, 197)).chain([longest]).collect();
     let (mut sent, mut received) = (0, 0);
@@ -105,7 +104,7 @@ fn messages_of_every_length_come_through_in_order() {
 
 #[test]
 fn the_longest_message_fits_wherever_it_would_start() {
-    let longest = longest_message(1024);
+    let longest = Lengths::usual(1024).longest();
     for start in (0..16).step_by(count(1, 5)) {
         let ring = TestRing::new(1024, 0);
         let (mut producer, mut consumer) = ring.pair(15, 0);
@@ -165,7 +164,7 @@ fn an_exactly_full_ring_is_full_to_both_ends_and_loses_nothing() {
             assert_eq!(pop(&mut consumer), Some(message(number, 56)));
         }
         assert_eq!(pop(&mut consumer), None);
-        assert_eq!(producer.has_room(longest_message(512)), Ok(true));
+        assert_eq!(producer.has_room(Lengths::usual(512).longest()), Ok(true));
     }
 }
 
@@ -414,7 +413,7 @@ fn a_consumer_survives_whatever_the_peer_writes() {
             let mut to = Vec::new();
             match consumer.pop(&mut to) {
                 Ok(Pop::Message(len)) => {
-                    assert!((MIN_MESSAGE_SIZE..=longest_message(1024)).contains(&len) && to.len() == len);
+                    assert!(Lengths::usual(1024).contain(len) && to.len() == len);
                     received += 1;
                 }
                 Ok(Pop::Empty) => empty += 1,
@@ -450,7 +449,8 @@ fn a_producer_survives_whatever_the_peer_writes() {
                 3 => drop(producer.queued()),
                 _ => {}
             }
-            let payload = message(number, 8 + random.below(longest_message(1024) as u64 - 8) as usize);
+            let payload =
+                message(number, 8 + random.below(Lengths::usual(1024).longest() as u64 - 8) as usize);
             let made = producer.make_room(payload.len(), random.below(2) == 0);
             // In a real session, no call follows an error. The test goes on, to check that the producer stays sound.
             match made.and_then(|_| producer.try_push(&payload)) {
@@ -471,7 +471,7 @@ fn an_impossible_header_at_read_pos_is_corruption_and_no_message() {
         header(FrameHeader::MESSAGE, 8, FrameHeader::SEQUENCES - 1),
         header(FrameHeader::MESSAGE, 0, 0),
         header(FrameHeader::MESSAGE, 1, 0),
-        header(FrameHeader::MESSAGE, longest_message(1024) as u64 + 1, 0),
+        header(FrameHeader::MESSAGE, Lengths::usual(1024).longest() as u64 + 1, 0),
         header(FrameHeader::MESSAGE, 65_535, 0),
         header(0, 8, 0),
         header(3, 8, 0),
@@ -496,7 +496,8 @@ fn an_impossible_header_at_read_pos_is_corruption_and_no_message() {
 
 /// One thread sends `total` messages as fast as it can, and evicts old ones. Another thread receives what is left.
 fn overwrite_race(total: u64, capacity: u64, limit: usize, longest: u64) {
-    let ring = TestRing::new(capacity, 5);
+    let lengths = Lengths::up_to(longest as usize);
+    let ring = TestRing::with_lengths(capacity, 5, lengths);
     let (mut producer, mut consumer) = ring.pair(limit, 5);
     let kept = ring.clone();
     let sender = thread::spawn(move || {
@@ -537,6 +538,8 @@ fn an_evicting_sender_and_a_receiver_account_for_every_message() {
     overwrite_race(count(100_000, 25) as u64, 1024, 100, count(400, 100) as u64);
     if cfg!(not(miri)) {
         overwrite_race(10_000, 16_384, 100, 8000);
+        overwrite_race(3_000, LONG_RING, 100, LONGEST as u64);
+        overwrite_race(1_000, 1 << 20, 3, 500_000);
     }
 }
 
@@ -567,6 +570,153 @@ fn a_sender_that_waits_for_room_loses_nothing() {
     }
     sender.join().unwrap();
     assert_eq!((pop(&mut consumer), consumer.lost()), (None, 0));
+}
+
+/// A ring that has room for long frames, and the longest message for which it has room.
+const LONG_RING: u64 = 256 * 1024;
+const LONGEST: usize = 131_008;
+
+#[test]
+fn a_long_frame_has_its_length_in_the_second_word_and_its_payload_in_the_next_line() {
+    let ring = TestRing::with_lengths(LONG_RING, 0, Lengths::up_to(LONGEST));
+    let (mut producer, mut consumer) = ring.pair(9, 0);
+    let word = |at: usize| ring.words()[at].load(Relaxed);
+    assert_eq!(producer.push_some([&message(1, 65_535)[..], &message(2, 65_536)]), Ok(2));
+    assert_eq!(word(0), FrameHeader::new(FrameHeader::MESSAGE, 65_535, 0).0);
+    let start = 65_600 / 8;
+    assert_eq!((word(start), word(start + 1)), (3 << 16 | 1 << 20, 65_536));
+    assert_eq!(word(start + 8), 2);
+    assert_eq!(pop(&mut consumer), Some(message(1, 65_535)));
+    assert_eq!(pop(&mut consumer), Some(message(2, 65_536)));
+    assert_eq!(ring.header().read_pos.load(Relaxed), 65_600 + 65_600);
+    // Before the end of the ring, a pad replaces the long frame.
+    assert_eq!(producer.try_push(&message(3, LONGEST)), Ok(true));
+    let start = 2 * 65_600 / 8;
+    assert_eq!(word(start), FrameHeader::new(FrameHeader::PAD, 0, 2).0);
+    assert_eq!((word(0), word(1), word(8)), (3 << 16 | 2 << 20, LONGEST as u64, 3));
+    assert_eq!(pop(&mut consumer), Some(message(3, LONGEST)));
+}
+
+#[test]
+fn the_longest_long_message_fits_wherever_it_would_start() {
+    for start in (0..LONG_RING / FRAME_ALIGN).step_by(count(5, 1333)) {
+        let ring = TestRing::with_lengths(LONG_RING, 0, Lengths::up_to(LONGEST));
+        let (mut producer, mut consumer) = ring.pair(15, 0);
+        let before = (start * FRAME_ALIGN) as usize;
+        for len in [before / 2 / 64 * 64, before - before / 2 / 64 * 64].iter().filter(|len| **len > 0) {
+            assert!(producer.try_push(&vec![0; (len - 8).min(65_500)]).unwrap());
+            assert!(pop(&mut consumer).is_some());
+        }
+        assert_eq!(producer.has_room(LONGEST), Ok(true));
+        assert!(producer.try_push(&message(7, LONGEST)).unwrap());
+        assert_eq!(pop(&mut consumer), Some(message(7, LONGEST)));
+        assert_eq!(pop(&mut consumer), None);
+    }
+}
+
+#[test]
+fn messages_of_no_byte_and_of_one_byte_come_through_where_they_are_allowed() {
+    let ring = TestRing::with_lengths(1024, 0, Lengths::up_to(100));
+    let (mut producer, mut consumer) = ring.pair(9, 0);
+    assert_eq!(producer.push_some([&b""[..], b"1", b"", b"22"]), Ok(4));
+    assert_eq!((consumer.peek(), consumer.queued(9)), (Ok(Some(true)), 4));
+    for expected in [&b""[..], b"1", b"", b"22"] {
+        assert_eq!(pop(&mut consumer).as_deref(), Some(expected));
+    }
+    assert_eq!((consumer.peek(), pop(&mut consumer)), (Ok(Some(false)), None));
+    let place = producer.reserve(0).unwrap().expect("there is room");
+    assert!(producer.commit(place));
+    let borrowed = consumer.borrow().unwrap().expect("there is a message");
+    assert_eq!((borrowed.len(), consumer.release(&borrowed)), (0, Ok(true)));
+}
+
+#[test]
+fn an_impossible_length_of_a_long_frame_is_corruption() {
+    for (sequence, len) in [
+        (0, 0),
+        (0, 65_535),
+        (0, LONGEST as u64 + 1),
+        (0, LONG_RING),
+        (0, 1 << 32 | 70_000),
+        (0, u64::MAX),
+        (0, u64::MAX - 63),
+        (1, 70_000),
+    ] {
+        let ring = TestRing::with_lengths(LONG_RING, 0, Lengths::up_to(LONGEST));
+        let (_, mut consumer) = ring.pair(9, 0);
+        ring.words()[0].store(3 << 16 | sequence << 20, Relaxed);
+        ring.words()[1].store(len, Relaxed);
+        assert!(consumer.pop(&mut Vec::new()).is_err(), "{len:#x}");
+        assert!(consumer.peek().is_err() && consumer.borrow().is_err(), "{len:#x}");
+        assert_eq!(consumer.queued(9), 0, "{len:#x}");
+    }
+    // A frame that would cross the ring's end, and one on a channel without long messages.
+    let ring = TestRing::with_lengths(LONG_RING, 0, Lengths::up_to(LONGEST));
+    let (mut producer, mut consumer) = ring.pair(9, 0);
+    for _ in 0..2 {
+        assert!(producer.try_push(&vec![1; 70_000]).unwrap());
+        assert!(pop(&mut consumer).is_some());
+    }
+    let start = 2 * frame_size(70_000) as usize / 8;
+    ring.words()[start].store(3 << 16 | 2 << 20, Relaxed);
+    ring.words()[start + 1].store(131_000, Relaxed);
+    assert!(consumer.pop(&mut Vec::new()).is_err());
+    let ring = TestRing::new(LONG_RING, 0);
+    let (_, mut consumer) = ring.pair(9, 0);
+    ring.words()[0].store(3 << 16, Relaxed);
+    ring.words()[1].store(65_536, Relaxed);
+    assert!(consumer.pop(&mut Vec::new()).is_err());
+}
+
+/// A destination for which the producer evicts each message while it is copied.
+struct Evicting<'a>(&'a mut Producer, Vec<u8>, usize);
+
+impl crate::bytes::Destination for Evicting<'_> {
+    fn room(&mut self, len: usize) -> Option<*mut u8> {
+        push_over(self.0, &message(99, len));
+        self.2 += 1;
+        self.1.clear();
+        self.1.reserve(len);
+        Some(self.1.as_mut_ptr())
+    }
+
+    unsafe fn commit(&mut self, _: usize) {
+        panic!("an evicted message");
+    }
+}
+
+#[test]
+fn a_long_message_that_is_evicted_is_not_copied_again_before_the_sender_is_asked_for_room() {
+    for (len, tries, discarded) in [(50_000, 8, 0), (100_000, 1, 100_000)] {
+        let ring = TestRing::with_lengths(LONG_RING, 0, Lengths::up_to(LONGEST));
+        let (mut producer, mut consumer) = ring.pair(1, 0);
+        assert_eq!(producer.try_push(&message(1, len)), Ok(true));
+        let mut destination = Evicting(&mut producer, Vec::new(), 0);
+        assert_eq!(consumer.pop(&mut destination), Ok(Pop::Busy));
+        assert_eq!((destination.2, consumer.discarded()), (tries, discarded));
+        assert_eq!(consumer.most_discarded(), 32 << 20);
+        assert_eq!(pop(&mut consumer), Some(message(99, len)));
+    }
+}
+
+#[test]
+fn a_batch_of_long_and_short_messages_arrives_in_order() {
+    let ring = TestRing::with_lengths(1 << 20, 0, Lengths::up_to(200_000));
+    let (mut producer, mut consumer) = ring.pair(99, 0);
+    let mut random = Random(9);
+    let (mut next, mut expected) = (0, 0);
+    for _ in 0..count(300, 2) {
+        let lengths = [8, 100_000, 9, 10, 65_536, 65_535, 8 + random.below(180_000) as usize, 200_000];
+        let batch: Vec<_> = lengths.iter().zip(next..).map(|(&len, number)| message(number, len)).collect();
+        let some = 1 + random.below(8) as usize;
+        next += producer.push_some(batch[..some].iter().map(Vec::as_slice)).unwrap() as u64;
+        while random.below(3) != 0 || expected + 4 < next {
+            let Some(received) = pop(&mut consumer) else { break };
+            assert_eq!(number_of(&received), expected);
+            expected += 1;
+        }
+    }
+    assert!(expected > count(500, 2) as u64);
 }
 
 mod ring_batch_tests;

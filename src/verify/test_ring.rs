@@ -1,12 +1,13 @@
 //! A ring in memory of this process, for the ring's unit tests and the models.
 
-use crate::layout::RingHeader;
+use crate::layout::{Lengths, RingHeader};
 use crate::ring::{Consumer, Producer, Ring};
 use crate::sync::{Arc, AtomicU64};
 
 struct Memory {
     header: Box<RingHeader>,
     words: Box<[AtomicU64]>,
+    lengths: Lengths,
 }
 
 /// A ring's memory, which lives as long as any of the clones.
@@ -17,9 +18,14 @@ impl TestRing {
     /// Creates a ring of `capacity` bytes for `generation`. Every word except the first looks like a frame header
     /// that an earlier use left there.
     pub(crate) fn new(capacity: u64, generation: u32) -> Self {
+        Self::with_lengths(capacity, generation, Lengths::usual(capacity))
+    }
+
+    /// As [`new`](Self::new), for messages of these lengths.
+    pub(crate) fn with_lengths(capacity: u64, generation: u32, lengths: Lengths) -> Self {
         let words = (0..capacity / 8).map(|_| AtomicU64::new(0x2222_2222_2211_0010)).collect();
         let header = Box::new(RingHeader::default());
-        let ring = TestRing(Arc::new(Memory { header, words }));
+        let ring = TestRing(Arc::new(Memory { header, words, lengths }));
         ring.ring().reset(generation);
         ring
     }
@@ -29,7 +35,7 @@ impl TestRing {
         let base = self.words().as_ptr();
         // SAFETY: the header and the words are initialised, and the words have `capacity` bytes. The caller keeps them
         // alive. The tests' capacities are powers of two.
-        unsafe { Ring::new(self.header(), base, self.words().len() as u64 * 8) }
+        unsafe { Ring::new(self.header(), base, self.words().len() as u64 * 8, self.0.lengths) }
     }
 
     pub(crate) fn header(&self) -> &RingHeader {

@@ -6,17 +6,18 @@ use crate::handles::{ClientEvents, ClientHandles, EVENTS};
 use crate::ntapi::*;
 use crate::sync::{lock, Mutex};
 use crate::sys::kinds::try_array;
+use std::mem::size_of;
+use std::ptr;
+
+const WAIT: u32 = SYNCHRONIZE;
+const SET: u32 = EVENT_MODIFY_STATE;
 
 /// What a client does with each event, and no more: it waits for some, sets others, and both with the last.
-const RIGHTS: [u32; EVENTS] = [
-    SYNCHRONIZE,
-    EVENT_MODIFY_STATE,
-    EVENT_MODIFY_STATE,
-    SYNCHRONIZE,
-    EVENT_MODIFY_STATE,
-    SYNCHRONIZE,
-    SYNCHRONIZE | EVENT_MODIFY_STATE,
-];
+const RIGHTS: [u32; EVENTS] = [WAIT, SET, SET, WAIT, SET, WAIT, WAIT | SET];
+
+/// The events by the names of their fields, for errors.
+const NAMES: [&str; EVENTS] =
+    ["s2c_data", "c2s_data", "s2c_space", "c2s_space", "request", "acknowledge", "disconnect"];
 
 const SECTION_RIGHTS: u32 = SECTION_MAP_READ | SECTION_MAP_WRITE | SECTION_QUERY;
 
@@ -53,16 +54,41 @@ impl ClientEnd {
 pub(crate) fn client_events(events: &ClientEvents) -> Result<[Event; EVENTS]> {
     let list = events.list();
     try_array(|at| {
-        let event = duplicate(list[at], RIGHTS[at])?;
+        let event = match super::duplicate_raw(list[at], RIGHTS[at] | EVENT_QUERY_STATE) {
+            // The event's access list does not permit to ask. That of this library's events does not.
+            Err(STATUS_ACCESS_DENIED) => duplicate(list[at], RIGHTS[at])?,
+            other => other.map_err(failed("duplicating a channel's handle"))?,
+        };
+        let refused = |what: &str| {
+            let name = NAMES[at];
+            Err(ShmError::Refused { reason: format!("the handle {name} of the channel's events is {what}") })
+        };
         match type_name(&event).map_err(failed("asking for the type of a channel's handle"))? {
+            // A wait for one would not take the signal back.
+            Some(name) if name == "Event" && resets_by_hand(&event) => {
+                refused("a manual-reset event; create it as an auto-reset event")
+            }
             Some(name) if name == "Event" => Ok(Event(event)),
             // A wait for a mutex would own it, and one for a semaphore count it down.
-            other => {
-                let reason = format!("handle {at} of the channel's events is a handle to {other:?}");
-                Err(ShmError::Refused { reason })
-            }
+            other => refused(&format!("for an object of the kind {}", other.as_deref().unwrap_or("unknown"))),
         }
     })
+}
+
+/// Whether an event stays set after a wait. `false` where the handle does not permit to ask.
+fn resets_by_hand(event: &OwnedHandle) -> bool {
+    let mut information = EventBasicInformation { event_type: SYNCHRONIZATION_EVENT, event_state: 0 };
+    // SAFETY: the place for the answer has the size said.
+    let status = unsafe {
+        NtQueryEvent(
+            event.as_raw(),
+            EVENT_BASIC_INFORMATION,
+            ptr::from_mut(&mut information).cast(),
+            size_of::<EventBasicInformation>() as u32,
+            ptr::null_mut(),
+        )
+    };
+    status >= 0 && information.event_type == NOTIFICATION_EVENT
 }
 
 /// What kind of object a handle is for.
@@ -96,8 +122,22 @@ mod tests {
             let right = std::mem::replace(&mut list[at], file.as_raw_handle() as isize);
             let error = client_events(&ClientEvents::from_list(list)).err();
             let Some(ShmError::Refused { reason }) = &error else { panic!("{at}: {error:?}") };
-            assert!(reason.contains(&format!("handle {at}")) && reason.contains("File"), "{reason}");
+            assert!(reason.contains(NAMES[at]) && reason.contains("File"), "{reason}");
             list[at] = right;
+        }
+    }
+
+    /// It would stay set after a wait, and each further wait would return at once.
+    #[test]
+    fn a_manual_reset_event_is_refused() {
+        let (events, _end) = ClientEnd::create().unwrap();
+        let by_hand = Event::local().unwrap();
+        for at in 0..EVENTS {
+            let mut list = events.each_ref().map(Event::as_raw);
+            list[at] = by_hand.as_raw();
+            let error = client_events(&ClientEvents::from_list(list)).err();
+            let Some(ShmError::Refused { reason }) = &error else { panic!("{at}: {error:?}") };
+            assert!(reason.contains(NAMES[at]) && reason.contains("manual-reset"), "{reason}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The server's side of a name.
 
 use super::names::{creation_error, Names};
-use super::token::{integrity, token_number, MEDIUM_INTEGRITY};
+use super::token::{self, integrity, token_number, MEDIUM_INTEGRITY};
 use super::{create_event, create_section, security, ClientEnd, Event, Process, Section, User};
 use super::{EVENT_ACCESS, SECTION_ACCESS};
 use crate::error::{Result, ShmError};
@@ -45,7 +45,8 @@ impl Listener {
         let section_security = security(audience, SECTION_ACCESS)?;
         let event_security = security(audience, EVENT_ACCESS)?;
         let number = fresh();
-        let link = link(&names.link(), &names.offer(number), name)?;
+        let link = link(&names.link(), &names.offer(number))
+            .map_err(|status| creation_error(status, name, "creating the channel's name"))?;
         let attributes = Attributes::new(Some(&names.admission(number)), Some(&event_security));
         let admission = create_event(&attributes, SYNCHRONIZATION_EVENT)
             .map_err(|status| creation_error(status, name, "creating the channel's objects"))?;
@@ -92,9 +93,26 @@ impl Listener {
         let mut offered = lock(&self.offered);
         // The link's name is free when its one handle is closed.
         *offered = None;
-        *offered = Some(link(&path, &target, &self.names.name)?);
+        *offered = Some(link(&path, &target).map_err(|status| self.offering_error(status, &path))?);
         self.admission.set();
         Ok(())
+    }
+
+    /// Any process that may create objects in the directory can take the second link's name while the link is made anew.
+    fn offering_error(&self, status: NtStatus, path: &str) -> ShmError {
+        match status {
+            STATUS_OBJECT_NAME_COLLISION
+            | STATUS_OBJECT_TYPE_MISMATCH
+            | STATUS_OBJECT_PATH_NOT_FOUND
+            | STATUS_ACCESS_DENIED => ShmError::Refused {
+                reason: format!(
+                    "another process holds the name {path}, by which clients of {:?} find the next session; end that \
+                     process, or stop the server and start it again, which draws another name",
+                    self.names.name.given()
+                ),
+            },
+            status => error(status, "offering a channel under the server's name"),
+        }
     }
 
     /// Lets the next client have the channel that the name leads to.
@@ -151,24 +169,23 @@ fn check_can_serve() -> Result<()> {
 }
 
 /// A link to which no other process has a handle.
-fn link(path: &str, target: &str, name: &ChannelName) -> Result<OwnedHandle> {
+fn link(path: &str, target: &str) -> std::result::Result<OwnedHandle, NtStatus> {
     let target: Vec<u16> = target.encode_utf16().collect();
     let target = unicode_string(&target);
     // No other process needs a handle to the link. (Windows would let its creator have one in any case; Wine 8 checks
     // the list at creation too.)
-    let user = User::current()?.0;
+    let user = token::user(&token::of_process(CURRENT_PROCESS)?)?.0;
     let security = descriptor(&user, &[(user.clone(), SYMBOLIC_LINK_QUERY)]);
     let attributes = Attributes::new(Some(path), Some(&security));
     // SAFETY: the attributes, the target and the place for the handle are valid.
-    let link = attributes.handle_from(|handle, attributes| unsafe {
+    attributes.handle_from(|handle, attributes| unsafe {
         NtCreateSymbolicLinkObject(handle, SYMBOLIC_LINK_QUERY, attributes, &target)
-    });
-    link.map_err(|status| creation_error(status, name, "creating the channel's name"))
+    })
 }
 
-/// A number that no other instance has, and that others don't guess: a number that the system gives only once, hashed with the
-/// time and the place of the stack. It is not from the system's random generator, since std's way to that imports
-/// bcryptprimitives.dll into every C program. A number that is in use is drawn again, since names are created exclusively.
+/// A number that no other instance has: a number that the system gives only once, hashed with the time and the place of the
+/// stack. It keeps names apart, and is no secret: any process that may list the directory reads it there. It is not from the
+/// system's random generator, since std's way to that imports bcryptprimitives.dll into every C program.
 fn fresh() -> u64 {
     let mut unique = 0_u64;
     // SAFETY: the place for the number is valid. (It can't fail; a zero would be drawn again at the collision.)
@@ -176,4 +193,34 @@ fn fresh() -> u64 {
     let mut hasher = DefaultHasher::new();
     (unique, std::process::id(), Instant::now(), ptr::from_ref(&unique) as usize).hash(&mut hasher);
     hasher.finish().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that took the name of the second link must not make the server fail without a word about it.
+    #[test]
+    fn a_server_says_that_the_name_of_its_next_session_is_taken() {
+        let name = ChannelName::parse(&format!("offer-{}", std::process::id())).unwrap();
+        let server = Listener::bind(&name, &Audience::Owner, Clients::One).unwrap();
+        let offer = || server.prepare(65536).map(|prepared| server.offer(prepared.offer)).unwrap();
+        offer().unwrap();
+        *lock(&server.offered) = None;
+        let path = server.names.offer(server.number);
+        let attributes = Attributes::new(Some(&path), None);
+        let event = create_event(&attributes, SYNCHRONIZATION_EVENT).unwrap();
+        let link = || link(&path, "\\Nowhere").unwrap();
+        let check = |what| {
+            let error = offer();
+            let Err(ShmError::Refused { reason }) = &error else { panic!("{what}: {error:?}") };
+            assert!(reason.contains(&path) && reason.contains("another process"), "{what}: {reason}");
+        };
+        check("an event");
+        drop(event);
+        let squatter = link();
+        check("a link");
+        drop(squatter);
+        offer().unwrap();
+    }
 }

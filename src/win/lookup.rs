@@ -1,7 +1,7 @@
 //! The client's side of a name.
 
 use super::names::{opening_error, Names};
-use super::{object_owner, Event, Section, User, EVENT_ACCESS, SECTION_ACCESS};
+use super::{object_owner, Event, Handover, Section, User, EVENT_ACCESS, SECTION_ACCESS};
 use crate::error::{Result, ShmError};
 use crate::handles::EVENTS;
 use crate::naming::ChannelName;
@@ -15,7 +15,7 @@ const REQUEST: usize = 4;
 /// What stands behind a name. The system doesn't say the id of the server's process.
 pub(crate) type Found = kinds::Found<Section, EventOpener>;
 
-type Lookup = kinds::Lookup<Found>;
+type Lookup = kinds::Lookup<Found, Handover>;
 
 /// Opens the events that belong to a section found by name.
 pub(crate) struct EventOpener(Names);
@@ -24,8 +24,7 @@ pub(crate) struct EventOpener(Names);
 ///
 /// This waits for nothing: a client that may open the name finds all objects at once.
 pub(crate) fn lookup(
-    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Option<Duration>,
-    _interrupt: &Event,
+    name: &ChannelName, trusts: &dyn Fn(Option<&User>) -> Result<()>, _patience: Duration,
 ) -> Result<Lookup> {
     let names = Names::of(name)?;
     let attributes = Attributes::new(Some(&names.link()), None);
@@ -40,12 +39,15 @@ pub(crate) fn lookup(
             Ok(Lookup::Found(Found { section, own_pid, server_pid: None, opener }))
         }
         // The server offers no channel: for a moment, or because it could make none.
-        Err(status) if is_missing(status) && is_taken(name)? => {
-            Ok(Lookup::Server { is_busy: false, has_waited: false })
-        }
+        Err(status) if is_missing(status) && is_taken(name)? => Ok(Lookup::Server { has_waited: false }),
         Err(status) if is_missing(status) => Ok(Lookup::NoServer),
         Err(status) => Err(opening_error(status, name)),
     }
+}
+
+/// Whether the server that has a name serves a client. A client that finds the channel reads that there.
+pub(crate) fn is_busy(_name: &ChannelName, _trusts: &dyn Fn(Option<&User>) -> Result<()>) -> Result<bool> {
+    Ok(false)
 }
 
 /// Whether a server has the name, whatever it offers.
@@ -136,12 +138,11 @@ mod tests {
     #[test]
     fn a_server_that_offers_no_channel_is_a_server() {
         let name = ChannelName::parse(&format!("lookup-{}", std::process::id())).unwrap();
-        let interrupt = Event::local().unwrap();
-        let look = || lookup(&name, &|_| Ok(()), None, &interrupt).unwrap();
+        let look = || lookup(&name, &|_| Ok(()), Duration::ZERO).unwrap();
         for _ in 0..3 {
             assert!(matches!(look(), Lookup::NoServer));
             let listener = Listener::bind(&name, &Audience::Owner, Clients::One).unwrap();
-            assert!(matches!(look(), Lookup::Server { is_busy: false, has_waited: false }));
+            assert!(matches!(look(), Lookup::Server { has_waited: false }));
             drop(listener);
         }
     }

@@ -17,11 +17,15 @@ pub(super) fn of_process(process: Handle) -> Result<OwnedHandle> {
 /// The token by which the kernel judges what this thread does.
 pub(super) fn effective() -> Result<OwnedHandle> {
     const AS_THE_PROCESS: u8 = 1;
-    // SAFETY: as above.
-    let own =
-        handle_from(|token| unsafe { NtOpenThreadToken(CURRENT_THREAD, TOKEN_QUERY, AS_THE_PROCESS, token) });
-    match own {
+    const AS_THE_THREAD: u8 = 0;
+    let open = |as_whom| {
+        // SAFETY: as above.
+        handle_from(|token| unsafe { NtOpenThreadToken(CURRENT_THREAD, TOKEN_QUERY, as_whom, token) })
+    };
+    match open(AS_THE_PROCESS) {
         Err(STATUS_NO_TOKEN) => of_process(CURRENT_PROCESS),
+        // The access list of the token admits the user that it is for, and may not admit the process's.
+        Err(STATUS_ACCESS_DENIED) => open(AS_THE_THREAD),
         own => own,
     }
 }
@@ -73,5 +77,28 @@ mod tests {
         assert!(user(&process).unwrap() == user(&effective().unwrap()).unwrap());
         assert!(integrity().unwrap() >= MEDIUM_INTEGRITY);
         assert_eq!(token_number(TOKEN_IS_APP_CONTAINER).unwrap_or(0), 0);
+    }
+
+    /// A token of a thread is of another type than that of a process, also where both are for the same user.
+    #[test]
+    fn a_thread_that_impersonates_acts_by_its_own_token() {
+        #[link(name = "advapi32")]
+        extern "system" {
+            fn ImpersonateSelf(level: i32) -> i32;
+            fn RevertToSelf() -> i32;
+        }
+        const SECURITY_IMPERSONATION: i32 = 2;
+        const TOKEN_TYPE: u32 = 8;
+        const PRIMARY: u64 = 1;
+        const IMPERSONATION: u64 = 2;
+        let kind = || information(&effective().unwrap(), TOKEN_TYPE).unwrap()[0];
+        assert_eq!(kind(), PRIMARY);
+        // SAFETY: the functions change this thread alone.
+        assert_ne!(unsafe { ImpersonateSelf(SECURITY_IMPERSONATION) }, 0);
+        let impersonating = kind();
+        // SAFETY: as above.
+        assert_ne!(unsafe { RevertToSelf() }, 0);
+        assert_eq!(impersonating, IMPERSONATION);
+        assert_eq!(kind(), PRIMARY);
     }
 }

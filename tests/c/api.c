@@ -5,24 +5,13 @@
  */
 #include "xshm.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "platform.h"
-
-static unsigned checks;
-
-#define CHECK(condition)                                                                                             \
-    do {                                                                                                             \
-        char why_[256] = "";                                                                                         \
-        checks++;                                                                                                    \
-        if (!(condition)) {                                                                                          \
-            shm_last_error_message(why_, sizeof why_);                                                               \
-            fprintf(stderr, "%s:%d: %s; last error %d: %s\n", __FILE__, __LINE__, #condition, shm_last_error(), why_); \
-            exit(1);                                                                                                 \
-        }                                                                                                            \
-    } while (0)
 
 static char name_[64];
 
@@ -106,6 +95,11 @@ static void null_everywhere(void)
     CHECK(shm_server_wait_for_client(NULL, 0) == bad);
     CHECK(shm_server_wait_for_client_noevent(NULL, 0) == bad);
     CHECK(shm_server_disconnect_client(NULL) == bad);
+    CHECK(shm_server_try_accept(NULL, NULL) == bad);
+    CHECK(shm_server_accept_handles(NULL, NULL, NULL) == bad);
+    CHECK(shm_server_room_handles(NULL, NULL) == bad);
+    CHECK(shm_server_arm_room(NULL, 2, NULL) == bad);
+    CHECK(shm_server_disarm_room(NULL) == bad);
     CHECK(shm_server_send(NULL, &byte, 1) == bad);
     CHECK(shm_server_try_send(NULL, &byte, 1) == bad);
     CHECK(shm_server_send_timeout(NULL, &byte, 1, 0) == bad);
@@ -129,6 +123,15 @@ static void null_everywhere(void)
     CHECK(shm_server_section_handle(NULL) == 0);
     shm_server_stop(NULL);
 
+    CHECK(!shm_client_begin_connect(NULL, NULL, NULL) && shm_last_error() == bad);
+    CHECK(!shm_client_begin_connect(&nameless, NULL, NULL) && shm_last_error() == bad);
+    CHECK(shm_pending_connect_try_finish(NULL, NULL) == bad);
+    CHECK(shm_pending_connect_wait_handles(NULL, NULL, NULL) == bad);
+    CHECK(shm_pending_connect_give_up(NULL) == bad);
+    shm_pending_connect_free(NULL);
+    CHECK(shm_client_room_handles(NULL, NULL) == bad);
+    CHECK(shm_client_arm_room(NULL, 2, NULL) == bad);
+    CHECK(shm_client_disarm_room(NULL) == bad);
     CHECK(shm_client_send(NULL, &byte, 1) == bad);
     CHECK(shm_client_try_send(NULL, &byte, 1) == bad);
     CHECK(shm_client_send_timeout(NULL, &byte, 1, 0) == bad);
@@ -187,7 +190,7 @@ static void codes_and_versions(void)
         CHECK(strlen(shm_error_string(code)) > 0);
         CHECK(strcmp(shm_error_string(code), shm_error_string(12345)) != 0);
     }
-    CHECK(strcmp(shm_error_string(1), shm_error_string(-25)) == 0);
+    CHECK(strcmp(shm_error_string(1), shm_error_string(-26)) == 0);
     CHECK(strcmp(shm_error_string(INT32_MIN), shm_error_string(INT32_MAX)) == 0);
     /* The text is cut off at the end of the buffer. */
     CHECK(!shm_server_start(NULL, NULL));
@@ -258,7 +261,7 @@ static void bad_names_and_options(void)
     CHECK(!shm_client_connect(&config, NULL, 50) && shm_last_error() == SHM_ERROR_TIMEOUT && says("did not accept"));
     shm_server_stop(server);
     CHECK(!shm_client_connect(&config, NULL, 0) && shm_last_error() == SHM_ERROR_TIMEOUT && says("no server has the name"));
-    CHECK(!shm_multi_client_connect_with_options(&config, NULL, &(shm_multi_client_options_t){0, 0, 0, 0}, NULL));
+    CHECK(!shm_multi_client_connect_with_options(&config, NULL, &(shm_multi_client_options_t){.lobby_timeout_ms = 0}, NULL));
     CHECK(shm_last_error() == SHM_ERROR_TIMEOUT && says("no server has the name"));
 
     options.struct_size = 8;
@@ -556,7 +559,7 @@ static void in_place(void)
     CHECK(shm_server_reserve(server, UINT32_MAX, &place) == SHM_ERROR_MESSAGE_TOO_LARGE && !place);
     CHECK(shm_server_reserve(server, 5, &place) == SHM_SUCCESS && place && (uintptr_t)place % 8 == 0);
     memcpy(place, "early", 5);
-    CHECK(shm_client_borrow(client, &data, &size, 0) == SHM_ERROR_TIMEOUT && !data && size == 0);
+    CHECK(shm_client_borrow(client, &data, &size, 0) == SHM_ERROR_EMPTY && !data && size == 0);
     CHECK(shm_server_send(server, "other", 5) == SHM_SUCCESS);
     CHECK(shm_server_commit(server) == SHM_ERROR_INVALID_PARAM);
     CHECK(shm_server_reserve(server, 5, &place) == SHM_SUCCESS);
@@ -591,6 +594,111 @@ static void in_place(void)
     CHECK(shm_client_borrow(client, &data, &size, 0) == SHM_ERROR_INVALID_PARAM && !data);
     shm_client_disconnect(client);
     shm_server_stop(server);
+}
+
+/* A frame of 3840 x 2160 pixels in RGBA. */
+#define FRAME_BYTES 33177600u
+
+static void fill_frame(uint8_t *frame, unsigned number)
+{
+    uint32_t line;
+    for (line = 0; line < 2160; line++) memset(frame + line * (FRAME_BYTES / 2160), (int)((number + line) % 251), FRAME_BYTES / 2160);
+}
+
+static int is_frame(const uint8_t *frame, unsigned number)
+{
+    uint32_t at;
+    for (at = 0; at < FRAME_BYTES; at++) {
+        if (frame[at] != (number + at / (FRAME_BYTES / 2160)) % 251) return 0;
+    }
+    return 1;
+}
+
+/* Written and read in the section, or, if the program has asked for handles, in copies. */
+static void long_messages(int with_copies)
+{
+    struct opener opener;
+    thread_t thread;
+    ServerHandle *server;
+    ClientHandle *client;
+    uint8_t *copy = malloc(FRAME_BYTES);
+    void *place = NULL;
+    const void *data = NULL;
+    unsigned number;
+    uint32_t size = 1;
+    shm_options_t options = shm_options_default(), old = shm_options_default();
+    options.reject_when_full = 1;
+    options.max_message_bytes = FRAME_BYTES;
+    CHECK(copy);
+    memset(&opener, 0, sizeof opener);
+    opener.config = xshm_client_config(name_for("long"));
+
+    opener.config.buffer_bytes = 32u << 20;
+    CHECK(!shm_server_start_with_options(&opener.config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    CHECK(says("max_message_size") && says("67108864"));
+    options.max_message_bytes = 1;
+    CHECK(!shm_server_start_with_options(&opener.config, NULL, &options) && shm_last_error() == SHM_ERROR_INVALID_PARAM);
+    options.max_message_bytes = FRAME_BYTES;
+    opener.config.buffer_bytes = 64u << 20;
+    server = shm_server_start_with_options(&opener.config, NULL, &options);
+    CHECK(server && shm_server_max_message_bytes(server) == FRAME_BYTES && shm_server_max_message_bytes(NULL) == 0);
+    if (with_copies) CHECK(shm_server_section_handle(server) != -1);
+    begin(&thread, open_client, &opener);
+    CHECK(shm_server_wait_for_client(server, 10000) == SHM_SUCCESS);
+    join(thread);
+    client = opener.client;
+    CHECK(client && shm_client_max_message_bytes(client) == FRAME_BYTES);
+
+    CHECK(shm_server_reserve(server, FRAME_BYTES + 1, &place) == SHM_ERROR_MESSAGE_TOO_LARGE && !place);
+    for (number = 0; number < 3; number++) {
+        CHECK(shm_server_reserve_timeout(server, FRAME_BYTES, &place, 10000) == SHM_SUCCESS && (uintptr_t)place % 8 == 0);
+        CHECK(with_copies || (uintptr_t)place % 64 == 0);
+        fill_frame(place, number);
+        CHECK(shm_server_commit(server) == SHM_SUCCESS);
+        CHECK(shm_client_borrow(client, &data, &size, 10000) == SHM_SUCCESS && size == FRAME_BYTES);
+        CHECK(is_frame(data, number) && shm_client_release(client) == SHM_SUCCESS);
+
+        CHECK(shm_client_reserve_timeout(client, FRAME_BYTES, &place, 10000) == SHM_SUCCESS);
+        fill_frame(place, number + 100);
+        CHECK(shm_client_commit(client) == SHM_SUCCESS);
+        CHECK(shm_server_borrow(server, &data, &size, 10000) == SHM_SUCCESS && size == FRAME_BYTES);
+        CHECK(is_frame(data, number + 100) && shm_server_release(server) == SHM_SUCCESS);
+    }
+    /* Copied in and out, with a buffer that is too small at first. */
+    fill_frame(copy, 7);
+    CHECK(shm_client_send(client, copy, FRAME_BYTES) == SHM_SUCCESS);
+    memset(copy, 0, FRAME_BYTES);
+    size = 65535;
+    CHECK(shm_server_receive(server, copy, &size) == SHM_ERROR_BUFFER_TOO_SMALL && size == FRAME_BYTES);
+    CHECK(shm_server_receive(server, copy, &size) == SHM_SUCCESS && size == FRAME_BYTES && is_frame(copy, 7));
+    /* Messages of no byte and of one byte. */
+    CHECK(shm_client_send(client, NULL, 0) == SHM_SUCCESS && shm_client_send(client, "1", 1) == SHM_SUCCESS);
+    size = 0;
+    CHECK(shm_server_receive(server, NULL, &size) == SHM_SUCCESS && size == 0);
+    CHECK(shm_server_receive(server, NULL, &size) == SHM_ERROR_BUFFER_TOO_SMALL && size == 1);
+    CHECK(shm_server_receive(server, copy, &size) == SHM_SUCCESS && size == 1 && copy[0] == '1');
+    shm_client_disconnect(client);
+
+    /* A client may demand the number. A program that was compiled with the first header has options without it. */
+    options = shm_options_default();
+    options.max_message_bytes = 70000;
+    old.struct_size = (uint32_t)offsetof(shm_options_t, max_message_bytes);
+    old.max_message_bytes = 70000;
+    opener.options = &old;
+    begin(&thread, open_client, &opener);
+    CHECK(shm_server_wait_for_client(server, 10000) == SHM_SUCCESS);
+    join(thread);
+    CHECK(opener.client && shm_client_max_message_bytes(opener.client) == FRAME_BYTES);
+    shm_client_disconnect(opener.client);
+    if (!with_copies) {
+        opener.options = &options;
+        begin(&thread, open_client, &opener);
+        while (shm_server_wait_for_client(server, 200) == SHM_SUCCESS) {}
+        join(thread);
+        CHECK(!opener.client);
+    }
+    shm_server_stop(server);
+    free(copy);
 }
 
 struct waiter {
@@ -792,7 +900,7 @@ static void a_callback_stops_its_own_auto_handle(void)
     /* When the client has connected, it sends its queued messages. */
     CHECK(shm_client_send_timeout_auto(auto_inside, "ab", 2, 10000) == SHM_SUCCESS);
     {
-        shm_auto_stats_t stats = {0, 0, 0, 0};
+        shm_auto_stats_t stats = {0};
         unsigned waited;
         for (waited = 0; waited < 2000 && stats.received_messages == 0; waited++) {
             CHECK(shm_server_stats_auto(server, &stats));
@@ -1044,6 +1152,8 @@ int main(int argc, char **argv)
         a_channel_that_rejects();
         batches();
         in_place();
+        long_messages(0);
+        long_messages(1);
         calls_are_ended_from_other_threads();
         a_callback_stops_its_own_handle();
         anonymous_servers();

@@ -142,11 +142,13 @@ struct pair {
     xshm_driver_u64 ends[LIMIT];
 };
 
-static void start(struct pair *pair, uint32_t ring, uint32_t limit)
+/* `longest`: the longest message, or 0 for the usual lengths. */
+static void start(struct pair *pair, uint32_t ring, uint32_t limit, uint32_t longest)
 {
     shm_options_t options = shm_options_default();
     options.anonymous_events = 1;
     options.message_limit = limit;
+    options.max_message_bytes = longest;
     pair->server = shm_server_start_anonymous(ring, NULL, &options);
     CHECK(pair->server);
     CHECK(shm_server_client_handles(pair->server, &pair->handles) == SHM_SUCCESS);
@@ -189,10 +191,16 @@ static uint32_t chance(uint32_t below)
     return (uint32_t)(random_state >> 32) % below;
 }
 
-/* Writes message `number`: its number, and up to 3,000 bytes that are calculated from it. */
+/* The largest message of `fill`, less 4 bytes: one in 16 messages has up to this number of bytes. */
+static uint32_t largest = 3000;
+
+/* Room for any message of `fill`. */
+#define ROOM 262144
+
+/* Writes message `number`: its number, and bytes that are calculated from it. */
 static uint32_t fill(unsigned char *message, uint32_t number)
 {
-    uint32_t hash = number * 2654435761u, size = 4 + (hash >> 8) % (hash % 16 == 0 ? 3000 : 60), at;
+    uint32_t hash = number * 2654435761u, size = 4 + (hash >> 8) % (hash % 16 == 0 ? largest : 60), at;
     memcpy(message, &number, 4);
     for (at = 4; at < size; at++) message[at] = (unsigned char)(number * 31 + at);
     return size;
@@ -201,7 +209,7 @@ static uint32_t fill(unsigned char *message, uint32_t number)
 /* Checks that a message is whole, and returns its number. */
 static uint32_t number_of(const unsigned char *message, uint32_t size)
 {
-    static unsigned char expected[2][4096];
+    static unsigned char expected[2][ROOM];
     uint32_t number;
     /* One buffer for each direction, since two threads receive. */
     unsigned char *own;
@@ -269,7 +277,7 @@ static void golden(void)
     xshm_driver_u32 evicted, length, number;
     unsigned char message[8];
     thread_t acceptor;
-    start(&pair, 4096, 16);
+    start(&pair, 4096, 16, 0);
     dump(&pair, "the server has started");
     CHECK(xshm_driver_request(&pair.client, own_pid()) == XSHM_DRIVER_OK);
     CHECK(xshm_driver_answer(&pair.client) == XSHM_DRIVER_WAITING);
@@ -369,6 +377,85 @@ static void golden(void)
     unmap(pair.base, pair.size);
 }
 
+/* Prints some of the lines of a section: the control block, the header and the start of the first ring, and what follows `at`. */
+static void dump_part(const struct pair *pair, const char *step, uint32_t at)
+{
+    uint32_t line, each;
+    printf("# %s\n", step);
+    for (line = 0; line < at + 0x60; line += 16) {
+        static const unsigned char zeros[16];
+        unsigned char bytes[16];
+        if (line >= 0x160 && line < at) continue;
+        memcpy(bytes, pair->base + line, 16);
+        if (line == 16) memset(bytes + 4, 0, 4);
+        if (line == 48) memset(bytes + 4, 0, 4);
+        if (memcmp(bytes, zeros, 16) == 0) continue;
+        printf("%06x ", (unsigned)line);
+        for (each = 0; each < 16; each++) printf(each % 8 == 0 ? "  %02x" : " %02x", bytes[each]);
+        printf("\n");
+    }
+}
+
+static void server_sends_long(const struct pair *pair, unsigned char byte, uint32_t size)
+{
+    unsigned char *message;
+    CHECK(shm_server_try_reserve(pair->server, size, (void **)&message) == SHM_SUCCESS);
+    memset(message, byte, size);
+    CHECK(shm_server_commit(pair->server) == SHM_SUCCESS);
+}
+
+static void driver_takes_long(struct pair *pair, unsigned char byte, uint32_t size)
+{
+    unsigned char *message = malloc(size), *expected = malloc(size);
+    uint32_t taken;
+    CHECK(xshm_driver_receive(&pair->client, message, size, &taken) == XSHM_DRIVER_OK);
+    memset(expected, byte, size);
+    CHECK(taken == size && memcmp(message, expected, size) == 0);
+    free(message);
+    free(expected);
+}
+
+/* A channel whose server has set the length of the longest message. */
+static void golden_long(void)
+{
+    enum { RING = 262144, LONGEST = 131008 };
+    struct pair pair;
+    unsigned char *message = calloc(1, LONGEST + 1);
+    uint32_t taken;
+    xshm_driver_u32 length;
+    start(&pair, RING, 16, LONGEST);
+    CHECK(xshm_driver_longest_message(&pair.client) == LONGEST);
+    connect_driver(&pair);
+    dump_part(&pair, "a channel with messages of up to 131,008 bytes", 0x100);
+    server_sends(&pair, 0x21, 0);
+    server_sends(&pair, 0x22, 1);
+    dump_part(&pair, "the server sent 0 bytes, then 1", 0x100);
+    /* A look takes no message, also if it has no byte. */
+    CHECK(xshm_driver_peek(&pair.client, &length) == XSHM_DRIVER_OK && length == 0);
+    CHECK(xshm_driver_receive(&pair.client, NULL, 0, &length) == XSHM_DRIVER_BUFFER_TOO_SMALL && length == 0);
+    CHECK(xshm_driver_sleep_for_data(&pair.client) == XSHM_DRIVER_LOOK);
+    driver_takes(&pair, 0x21, 0);
+    CHECK(xshm_driver_peek(&pair.client, &length) == XSHM_DRIVER_OK && length == 1);
+    driver_takes(&pair, 0x22, 1);
+    server_sends_long(&pair, 0x23, 65536);
+    dump_part(&pair, "the server sent 65,536", 0x80 + 0x80 + 65536);
+    driver_takes_long(&pair, 0x23, 65536);
+    server_sends_long(&pair, 0x24, 65535);
+    driver_takes_long(&pair, 0x24, 65535);
+    server_sends_long(&pair, 0x25, 131008);
+    dump_part(&pair, "the server sent 65,535, which the driver took, and 131,008 behind a pad", 0x80 + 0x80 + 2 * 65600 - 32);
+    driver_takes_long(&pair, 0x25, 131008);
+
+    CHECK(xshm_driver_try_send(&pair.client, message, LONGEST + 1) == XSHM_DRIVER_BAD_SIZE);
+    for (length = 0; length <= LONGEST; length += LONGEST / 4) {
+        CHECK(xshm_driver_try_send(&pair.client, message, length) == XSHM_DRIVER_OK);
+        taken = LONGEST;
+        CHECK(shm_server_try_receive(pair.server, message, &taken) == SHM_SUCCESS && taken == length);
+    }
+    free(message);
+    finish(&pair);
+}
+
 /* -------------------------------------------------------------------------------------------------- exchange */
 
 struct work {
@@ -384,29 +471,31 @@ struct work {
 static THREAD server_sending(void *with)
 {
     struct work *work = with;
-    unsigned char message[4096];
+    unsigned char *message = malloc(ROOM);
     uint32_t number;
     for (number = 0; number < work->count; number++) {
         uint32_t size = fill(message, number);
         CHECK((work->overwrite ? shm_server_send(work->pair->server, message, size)
                                : shm_server_send_timeout(work->pair->server, message, size, PATIENCE)) == SHM_SUCCESS);
     }
+    free(message);
     return THREAD_END;
 }
 
 static THREAD server_receiving(void *with)
 {
     struct work *work = with;
-    unsigned char message[4096];
+    unsigned char *message = malloc(ROOM);
     uint32_t expected = 0;
     while (expected < work->count) {
-        uint32_t size = sizeof message, number;
+        uint32_t size = ROOM, number;
         CHECK(shm_server_receive_timeout(work->pair->server, message, &size, PATIENCE) == SHM_SUCCESS);
         number = number_of(message, size);
         CHECK(number >= expected && (work->overwrite || number == expected));
         work->lost += number - expected;
         expected = number + 1;
     }
+    free(message);
     return THREAD_END;
 }
 
@@ -414,7 +503,7 @@ static THREAD driver_sending(void *with)
 {
     struct work *work = with;
     xshm_driver_t *client = &work->pair->client;
-    unsigned char message[4096];
+    unsigned char *message = malloc(ROOM);
     uint32_t number;
     for (number = 0; number < work->count; number++) {
         uint32_t size = fill(message, number | DRIVERS), evicted;
@@ -429,6 +518,7 @@ static THREAD driver_sending(void *with)
         }
         CHECK(code == XSHM_DRIVER_OK);
     }
+    free(message);
     return THREAD_END;
 }
 
@@ -436,11 +526,11 @@ static THREAD driver_receiving(void *with)
 {
     struct work *work = with;
     xshm_driver_t *client = &work->pair->client;
-    unsigned char message[4096];
+    unsigned char *message = malloc(ROOM);
     uint32_t expected = 0;
     while (expected < work->count) {
         xshm_driver_u32 size, number;
-        int code = xshm_driver_receive(client, message, sizeof message, &size);
+        int code = xshm_driver_receive(client, message, ROOM, &size);
         if (code == XSHM_DRIVER_EMPTY) {
             code = xshm_driver_sleep_for_data(client);
             CHECK(code == XSHM_DRIVER_OK || code == XSHM_DRIVER_LOOK);
@@ -457,19 +547,24 @@ static THREAD driver_receiving(void *with)
         work->lost += number - expected;
         expected = number + 1;
     }
+    free(message);
     return THREAD_END;
 }
 
-static void exchange(uint32_t count)
+static void exchange(uint32_t all)
 {
-    int overwrite;
-    for (overwrite = 0; overwrite < 2; overwrite++) {
+    int way;
+    for (way = 0; way < 4; way++) {
+        int overwrite = way % 2, has_long = way / 2;
+        /* As many bytes, about. */
+        uint32_t count = has_long ? all / 30 + 1 : all;
         struct pair pair;
         struct work outward = {&pair, count, overwrite, 0}, inward = {&pair, count, overwrite, 0};
         shm_stats_t stats;
         thread_t threads[4];
         unsigned each;
-        start(&pair, 16384, LIMIT);
+        largest = has_long ? 200000 : 3000;
+        start(&pair, has_long ? 524288 : 16384, LIMIT, has_long ? largest + 4 : 0);
         connect_driver(&pair);
         begin(&threads[0], driver_receiving, &outward);
         begin(&threads[1], server_receiving, &inward);
@@ -481,8 +576,8 @@ static void exchange(uint32_t count)
         CHECK(stats.receive_dropped == inward.lost && pair.client.sender.evicted == inward.lost);
         CHECK(pair.client.sender.sent == count && pair.client.receiver.received + pair.client.receiver.lost == count);
         CHECK(pair.client.receiver.lost == outward.lost && stats.send_dropped == outward.lost);
-        printf("%s: %u messages each way; %u to the driver and %u from it were evicted\n",
-               overwrite ? "overwriting" : "without loss", count, outward.lost, inward.lost);
+        printf("%s, up to %u bytes: %u messages each way; %u to the driver and %u from it were evicted\n",
+               overwrite ? "overwriting" : "without loss", largest + 4, count, outward.lost, inward.lost);
         finish(&pair);
     }
 }
@@ -530,21 +625,29 @@ static void mutate(unsigned char *live, unsigned char *copy, uint32_t at)
 }
 
 
-static void mutated(uint32_t count)
+/* The size of a message on a channel whose longest message has `longest` bytes, or which has the usual lengths. */
+static uint32_t some_size(uint32_t longest)
 {
-    enum { RING = 4096, SIZE = 192 + 2 * RING, RING_A = 128, HEADER_B = 128 + RING };
+    return longest == 0 || chance(2) ? 2 + chance(298) : longest - chance(500);
+}
+
+static void mutated(uint32_t count, uint32_t ring, uint32_t longest)
+{
+    const uint32_t RING = ring, SIZE = 192 + 2 * RING, RING_A = 128, HEADER_B = 128 + RING;
+    const uint32_t room = longest ? longest : 4096;
     struct pair pair;
     uint32_t round, outcomes[6] = {0};
+    unsigned char *message = malloc(room), *theirs = malloc(room), *ours = malloc(room);
     /* The copy has exactly the size of the section, so that a sanitizer finds every access beyond it. */
     unsigned char *copy = malloc(SIZE);
     random_state = 88172645463325252ull;
-    start(&pair, RING, 16);
+    start(&pair, RING, 16, longest);
     for (round = 0; round < count; round++) {
         xshm_driver_t driver;
         xshm_driver_u64 ends[16], ready;
         ClientHandle *client;
         thread_t acceptor;
-        uint32_t each, changes, frames[40];
+        uint32_t each, changes, frames[40] = {0};
         uint64_t generation;
         begin(&acceptor, accept_one, pair.server);
         client = shm_client_attach_handles(&pair.handles, NULL, NULL, PATIENCE);
@@ -557,8 +660,7 @@ static void mutated(uint32_t count)
         /* The ring of the server contains some messages. */
         frames[0] = 0;
         for (each = 0; each < chance(17); each++) {
-            unsigned char message[300];
-            uint32_t size = 2 + chance(298);
+            uint32_t size = some_size(longest);
             memset(message, (int)each, size);
             CHECK(shm_server_send(pair.server, message, size) == SHM_SUCCESS);
             frames[each + 1] = frames[each] + (uint32_t)xshm_driver_frame_size(size);
@@ -569,19 +671,20 @@ static void mutated(uint32_t count)
 
         changes = chance(4);
         for (each = 0; each < changes; each++) {
-            switch (chance(5)) {
+            switch (chance(longest ? 7 : 5)) {
             case 0: mutate(pair.base, copy, 64 + 8); break;
+            case 5: mutate(pair.base, copy, RING_A + frames[chance(4)] % RING); break;
+            case 6: mutate(pair.base, copy, RING_A + frames[chance(4)] % RING + 8); break;
             case 1: mutate(pair.base, copy, RING_A + 8 * chance(RING / 8)); break;
             case 2: mutate(pair.base, copy, chance(8) ? RING_A : 16 + 8 * chance(3)); break;
             default: mutate(pair.base, copy, RING_A + 64 * chance(16)); break;
             }
         }
         for (each = 0; each < 40; each++) {
-            static unsigned char theirs[4096], ours[4096];
-            uint32_t size = sizeof theirs;
+            uint32_t size = room;
             xshm_driver_u32 length = 0;
             shm_error_t library = shm_client_try_receive(client, theirs, &size);
-            int code = xshm_driver_receive(&driver, ours, sizeof ours, &length);
+            int code = xshm_driver_receive(&driver, ours, room, &length);
             if (!same_code(library, code) || (code == XSHM_DRIVER_OK && (size != length || memcmp(theirs, ours, size) != 0))) {
                 fprintf(stderr, "round %u, message %u: the library says %s, the header %d; %u and %u bytes\n", (unsigned)round,
                         (unsigned)each, shm_error_string(library), code, (unsigned)size, (unsigned)length);
@@ -594,8 +697,7 @@ static void mutated(uint32_t count)
         }
         /* The other ring: the server receives some messages, and its read_pos may be wrong. */
         for (each = 0; each < 30; each++) {
-            unsigned char message[300];
-            uint32_t size = 2 + chance(298), taken = sizeof message;
+            uint32_t size = some_size(longest), taken = room;
             shm_error_t library;
             int code;
             memset(message, (int)each, size);
@@ -614,7 +716,8 @@ static void mutated(uint32_t count)
             if (code == XSHM_DRIVER_OK) {
                 /* Both wrote the same frame at the same offset. */
                 uint32_t at = 192 + RING + (uint32_t)((driver.sender.write_pos - xshm_driver_frame_size(size)) & (RING - 1));
-                CHECK(memcmp(pair.base + at, copy + at, 8 + size) == 0);
+                CHECK(memcmp(pair.base + at, copy + at, size > 65535 ? 16 : 8 + size) == 0);
+                CHECK(size <= 65535 || memcmp(pair.base + at + 64, copy + at + 64, size) == 0);
             }
             if (chance(3) == 0) {
                 /* The server may also find that the rules are broken, and end the session. */
@@ -633,6 +736,9 @@ static void mutated(uint32_t count)
     shm_server_stop(pair.server);
     unmap(pair.base, pair.size);
     free(copy);
+    free(message);
+    free(theirs);
+    free(ours);
 }
 
 static void control(uint32_t count)
@@ -640,20 +746,25 @@ static void control(uint32_t count)
     enum { RING = 4096, SIZE = 192 + 2 * RING };
     unsigned char *original = malloc(SIZE), *copy = malloc(SIZE);
     uint32_t round, size, refused = 0;
-    ServerHandle *server = shm_server_start_anonymous(RING, NULL, NULL);
-    intptr_t section = shm_server_section_handle(server);
-    unsigned char *base = map(section, &size);
+    shm_options_t options = shm_options_default();
+    ServerHandle *servers[2] = {shm_server_start_anonymous(RING, NULL, NULL), NULL};
+    options.max_message_bytes = 2000;
+    options.message_limit = 16;
+    servers[1] = shm_server_start_anonymous(RING, NULL, &options);
     random_state = 0x9e3779b97f4a7c15ull;
-    memcpy(original, base, SIZE);
-    unmap(base, size);
     for (round = 0; round < count; round++) {
-        static const uint32_t fields[] = {0, 40, 48, 8, 0, 40, 40, 48};
+        /* The last one is the length of the longest message. */
+        static const uint32_t fields[] = {0, 40, 48, 8, 0, 40, 120, 120};
+        intptr_t section = shm_server_section_handle(servers[round % 2]);
+        unsigned char *base = map(section, &size);
         xshm_driver_t driver;
         xshm_driver_u64 ends[16];
         uint32_t each, changes = chance(3);
         intptr_t mutant;
         ClientHandle *client;
         int code;
+        memcpy(original, base, SIZE);
+        unmap(base, size);
         memcpy(copy, original, SIZE);
         for (each = 0; each < changes; each++) mutate(copy, copy, fields[chance(8)]);
         mutant = section_of(copy, SIZE);
@@ -676,7 +787,8 @@ static void control(uint32_t count)
     }
     printf("%u control blocks judged alike, %u of them no channel's\n", count, refused);
     CHECK(count < 1000 || (refused > 0 && refused < count));
-    shm_server_stop(server);
+    shm_server_stop(servers[0]);
+    shm_server_stop(servers[1]);
     free(original);
     free(copy);
 }
@@ -685,9 +797,15 @@ int main(int argc, char **argv)
 {
     uint32_t count = argc == 3 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     setvbuf(stdout, NULL, _IOFBF, 1 << 16);
-    if (argc == 2 && strcmp(argv[1], "golden") == 0) golden();
+    if (argc == 2 && strcmp(argv[1], "golden") == 0) {
+        golden();
+        golden_long();
+    }
     else if (count > 0 && strcmp(argv[1], "exchange") == 0) exchange(count);
-    else if (count > 0 && strcmp(argv[1], "mutated") == 0) mutated(count);
+    else if (count > 0 && strcmp(argv[1], "mutated") == 0) {
+        mutated(count, 4096, 0);
+        mutated(count / 10 + 1, 262144, 66000);
+    }
     else if (count > 0 && strcmp(argv[1], "control") == 0) control(count);
     else {
         fprintf(stderr, "usage: driver golden | exchange COUNT | mutated COUNT | control COUNT\n");

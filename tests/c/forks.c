@@ -8,6 +8,7 @@
 #include "xshm.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,13 +79,16 @@ static void on_data(void *user) { (void)user; on_any_message(); }
 static void on_client_message(uint32_t id, const void *data, uint32_t size, void *user) { (void)id, (void)data, (void)size, (void)user; on_any_message(); }
 static void on_server_message(const void *data, uint32_t size, void *user) { (void)data, (void)size, (void)user; on_any_message(); }
 
-/* One handle of each type, connected to each other, and a server without a client. */
+/* One handle of each type, connected to each other, a server without a client, and a server whose client is connecting. */
 struct handles {
-    char name[64], auto_name[64], multi_name[64], lone_name[64];
-    ServerHandle *server, *lone;
+    char name[64], auto_name[64], multi_name[64], lone_name[64], call_name[64], awaited_name[64];
+    ServerHandle *server, *lone, *awaited;
     ClientHandle *client;
     AutoServerHandle *auto_server;
     AutoClientHandle *auto_client;
+    AutoServerHandle *call_server;
+    CallerHandle *caller;
+    PendingConnectHandle *pending;
     MultiServerHandle *multi_server;
     MultiClientHandle *multi_client;
 };
@@ -130,6 +134,65 @@ static void start_multi(struct handles *all)
     CHECK(all->multi_client = shm_multi_client_connect(config.name, &client_calls, NULL));
 }
 
+/* Answers each call with its own bytes. */
+static void on_call(shm_call_t call, const void *data, uint32_t size, void *user)
+{
+    struct handles *all = user;
+    CHECK(shm_server_answer_auto(all->call_server, call, data, size) == SHM_SUCCESS);
+}
+
+static void keep_server(void *handle, void *user) { ((struct handles *)user)->call_server = handle; }
+
+static void start_calls(struct handles *all)
+{
+    shm_endpoint_config_t config = config_for(all->call_name, "call");
+    shm_callbacks_t calls = xshm_server_callbacks_default();
+    calls.user_data = all;
+    calls.on_start = keep_server;
+    calls.on_call = on_call;
+    CHECK(shm_server_start_auto(&config, &calls, NULL) == all->call_server);
+    CHECK(all->caller = shm_caller_connect(&config, NULL, 10000));
+}
+
+static void begin_to_connect(struct handles *all)
+{
+    shm_endpoint_config_t config = config_for(all->awaited_name, "awaited");
+    ClientHandle *client;
+    CHECK(all->awaited = shm_server_start(&config, NULL));
+    CHECK(all->pending = shm_client_begin_connect(&config, NULL, NULL));
+    CHECK(shm_pending_connect_try_finish(all->pending, &client) == SHM_SUCCESS && !client);
+}
+
+static THREAD accept_awaited(void *with)
+{
+    CHECK(shm_server_wait_for_client(((struct handles *)with)->awaited, 10000) == SHM_SUCCESS);
+    return THREAD_END;
+}
+
+/* The forks have not withdrawn the request. */
+static void connect_finishes(struct handles *all)
+{
+    ClientHandle *client = NULL;
+    thread_t thread;
+    begin(&thread, accept_awaited, all);
+    for (;;) {
+        shm_wait_handles_t handles;
+        uint32_t next_look;
+        struct pollfd object;
+        CHECK(shm_pending_connect_try_finish(all->pending, &client) == SHM_SUCCESS);
+        if (client) break;
+        CHECK(shm_pending_connect_wait_handles(all->pending, &handles, &next_look) == SHM_SUCCESS);
+        object.fd = (int)handles.data;
+        object.events = POLLIN;
+        CHECK(poll(&object, 1, next_look == SHM_FOREVER ? 10000 : (int)next_look) > 0 || next_look != SHM_FOREVER);
+        shm_wait_handles_close(&handles);
+    }
+    join(thread);
+    shm_client_disconnect(client);
+    shm_pending_connect_free(all->pending);
+    shm_server_stop(all->awaited);
+}
+
 static void start_all(struct handles *all)
 {
     shm_endpoint_config_t config = config_for(all->lone_name, "lone");
@@ -137,10 +200,13 @@ static void start_all(struct handles *all)
     start_sync(all);
     start_auto(all);
     start_multi(all);
+    start_calls(all);
+    begin_to_connect(all);
 }
 
 static void stop_all(struct handles *all)
 {
+    connect_finishes(all);
     shm_client_disconnect(all->client);
     shm_server_stop(all->server);
     shm_server_stop(all->lone);
@@ -148,6 +214,8 @@ static void stop_all(struct handles *all)
     shm_server_stop_auto(all->auto_server);
     shm_multi_client_disconnect(all->multi_client);
     shm_multi_server_stop(all->multi_server);
+    shm_caller_disconnect(all->caller);
+    shm_server_stop_auto(all->call_server);
 }
 
 /* Sends a message over each session in each direction, and sees all of them arrive. */
@@ -166,6 +234,8 @@ static void sessions_work(struct handles *all)
     CHECK(shm_multi_server_broadcast(all->multi_server, "xx", 2, &sent) == SHM_SUCCESS && sent == 1);
     CHECK(shm_multi_client_send(all->multi_client, "xx", 2) == SHM_SUCCESS);
     CHECK(comes(&seen->messages, before + 4));
+    size = sizeof buffer;
+    CHECK(shm_caller_call(all->caller, "call", 4, buffer, &size, 10000) == SHM_SUCCESS && size == 4);
 }
 
 /* --------------------------------------------------------------------------------------------------- in the children */
@@ -192,6 +262,15 @@ static void sessions_work(struct handles *all)
         FORKED(shm_##KIND##_send_timeout(handle, "xx", 2, SHM_FOREVER));                                             \
         FORKED(shm_##KIND##_send_batch(handle, &message, 1, &number));                                               \
         FORKED(shm_##KIND##_try_send_batch(handle, &message, 1, &number));                                           \
+        FORKED(shm_##KIND##_send_batch_timeout(handle, &message, 1, &number, SHM_FOREVER));                          \
+        FORKED(shm_##KIND##_try_reserve(handle, 2, &place));                                                         \
+        FORKED(shm_##KIND##_reserve_timeout(handle, 2, &place, SHM_FOREVER));                                        \
+        FORKED(shm_##KIND##_wait_handles(handle, &waits));                                                           \
+        FORKED(shm_##KIND##_arm(handle, &is_so));                                                                    \
+        FORKED(shm_##KIND##_disarm(handle));                                                                         \
+        FORKED(shm_##KIND##_room_handles(handle, &waits));                                                           \
+        FORKED(shm_##KIND##_arm_room(handle, 2, &is_so));                                                            \
+        FORKED(shm_##KIND##_disarm_room(handle));                                                                    \
         FORKED(shm_##KIND##_receive(handle, buffer, &size));                                                         \
         FORKED(shm_##KIND##_try_receive(handle, buffer, &size));                                                     \
         FORKED(shm_##KIND##_receive_timeout(handle, buffer, &size, SHM_FOREVER));                                    \
@@ -202,6 +281,7 @@ static void sessions_work(struct handles *all)
         FORKED(shm_##KIND##_release(handle));                                                                        \
         FORKED(shm_##KIND##_poll(handle, SHM_FOREVER));                                                              \
         FORKED_VALUE(shm_##KIND##_is_connected(handle), false);                                                      \
+        FORKED_VALUE(shm_##KIND##_max_message_bytes(handle), 0);                                                     \
         FORKED(shm_##KIND##_peer(handle, &number, text, sizeof text));                                               \
         FORKED(shm_##KIND##_stats(handle, &stats));                                                                  \
         FORKED(shm_##KIND##_interrupt(handle));                                                                      \
@@ -219,9 +299,17 @@ static void server_calls_fail(ServerHandle *server)
     shm_message_t message = {"xx", 2}, received;
     shm_event_handles_t events;
     shm_client_handles_t handles;
+    shm_wait_handles_t waits;
+    shm_call_t call = {1ull << 32, 1};
+    bool is_so;
     SYNC_CALLS_FAIL(server, server);
+    FORKED(shm_server_receive_call(server, buffer, &size, &is_so, &call, SHM_FOREVER));
+    FORKED(shm_server_answer(server, call, "xx", 2));
+    FORKED(shm_server_refuse(server, call));
     FORKED(shm_server_wait_for_client(server, SHM_FOREVER));
     FORKED(shm_server_wait_for_client_noevent(server, SHM_FOREVER));
+    FORKED(shm_server_try_accept(server, &is_so));
+    FORKED(shm_server_accept_handles(server, &waits, &number));
     FORKED(shm_server_disconnect_client(server));
     FORKED_VALUE(shm_server_get_event_handles(server, &events), false);
     FORKED(shm_server_client_handles(server, &handles));
@@ -237,12 +325,47 @@ static void client_calls_fail(ClientHandle *client)
     uint32_t size = sizeof buffer, number;
     shm_stats_t stats;
     shm_message_t message = {"xx", 2}, received;
+    shm_wait_handles_t waits;
+    bool is_so;
     SYNC_CALLS_FAIL(client, client);
+    FORKED_VALUE(shm_client_slot_id(client), SHM_NO_CLIENT);
+}
+
+static void caller_calls_fail(CallerHandle *caller)
+{
+    uint8_t buffer[16];
+    uint32_t size = sizeof buffer;
+    shm_caller_stats_t stats;
+    FORKED(shm_caller_call(caller, "xx", 2, buffer, &size, SHM_FOREVER));
+    FORKED(shm_caller_stats(caller, &stats));
+    FORKED(shm_caller_interrupt(caller));
+    FORKED(shm_caller_resume(caller));
+    FORKED_VALUE(shm_caller_is_connected(caller), false);
+    FORKED_VALUE(shm_caller_slot_id(caller), SHM_NO_CLIENT);
+}
+
+static void pending_connect_calls_fail(PendingConnectHandle *pending)
+{
+    ClientHandle *client;
+    shm_wait_handles_t waits;
+    uint32_t next_look;
+    FORKED(shm_pending_connect_try_finish(pending, &client));
+    FORKED(shm_pending_connect_wait_handles(pending, &waits, &next_look));
+    FORKED(shm_pending_connect_give_up(pending));
 }
 
 static void auto_calls_fail(AutoServerHandle *server, AutoClientHandle *client)
 {
     shm_auto_stats_t stats;
+    shm_call_t call = {1ull << 32, 1};
+    uint32_t number;
+    char text[16];
+    FORKED(shm_server_answer_auto(server, call, "xx", 2));
+    FORKED(shm_server_refuse_auto(server, call));
+    FORKED_VALUE(shm_server_is_connected_auto(server), false);
+    FORKED(shm_server_peer_auto(server, &number, text, sizeof text));
+    FORKED_VALUE(shm_client_is_connected_auto(client), false);
+    FORKED(shm_client_peer_auto(client, &number, text, sizeof text));
     FORKED(shm_server_send_auto(server, "xx", 2));
     FORKED(shm_server_try_send_auto(server, "xx", 2));
     FORKED(shm_server_send_timeout_auto(server, "xx", 2, SHM_FOREVER));
@@ -263,6 +386,19 @@ static void multi_calls_fail(MultiServerHandle *server, MultiClientHandle *clien
 {
     uint32_t number;
     char text[16];
+    shm_call_t call = {1ull << 32, 1};
+    shm_broadcast_result_t result;
+    shm_client_stats_t stats;
+    shm_auto_stats_t client_stats;
+    FORKED(shm_multi_server_send_to_timeout(server, 0, "xx", 2, SHM_FOREVER));
+    FORKED(shm_multi_server_send_to_session_timeout(server, 1ull << 32, "xx", 2, SHM_FOREVER));
+    FORKED(shm_multi_server_broadcast_each(server, "xx", 2, &result, 1, &number));
+    FORKED(shm_multi_server_answer(server, call, "xx", 2));
+    FORKED(shm_multi_server_refuse(server, call));
+    FORKED(shm_multi_server_peer(server, 1ull << 32, &number, text, sizeof text));
+    FORKED(shm_multi_server_stats(server, 1ull << 32, &stats));
+    FORKED(shm_multi_client_peer(client, &number, text, sizeof text));
+    FORKED_VALUE(shm_multi_client_stats(client, &client_stats), false);
     FORKED(shm_multi_server_send_to(server, 0, "xx", 2));
     FORKED(shm_multi_server_try_send_to(server, 0, "xx", 2));
     FORKED(shm_multi_server_broadcast(server, "xx", 2, &number));
@@ -297,6 +433,10 @@ static void copies_stop(struct handles *all)
     STOPS(shm_server_stop_auto, all->auto_server);
     STOPS(shm_multi_client_disconnect, all->multi_client);
     STOPS(shm_multi_server_stop, all->multi_server);
+    STOPS(shm_caller_disconnect, all->caller);
+    STOPS(shm_pending_connect_free, all->pending);
+    STOPS(shm_server_stop, all->awaited);
+    STOPS(shm_server_stop_auto, all->call_server);
 }
 
 static THREAD attach_handles(void *with)
@@ -361,6 +501,8 @@ static void fork_and_check(struct handles *all)
         client_calls_fail(all->client);
         auto_calls_fail(all->auto_server, all->auto_client);
         multi_calls_fail(all->multi_server, all->multi_client);
+        caller_calls_fail(all->caller);
+        pending_connect_calls_fail(all->pending);
         own_endpoints_work();
         copies_stop(all);
         own_endpoints_work();

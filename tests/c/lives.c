@@ -8,20 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "platform.h"
-
-static unsigned checks;
-
-#define CHECK(condition)                                                                                             \
-    do {                                                                                                             \
-        char why_[256] = "";                                                                                         \
-        checks++;                                                                                                    \
-        if (!(condition)) {                                                                                          \
-            shm_last_error_message(why_, sizeof why_);                                                               \
-            fprintf(stderr, "%s:%d: %s; last error %d: %s\n", __FILE__, __LINE__, #condition, shm_last_error(), why_); \
-            exit(1);                                                                                                 \
-        }                                                                                                            \
-    } while (0)
 
 static char name_[64];
 

@@ -6,7 +6,7 @@
 
 use super::common::*;
 use super::raw_client::Connection;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::io::BufRead;
 use std::process::{Command, Stdio};
@@ -16,6 +16,10 @@ use xshm::*;
 
 extern "C" {
     fn getrlimit(resource: c_int, limits: *mut [u64; 2]) -> c_int;
+    fn nice(by: c_int) -> c_int;
+    fn fork() -> c_int;
+    fn read(descriptor: c_int, buffer: *mut c_void, size: usize) -> isize;
+    fn _exit(code: c_int) -> !;
     fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
 }
 
@@ -204,8 +208,24 @@ impl Helper {
                 }
                 Ok(opened.to_string())
             }
+            // Opens a connection, which a fork keeps until the helper's input is closed.
+            ["fork", name] => {
+                self.idle.push(Connection::open(name).expect("the server's queue has room"));
+                let mut byte = 0_u8;
+                // SAFETY: the fork calls the system alone, and the place for the byte is valid.
+                unsafe {
+                    if fork() == 0 {
+                        while read(0, std::ptr::from_mut(&mut byte).cast(), 1) > 0 {}
+                        _exit(0);
+                    }
+                }
+                Ok(String::new())
+            }
             // Opens connections and closes them at once, for `time` milliseconds.
+            // Leaves the processors to the others: what a test then measures is the server, and not how the system shares them.
             ["close", name, time] => {
+                // SAFETY: no pointers.
+                unsafe { nice(19) };
                 let start = Instant::now();
                 while start.elapsed() < wait(time) {
                     drop(Connection::open(name));

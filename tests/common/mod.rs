@@ -119,6 +119,17 @@ pub fn pair(test: &str, options: ServerOptions) -> (SharedServer, Peer) {
     (server, peer)
 }
 
+/// A server, and its client in this process.
+pub fn connected(name: &str, options: ServerOptions) -> (SharedServer, SharedClient) {
+    let mut server = options.start(name).unwrap();
+    let client = std::thread::scope(|scope| {
+        let connecting = scope.spawn(|| SharedClient::connect(name, Duration::from_secs(20)).unwrap());
+        server.wait_for_client(seconds(20)).unwrap();
+        connecting.join().unwrap()
+    });
+    (server, client)
+}
+
 /// A client in this process, and its server in another one.
 pub fn client_of(test: &str, options: ClientOptions) -> (SharedClient, Peer) {
     let name = unique(test);
@@ -168,7 +179,10 @@ impl Peer {
             .spawn()
             .expect("the test program can be started again");
         let input = child.stdin.take().expect("piped");
-        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        // `spawn` returns when the process has its own memory, a moment before Linux closes its copies of this process's descriptors.
+        // It has none when its program prints the first line.
+        let _ = output.read_line(&mut String::new());
         Peer { child, input, output }
     }
 
@@ -470,8 +484,9 @@ impl Actor {
             ["flood", time, len] => {
                 let end = Instant::now() + Duration::from_millis(number(time));
                 let (mut sent, mut overwritten) = (0, 0);
+                let together = if number(len) > 65_535 { 1 } else { 64 };
                 while Instant::now() < end {
-                    for _ in 0..64 {
+                    for _ in 0..together {
                         let len = 8 + (number(len) as usize * (sent as usize % 7)) / 7;
                         overwritten += self.send("over", &message(sent, len))?;
                         sent += 1;

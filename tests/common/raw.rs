@@ -96,6 +96,7 @@ mod windows {
         fn Thread32First(snapshot: Handle, entry: *mut [u32; 7]) -> i32;
         fn Thread32Next(snapshot: Handle, entry: *mut [u32; 7]) -> i32;
         fn VirtualQuery(address: *const c_void, information: *mut MemoryInformation, size: usize) -> usize;
+        fn WaitForMultipleObjects(count: u32, objects: *const isize, all: i32, millis: u32) -> u32;
         fn WaitForSingleObject(object: Handle, millis: u32) -> u32;
     }
 
@@ -204,6 +205,12 @@ mod windows {
     /// Whether a handle is signalled within `millis` milliseconds. Resets an event.
     pub fn is_ready(handle: isize, millis: u32) -> bool {
         wait_event(handle, millis)
+    }
+
+    /// Whether one of the handles is signalled within `millis` milliseconds. Resets it, if it is an event.
+    pub fn is_one_ready(handles: &[isize], millis: u32) -> bool {
+        // SAFETY: the count is right; waiting for a handle, whatever it is, touches no memory of ours.
+        unsafe { WaitForMultipleObjects(handles.len() as u32, handles.as_ptr(), 0, millis) < 64 }
     }
 
     /// Maps a file for as long as the process lives.
@@ -594,6 +601,14 @@ mod linux {
         let mut descriptor = [descriptor as u16, (descriptor >> 16) as u16, 1, 0];
         // SAFETY: one descriptor, as said.
         unsafe { poll(&mut descriptor, 1, millis as c_int) == 1 }
+    }
+
+    /// Whether one of the descriptors is readable within `millis` milliseconds.
+    pub fn is_one_ready(descriptors: &[isize], millis: u32) -> bool {
+        let of_one = |&descriptor: &isize| [descriptor as u16, (descriptor >> 16) as u16, 1, 0];
+        let mut polled: Vec<u16> = descriptors.iter().flat_map(of_one).collect();
+        // SAFETY: as many descriptors, as said.
+        unsafe { poll(polled.as_mut_ptr().cast(), descriptors.len() as _, millis as c_int) > 0 }
     }
 
     /// Takes the name that a server would take, by another object: a socket where no process listens.

@@ -77,6 +77,8 @@ pub const FRAMES_TOGETHER: Kind = frames::TAKEN_TOGETHER;
 pub use frames::TOGETHER;
 /// `memcpy` into shared memory and out again.
 pub const COPY: Kind = copy::KIND;
+/// The same for messages that are longer than [`LONGEST`](crate::line::LONGEST).
+pub const LONG_COPY: Kind = copy::LONG;
 /// One signal of the kernel in each direction.
 pub const SIGNALS: Kind = signals::KIND;
 /// The same, by objects that a hostile peer cannot make block.
@@ -97,10 +99,13 @@ pub const COMPACT: Kind = ours::COMPACT;
 /// As [`XSHM`], with [`BATCH`] messages in each call.
 pub const BATCHED: Kind = ours::BATCHED;
 pub use ours::BATCH;
+/// xshm with messages of up to [`FRAME_4K`] bytes, which are written and read in place; both sides spin for ever.
+pub const IN_PLACE: Kind = ours::IN_PLACE;
+pub use ours::{FRAME_4K, LONG_RING};
 
 /// Whether a line is a limit, not a way of passing messages.
 pub fn is_reference(name: &str) -> bool {
-    [BARE, BARE_PAUSING, FRAMES, TAKEN_FRAMES, FRAMES_TOGETHER, COPY, SIGNALS, GUARDED_SIGNALS]
+    [BARE, BARE_PAUSING, FRAMES, TAKEN_FRAMES, FRAMES_TOGETHER, COPY, LONG_COPY, SIGNALS, GUARDED_SIGNALS]
         .iter()
         .any(|kind| kind.name == name)
 }
@@ -113,6 +118,7 @@ pub fn find(name: &str) -> Outcome<&'static Kind> {
         TAKEN_FRAMES,
         FRAMES_TOGETHER,
         COPY,
+        LONG_COPY,
         SIGNALS,
         GUARDED_SIGNALS,
         XSHM,
@@ -121,6 +127,7 @@ pub fn find(name: &str) -> Outcome<&'static Kind> {
         ROOMY,
         COMPACT,
         BATCHED,
+        IN_PLACE,
         peers::RTRB_BATCHED,
         #[cfg(windows)]
         ANNOUNCED,

@@ -12,6 +12,10 @@ use xshm::{
 
 /// The ring of [`COMPACT`], in bytes: it holds as many short messages as the default limit allows, and not many more.
 const COMPACT_RING: usize = 32 * 1024;
+/// The ring of [`IN_PLACE`], in bytes, and the slots of `memcpy` with which it is compared. It has room for three frames of 4K.
+pub const LONG_RING: usize = 128 * 1024 * 1024;
+/// The longest message of [`IN_PLACE`], in bytes: a frame of 3840 x 2160 pixels in RGBA.
+pub const FRAME_4K: usize = 3840 * 2160 * 4;
 /// Messages that [`ROOMY`] queues.
 const MANY: usize = 4000;
 /// Messages that [`BATCHED`] sends with one call.
@@ -69,6 +73,19 @@ pub const BATCHED: Kind = Kind::new(
     },
     |shared, _| Ok(Box::new(Batched::new(client(shared, "batched", Duration::MAX)?))),
 );
+
+pub const IN_PLACE: Kind = Kind::new(
+    "xshm in place",
+    |shared| {
+        let accept = server(shared, "in-place", Duration::MAX, long_messages())?;
+        Offer::once(|| Ok(InPlace(accept()?)))
+    },
+    |shared, _| Ok(Box::new(InPlace(client(shared, "in-place", Duration::MAX)?))),
+);
+
+fn long_messages() -> ServerOptions {
+    ServerOptions::new().ring_size(LONG_RING).max_message_size(FRAME_4K).reject_when_full()
+}
 
 /// Starts a server. The returned function waits for the client.
 fn server(
@@ -192,5 +209,39 @@ impl Line for Batched {
 
     fn kernel_calls(&self) -> Option<[u64; 2]> {
         self.line.kernel_calls()
+    }
+}
+
+/// A stream of long messages: the sender copies each from its own memory into the ring, and the receiver copies it from the ring
+/// into its own memory.
+struct InPlace(Xshm);
+
+impl Line for InPlace {
+    fn send(&mut self, message: &[u8]) -> Outcome<()> {
+        let mut place = self.0.tx.reserve_timeout(message.len(), None)?;
+        // SAFETY: the place has this length. The channel rejects when full, and the receiver does not access the place before it
+        // is committed.
+        unsafe { place.as_mut_ptr().copy_from_nonoverlapping(message.as_ptr(), message.len()) };
+        place.commit()?;
+        Ok(())
+    }
+
+    fn receive(&mut self, message: &mut [u8]) -> Outcome<()> {
+        let copy = |found: &[u8]| {
+            let fits = found.len() == message.len();
+            if fits {
+                message.copy_from_slice(found);
+            }
+            fits
+        };
+        // SAFETY: the sender is this program, which changes no message that it has sent.
+        match unsafe { self.0.rx.receive_with(copy) }? {
+            true => Ok(()),
+            false => Err(format!("another length came instead of {}", message.len()).into()),
+        }
+    }
+
+    fn kernel_calls(&self) -> Option<[u64; 2]> {
+        self.0.kernel_calls()
     }
 }
