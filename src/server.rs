@@ -149,7 +149,8 @@ impl SharedServer {
     /// - [`ShmError::Timeout`], [`ShmError::Interrupted`], [`ShmError::Forked`].
     /// - [`ShmError::AlreadyConnected`]: the present client still lives. The call changes nothing.
     /// - [`ShmError::SystemError`], [`ShmError::WindowsError`]: this process lacks a resource for another session, for example
-    ///   a descriptor. No client gets data of the last session. Call again once a resource is free.
+    ///   a descriptor. No client gets data of the last session. Call again: the next attempt is made 20 ms after this one, or at
+    ///   the end of the call's time if that is earlier.
     /// - [`ShmError::Refused`]: the server can't watch the client's process, and the options set no
     ///   [`check_interval`](crate::ServerOptions::check_interval). Call again to accept another client.
     pub fn wait_for_client(&mut self, timeout: Option<Duration>) -> Result<()> {
@@ -178,7 +179,8 @@ impl SharedServer {
     /// a session begins. Between the steps the server waits for no client: a client that is slow loses its turn.
     ///
     /// # Errors
-    /// As [`wait_for_client`](Self::wait_for_client), except `Timeout` and `Interrupted`.
+    /// As [`wait_for_client`](Self::wait_for_client), except `Timeout` and `Interrupted`. After an error of the system, this
+    /// returns `Ok(false)` for 20 ms.
     pub fn try_accept(&mut self) -> Result<bool> {
         self.try_accept_releasing(&mut || {})
     }
@@ -187,6 +189,9 @@ impl SharedServer {
     pub(crate) fn try_accept_releasing(&mut self, release: &mut dyn FnMut()) -> Result<bool> {
         if !self.lifecycle.channel().certainly_created_here() {
             return Err(ShmError::Forked);
+        }
+        if self.lifecycle.is_resting() {
+            return Ok(false);
         }
         // The signal that the event loop has waited for. What it announces stands in the section.
         if let Some(events) = &self.lifecycle.channel().events {
@@ -248,10 +253,12 @@ impl SharedServer {
         }
         let deadline = Deadline::after(timeout);
         loop {
-            if self.accept_now(release)? {
+            // Looked at before the attempt: a call whose time is zero makes one.
+            let is_last = deadline.has_passed();
+            if (is_last || !self.lifecycle.is_resting()) && self.accept_now(release)? {
                 return Ok(());
             }
-            if deadline.has_passed() {
+            if is_last {
                 return Err(ShmError::Timeout);
             }
             let channel = self.lifecycle.channel();
@@ -269,6 +276,12 @@ impl SharedServer {
     /// # Errors
     /// As [`wait_for_client`](Self::wait_for_client), except for those of waiting.
     pub(crate) fn accept_now(&mut self, release: &mut dyn FnMut()) -> Result<bool> {
+        let accepted = self.attempt(release);
+        self.lifecycle.rest_after(&accepted);
+        accepted
+    }
+
+    fn attempt(&mut self, release: &mut dyn FnMut()) -> Result<bool> {
         // A request may stand in the section before the channel is handed to the next client, and after.
         let Some(fresh) = self.lifecycle.fresh()? else { return Ok(false) };
         if begin(&mut self.endpoint, fresh, release)? {

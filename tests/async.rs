@@ -422,15 +422,110 @@ fn tasks_are_told_when_the_thread_that_wakes_them_cannot_wait() {
         peer.tell(&format!("connect {name} 20000"));
         accepting.await
     });
-    // The wait that was in progress ends by the client's first step. Accepting takes several.
-    let error = accepted.and_then(|()| block_on(server.receive(&mut Vec::new())).map(drop)).unwrap_err();
-    assert!(is_named(&error), "{error}");
-    // So do later calls, and new endpoints.
-    let error = block_on(server.accept()).unwrap_err();
-    assert!(is_named(&error), "{error}");
+    // The wait that was in progress ends by the client's first step. The session begins then, or in a later call, as far as none
+    // has to wait.
+    let mut result = accepted;
+    let mut has_client = false;
+    for _ in 0..2 {
+        while result.is_ok() {
+            assert!(!has_client, "no message was sent");
+            has_client = true;
+            result = block_on(server.receive(&mut Vec::new())).map(drop);
+        }
+        let error = result.unwrap_err();
+        assert!(is_named(&error), "{error}");
+        // So do later calls, and new endpoints.
+        result = if has_client {
+            block_on(server.receive(&mut Vec::new())).map(drop)
+        } else {
+            block_on(server.accept())
+        };
+    }
     drop(server);
     let error = AsyncServer::start(&name).map(drop).unwrap_err();
     assert!(is_named(&error), "{error}");
+}
+
+/// A server accepts only a client that can keep its session. A connect that lacks a descriptor fails before.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connect_without_descriptors_begins_no_session() {
+    if !is_alone("a_connect_without_descriptors_begins_no_session") {
+        return;
+    }
+    let name = unique("async-short");
+    let mut server = Peer::start();
+    server.must(&format!("start {name}"));
+    server.tell("accept 60000");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut hogs = Vec::new();
+    let mut failed = 0;
+    let mut client = runtime.block_on(async {
+        raw::limit_descriptors(64);
+        hogs.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+        loop {
+            let connecting = tokio::time::timeout(LIMIT, AsyncClient::connect(&name)).await;
+            match connecting.expect("the server has accepted a connect that failed") {
+                Ok(client) => break client,
+                Err(ShmError::SystemError { .. }) => failed += 1,
+                Err(error) => panic!("{error}"),
+            }
+            drop(hogs.pop().expect("64 descriptors are enough"));
+        }
+    });
+    assert!(failed > 10, "{failed}");
+    assert_eq!(server.answer(), "ok");
+    drop(hogs);
+    server.must("send over 0 1 40");
+    assert_eq!(block_on(client.receive(&mut Vec::new())), Ok(40));
+}
+
+/// A program that accepts again after each error gets one only now and then, and its other tasks have their turns.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_without_descriptors_lets_other_tasks_run() {
+    if !is_alone("a_server_without_descriptors_lets_other_tasks_run") {
+        return;
+    }
+    let name = unique("async-starved");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut server = AsyncServer::start(&name).unwrap();
+        let mut peer = Peer::start();
+        // After a session the server needs a new section, and cannot make one.
+        peer.tell(&format!("connect {name} 60000"));
+        server.accept().await.unwrap();
+        assert_eq!(peer.answer(), "ok");
+        raw::limit_descriptors(64);
+        let mut hogs: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        peer.must("leave");
+        assert_eq!(server.receive(&mut Vec::new()).await, Err(ShmError::NotConnected));
+        let mut errors = 0;
+        let mut other = tokio::time::interval(Duration::from_millis(10));
+        let start = Instant::now();
+        let mut turns = 0;
+        while turns < 50 {
+            tokio::select! {
+                biased;
+                accepted = server.accept() => match accepted {
+                    Err(ShmError::SystemError { .. }) => errors += 1,
+                    accepted => panic!("{accepted:?}"),
+                },
+                _ = other.tick() => turns += 1,
+            }
+        }
+        let most = start.elapsed().as_millis() / 20 + 1;
+        assert!((2..=most).contains(&errors), "{errors} errors in {:?}", start.elapsed());
+        hogs.clear();
+        peer.tell(&format!("connect {name} 60000"));
+        loop {
+            match tokio::time::timeout(LIMIT, server.accept()).await.expect("the task was not woken") {
+                Err(ShmError::SystemError { .. }) => {}
+                accepted => break accepted.unwrap(),
+            }
+        }
+        assert_eq!(peer.answer(), "ok");
+    });
 }
 
 /// A server for many clients in a separate process. Sends to all clients when a line comes.

@@ -32,8 +32,9 @@ impl AsyncClient {
     /// # Errors
     /// As [`connect`](Self::connect). [`ShmError::Incompatible`]: the server's sizes differ from those of the options.
     pub async fn connect_with(name: &str, options: ClientOptions) -> Result<Self> {
+        // Before the server hears of this client: what fails here would waste the session.
+        let [mut link, other] = [Link::new()?, Link::new()?];
         let mut connecting = options.begin_connect(name)?;
-        let mut link = Link::new()?;
         let connected = std::future::poll_fn(|context| {
             connecting.check_not_forked()?;
             link.begin(context);
@@ -45,7 +46,8 @@ impl AsyncClient {
                 }
             }
         });
-        Self::from_shared(connected.await?)
+        let client = connected.await?;
+        Ok(AsyncClient { directions: [link, other], client })
     }
 
     /// Returns the slot that a server for many clients has given this client, see [`SharedClient::slot_id`].

@@ -34,10 +34,15 @@ use crate::session::Session;
 use crate::shared::SharedView;
 use crate::sync::{Arc, Ordering};
 use crate::sys::{Clients, Event, HeldName, Listener, Offer, Prepared, Process, Unwatchable};
+use crate::waiting::Deadline;
 use std::time::Duration;
 
 /// How often a server looks for a request that no event announces.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long a server rests after the system has refused it something, for instance a descriptor. A program that calls again at
+/// once would otherwise get the same error thousands of times a second.
+const REST: Duration = Duration::from_millis(20);
 
 /// How a server finds out that a request stands in the section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,8 @@ pub(crate) struct Lifecycle {
     design: Design,
     /// The generation of the last session, or of an attempt that was withdrawn while it was answered.
     generation: u32,
+    /// Until when the server rests.
+    rest: Option<Deadline>,
     channel: Arc<Channel>,
     /// The same, for threads that ask for its handles.
     current: Arc<Current>,
@@ -96,7 +103,8 @@ impl Lifecycle {
 
     fn new(channel: Arc<Channel>, design: Design, listener: Option<Listener>) -> Self {
         let current = Arc::new(Current::new(channel.clone()));
-        Lifecycle { stage: Stage::Fresh, session: None, design, generation: 0, channel, current, listener }
+        let (stage, session, rest) = (Stage::Fresh, None, None);
+        Lifecycle { stage, session, design, generation: 0, rest, channel, current, listener }
     }
 
     pub(crate) fn channel(&self) -> &Arc<Channel> {
@@ -192,10 +200,26 @@ impl Lifecycle {
         Ok(true)
     }
 
+    /// Begins a rest if the system has refused something, and ends one otherwise.
+    pub(crate) fn rest_after<T>(&mut self, attempt: &Result<T>) {
+        let was_refused =
+            matches!(attempt, Err(ShmError::SystemError { .. } | ShmError::WindowsError { .. }));
+        self.rest = was_refused.then(|| Deadline::after(Some(REST)));
+    }
+
+    pub(crate) fn is_resting(&self) -> bool {
+        self.rest.is_some_and(|end| !end.has_passed())
+    }
+
     /// What to wait for until there may be something to do.
     pub(crate) fn wait_set(&self, requests_by: RequestsBy) -> WaitSet<'_> {
         let channel = &self.channel;
         let mut set = WaitSet::new();
+        if let Some(end) = self.rest.filter(|_| self.is_resting()) {
+            // An object that is ready stays so until the next attempt.
+            set.at_most(end.remaining(None));
+            return set;
+        }
         match &channel.events {
             Some(events) if requests_by == RequestsBy::Event => drop(set.event(events.request())),
             _ => set.at_most(Some(LOOK_INTERVAL)),

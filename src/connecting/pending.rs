@@ -39,7 +39,8 @@ use std::time::Duration;
 /// ```
 pub struct PendingConnect {
     connect: Connect,
-    joined: Joined,
+    /// What event loops wait for, once one has asked for it.
+    joined: Option<Joined>,
     created_in: OwningProcess,
     /// Whether the program may have taken the signal of this client's turn.
     may_have_turn: bool,
@@ -59,7 +60,7 @@ impl ClientOptions {
     pub fn begin_connect(self, name: &str) -> Result<PendingConnect> {
         let connect = Connect::new(Some(ChannelName::parse(name)?), self, Deadline::NEVER)?;
         let created_in = OwningProcess::current()?;
-        Ok(PendingConnect { connect, joined: Joined::new()?, created_in, may_have_turn: false })
+        Ok(PendingConnect { connect, joined: None, created_in, may_have_turn: false })
     }
 }
 
@@ -90,8 +91,11 @@ impl PendingConnect {
     /// [`ShmError::Forked`].
     pub fn wait_handles(&mut self) -> Result<WaitHandles> {
         self.check_not_forked()?;
-        let set = wait_set(&self.connect, &mut self.may_have_turn);
-        WaitHandles::joined(&self.joined, &set)
+        let joined = match &mut self.joined {
+            Some(joined) => joined,
+            none => none.insert(Joined::new()?),
+        };
+        WaitHandles::joined(joined, &wait_set(&self.connect, &mut self.may_have_turn))
     }
 
     /// What a task waits for until the next call of [`try_finish`](Self::try_finish).

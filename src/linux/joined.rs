@@ -47,7 +47,7 @@ impl Joined {
         }
         let mut bound = None;
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        self.clear(&mut members);
+        self.remove(&mut members);
         for object in objects {
             let (member, flags) = match object {
                 Waitable::Event(event) | Waitable::Wake(event) if is_ready_for_ever(event) => {
@@ -70,7 +70,15 @@ impl Joined {
         self.epoll.as_fd()
     }
 
-    fn clear(&self, members: &mut Vec<Arc<OwnedFd>>) {
+    /// Watches nothing. A fork shares what is watched with its parent, and changes nothing.
+    pub(super) fn clear(&mut self) {
+        if self.created_in.is_certain() {
+            let mut members = std::mem::take(self.members.get_mut().unwrap_or_else(PoisonError::into_inner));
+            self.remove(&mut members);
+        }
+    }
+
+    fn remove(&self, members: &mut Vec<Arc<OwnedFd>>) {
         for member in members.drain(..) {
             // It fails for no descriptor that is watched.
             let _ = watching::delete(&self.epoll, member);
@@ -84,11 +92,8 @@ fn is_ready_for_ever(event: &Event) -> bool {
 }
 
 impl Drop for Joined {
-    /// The program may still have a duplicate. A fork shares what is watched with its parent, and changes nothing.
+    /// The program may still have a duplicate.
     fn drop(&mut self) {
-        if self.created_in.is_certain() {
-            let mut members = std::mem::take(self.members.get_mut().unwrap_or_else(PoisonError::into_inner));
-            self.clear(&mut members);
-        }
+        self.clear();
     }
 }

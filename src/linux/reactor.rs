@@ -49,8 +49,10 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Nothing: no watch takes a signal.
-    pub(crate) fn clear(&mut self) {}
+    /// Watches no object.
+    pub(crate) fn clear(&mut self) {
+        self.joined.clear();
+    }
 
     /// Watches these objects and no others, from the next [`arm`](Self::arm) on.
     pub(crate) fn set(&mut self, objects: &[Waitable<'_>]) -> Result<()> {

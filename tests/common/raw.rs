@@ -768,12 +768,20 @@ mod linux {
     pub fn raise_limits() -> u64 {
         let mut limits = [0_u64; 2];
         // SAFETY: the place for the limits is valid. RLIMIT_NOFILE.
+        unsafe { assert_eq!(getrlimit(7, &mut limits), 0) };
+        limit_descriptors(limits[1]);
+        limits[1]
+    }
+
+    /// Limits how many descriptors this process may have.
+    pub fn limit_descriptors(most: u64) {
+        let mut limits = [0_u64; 2];
+        // SAFETY: the place for the limits is valid. RLIMIT_NOFILE.
         unsafe {
             assert_eq!(getrlimit(7, &mut limits), 0);
-            limits[0] = limits[1];
+            limits[0] = most;
             assert_eq!(setrlimit(7, &limits), 0);
         }
-        limits[1]
     }
 
     /// Mappings that this process has.
