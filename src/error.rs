@@ -47,7 +47,8 @@ pub enum ShmError {
     /// The message is longer than [`MAX_MESSAGE_SIZE`], or than the server's
     /// [`max_message_size`](crate::ServerOptions::max_message_size), or than this channel's ring allows.
     #[error(
-        "the message is longer than the channel allows: {MAX_MESSAGE_SIZE} bytes, or the server's max_message_size, or half its ring"
+        "the message is longer than the channel allows: {MAX_MESSAGE_SIZE} bytes, or what the server's option max_message_size \
+         (max_message_bytes in C) says, or half its ring; the endpoint's max_message_size() is the limit"
     )]
     MessageTooLarge,
     /// The peer wrote a value into the section that the protocol does not allow. The session is over.
@@ -103,7 +104,7 @@ pub enum ShmError {
         reason: &'static str,
     },
     /// An option has an invalid value.
-    #[error("the option {option} cannot be {value}: {reason}")]
+    #[error("the option {option}{} cannot be {value}: {reason}", in_c(option))]
     InvalidOption {
         /// The option.
         option: &'static str,
@@ -119,7 +120,10 @@ pub enum ShmError {
         reason: String,
     },
     /// The section at the other end has an incompatible version.
-    #[error("the peer is incompatible: its {what} is {}, expected {}; both sides need one version and matching options", number(*found), number(*expected))]
+    #[error(
+        "the peer is incompatible: its {what} is {}, expected {}; both sides need {}",
+        number(what, *found), number(what, *expected), needs(what)
+    )]
     Incompatible {
         /// Which field differs.
         what: &'static str,
@@ -181,13 +185,32 @@ fn process(pid: u32) -> String {
     }
 }
 
-/// A small number counts something. A large one is a bit pattern, such as a magic number.
-fn number(value: u64) -> String {
-    if value <= MAX_MESSAGE_SIZE as u64 {
-        value.to_string()
-    } else {
-        format!("{value:#x}")
+/// What an option is called in C, if not the same.
+fn in_c(option: &str) -> &'static str {
+    match option {
+        "ring_size" => " (ring_bytes in C)",
+        "max_message_size" => " (max_message_bytes in C)",
+        _ => "",
     }
+}
+
+/// A field's value: some fields are bit patterns, the others are numbers or sizes.
+fn number(what: &str, value: u64) -> String {
+    match what {
+        "magic" | "flags" | "section memory" | "section seals" => format!("{value:#x}"),
+        _ => value.to_string(),
+    }
+}
+
+/// What must agree for a field to agree.
+fn needs(what: &str) -> String {
+    let option = match what {
+        "ring size" => "ring_size",
+        "message limit" => "message_limit",
+        "longest message" => "max_message_size",
+        _ => return "one version".to_owned(),
+    };
+    format!("one version, and the same {option}{} if the client sets it", in_c(option))
 }
 
 /// A result of this crate.
@@ -217,5 +240,26 @@ impl From<ShmError> for io::Error {
             _ => ErrorKind::Other,
         };
         io::Error::new(kind, error)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_decimal_and_options_have_their_names() {
+        let differs = |what, found, expected| ShmError::Incompatible { what, found, expected }.to_string();
+        assert_eq!(
+            differs("longest message", 33_177_600, 70_000),
+            "the peer is incompatible: its longest message is 33177600, expected 70000; both sides need one version, and the same \
+             max_message_size (max_message_bytes in C) if the client sets it"
+        );
+        assert_eq!(
+            differs("magic", 0xABCD_EF01, 1),
+            "the peer is incompatible: its magic is 0xabcdef01, expected 0x1; both sides need one version"
+        );
+        let option = ShmError::InvalidOption { option: "ring_size", value: 3, reason: "why".to_owned() };
+        assert_eq!(option.to_string(), "the option ring_size (ring_bytes in C) cannot be 3: why");
     }
 }

@@ -270,13 +270,13 @@ impl Geometry {
             } else {
                 format!("a ring is a power of two; the nearest are {below} and {above} bytes")
             };
-            return Err(ShmError::InvalidOption { option: "ring size", value: capacity as u64, reason });
+            return Err(ShmError::InvalidOption { option: "ring_size", value: capacity as u64, reason });
         }
         let most = Self::most_messages(capacity as u64);
         if message_limit == 0 || message_limit as u64 > most {
             let reason = format!("a ring of {capacity} bytes holds 1 to {most} messages");
             let value = message_limit as u64;
-            return Err(ShmError::InvalidOption { option: "message limit", value, reason });
+            return Err(ShmError::InvalidOption { option: "message_limit", value, reason });
         }
         let longest = most_bytes(capacity as u64);
         if let Some(bytes) = max_message_size.filter(|bytes| !(MIN_MESSAGE_SIZE..=longest).contains(bytes)) {
