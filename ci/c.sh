@@ -50,10 +50,7 @@ library() { # $1: target
 }
 
 build() { # $1: target
-    case "$(rustup target list --installed)" in
-    *"$1"*) ;;
-    *) rustup target add "$1" >&2 ;;
-    esac
+    ci/rust-target.sh "$1"
     cargo c-library --target "$1"
 }
 
@@ -371,6 +368,7 @@ examples() { # $1, $2: compilers for C and C++; $3: library; $4: command that ru
 # is ntdll.
 plain() {
     local small=i686-pc-windows-gnu
+    ci/rust-target.sh "$gnu" "$small"
     cargo build --locked --release
     ci/plain.sh "$target_dir/release/libxshm.a" "$out/plain" "" cc -Iinclude SOURCE LIBRARY "${linux_libraries[@]}" -o PROGRAM
     cargo build --locked --release --target "$gnu"

@@ -29,6 +29,7 @@ new_wine() {
     local wine="ci/wine-of.sh trixie" each
     local gnu=(x86_64-pc-windows-gnu i686-pc-windows-gnu) msvc=(x86_64-pc-windows-msvc i686-pc-windows-msvc)
     $wine setup
+    ci/rust-target.sh "${gnu[@]}"
     for each in "${gnu[@]}"; do
         env "CARGO_TARGET_$(tr a-z- A-Z_ <<<"$each")_RUNNER=$wine exec" \
             cargo test --locked --target "$each" --lib --bins --tests --examples

@@ -16,6 +16,7 @@ runner="${XSHM_RUNNER:-ci/wine.sh exec}"
 run() { timeout 120 $runner "$@" | tr -d '\r'; }
 msvc="$PWD/ci/msvc.sh"
 
+ci/rust-target.sh "$target"
 # The plain build, and the line of the first programs.
 cargo build --locked --release --target "$target"
 for runtime in /MT /MD; do

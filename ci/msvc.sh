@@ -52,6 +52,7 @@ make_libraries() {
 library() { "$lld" -flavor link /lib /nologo /machine:$x "$@"; }
 
 "$root/ci/install.sh" clang mingw-w64
+"$root/ci/rust-target.sh" "$target"
 [ "$libs/made" -nt "${BASH_SOURCE[0]}" ] && [ "$libs/made" -nt "$here/msvc-crt.c" ] || make_libraries
 export LIB="$libs" # where the linker looks
 case "$command" in

@@ -28,10 +28,7 @@ has_linker() {
 # $1: target; $2: a folder that becomes an installed tree.
 install() {
     local built="$target_dir/$1/c-library" kinds=staticlib flags=() parts=() system="-lpthread -ldl -lm" file
-    case "$(rustup target list --installed)" in
-    *"$1"*) ;;
-    *) rustup target add "$1" >&2 ;;
-    esac
+    ci/rust-target.sh "$1"
     case "$1" in
     *windows*) system="-lntdll" ;;
     *linux*) flags+=(-C "link-arg=-Wl,-soname,$soname") ;;

@@ -14,7 +14,7 @@ program() { # $1: target
 }
 
 for target in "$@"; do
-    case "$(rustup target list --installed)" in *"$target"*) ;; *) rustup target add "$target" ;; esac
+    ci/rust-target.sh "$target"
     case "$OSTYPE $target" in
     linux*-windows-msvc) ci/msvc.sh "${target%%-*}" build --locked --release --example echo ;;
     *) cargo build --locked --release --example echo --target "$target" ;;

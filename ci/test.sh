@@ -193,13 +193,8 @@ prepare() {
     installed=$(rustup component list --installed)
     case "$installed" in *rustfmt*) ;; *) rustup component add rustfmt ;; esac
     case "$installed" in *clippy*) ;; *) rustup component add clippy ;; esac
-    installed=$(rustup target list --installed)
-    local each
-    local wanted=("$target")
-    [ "$system" = windows ] || wanted+=(aarch64-unknown-linux-gnu)
-    for each in "${wanted[@]}"; do
-        case "$installed" in *"$each"*) ;; *) rustup target add "$each" ;; esac
-    done
+    ci/rust-target.sh "$target"
+    [ "$system" = windows ] || ci/rust-target.sh aarch64-unknown-linux-gnu
     mkdir -p "$target_dir"
 }
 

@@ -24,10 +24,7 @@ if ! command -v wine >/dev/null || ! command -v x86_64-w64-mingw32-gcc >/dev/nul
     { [ -e /usr/lib/wine/wine64 ] && [ ! -e /usr/lib/wine/wine64-preloader ]; }; then
     ci/install.sh wine wine64 wine64-preloader mingw-w64
 fi
-case "$(rustup target list --installed)" in
-*"$target"*) ;;
-*) rustup target add "$target" >&2 ;;
-esac
+ci/rust-target.sh "$target"
 
 export WINEDEBUG="${WINEDEBUG:--all}"
 # No installer of Mono or Gecko, and no display: no program here has a window.
