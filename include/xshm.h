@@ -1347,8 +1347,8 @@ struct ServerHandle *shm_server_start_anonymous(uint32_t buffer_bytes,
  * \retval SHM_ERROR_REFUSED The server cannot watch the client's process, and check_interval_ms is 0. Call again to
  *   accept another client.
  * \retval SHM_ERROR_MEMORY The system has not enough memory.
- * \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again
- *   later.
+ * \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again:
+ *   the next attempt is made 20 ms after this one, or at the end of the call's time if that is earlier.
  * \par Threads
  * Any thread; callers wait for each other.
  */
@@ -1368,8 +1368,8 @@ enum shm_error_t shm_server_wait_for_client(struct ServerHandle *handle, uint32_
  * \retval SHM_ERROR_REFUSED The server cannot watch the client's process, and check_interval_ms is 0. Call again to
  *   accept another client.
  * \retval SHM_ERROR_MEMORY The system has not enough memory.
- * \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again
- *   later.
+ * \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again:
+ *   the next attempt is made 20 ms after this one, or at the end of the call's time if that is earlier.
  * \par Threads
  * Any thread; callers wait for each other.
  */
@@ -2051,8 +2051,8 @@ enum shm_error_t shm_server_disarm_room(struct ServerHandle *handle);
  * \retval SHM_ERROR_REFUSED The server cannot watch the client's process, and check_interval_ms is 0. Call again to
  *   accept another client.
  * \retval SHM_ERROR_MEMORY The system has not enough memory.
- * \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again
- *   later.
+ * \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. For 20 ms from
+ *   now on, this function accepts no client.
  * \par Threads
  * Any thread; callers wait for each other, and for a thread that is inside shm_server_wait_for_client.
  */
@@ -2073,7 +2073,7 @@ enum shm_error_t shm_server_try_accept(struct ServerHandle *handle, bool *is_acc
  * \param[out] next_look_ms Gets the time in milliseconds after which to call shm_server_try_accept although no object
  *   is ready. SHM_FOREVER: there is no such time. 0 after a failure.
  * \retval SHM_SUCCESS The objects and the time were stored.
- * \retval SHM_ERROR_SYSTEM The process can have no more handles.
+ * \retval SHM_ERROR_SYSTEM The process can have no more handles. Call shm_server_try_accept again after 20 ms.
  * \par Threads
  * Any thread; callers wait for each other, and for a thread that is inside shm_server_wait_for_client.
  */

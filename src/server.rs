@@ -224,8 +224,8 @@ impl SharedServer {
     /// ```
     ///
     /// # Errors
-    /// [`ShmError::SystemError`], [`ShmError::WindowsError`]: the process can have no more descriptors or handles.
-    /// [`ShmError::Forked`].
+    /// [`ShmError::SystemError`], [`ShmError::WindowsError`]: the process can have no more descriptors or handles. Call
+    /// [`try_accept`](Self::try_accept) again after 20 ms: no object becomes ready before. [`ShmError::Forked`].
     pub fn accept_handles(&mut self) -> Result<WaitHandles> {
         if !self.lifecycle.channel().certainly_created_here() {
             return Err(ShmError::Forked);

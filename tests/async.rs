@@ -446,6 +446,39 @@ fn tasks_are_told_when_the_thread_that_wakes_them_cannot_wait() {
     assert!(is_named(&error), "{error}");
 }
 
+/// A connect that has returned holds its task no longer.
+#[test]
+fn a_connected_client_keeps_no_waker() {
+    let name = unique("async-waker");
+    let mut peer = Peer::start();
+    peer.must(&format!("start {name}"));
+    // In some connects nothing would wake the task later, and so release it.
+    for _ in 0..20 {
+        peer.tell("accept 20000");
+        let unpark = Arc::new(Unpark(thread::current()));
+        let client = {
+            let waker = Waker::from(unpark.clone());
+            let mut connecting = pin!(AsyncClient::connect(&name));
+            let start = Instant::now();
+            loop {
+                match connecting.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    Poll::Ready(client) => break client.unwrap(),
+                    Poll::Pending => thread::park_timeout(LIMIT),
+                }
+                assert!(start.elapsed() < LIMIT, "the task was not woken");
+            }
+        };
+        // The thread that has just woken the task may hold it for a moment still.
+        let start = Instant::now();
+        while Arc::strong_count(&unpark) > 1 {
+            assert!(start.elapsed() < Duration::from_secs(5), "the client keeps the task");
+            thread::yield_now();
+        }
+        assert_eq!(peer.answer(), "ok");
+        drop(client);
+    }
+}
+
 /// A server accepts only a client that can keep its session. A connect that lacks a descriptor fails before.
 #[cfg(target_os = "linux")]
 #[test]

@@ -32,9 +32,9 @@ impl AsyncClient {
     /// # Errors
     /// As [`connect`](Self::connect). [`ShmError::Incompatible`]: the server's sizes differ from those of the options.
     pub async fn connect_with(name: &str, options: ClientOptions) -> Result<Self> {
-        // Before the server hears of this client: what fails here would waste the session.
-        let [mut link, other] = [Link::new()?, Link::new()?];
         let mut connecting = options.begin_connect(name)?;
+        // Before the first step, by which the server hears of this client: what failed later would waste the session.
+        let [mut link, other] = [Link::new()?, Link::new()?];
         let connected = std::future::poll_fn(|context| {
             connecting.check_not_forked()?;
             link.begin(context);
@@ -47,6 +47,7 @@ impl AsyncClient {
             }
         });
         let client = connected.await?;
+        link.wakes.clear();
         Ok(AsyncClient { directions: [link, other], client })
     }
 

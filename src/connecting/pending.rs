@@ -87,8 +87,8 @@ impl PendingConnect {
     /// [`peer`](WaitHandles::peer) is `None`.
     ///
     /// # Errors
-    /// [`ShmError::SystemError`], [`ShmError::WindowsError`]: the process can have no more descriptors or handles.
-    /// [`ShmError::Forked`].
+    /// [`ShmError::SystemError`], [`ShmError::WindowsError`]: the process can have no more descriptors or handles. Call
+    /// [`try_finish`](Self::try_finish) again after a pause: no object may become ready before. [`ShmError::Forked`].
     pub fn wait_handles(&mut self) -> Result<WaitHandles> {
         self.check_not_forked()?;
         let joined = match &mut self.joined {

@@ -114,8 +114,8 @@ pub unsafe extern "C" fn shm_server_start_anonymous(
 /// \retval SHM_ERROR_REFUSED The server cannot watch the client's process, and check_interval_ms is 0. Call again to
 ///   accept another client.
 /// \retval SHM_ERROR_MEMORY The system has not enough memory.
-/// \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again
-///   later.
+/// \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again:
+///   the next attempt is made 20 ms after this one, or at the end of the call's time if that is earlier.
 /// \par Threads
 /// Any thread; callers wait for each other.
 #[no_mangle]
@@ -139,8 +139,8 @@ pub unsafe extern "C" fn shm_server_wait_for_client(
 /// \retval SHM_ERROR_REFUSED The server cannot watch the client's process, and check_interval_ms is 0. Call again to
 ///   accept another client.
 /// \retval SHM_ERROR_MEMORY The system has not enough memory.
-/// \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again
-///   later.
+/// \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again:
+///   the next attempt is made 20 ms after this one, or at the end of the call's time if that is earlier.
 /// \par Threads
 /// Any thread; callers wait for each other.
 #[no_mangle]
@@ -925,8 +925,8 @@ pub unsafe extern "C" fn shm_server_disarm_room(handle: *mut ServerHandle) -> sh
 /// \retval SHM_ERROR_REFUSED The server cannot watch the client's process, and check_interval_ms is 0. Call again to
 ///   accept another client.
 /// \retval SHM_ERROR_MEMORY The system has not enough memory.
-/// \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. Call again
-///   later.
+/// \retval SHM_ERROR_SYSTEM The process lacks a resource for another session, for instance a descriptor. For 20 ms from
+///   now on, this function accepts no client.
 /// \par Threads
 /// Any thread; callers wait for each other, and for a thread that is inside shm_server_wait_for_client.
 #[no_mangle]
@@ -951,7 +951,7 @@ pub unsafe extern "C" fn shm_server_try_accept(
 /// \param[out] next_look_ms Gets the time in milliseconds after which to call shm_server_try_accept although no object
 ///   is ready. SHM_FOREVER: there is no such time. 0 after a failure.
 /// \retval SHM_SUCCESS The objects and the time were stored.
-/// \retval SHM_ERROR_SYSTEM The process can have no more handles.
+/// \retval SHM_ERROR_SYSTEM The process can have no more handles. Call shm_server_try_accept again after 20 ms.
 /// \par Threads
 /// Any thread; callers wait for each other, and for a thread that is inside shm_server_wait_for_client.
 #[no_mangle]
