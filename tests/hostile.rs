@@ -296,11 +296,11 @@ fn line_29_a_client_learns_its_servers_identity() {
 #[test]
 fn invalid_options_are_refused_with_the_reason() {
     for (ring, limit, named) in [
-        (0, 1, "ring size"),
+        (0, 1, "ring_size"),
         (4095, 1, "4096 bytes"),
         (100_000, 1, "65536 and 131072"),
         (1 << 31, 1, "1073741824"),
-        (4096, 0, "message limit"),
+        (4096, 0, "message_limit"),
         (4096, 64, "1 to 63"),
     ] {
         let error =

@@ -199,8 +199,9 @@ impl Bench {
         Ok(comparisons)
     }
 
-    /// The bare line that is faster on this processor: with a pause instruction in its spin loop, or without.
-    pub fn limit(&mut self) -> Outcome<&'static Kind> {
+    /// The bare line that is faster on this processor, with a pause instruction in its spin loop or without; and the nanoseconds of
+    /// its round trips.
+    pub fn limit(&mut self) -> Outcome<(&'static Kind, f64)> {
         let kinds = [&lines::BARE, &lines::BARE_PAUSING];
         let mut figures = [Vec::new(), Vec::new()];
         for kind in kinds {
@@ -212,7 +213,7 @@ impl Bench {
             }
         }
         let [busy, pausing] = figures.map(|figures| Spread::of(&figures).median);
-        Ok(kinds[usize::from(pausing < busy)])
+        Ok((kinds[usize::from(pausing < busy)], busy.min(pausing)))
     }
 
     /// The signals and sleeps of both sides so far.

@@ -40,6 +40,24 @@ fn siblings(core: usize) -> Vec<usize> {
     list.trim().split(',').filter_map(range).flatten().collect()
 }
 
+/// The model of the processor, as it names itself.
+pub fn processor() -> String {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        #[cfg(target_arch = "x86")]
+        use std::arch::x86::__cpuid;
+        #[cfg(target_arch = "x86_64")]
+        use std::arch::x86_64::__cpuid;
+        const LEAVES: std::ops::RangeInclusive<u32> = 0x8000_0002..=0x8000_0004;
+        if __cpuid(0x8000_0000).eax >= *LEAVES.end() {
+            let words = LEAVES.map(__cpuid).flat_map(|leaf| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]);
+            let bytes: Vec<u8> = words.flat_map(u32::to_le_bytes).filter(|byte| *byte != 0).collect();
+            return String::from_utf8_lossy(&bytes).trim().to_owned();
+        }
+    }
+    "a processor that does not name itself".to_owned()
+}
+
 /// Nanoseconds in a tick of the processor's counter.
 pub fn nanoseconds_per_tick() -> f64 {
     let (time, start) = (Instant::now(), ticks());

@@ -20,7 +20,7 @@ struct Figures {
 
 /// The lines of the pictures, in the order in which their legend names them; the limits come last.
 pub fn points(bench: &mut Bench) -> Outcome<Vec<Point>> {
-    let limit = bench.limit()?;
+    let (limit, _) = bench.limit()?;
     let mut kinds = vec![&XSHM];
     kinds.extend(peers::ALL);
     kinds.extend([&COPY, limit]);

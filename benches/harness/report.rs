@@ -122,7 +122,11 @@ pub struct Report {
     /// Whether the system is Wine.
     pub wine: bool,
     pub architecture: &'static str,
+    /// The processor's model.
+    pub processor: String,
     pub processors: usize,
+    /// The round trip of two bare cache lines between the two cores, in nanoseconds: the median of the sessions.
+    pub bare_line_ns: f64,
     pub pinned: bool,
     pub quick: bool,
     pub rows: Vec<Row>,
@@ -154,6 +158,24 @@ impl Report {
                 *row = plain.sampled(samples);
             }
         }
+    }
+
+    /// Whether lines move quickly between the two cores, as within one cluster, or slowly, as between two.
+    pub fn has_near_cores(&self) -> bool {
+        /// Where this was measured, a round trip of bare lines took about 100 ns or about 500 ns.
+        const FAR_NS: f64 = 250.0;
+        self.bare_line_ns < FAR_NS
+    }
+
+    /// The rows that miss their goal, one to a line.
+    pub fn missed(&self) -> Vec<String> {
+        let missed = self.rows.iter().filter(|row| row.reached == Some(false));
+        missed
+            .map(|row| {
+                let [section, what, against, median, _, goal, ..] = cells(row);
+                format!("{section} {what}, divided by {against}: {median}, the goal is {goal}")
+            })
+            .collect()
     }
 
     pub fn table(&self) -> String {

@@ -30,7 +30,7 @@ pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
     const FEWEST: usize = 3;
     bench.open(&XSHM)?;
     bench.open(&FRAMES)?;
-    let limit = bench.limit()?;
+    let (limit, _) = bench.limit()?;
     let ours = SIZES.iter().map(|(size, _)| Measure::round_trip(&XSHM, *size));
     let frames = SIZES[..FEWEST].iter().map(|(size, _)| Measure::round_trip(&FRAMES, *size));
     let subjects: Vec<_> = ours.chain(frames).collect();

@@ -33,6 +33,7 @@ mod spin;
 use bench::{Bench, Plan};
 use clap::Parser;
 use cores::Cores;
+use figures::Spread;
 use line::Outcome;
 use report::{Report, Row};
 use side::{Shared, SECOND};
@@ -144,6 +145,8 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         system: std::env::consts::OS,
         wine: cores::is_wine(),
         architecture: std::env::consts::ARCH,
+        processor: cores::processor(),
+        bare_line_ns: 0.0,
         processors: std::thread::available_parallelism().map_or(1, Into::into),
         pinned: false,
         quick: arguments.quick,
@@ -156,9 +159,11 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         busy = busy::round_trips(arguments.quick)?;
     }
     let cores = Cores::choose();
+    let mut bare_lines = Vec::new();
     for session in 1..=plan.sessions {
         let mut bench = Bench::new(plan, Shared::new(session, cores.second)?)?;
         report.pinned = cores.first.is_some_and(Cores::pin);
+        bare_lines.push(bench.limit()?.1);
         for (name, times, section) in &SECTIONS {
             if wanted(name) && (session == 1 || matches!(times, Times::EachSession)) {
                 eprintln!("{name} ({session} of {})", plan.sessions);
@@ -171,6 +176,7 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         }
     }
     report.add(busy);
+    report.bare_line_ns = Spread::of(&bare_lines).median;
     report.finish();
     print(&report);
     if let Some(path) = &arguments.json {
@@ -184,12 +190,17 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
 }
 
 fn print(report: &Report) {
-    let Report { architecture, processors, .. } = report;
+    let Report { architecture, processor, processors, bare_line_ns, .. } = report;
     let system = if report.wine { "Wine" } else { report.system };
     let pinned = if report.pinned { "each side on its own core" } else { "the system chooses the cores" };
-    println!("Two processes, {processors} processors, {system} on {architecture}; {pinned}.");
+    let distance = if report.has_near_cores() { "near" } else { "far apart" };
+    println!("Two processes, {processors} processors ({processor}), {system} on {architecture}; {pinned}.");
+    println!("The two cores are {distance}: a round trip of bare lines takes {bare_line_ns:.0} ns.");
     println!("Each median is that of the ratios of alternating blocks, ours divided by the limit's or the peer's; for a");
     println!("rate more is better. The times are medians of the blocks, for a message or a round trip.\n");
     print!("{}", report.table());
+    for missed in report.missed() {
+        println!("below its goal: {missed}");
+    }
     println!("\nP7, no wake-ups while idle, is a test: tests/idle.rs.");
 }
