@@ -61,8 +61,12 @@ impl WaitHandles {
         (self.data, self.peer)
     }
 
-    /// What a caller that waits by itself waits for in place of a set.
-    pub(crate) fn joined(joined: &Joined, set: &WaitSet<'_>) -> Result<Self> {
+    /// What a caller that waits by itself waits for in place of a set. The first call makes `joined`.
+    pub(crate) fn joined(joined: &mut Option<Joined>, set: &WaitSet<'_>) -> Result<Self> {
+        let joined = match joined {
+            Some(joined) => joined,
+            none => none.insert(Joined::new()?),
+        };
         let (objects, bound) = set.parts();
         let (data, peer, watched) = joined.watch(objects)?;
         let bound = bound.into_iter().chain(watched).min();

@@ -230,11 +230,7 @@ impl SharedServer {
         if !self.lifecycle.channel().certainly_created_here() {
             return Err(ShmError::Forked);
         }
-        let joined = match &mut self.joined {
-            Some(joined) => joined,
-            none => none.insert(Joined::new()?),
-        };
-        WaitHandles::joined(joined, &self.lifecycle.wait_set(RequestsBy::Event))
+        WaitHandles::joined(&mut self.joined, &self.lifecycle.wait_set(RequestsBy::Event))
     }
 
     /// Gives both halves of the session away. The session ends before the next [`accept`](Self::accept), by

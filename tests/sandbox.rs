@@ -20,9 +20,7 @@ extern "C" {
     fn _exit(status: c_int) -> !;
     fn alarm(seconds: u32) -> u32;
     fn fork() -> c_int;
-    fn getrlimit(resource: c_int, limits: *mut [u64; 2]) -> c_int;
     fn setuid(user: u32) -> c_int;
-    fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
     fn waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
 }
 
@@ -205,18 +203,11 @@ fn line_39_some_system_calls_are_not_needed() {
     }
 }
 
-const RLIMIT_NOFILE: c_int = 7;
 const EMFILE: i32 = 24;
 
 /// Takes all descriptors of this process, which is limited to 256, except `free`.
 fn take_descriptors_except(free: usize) -> Vec<File> {
-    let mut limits = [0_u64; 2];
-    // SAFETY: the place for the limits is valid.
-    unsafe {
-        assert_eq!(getrlimit(RLIMIT_NOFILE, &mut limits), 0);
-        limits[0] = 256;
-        assert_eq!(setrlimit(RLIMIT_NOFILE, &limits), 0);
-    }
+    raw::limit_descriptors(256);
     let mut taken: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     taken.truncate(taken.len() - free);
     taken

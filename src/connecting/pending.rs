@@ -91,11 +91,7 @@ impl PendingConnect {
     /// [`try_finish`](Self::try_finish) again after a pause: no object may become ready before. [`ShmError::Forked`].
     pub fn wait_handles(&mut self) -> Result<WaitHandles> {
         self.check_not_forked()?;
-        let joined = match &mut self.joined {
-            Some(joined) => joined,
-            none => none.insert(Joined::new()?),
-        };
-        WaitHandles::joined(joined, &wait_set(&self.connect, &mut self.may_have_turn))
+        WaitHandles::joined(&mut self.joined, &wait_set(&self.connect, &mut self.may_have_turn))
     }
 
     /// What a task waits for until the next call of [`try_finish`](Self::try_finish).

@@ -15,12 +15,10 @@ use std::time::{Duration, Instant};
 use xshm::*;
 
 extern "C" {
-    fn getrlimit(resource: c_int, limits: *mut [u64; 2]) -> c_int;
     fn nice(by: c_int) -> c_int;
     fn fork() -> c_int;
     fn read(descriptor: c_int, buffer: *mut c_void, size: usize) -> isize;
     fn _exit(code: c_int) -> !;
-    fn setrlimit(resource: c_int, limits: *const [u64; 2]) -> c_int;
 }
 
 /// Runs the helper, or an ordinary [`Peer`], if a test started this process as one. Returns at once in the test's own
@@ -124,13 +122,7 @@ impl Helper {
         match *words {
             // RLIMIT_NOFILE: the soft limit, which can be raised again.
             ["limit", count] => {
-                let mut limits = [0_u64; 2];
-                // SAFETY: the place for the limits is valid.
-                unsafe {
-                    assert_eq!(getrlimit(7, &mut limits), 0);
-                    limits[0] = number(count);
-                    assert_eq!(setrlimit(7, &limits), 0);
-                }
+                raw::limit_descriptors(number(count));
                 Ok(String::new())
             }
             ["start", name] => small().start(name).map(|server| self.server = Some(server)).map(done),
