@@ -2,9 +2,11 @@
 
 use crate::bare::ticks;
 use core_affinity::CoreId;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// One core for each side. `None`: the system cannot pin threads, or has only one core.
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct Cores {
     pub first: Option<usize>,
     pub second: Option<usize>,

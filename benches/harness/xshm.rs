@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --manifest-path benches/Cargo.toml
 //! cargo bench --manifest-path benches/Cargo.toml -- --only P1,P3
+//! cargo bench --manifest-path benches/Cargo.toml -- --compare ../other/benches/target/release/deps/xshm-0123456789abcdef
 //! ci/wine.sh bench --manifest-path benches/Cargo.toml -- --quick
 //! ```
 //!
@@ -21,6 +22,7 @@ mod figures;
 mod line;
 mod lines;
 mod many;
+mod other_build;
 #[path = "../peers/mod.rs"]
 mod peers;
 mod pictures;
@@ -35,6 +37,7 @@ use clap::Parser;
 use cores::Cores;
 use figures::Spread;
 use line::Outcome;
+use other_build::{OtherBuild, FOLLOW};
 use report::{Report, Row};
 use side::{Shared, SECOND};
 use std::path::PathBuf;
@@ -71,6 +74,9 @@ struct Arguments {
     /// Only these sections: P1 to P6, P8 to P11, P13, spin, peers, curves
     #[arg(long, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<String>,
+    /// Compare with another build of this program, in alternating blocks; `--only` names further sections
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
     /// Write the figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -114,6 +120,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let outcome = match (arguments.next(), arguments.next()) {
         (Some(first), Some(shared)) if first == SECOND => side::serve(&shared),
+        (Some(first), Some(session)) if first == FOLLOW => other_build::follow(&FULL, &session),
         _ => measure(&Arguments::parse()),
     };
     match outcome {
@@ -127,7 +134,8 @@ fn main() -> ExitCode {
 
 fn measure(arguments: &Arguments) -> Outcome<()> {
     let wanted = |name: &str| {
-        arguments.only.is_empty() || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name))
+        arguments.only.is_empty() && arguments.compare.is_none()
+            || arguments.only.iter().any(|only| only.eq_ignore_ascii_case(name))
     };
     let known = |only: &str| {
         SECTIONS
@@ -164,6 +172,11 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         let mut bench = Bench::new(plan, Shared::new(session, cores.second)?)?;
         report.pinned = cores.first.is_some_and(Cores::pin);
         bare_lines.push(bench.limit()?.1);
+        if let Some(program) = &arguments.compare {
+            eprintln!("the other build ({session} of {})", plan.sessions);
+            let mut other = OtherBuild::start(program, session, cores)?;
+            report.add(other_build::compare(&mut bench, &mut other)?);
+        }
         for (name, times, section) in &SECTIONS {
             if wanted(name) && (session == 1 || matches!(times, Times::EachSession)) {
                 eprintln!("{name} ({session} of {})", plan.sessions);
