@@ -102,20 +102,44 @@ mutant follow-into-the-next-generation 'FURTHEST_EVICTION: u64 = 1 << 47' \
     'FURTHEST_EVICTION: u64 = 1 << 63' models::an_old
 
 # Wake words and waiting.
-mutant no-fence-after-publication '        fence(SeqCst);
-' '' models::a_sleeper models::each_sleep
+mutant no-fence-after-a-store '        // Between (c) and (d).
+        fence(Ordering::SeqCst);
+' '' models::a_sleeper models::each_sleep models::a_sender_that_sleeps
+mutant sleep-without-a-bound-after-a-promise 'self.wait_in_kernel(&[event], deadline, bound)?;' \
+    'self.wait_in_kernel(&[event], deadline, None)?;' models::a_sleeper_that_had models::a_sender_that_had
+mutant promise-kept 'own.withdraw(bits.awake)?;' '' \
+    models::a_sleeper_that_had models::a_sender_that_had
+mutant event-loop-that-does-not-wait-after-a-promise 'self.wait_in_kernel(&[], Deadline::after(Some(left)), None)?;' \
+    'let _ = left; break;' models::an_event_loop_after
+mutant promise-withdrawn-after-the-look 'let bound = self.withdraw_promise(interest)?;
+        self.announce(&[interest], &[event])?;
+        fail_point!("sleep.announced");
+        let mut found = attempt_again(condition);
+' 'self.announce(&[interest], &[event])?;
+        fail_point!("sleep.announced");
+        let mut found = attempt_again(condition);
+        let bound = self.withdraw_promise(interest)?;
+' models::a_sleeper_that_had models::a_sender_that_had
+mutant store-and-look-of-any-distance '        light_barrier(self.word, bits.awake);
+' '' models::a_sleeper_that_had models::a_sender_that_had
+mutant look-before-the-store-is-visible 'own.time_has_passed(bits.awake);' '' \
+    models::a_sleeper_that_had models::a_sender_that_had
+mutant promise-ends-the-wish-for-every-signal \
+    'if now & (bits.awake | bits.asleep | bits.always) == bits.awake {' 'if now & bits.awake != 0 {' models::a_native
+mutant taken-by-a-relaxed-store 'read_pos.store(run.end, Release);' 'read_pos.store(run.end, Relaxed);' \
+    models::messages_of models::a_place
 mutant acquire-look-of-the-taker '        look_barrier();
 ' '' models::a_sender_that_sleeps models::a_receiver_whose_wait
 mutant acquire-look-of-the-sleeper '        // Between (a) and (b).
         fence(Ordering::SeqCst);
 ' '' models::a_sleeper models::each_sleep models::a_sender_that_sleeps models::a_receiver_whose_wait
-mutant signal-taken-after-the-last-look 'self.announce_sleep(interest.bit(), &[event])?;
+mutant signal-taken-after-the-last-look 'self.announce(&[interest], &[event])?;
         fail_point!("sleep.announced");
-        let found = attempt_again(condition);
+        let mut found = attempt_again(condition);
 ' \
-    'self.announce_sleep(interest.bit(), &[])?;
+    'self.announce(&[interest], &[])?;
         fail_point!("sleep.announced");
-        let found = attempt_again(condition);
+        let mut found = attempt_again(condition);
         event.take_left();
 ' models::each_sleep
 mutant signal-taken-after-the-look-of-an-event-loop \
@@ -123,7 +147,7 @@ mutant signal-taken-after-the-look-of-an-event-loop \
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
 ' \
-    'self.session.announce_sleep(Interest::Data.bit(), &[])?;
+    'self.session.announce_sleep(&[Interest::Data], &[])?;
         // The look after the announcement: whatever is published from now on is signalled.
         let there = self.consumer.peek().map_err(|what| self.session.corrupted(what))?;
         self.session.event(Interest::Data).unwrap().take_left();
@@ -133,9 +157,8 @@ mutant bit-cleared-by-a-store 'let before = self.change(|bits| bits & !bit)?;' \
     models::two models::each_sleep
 mutant all-bits-cleared 'let before = self.change(|bits| bits & !bit)?;' 'let before = self.change(|_| 0)?;' \
     models::two
-mutant no-second-look 'let found = attempt_again(condition);
-        if' 'let found: Result<Polled<C::Found>> = Ok(Polled::Nothing);
-        if' models::a_sleeper
+mutant no-second-look 'let mut found = attempt_again(condition);' \
+    'let mut found: Result<Polled<C::Found>> = Ok(Polled::Nothing);' models::a_sleeper
 mutant no-last-look 'return match attempt_again(&mut condition)? {
                     Polled::Found(found) => Ok(found),
                     _ => Err(over),

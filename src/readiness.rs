@@ -191,12 +191,12 @@ impl SendHalf {
 }
 
 fn announce(session: &Session, interest: Interest) -> Result<()> {
-    session.announce_sleep(interest.bit(), session.event(interest).as_slice())
+    session.announce_sleep(&[interest], session.event(interest).as_slice())
 }
 
 fn disarm(session: &Session, interest: Interest) -> Result<()> {
     session.check_queue()?;
-    session.own_wake().clear(interest.bit()).map_err(|what| session.corrupted(what))?;
+    session.own_wake().clear(interest.bits().asleep).map_err(|what| session.corrupted(what))?;
     if let Some(event) = session.event(interest) {
         // A signal that comes after this belongs to a message or to room that is there by now.
         event.reset();

@@ -4,7 +4,7 @@ use crate::bytes::Destination;
 use crate::error::{Result, ShmError};
 use crate::figures::ChannelStats;
 use crate::ring::{Consumer, Pop};
-use crate::session::{Interest, Session, WaitCondition};
+use crate::session::{Interest, Session, UntilPromise, WaitCondition};
 use crate::sync::Arc;
 use crate::sys;
 use crate::waiting::Interrupter;
@@ -22,6 +22,7 @@ pub struct ReceiveHalf {
     pub(crate) session: Arc<Session>,
     pub(crate) consumer: Consumer,
     pub(crate) watch: PeerWatch,
+    until_promise: UntilPromise,
 }
 
 impl std::fmt::Debug for ReceiveHalf {
@@ -32,7 +33,7 @@ impl std::fmt::Debug for ReceiveHalf {
 
 impl ReceiveHalf {
     pub(crate) fn new(session: Arc<Session>, consumer: Consumer) -> Self {
-        ReceiveHalf { session, consumer, watch: PeerWatch::new() }
+        ReceiveHalf { session, consumer, watch: PeerWatch::new(), until_promise: UntilPromise::default() }
     }
 
     /// How often a call asks an overwriting sender to drop half of its queue, before it fails with [`ShmError::NotReady`].
@@ -123,8 +124,14 @@ impl ReceiveHalf {
     pub(crate) fn receive_within(
         &mut self, to: &mut impl Destination, timeout: Option<Duration>,
     ) -> Result<usize> {
-        let ReceiveHalf { session, consumer, .. } = self;
+        let ReceiveHalf { session, consumer, until_promise, .. } = self;
         match session.wait_for(Interest::Data, timeout, Taking { session, consumer, to }) {
+            Ok(len) => {
+                if until_promise.is_due(consumer.received()) {
+                    session.consider_promise(Interest::Data);
+                }
+                Ok(len)
+            }
             // However short the time is, the peer's death is found.
             Err(ShmError::Timeout) => self.try_receive_to(to).map_err(|error| match error {
                 ShmError::QueueEmpty => ShmError::Timeout,
@@ -140,7 +147,10 @@ impl ReceiveHalf {
     /// # Errors
     /// As [`receive`](Self::receive), except `Timeout` and `QueueEmpty`.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
-        let ReceiveHalf { session, consumer, watch } = self;
+        let ReceiveHalf { session, consumer, watch, until_promise } = self;
+        if until_promise.is_due(consumer.received()) {
+            session.consider_promise(Interest::Data);
+        }
         let mut found = session.wait_for(Interest::Data, timeout, Peeking { session, consumer });
         if let (Err(ShmError::Timeout), Err(over)) = (&found, watch.count(session)) {
             // What the peer sent before its end comes first.

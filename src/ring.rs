@@ -23,7 +23,8 @@
 //! When the producer sends several messages together, it stores the first message's header last. The other headers need
 //! no order among themselves.
 //!
-//! **Taking.** The consumer copies a message out, then moves `read_pos` past it by compare-exchange.
+//! **Taking.** The consumer copies a message out, then moves `read_pos` past it: by compare-exchange, or by a store if a
+//! full ring rejects, since then the producer never moves it.
 //!
 //! **Evicting.** The producer moves `read_pos` past the oldest entries, also by compare-exchange. Then it executes a
 //! release fence, and only then does it overwrite the entries. The compare-exchange that comes first wins: a message
@@ -59,6 +60,8 @@ pub(crate) struct Ring {
     header: *const RingHeader,
     words: Words,
     lengths: Lengths,
+    /// Whether a full ring rejects, so that the producer never moves `read_pos`.
+    rejects: bool,
 }
 
 // SAFETY: as for `Words`: the pointer leads to nothing except atomics.
@@ -71,11 +74,11 @@ impl Ring {
     /// - `capacity` is a power of two and at least 8.
     /// - No message of these lengths has a frame of more than half the capacity.
     pub(crate) unsafe fn new(
-        header: *const RingHeader, base: *const AtomicU64, capacity: u64, lengths: Lengths,
+        header: *const RingHeader, base: *const AtomicU64, capacity: u64, lengths: Lengths, rejects: bool,
     ) -> Self {
         // SAFETY: the caller promised what `Words::new` requires.
         let words = unsafe { Words::new(base, capacity) };
-        Ring { header, words, lengths }
+        Ring { header, words, lengths, rejects }
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use crate::error::{Result, ShmError};
 use crate::figures::{ChannelStats, WriteOutcome};
 use crate::ring::Producer;
-use crate::session::{Interest, Session, WaitCondition};
+use crate::session::{Interest, Session, UntilPromise, WaitCondition};
 use crate::sync::Arc;
 use crate::waiting::Interrupter;
 use crate::wake::PRESSURE;
@@ -20,6 +20,7 @@ pub struct SendHalf {
     pub(crate) session: Arc<Session>,
     pub(crate) producer: Producer,
     pub(crate) watch: PeerWatch,
+    until_promise: UntilPromise,
 }
 
 impl std::fmt::Debug for SendHalf {
@@ -30,7 +31,7 @@ impl std::fmt::Debug for SendHalf {
 
 impl SendHalf {
     pub(crate) fn new(session: Arc<Session>, producer: Producer) -> Self {
-        SendHalf { session, producer, watch: PeerWatch::new() }
+        SendHalf { session, producer, watch: PeerWatch::new(), until_promise: UntilPromise::default() }
     }
 
     /// Sends a message. Never waits: if the queue is full, evicts its oldest messages.
@@ -85,6 +86,7 @@ impl SendHalf {
     /// As [`try_send`](Self::try_send), with [`ShmError::Timeout`] in place of `QueueFull`, and
     /// [`ShmError::Interrupted`].
     pub fn send_timeout(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+        self.may_wait();
         if self.push(message)? {
             return Ok(());
         }
@@ -93,6 +95,14 @@ impl SendHalf {
             Ok(())
         } else {
             Err(ShmError::Corrupted)
+        }
+    }
+
+    /// A call begins that waits for room if there is none.
+    #[inline(always)]
+    pub(crate) fn may_wait(&mut self) {
+        if self.until_promise.is_due(self.producer.sent()) {
+            self.session.consider_promise(Interest::Space);
         }
     }
 

@@ -1,9 +1,11 @@
 //! One connection over a channel.
 
+mod awake;
 mod slot;
 mod spin;
 mod wait;
 
+pub(crate) use awake::UntilPromise;
 pub(crate) use slot::SlotWait;
 pub(crate) use spin::{SpinHistory, LOOKS};
 pub(crate) use wait::{Interest, WaitCondition};
@@ -11,7 +13,6 @@ pub(crate) use wait::{Interest, WaitCondition};
 use crate::channel::handshake::{self, ClientWord};
 use crate::channel::{Channel, Peer, Side};
 use crate::error::{Result, ShmError};
-use crate::events::Events;
 use crate::layout::SERVER_UP;
 use crate::options::ChannelEvent;
 use crate::ring::Corrupted;
@@ -20,7 +21,8 @@ use crate::sync::AtomicBool;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
 use crate::sys::Event;
 use crate::waiting::Deadline;
-use crate::wake::{WakeWord, ALWAYS_DATA, ALWAYS_SPACE, DATA, SPACE};
+use crate::wake::{WakeWord, ALWAYS_DATA, FOR_DATA, FOR_SPACE};
+use awake::Promise;
 use std::sync::{Mutex, PoisonError};
 
 /// How a session ended.
@@ -76,6 +78,13 @@ struct Spins {
     space: SpinHistory,
 }
 
+/// Whether this side promises not to sleep, until a message comes, and until there is room.
+#[derive(Default)]
+struct Promises {
+    data: Promise,
+    space: Promise,
+}
+
 /// One connection. Dropping a client's is leaving.
 pub(crate) struct Session {
     pub(crate) channel: Arc<Channel>,
@@ -90,6 +99,7 @@ pub(crate) struct Session {
     next_look: Mutex<Deadline>,
     /// Whether the waits of this side's calls should spin.
     spins: Spins,
+    promises: Promises,
     signals: AtomicU64,
     sleeps: AtomicU64,
     /// Whether a call reports the session's end to C, or has done so.
@@ -111,6 +121,7 @@ impl Session {
             ended: Ended::not_yet(),
             over,
             spins: Spins::default(),
+            promises: Promises::default(),
             signals: AtomicU64::new(0),
             sleeps: AtomicU64::new(0),
             #[cfg(all(feature = "c-api", not(loom)))]
@@ -149,29 +160,35 @@ impl Session {
     /// if it did.
     #[inline]
     pub(crate) fn announce_data(&self, signalled: impl FnOnce()) -> Result<()> {
-        self.signal(DATA, ALWAYS_DATA, self.channel.signals_every_message(), signalled, |events| {
-            events.data(self.channel.side.sends())
-        })
+        let Some(events) = &self.channel.events else { return Ok(()) };
+        let asked = self.peer_wake().take_after_store(FOR_DATA).map_err(|what| self.corrupted(what))?;
+        if asked || self.channel.signals_every_message() {
+            self.signal(events.data(self.channel.side.sends()));
+            signalled();
+        }
+        Ok(())
     }
 
     /// Signals the peer, having taken a message, if it sleeps until there is room.
     #[inline]
     pub(crate) fn announce_space(&self) -> Result<()> {
-        self.signal(SPACE, ALWAYS_SPACE, false, || {}, |events| events.space(self.channel.side.receives()))
-    }
-
-    #[inline(always)]
-    fn signal(
-        &self, bit: u32, always: u32, is_native: bool, signalled: impl FnOnce(),
-        event: impl FnOnce(&Events) -> &Event,
-    ) -> Result<()> {
-        let asked = self.peer_wake().take(bit, always).map_err(|what| self.corrupted(what))?;
-        if let (true, Some(events)) = (asked || is_native, &self.channel.events) {
-            event(events).set();
-            self.signals.fetch_add(1, Ordering::Relaxed);
-            signalled();
+        let Some(events) = &self.channel.events else { return Ok(()) };
+        let (word, bits) = (self.peer_wake(), FOR_SPACE);
+        // A message is taken by a store if the channel rejects, and by compare-exchange otherwise.
+        let asked = if self.channel.view.rejects() {
+            word.take_after_store(bits)
+        } else {
+            word.take(bits.asleep, bits.always)
+        };
+        if asked.map_err(|what| self.corrupted(what))? {
+            self.signal(events.space(self.channel.side.receives()));
         }
         Ok(())
+    }
+
+    fn signal(&self, event: &Event) {
+        event.set();
+        self.signals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Signals that this side has sent, and sleeps that it has announced, in this session.
@@ -284,14 +301,6 @@ impl Session {
             self.channel.tuning.report(&ChannelEvent::Lost(error.clone()));
         }
         error
-    }
-
-    /// Asks the peer to signal these events from now on. The caller looks once more after it.
-    pub(crate) fn announce_sleep(&self, bit: u32, events: &[&Event]) -> Result<()> {
-        // The signal that woke us last. After the last look, it could be that of a message that no look has found yet.
-        events.iter().for_each(|event| event.take_left());
-        self.sleeps.fetch_add(1, Ordering::Relaxed);
-        self.own_wake().set(bit).map_err(|what| self.corrupted(what))
     }
 
     /// What a task waits for that has announced its sleep.

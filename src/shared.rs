@@ -163,6 +163,7 @@ impl SharedView {
                 base.add(self.constants.geometry.ring_offset(direction)).cast(),
                 self.constants.geometry.capacity(),
                 self.constants.geometry.lengths(),
+                self.rejects(),
             )
         }
     }

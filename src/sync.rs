@@ -49,6 +49,8 @@ pub(crate) type SwapWord = AtomicU64;
 pub(crate) struct SwapWord {
     word: AtomicU64,
     loads: AtomicU64,
+    /// For [`light_barrier`] and [`heavy_barrier`], one for each promise.
+    barriers: [AtomicU64; 2],
 }
 
 #[cfg(loom)]
@@ -56,6 +58,10 @@ impl SwapWord {
     pub(crate) fn load(&self, order: Ordering) -> u64 {
         self.loads.store(0, Ordering::Relaxed);
         self.word.load(order)
+    }
+
+    fn barrier(&self, promise: u32) {
+        self.barriers[promise.trailing_zeros() as usize % 2].fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -77,6 +83,32 @@ impl std::ops::Deref for SwapWord {
 pub(crate) fn look_barrier() {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
+}
+
+/// Keeps a store before the load of a promise in `word` that follows, as far as the compiler is concerned. The processor may
+/// execute the load first, but makes the store visible soon after it.
+///
+/// In a model this and [`heavy_barrier`] are exchanges of one word, so that each of these comes before or after each of those,
+/// and the later one sees what the earlier one's thread did before. That is what the bounded time means: when it has passed, a
+/// store is visible, or the load that follows the store is yet to come, and finds the promise withdrawn.
+#[inline(always)]
+pub(crate) fn light_barrier(word: &SwapWord, promise: u32) {
+    #[cfg(not(loom))]
+    {
+        let _ = (word, promise);
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    }
+    #[cfg(loom)]
+    word.barrier(promise);
+}
+
+/// Says that the time has passed in which a store becomes visible: see [`light_barrier`].
+#[inline(always)]
+pub(crate) fn heavy_barrier(word: &SwapWord, promise: u32) {
+    #[cfg(not(loom))]
+    let _ = (word, promise);
+    #[cfg(loom)]
+    word.barrier(promise);
 }
 
 /// The clock of a model. Only waits that time out advance it, by their timeouts. With a real clock, a model could take

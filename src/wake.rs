@@ -14,8 +14,28 @@
 //! Each side writes one word and then reads another one: (a) before (b), and (c) before (d). Every processor may
 //! reorder such a write and read unless a fence forbids it. If both sides reordered them, the sleeper would sleep
 //! although a message is there. So there is a sequentially consistent fence between (a) and (b). There is also one
-//! between (c) and (d) if (c) is the store that publishes a message. If (c) is the taking of a message, no fence is
-//! needed: (c) is a sequentially consistent compare-exchange, and (d) is a sequentially consistent load.
+//! between (c) and (d) if (c) is a store. If (c) is the taking of a message by compare-exchange, no fence is needed: (c)
+//! and the load (d) are sequentially consistent.
+//!
+//! **Without a fence.** The fence of the other side is the most expensive part of a message. A side that has not slept for
+//! many messages spares it: it sets [`AWAKE_DATA`] or [`AWAKE_SPACE`], a promise not to sleep. While the other side reads
+//! the promise in (d), it needs no fence, and stops there.
+//!
+//! ```text
+//!   keeper of the promise         other side
+//!   clear the promise             publish         (c)
+//!   for 1 ms, look and sleep      look at promise (d): without a fence if it is set
+//!     for the rest at most
+//!   set bit, look, sleep          as above if it is clear
+//! ```
+//!
+//! The other side may read the promise although it has been withdrawn, and its message may become visible after that. But
+//! a store becomes visible within a bounded time on every processor: store buffers drain by themselves, within
+//! microseconds. So the keeper sleeps without a bound only after a look that comes 1 ms after the withdrawal
+//! ([`PROMISE_HOLDS`]). That look finds every message whose sender still read the promise. All later senders read
+//! that it is withdrawn, and execute the fence. This is the idea of temporally bounded total store order (Morrison and Afek,
+//! 2015), for the moment of the withdrawal alone. Sides that know no promises work together with those that do: one
+//! never promises, or executes the fence all the same.
 //!
 //! Both sides change the words by compare-exchange only, so that no side undoes a change by the other side or by the
 //! other half of its own session. A side changes a word only while the word has the generation of that side's
@@ -23,7 +43,8 @@
 //! own bits. The peer clears [`DATA`], [`SPACE`] and [`PRESSURE`] only.
 
 use crate::ring::Corrupted;
-use crate::sync::{fence, Ordering, SwapWord};
+use crate::sync::{fence, heavy_barrier, light_barrier, Ordering, SwapWord};
+use std::time::Duration;
 
 /// The owner sleeps until a message comes.
 pub(crate) const DATA: u32 = 1;
@@ -36,6 +57,30 @@ pub(crate) const PRESSURE: u32 = 4;
 pub(crate) const ALWAYS_DATA: u32 = 8;
 /// Like [`ALWAYS_DATA`], for the owner's space event.
 pub(crate) const ALWAYS_SPACE: u32 = 16;
+
+/// The owner does not sleep until a message comes: the peer needs no fence after it has published one.
+pub(crate) const AWAKE_DATA: u32 = 32;
+/// The owner does not sleep until there is room: the peer needs no fence after it has taken a message.
+pub(crate) const AWAKE_SPACE: u32 = 64;
+
+/// For this time after a promise is withdrawn, the peer may act as if it were not. Processors need microseconds at most.
+pub(crate) const PROMISE_HOLDS: Duration = Duration::from_millis(1);
+
+/// The bits of one reason to sleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bits {
+    /// The owner sleeps.
+    pub(crate) asleep: u32,
+    /// The owner promises not to sleep.
+    pub(crate) awake: u32,
+    /// The owner wants every signal.
+    pub(crate) always: u32,
+}
+
+/// Until a message comes.
+pub(crate) const FOR_DATA: Bits = Bits { asleep: DATA, awake: AWAKE_DATA, always: ALWAYS_DATA };
+/// Until there is room.
+pub(crate) const FOR_SPACE: Bits = Bits { asleep: SPACE, awake: AWAKE_SPACE, always: ALWAYS_SPACE };
 
 /// One side's wake word, in one generation.
 #[derive(Clone, Copy)]
@@ -84,9 +129,35 @@ impl<'a> WakeWord<'a> {
         Ok(())
     }
 
+    /// Clears a promise of the owner. The peer may act on it until [`PROMISE_HOLDS`] has passed.
+    pub(crate) fn withdraw(&self, promise: u32) -> Result<(), Corrupted> {
+        self.clear(promise)?;
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// The owner calls this when [`PROMISE_HOLDS`] has passed since the withdrawal, and then looks.
+    pub(crate) fn time_has_passed(&self, promise: u32) {
+        heavy_barrier(self.word, promise);
+    }
+
     /// Clears a bit. The owner calls this after each sleep, whatever woke it.
     pub(crate) fn clear(&self, bit: u32) -> Result<(), Corrupted> {
         self.change(|bits| bits & !bit).map(drop)
+    }
+
+    /// As [`take`](Self::take), for a peer that has published or taken a message by a store.
+    #[inline]
+    pub(crate) fn take_after_store(&self, bits: Bits) -> Result<bool, Corrupted> {
+        // (c) and (d) must follow each other closely, or the time until (c) is visible would have no bound.
+        light_barrier(self.word, bits.awake);
+        let now = self.word.load(Ordering::Relaxed) as u32;
+        if now & (bits.awake | bits.asleep | bits.always) == bits.awake {
+            return Ok(false);
+        }
+        // Between (c) and (d).
+        fence(Ordering::SeqCst);
+        self.take(bits.asleep, bits.always)
     }
 
     /// Clears `bit`, and returns whether the caller must signal the owner's event. The peer calls this after it has

@@ -5,7 +5,7 @@ use crate::channel::wait_set::{Token, WaitSet};
 use crate::error::{Result, ShmError};
 use crate::halves::ReceiveHalf;
 use crate::ring::Corrupted;
-use crate::session::Session;
+use crate::session::{Interest, Session};
 use crate::sync::Arc;
 use crate::sys::Event;
 use crate::waiting::Deadline;
@@ -180,8 +180,10 @@ impl Connection {
         self.armed = wanted;
         let count = if self.wants_room { 2 } else { 1 };
         let events = self.events();
-        let announced =
-            self.session().announce_sleep(wanted, events.as_ref().map_or(&[], |events| &events[..count]));
+        let announced = self.session().announce_sleep(
+            &[Interest::Data, Interest::Space][..count],
+            events.as_ref().map_or(&[], |events| &events[..count]),
+        );
         // The look after the announcement: whatever the peer does from now on is signalled.
         self.look(core) || announced.is_err()
     }

@@ -6,7 +6,7 @@ use crate::layout::{
     first_position, frame_header, FrameHeader, FRAME_ALIGN, FRAME_HEADER, FURTHEST_EVICTION, LONGEST_ORDINARY,
 };
 use crate::sync::look_barrier;
-use crate::sync::Ordering::{Acquire, Relaxed, SeqCst};
+use crate::sync::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// The result of an attempt to take a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -202,9 +202,19 @@ impl Consumer {
     #[inline(always)]
     fn take(&mut self, run: Run) -> Result<(), u64> {
         // The release orders the copying before the producer's acquiring load of `read_pos`, after which the producer
-        // may overwrite the frames. Sequentially consistent because of the load of the peer's wake word that follows.
-        self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;
-        look_barrier();
+        // may overwrite the frames.
+        if self.ring.rejects {
+            // Nobody else moves it, except a peer that breaks the protocol.
+            let found = self.ring.header().read_pos.load(Acquire);
+            if found != self.read_pos {
+                return Err(found);
+            }
+            self.ring.header().read_pos.store(run.end, Release);
+        } else {
+            // Sequentially consistent because of the load of the peer's wake word that follows.
+            self.ring.header().read_pos.compare_exchange(self.read_pos, run.end, SeqCst, Acquire)?;
+            look_barrier();
+        }
         if self.moved {
             self.lost = self.lost.saturating_add(self.distance(run.first));
             self.moved = false;

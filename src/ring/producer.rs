@@ -8,7 +8,7 @@ use crate::layout::{
     LONGEST_ORDINARY,
 };
 use crate::sync::fence;
-use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::collections::VecDeque;
 
 /// The sending end of a ring.
@@ -65,11 +65,14 @@ impl Place {
 }
 
 /// When fewer than [`FEWEST_ZEROED`] bytes are zeroed ahead of the write position, the producer zeroes the header
-/// words of this number of bytes at once. After a longer message it zeroes nothing ahead. docs/performance.md lists
-/// the costs of other distances. The models use a shorter distance.
-const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
+/// words up to this number of bytes ahead. docs/performance.md lists the costs of other distances. The models use a shorter
+/// distance.
+const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 64 } * FRAME_ALIGN;
 
-const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 4 } * FRAME_ALIGN;
+const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 60 } * FRAME_ALIGN;
+
+/// After a message whose frame is longer, the producer zeroes nothing ahead.
+const LONGEST_ZEROED_AFTER: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
 
 /// The producer prefetches up to this number of a frame's bytes before it writes them.
 const FETCHED: u64 = 16 * FRAME_ALIGN;
@@ -368,24 +371,20 @@ impl Producer {
     fn publish(&mut self, place: Place, header: FrameHeader) {
         // Releases the payloads, the later headers and the zeroed words. The consumer's load of the header acquires
         // them.
+        // The caller then looks at the peer's wake word (`wake.rs`).
         self.ring.words.at(place.at).store(header.0, Release);
-        // For the load of the peer's wake word that follows (`wake.rs`): either the peer sees the messages before it
-        // sleeps, or this side sees that the peer sleeps. An atomic exchange of the header would do the same without a
-        // fence, but would publish the header later.
-        fence(SeqCst);
     }
 
     /// Zeroes the words where the next headers may be, as far as they are free.
     ///
-    /// The consumer's processor predicts where the consumer will read, and prefetches cache lines far ahead. So the
-    /// producer has to get nearly every line back before it can write to it, and a fence waits until it has the line.
-    /// To get several lines back at once takes no longer than to get one. So the producer zeroes a few header words
-    /// at a time. It does so after it has published a message, so that the message does not wait, and between the
-    /// messages of a batch. After a long message it zeroes none: if the next message is as long, few of the words
-    /// would be headers.
+    /// The consumer's processor predicts where the consumer will read, and prefetches the next lines, some tens of them. So
+    /// the producer zeroes header words a page ahead, where the consumer's processor does not look yet, a few words at a time.
+    /// It does so after it has published a message, so that the message does not wait, and between the messages of a
+    /// batch. After a long message it zeroes none: if the next message is as long, few of the words would be headers.
     #[inline]
     fn zero_ahead(&mut self, last: Place) {
-        if last.frame() > ZEROED_AHEAD || !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED))
+        if last.frame() > LONGEST_ZEROED_AFTER
+            || !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED))
         {
             return;
         }

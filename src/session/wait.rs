@@ -1,13 +1,15 @@
 //! Waiting for the other side: a call looks at once, then spins, then sleeps.
 
+use super::awake::{Promise, LOOKS_AFTER_PROMISE};
 use super::spin::{Spin, SpinHistory, LOOKS};
 use super::Session;
 use crate::channel::wait_set::WaitSet;
 use crate::error::{Result, ShmError};
+use crate::options::SpinBudget;
 use crate::sync::{spin_loop, Ordering};
 use crate::sys::Event;
 use crate::waiting::Deadline;
-use crate::wake::{DATA, SPACE};
+use crate::wake::{Bits, FOR_DATA, FOR_SPACE};
 use std::time::Duration;
 
 /// On a channel without events, a waiting side sleeps for this time between two looks.
@@ -24,11 +26,11 @@ pub(crate) enum Interest {
 }
 
 impl Interest {
-    /// The bit of the wake word that announces a sleep.
-    pub(crate) fn bit(self) -> u32 {
+    /// The bits of the wake word for it.
+    pub(crate) fn bits(self) -> Bits {
         match self {
-            Interest::Data => DATA,
-            Interest::Space => SPACE,
+            Interest::Data => FOR_DATA,
+            Interest::Space => FOR_SPACE,
         }
     }
 }
@@ -182,14 +184,74 @@ impl Session {
             self.wait_in_kernel(&[], deadline, Some(LOOK_INTERVAL))?;
             return Ok(Polled::Nothing);
         };
-        self.announce_sleep(interest.bit(), &[event])?;
+        let bound = self.withdraw_promise(interest)?;
+        self.announce(&[interest], &[event])?;
         fail_point!("sleep.announced");
-        let found = attempt_again(condition);
-        if matches!(found, Ok(Polled::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
-            self.wait_in_kernel(&[event], deadline, None)?;
+        let mut found = attempt_again(condition);
+        let mut looks = if bound.is_some() { LOOKS_AFTER_PROMISE } else { 0 };
+        while looks > 0 && matches!(found, Ok(Polled::Nothing)) {
+            looks -= 1;
+            spin_loop();
+            found = attempt_again(condition);
         }
-        self.own_wake().clear(interest.bit()).map_err(|what| self.corrupted(what))?;
+        if matches!(found, Ok(Polled::Nothing)) && self.check().is_ok() && !self.channel.interrupt.is_set() {
+            self.wait_in_kernel(&[event], deadline, bound)?;
+        }
+        self.own_wake().clear(interest.bits().asleep).map_err(|what| self.corrupted(what))?;
         found
+    }
+
+    fn promise(&self, interest: Interest) -> &Promise {
+        match interest {
+            Interest::Data => &self.promises.data,
+            Interest::Space => &self.promises.space,
+        }
+    }
+
+    /// Promises not to sleep, if that helps the peer and this side is likely to keep it.
+    #[cold]
+    pub(crate) fn consider_promise(&self, interest: Interest) {
+        let helps = match interest {
+            Interest::Data => true,
+            // A peer that takes messages by compare-exchange needs no fence anyway.
+            Interest::Space => self.channel.view.rejects(),
+        };
+        // The models sleep at once, so that every wait is a sleep.
+        let spins = cfg!(loom) || self.channel.tuning.spin != SpinBudget::Fixed(Duration::ZERO);
+        if helps && spins && self.channel.events.is_some() {
+            self.promise(interest).consider(self.own_wake(), interest.bits());
+        }
+    }
+
+    /// Withdraws the promise, if this side has given it. Returns how long the next sleep may last at most.
+    fn withdraw_promise(&self, interest: Interest) -> Result<Option<Duration>> {
+        let withdrawn = self.promise(interest).withdraw(self.own_wake(), interest.bits());
+        withdrawn.map_err(|what| self.corrupted(what))
+    }
+
+    /// Asks the peer to signal from now on. The caller looks once more after it, and may then wait by any means and for any
+    /// time.
+    pub(crate) fn announce_sleep(&self, interests: &[Interest], events: &[&Event]) -> Result<()> {
+        for interest in interests {
+            // Only a program that waits in blocking calls, and then by other means, waits here: once, for a millisecond.
+            while let Some(left) = self.withdraw_promise(*interest)? {
+                self.wait_in_kernel(&[], Deadline::after(Some(left)), None)?;
+            }
+        }
+        self.announce(interests, events)
+    }
+
+    /// Does the same for a caller that has withdrawn its promise.
+    fn announce(&self, interests: &[Interest], events: &[&Event]) -> Result<()> {
+        let mut asleep = 0;
+        for interest in interests {
+            self.promise(*interest).slept();
+            asleep |= interest.bits().asleep;
+        }
+        // The signal that woke us last. After the last look, it could be that of a message that no look has found yet.
+        events.iter().for_each(|event| event.take_left());
+        self.sleeps.fetch_add(1, Ordering::Relaxed);
+        self.own_wake().set(asleep).map_err(|what| self.corrupted(what))
     }
 
     /// Waits until one of the events (at most two) or an interrupt is signalled, the peer ends, or the time is over.

@@ -20,7 +20,7 @@ use crate::error::ShmError;
 use crate::events::Events;
 use crate::handles::EVENTS;
 use crate::layout::{
-    first_position, frame_header, frame_size, Direction, FrameHeader, FLAG_EVENTS, FRAME_ALIGN,
+    first_position, frame_header, frame_size, Direction, FrameHeader, FLAG_EVENTS, FLAG_REJECT, FRAME_ALIGN,
     LONGEST_ORDINARY,
 };
 use crate::options::{ServerOptions, Tuning};
@@ -511,17 +511,21 @@ struct Fixture {
 
 impl Fixture {
     fn new(limit: usize) -> Self {
+        Self::with_flags(limit, FLAG_EVENTS)
+    }
+
+    fn with_flags(limit: usize, flags: u32) -> Self {
         let options = ServerOptions::new().ring_size(CAPACITY as usize).message_limit(limit);
         let geometry = options.geometry().unwrap();
         let section = Section::create(geometry.section_size()).unwrap();
         let raw = section.as_raw();
         let events: [Event; EVENTS] = std::array::from_fn(|_| Event::auto_reset());
-        let view = SharedView::create(section, geometry, FLAG_EVENTS, 1).unwrap();
+        let view = SharedView::create(section, geometry, flags, 1).unwrap();
         let mut tuning = tuning();
         tuning.interrupt().unwrap();
         let kind = Kind::Anonymous(None);
         let channel = Channel::new(kind, view, Some(Events::new(events.clone())), tuning.clone()).unwrap();
-        let design = Design { geometry, flags: FLAG_EVENTS, tuning, clients: Clients::One };
+        let design = Design { geometry, flags, tuning, clients: Clients::One };
         Fixture { server: SharedServer::new(Lifecycle::anonymous(channel, design)).unwrap(), raw, events }
     }
 
@@ -533,7 +537,10 @@ impl Fixture {
 
     /// Returns the server and the client of a session. One thread does the whole handshake, so that it has no race.
     fn connected(limit: usize) -> (SharedServer, Endpoint, [Event; EVENTS]) {
-        let fixture = Fixture::new(limit);
+        Self::connect(Fixture::new(limit))
+    }
+
+    fn connect(fixture: Fixture) -> (SharedServer, Endpoint, [Event; EVENTS]) {
         let (view, events) = fixture.view();
         let channel = Arc::new(Channel::new(Kind::Client, view, Some(events), tuning()).unwrap());
         let mut client = Endpoint::new(channel.interrupt.clone());
@@ -730,6 +737,127 @@ fn a_sender_that_sleeps_for_room_is_woken() {
         let server = sender.join().unwrap();
         assert_eq!(receive(&client), Ok(1));
         drop(server);
+    });
+}
+
+/// The receiver takes two messages without a sleep, after which it promises not to sleep. The race is between the
+/// withdrawal and the next message, whose sender may read the promise and omit the fence.
+#[test]
+fn a_sleeper_that_had_promised_not_to_sleep_is_woken() {
+    check_waits("promise", None, || {
+        let (server, client, _) = Fixture::connected(3);
+        for number in 0..2 {
+            server.send_to_client(&message(number, SMALL)).unwrap();
+            assert_eq!(receive(&client), Ok(number));
+        }
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(2, SMALL)).unwrap();
+            server
+        });
+        assert_eq!(receive(&client), Ok(2));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_sleeper_that_had_promised_is_woken_twice() {
+    check_waits("promise, twice", Some(3), || {
+        let (server, client, _) = Fixture::connected(3);
+        for number in 0..2 {
+            server.send_to_client(&message(number, SMALL)).unwrap();
+            assert_eq!(receive(&client), Ok(number));
+        }
+        let sender = thread::spawn(move || {
+            for number in 2..4 {
+                server.send_to_client(&message(number, SMALL)).unwrap();
+            }
+            server
+        });
+        assert_eq!((receive(&client), receive(&client)), (Ok(2), Ok(3)));
+        sender.join().unwrap();
+    });
+}
+
+/// As above, with a program that waits by blocking calls first and in its own event loop then.
+#[test]
+fn an_event_loop_after_a_promise_is_woken() {
+    check_waits("promise, arm", Some(3), || {
+        let (server, client, events) = Fixture::connected(3);
+        for number in 0..2 {
+            server.send_to_client(&message(number, SMALL)).unwrap();
+            assert_eq!(receive(&client), Ok(number));
+        }
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(2, SMALL)).unwrap();
+            server
+        });
+        let data = &events[Direction::ServerToClient as usize];
+        assert_eq!(receive_by_arming(&client, data), Ok(2));
+        sender.join().unwrap();
+    });
+}
+
+/// A channel that rejects: its receiver takes messages by a store.
+fn rejecting(limit: usize) -> (SharedServer, Endpoint, [Event; EVENTS]) {
+    Fixture::connect(Fixture::with_flags(limit, FLAG_EVENTS | FLAG_REJECT))
+}
+
+#[test]
+fn a_sender_that_sleeps_for_room_is_woken_by_a_store() {
+    check_waits("space, rejecting", None, || {
+        let (server, client, _) = rejecting(1);
+        server.send_to_client(&message(0, SMALL)).unwrap();
+        let sender = thread::spawn(move || {
+            server.send_to_client_timeout(&message(1, SMALL), None).unwrap();
+            server
+        });
+        assert_eq!(receive(&client), Ok(0));
+        let server = sender.join().unwrap();
+        assert_eq!(receive(&client), Ok(1));
+        drop(server);
+    });
+}
+
+#[test]
+fn a_sender_that_had_promised_not_to_sleep_is_woken() {
+    check_waits("space, promise", Some(3), || {
+        let (server, client, _) = rejecting(1);
+        for number in 0..2 {
+            server.send_to_client_timeout(&message(number, SMALL), None).unwrap();
+            assert_eq!(receive(&client), Ok(number));
+        }
+        server.send_to_client_timeout(&message(2, SMALL), None).unwrap();
+        let sender = thread::spawn(move || {
+            server.send_to_client_timeout(&message(3, SMALL), None).unwrap();
+            server
+        });
+        assert_eq!(receive(&client), Ok(2));
+        let server = sender.join().unwrap();
+        assert_eq!(receive(&client), Ok(3));
+        drop(server);
+    });
+}
+
+#[test]
+fn messages_of_a_rejecting_channel_are_taken_whole_by_stores() {
+    check("taken by stores", None, || {
+        let ring = TestRing::rejecting(CAPACITY, 1);
+        let (mut producer, mut consumer) = ring.pair(9, 1);
+        for number in 0..2 {
+            assert_eq!(producer.try_push(&message(number, SMALL)), Ok(true));
+        }
+        let sender = thread::spawn(move || {
+            let mut sent = 2;
+            for _ in 0..3 {
+                sent += u64::from(producer.try_push(&message(sent, SMALL)) == Ok(true));
+            }
+            (producer, sent)
+        });
+        let mut received: Vec<_> = (0..3).filter_map(|_| take(&mut consumer)).collect();
+        let (mut producer, sent) = sender.join().unwrap();
+        received.extend(std::iter::from_fn(|| take(&mut consumer)));
+        assert_eq!(received, Vec::from_iter(0..sent));
+        assert_eq!(producer.queued(), Ok(0));
     });
 }
 

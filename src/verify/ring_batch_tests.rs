@@ -145,7 +145,7 @@ fn the_last_word_of_a_place_is_padded_with_zeros() {
 
 #[test]
 fn a_message_is_read_in_place_and_taken_once() {
-    let ring = TestRing::new(512, 0);
+    let ring = TestRing::rejecting(512, 0);
     let (mut producer, mut consumer) = ring.pair(9, 0);
     assert!(consumer.borrow().unwrap().is_none());
     for number in 0..count(50, 10) as u64 {
@@ -168,7 +168,8 @@ fn a_message_is_read_in_place_and_taken_once() {
 
 #[test]
 fn an_eviction_of_a_borrowed_message_is_corruption() {
-    let ring = TestRing::new(512, 0);
+    // A peer that breaks the protocol evicts from a channel that rejects.
+    let ring = TestRing::rejecting(512, 0);
     let (mut producer, mut consumer) = ring.pair(2, 0);
     assert!(producer.try_push(&message(0, 8)).unwrap() && producer.try_push(&message(1, 8)).unwrap());
     let borrowed = consumer.borrow().unwrap().unwrap();

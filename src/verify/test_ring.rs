@@ -8,6 +8,7 @@ struct Memory {
     header: Box<RingHeader>,
     words: Box<[AtomicU64]>,
     lengths: Lengths,
+    rejects: bool,
 }
 
 /// A ring's memory, which lives as long as any of the clones.
@@ -23,9 +24,18 @@ impl TestRing {
 
     /// As [`new`](Self::new), for messages of these lengths.
     pub(crate) fn with_lengths(capacity: u64, generation: u32, lengths: Lengths) -> Self {
+        Self::with(capacity, generation, lengths, false)
+    }
+
+    /// As [`new`](Self::new), for a channel that rejects when full.
+    pub(crate) fn rejecting(capacity: u64, generation: u32) -> Self {
+        Self::with(capacity, generation, Lengths::usual(capacity), true)
+    }
+
+    fn with(capacity: u64, generation: u32, lengths: Lengths, rejects: bool) -> Self {
         let words = (0..capacity / 8).map(|_| AtomicU64::new(0x2222_2222_2211_0010)).collect();
         let header = Box::new(RingHeader::default());
-        let ring = TestRing(Arc::new(Memory { header, words, lengths }));
+        let ring = TestRing(Arc::new(Memory { header, words, lengths, rejects }));
         ring.ring().reset(generation);
         ring
     }
@@ -35,7 +45,9 @@ impl TestRing {
         let base = self.words().as_ptr();
         // SAFETY: the header and the words are initialised, and the words have `capacity` bytes. The caller keeps them
         // alive. The tests' capacities are powers of two.
-        unsafe { Ring::new(self.header(), base, self.words().len() as u64 * 8, self.0.lengths) }
+        unsafe {
+            Ring::new(self.header(), base, self.words().len() as u64 * 8, self.0.lengths, self.0.rejects)
+        }
     }
 
     pub(crate) fn header(&self) -> &RingHeader {
