@@ -144,7 +144,11 @@ enum {
     /** The peer sets an event for each message. */
     XSHM_DRIVER_ALWAYS_DATA = 8,
     /** The peer sets an event for each message that it takes. */
-    XSHM_DRIVER_ALWAYS_SPACE = 16
+    XSHM_DRIVER_ALWAYS_SPACE = 16,
+    /** The owner promises not to sleep until a message comes. */
+    XSHM_DRIVER_AWAKE_DATA = 32,
+    /** The owner promises not to sleep until there is room. */
+    XSHM_DRIVER_AWAKE_SPACE = 64
 };
 
 /** The earlier name of xshm_driver_request. \ingroup driver */
@@ -624,6 +628,18 @@ static __inline int xshm_driver_announce(xshm_driver_t *channel, xshm_driver_u32
     return code;
 }
 
+/* The same after a store. A server that promises not to sleep spares this side the fence. This load must follow the store at
+   once, for the reason under "Promises" in docs/protocol.md. */
+static __inline int xshm_driver_announce_store(
+    xshm_driver_t *channel, xshm_driver_u32 bit, xshm_driver_u32 promise, xshm_driver_u32 always, unsigned event)
+{
+    xshm_driver_u32 bits = (xshm_driver_u32)xshm_driver_load64(channel->base + XSHM_DRIVER_AT_SERVER_WAKE);
+    if ((bits & (bit | promise | always)) == promise) return XSHM_DRIVER_OK;
+    /* Either the server sees the store, or this side sees that it sleeps. */
+    xshm_driver_fence();
+    return xshm_driver_announce(channel, bit, always, event);
+}
+
 /** \endcond */
 
 /**
@@ -881,6 +897,17 @@ static __inline void xshm_driver_copy_out(
     }
 }
 
+/* Moves read_pos, unless the sender has moved it. Returns the value found. Where a full ring rejects, the sender never moves it. */
+static __inline xshm_driver_u64 xshm_driver_move_read_pos(xshm_driver_t *channel, xshm_driver_u64 end)
+{
+    volatile xshm_driver_u8 *at = channel->receiver.header + XSHM_DRIVER_AT_READ_POS;
+    xshm_driver_u64 found;
+    if ((channel->flags & XSHM_DRIVER_FLAG_REJECT) == 0) return xshm_driver_swap64(at, channel->receiver.read_pos, end);
+    found = xshm_driver_load64(at);
+    if (found == channel->receiver.read_pos) xshm_driver_store64(at, end);
+    return found;
+}
+
 /* Takes the oldest message, or only finds its length if `to` is NULL. Tries at most `tries` times while the sender evicts
    messages. */
 static __inline int xshm_driver_try_take(
@@ -898,7 +925,7 @@ static __inline int xshm_driver_try_take(
         }
         xshm_driver_copy_out(channel, start + xshm_driver_before_payload(*length), to, *length);
         end = start + xshm_driver_frame_size(*length);
-        found = xshm_driver_swap64(channel->receiver.header + XSHM_DRIVER_AT_READ_POS, channel->receiver.read_pos, end);
+        found = xshm_driver_move_read_pos(channel, end);
         if (found == channel->receiver.read_pos) {
             channel->receiver.lost += (sequence - channel->receiver.sequence) & (XSHM_DRIVER_SEQUENCES - 1);
             channel->receiver.sequence = (sequence + 1) & (XSHM_DRIVER_SEQUENCES - 1);
@@ -939,11 +966,12 @@ static __inline int xshm_driver_take(xshm_driver_t *channel, xshm_driver_u8 *to,
         }
     }
     if (pressed && xshm_driver_awake(channel, XSHM_DRIVER_PRESSURE) != XSHM_DRIVER_OK) return XSHM_DRIVER_CORRUPTED;
-    if (code == XSHM_DRIVER_OK &&
-        xshm_driver_announce(channel, XSHM_DRIVER_SPACE, XSHM_DRIVER_ALWAYS_SPACE, XSHM_DRIVER_EVENT_S2C_SPACE) != XSHM_DRIVER_OK) {
-        return XSHM_DRIVER_CORRUPTED;
+    if (code != XSHM_DRIVER_OK) return code;
+    if ((channel->flags & XSHM_DRIVER_FLAG_REJECT) != 0) {
+        return xshm_driver_announce_store(
+            channel, XSHM_DRIVER_SPACE, XSHM_DRIVER_AWAKE_SPACE, XSHM_DRIVER_ALWAYS_SPACE, XSHM_DRIVER_EVENT_S2C_SPACE);
     }
-    return code;
+    return xshm_driver_announce(channel, XSHM_DRIVER_SPACE, XSHM_DRIVER_ALWAYS_SPACE, XSHM_DRIVER_EVENT_S2C_SPACE);
 }
 
 /** \endcond */
@@ -1165,16 +1193,14 @@ static __inline int xshm_driver_push(xshm_driver_t *channel, const xshm_driver_u
         header = (xshm_driver_u64)XSHM_DRIVER_PAD << 16 | sequence;
         xshm_driver_store64(xshm_driver_place(channel, channel->sender.ring, channel->sender.write_pos), header);
     }
-    /* This fence precedes the load of the wake word: either the server sees the message, or this side sees that it sleeps.
-       */
-    xshm_driver_fence();
     if (last >= channel->sender.ends_size) last -= channel->sender.ends_size;
     channel->sender.ends[last] = end;
     channel->sender.queued++;
     channel->sender.write_pos = end;
     channel->sender.sequence = (channel->sender.sequence + 1) & (XSHM_DRIVER_SEQUENCES - 1);
     channel->sender.sent++;
-    return xshm_driver_announce(channel, XSHM_DRIVER_DATA, XSHM_DRIVER_ALWAYS_DATA, XSHM_DRIVER_EVENT_C2S_DATA);
+    return xshm_driver_announce_store(
+        channel, XSHM_DRIVER_DATA, XSHM_DRIVER_AWAKE_DATA, XSHM_DRIVER_ALWAYS_DATA, XSHM_DRIVER_EVENT_C2S_DATA);
 }
 
 static __inline int xshm_driver_may_send(const xshm_driver_t *channel, xshm_driver_u32 length)

@@ -143,18 +143,24 @@ struct pair {
 };
 
 /* `longest`: the longest message, or 0 for the usual lengths. */
-static void start(struct pair *pair, uint32_t ring, uint32_t limit, uint32_t longest)
+static void start_with(struct pair *pair, uint32_t ring, uint32_t limit, uint32_t longest, int rejects)
 {
     shm_options_t options = shm_options_default();
     options.anonymous_events = 1;
     options.message_limit = limit;
     options.max_message_bytes = longest;
+    options.reject_when_full = rejects;
     pair->server = shm_server_start_anonymous(ring, NULL, &options);
     CHECK(pair->server);
     CHECK(shm_server_client_handles(pair->server, &pair->handles) == SHM_SUCCESS);
     pair->base = map(pair->handles.section, &pair->size);
     CHECK(xshm_driver_open(&pair->client, pair->base, pair->size, pair->ends, LIMIT, set_event, &pair->handles) == XSHM_DRIVER_OK);
     CHECK(pair->client.server_pid == own_pid());
+}
+
+static void start(struct pair *pair, uint32_t ring, uint32_t limit, uint32_t longest)
+{
+    start_with(pair, ring, limit, longest, 0);
 }
 
 static THREAD accept_one(void *with)
@@ -554,8 +560,8 @@ static THREAD driver_receiving(void *with)
 static void exchange(uint32_t all)
 {
     int way;
-    for (way = 0; way < 4; way++) {
-        int overwrite = way % 2, has_long = way / 2;
+    for (way = 0; way < 6; way++) {
+        int rejects = way >= 4, overwrite = !rejects && way % 2 == 1, has_long = (rejects ? way % 2 : way / 2) == 1;
         /* As many bytes, about. */
         uint32_t count = has_long ? all / 30 + 1 : all;
         struct pair pair;
@@ -564,7 +570,7 @@ static void exchange(uint32_t all)
         thread_t threads[4];
         unsigned each;
         largest = has_long ? 200000 : 3000;
-        start(&pair, has_long ? 524288 : 16384, LIMIT, has_long ? largest + 4 : 0);
+        start_with(&pair, has_long ? 524288 : 16384, LIMIT, has_long ? largest + 4 : 0, rejects);
         connect_driver(&pair);
         begin(&threads[0], driver_receiving, &outward);
         begin(&threads[1], server_receiving, &inward);
@@ -577,7 +583,7 @@ static void exchange(uint32_t all)
         CHECK(pair.client.sender.sent == count && pair.client.receiver.received + pair.client.receiver.lost == count);
         CHECK(pair.client.receiver.lost == outward.lost && stats.send_dropped == outward.lost);
         printf("%s, up to %u bytes: %u messages each way; %u to the driver and %u from it were evicted\n",
-               overwrite ? "overwriting" : "without loss", largest + 4, count, outward.lost, inward.lost);
+               overwrite ? "overwriting" : rejects ? "rejecting" : "without loss", largest + 4, count, outward.lost, inward.lost);
         finish(&pair);
     }
 }
