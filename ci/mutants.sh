@@ -124,10 +124,8 @@ mutant store-and-look-of-any-distance '        light_barrier(self.word, bits.awa
 ' '' models::a_sleeper_that_had models::a_sender_that_had
 mutant look-before-the-store-is-visible 'own.time_has_passed(bits.awake);' '' \
     models::a_sleeper_that_had models::a_sender_that_had
-mutant promise-ends-the-wish-for-every-signal \
-    'if now & (bits.awake | bits.asleep | bits.always) == bits.awake {' 'if now & bits.awake != 0 {' models::a_native
 mutant taken-by-a-relaxed-store 'read_pos.store(run.end, Release);' 'read_pos.store(run.end, Relaxed);' \
-    models::messages_of models::a_place
+    models::a_place
 mutant acquire-look-of-the-taker '        look_barrier();
 ' '' models::a_sender_that_sleeps models::a_receiver_whose_wait
 mutant acquire-look-of-the-sleeper '        // Between (a) and (b).

@@ -125,13 +125,10 @@ impl ReceiveHalf {
         &mut self, to: &mut impl Destination, timeout: Option<Duration>,
     ) -> Result<usize> {
         let ReceiveHalf { session, consumer, until_promise, .. } = self;
+        if until_promise.is_due(consumer.received()) {
+            session.consider_promise(Interest::Data);
+        }
         match session.wait_for(Interest::Data, timeout, Taking { session, consumer, to }) {
-            Ok(len) => {
-                if until_promise.is_due(consumer.received()) {
-                    session.consider_promise(Interest::Data);
-                }
-                Ok(len)
-            }
             // However short the time is, the peer's death is found.
             Err(ShmError::Timeout) => self.try_receive_to(to).map_err(|error| match error {
                 ShmError::QueueEmpty => ShmError::Timeout,

@@ -158,37 +158,43 @@ impl Session {
 
     /// Signals the peer, having sent, if it sleeps until there is data, or if a thread waits natively. Calls `signalled`
     /// if it did.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn announce_data(&self, signalled: impl FnOnce()) -> Result<()> {
-        let Some(events) = &self.channel.events else { return Ok(()) };
-        let asked = self.peer_wake().take_after_store(FOR_DATA).map_err(|what| self.corrupted(what))?;
-        if asked || self.channel.signals_every_message() {
-            self.signal(events.data(self.channel.side.sends()));
-            signalled();
+        if self.peer_wake().asks_after_store(FOR_DATA) || self.channel.signals_every_message() {
+            return self.signal(Interest::Data, signalled);
         }
         Ok(())
     }
 
     /// Signals the peer, having taken a message, if it sleeps until there is room.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn announce_space(&self) -> Result<()> {
-        let Some(events) = &self.channel.events else { return Ok(()) };
-        let (word, bits) = (self.peer_wake(), FOR_SPACE);
+        let word = self.peer_wake();
         // A message is taken by a store if the channel rejects, and by compare-exchange otherwise.
-        let asked = if self.channel.view.rejects() {
-            word.take_after_store(bits)
-        } else {
-            word.take(bits.asleep, bits.always)
-        };
-        if asked.map_err(|what| self.corrupted(what))? {
-            self.signal(events.space(self.channel.side.receives()));
+        let asks =
+            if self.channel.view.rejects() { word.asks_after_store(FOR_SPACE) } else { word.asks(FOR_SPACE) };
+        if asks {
+            return self.signal(Interest::Space, || {});
         }
         Ok(())
     }
 
-    fn signal(&self, event: &Event) {
-        event.set();
-        self.signals.fetch_add(1, Ordering::Relaxed);
+    /// Signals the peer, if it still wants that: for what the peer waits for, which this side has sent or made room for.
+    #[cold]
+    fn signal(&self, interest: Interest, signalled: impl FnOnce()) -> Result<()> {
+        let (bits, channel) = (interest.bits(), &self.channel);
+        let asked = self.peer_wake().take(bits.asleep, bits.always).map_err(|what| self.corrupted(what))?;
+        let Some(events) = &channel.events else { return Ok(()) };
+        let (event, every) = match interest {
+            Interest::Data => (events.data(channel.side.sends()), channel.signals_every_message()),
+            Interest::Space => (events.space(channel.side.receives()), false),
+        };
+        if asked || every {
+            event.set();
+            self.signals.fetch_add(1, Ordering::Relaxed);
+            signalled();
+        }
+        Ok(())
     }
 
     /// Signals that this side has sent, and sleeps that it has announced, in this session.

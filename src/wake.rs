@@ -146,30 +146,30 @@ impl<'a> WakeWord<'a> {
         self.change(|bits| bits & !bit).map(drop)
     }
 
-    /// As [`take`](Self::take), for a peer that has published or taken a message by a store.
-    #[inline]
-    pub(crate) fn take_after_store(&self, bits: Bits) -> Result<bool, Corrupted> {
+    /// Whether the owner wants a signal, for a peer that has taken a message by compare-exchange.
+    #[inline(always)]
+    pub(crate) fn asks(&self, bits: Bits) -> bool {
+        // (d). The bits are rarely set, so that this load is usually all that there is to do.
+        self.word.load(Ordering::SeqCst) as u32 & (bits.asleep | bits.always) != 0
+    }
+
+    /// Does the same for a peer that has published or taken a message by a store.
+    #[inline(always)]
+    pub(crate) fn asks_after_store(&self, bits: Bits) -> bool {
         // (c) and (d) must follow each other closely, or the time until (c) is visible would have no bound.
         light_barrier(self.word, bits.awake);
         let now = self.word.load(Ordering::Relaxed) as u32;
         if now & (bits.awake | bits.asleep | bits.always) == bits.awake {
-            return Ok(false);
+            return false;
         }
         // Between (c) and (d).
         fence(Ordering::SeqCst);
-        self.take(bits.asleep, bits.always)
+        self.asks(bits)
     }
 
-    /// Clears `bit`, and returns whether the caller must signal the owner's event. The peer calls this after it has
-    /// published or taken a message. The result is `true` once for each sleep, and always if the owner has set
-    /// `always`.
-    #[inline]
+    /// Clears `bit`, and returns whether it was set or the owner has set `always`. The peer calls this before it signals the
+    /// owner's event, so that it signals once for each sleep.
     pub(crate) fn take(&self, bit: u32, always: u32) -> Result<bool, Corrupted> {
-        // (d). The bit is rarely set, so that this load is usually all that there is to do.
-        let bits = self.word.load(Ordering::SeqCst) as u32;
-        if bits & (bit | always) == 0 {
-            return Ok(false);
-        }
         let before = self.change(|bits| bits & !bit)?;
         Ok(before & (bit | always) != 0)
     }
@@ -183,9 +183,10 @@ mod tests {
     fn one_signal_for_each_sleep() {
         let word = SwapWord::new(7 << 32);
         let wake = WakeWord::new(&word, 7);
-        assert_eq!(wake.take(DATA, ALWAYS_DATA), Ok(false));
+        assert!(!wake.asks(FOR_DATA) && !wake.asks_after_store(FOR_DATA));
         wake.set(DATA).unwrap();
         wake.set(SPACE).unwrap();
+        assert!(wake.asks(FOR_DATA) && wake.asks_after_store(FOR_DATA));
         assert_eq!(wake.take(DATA, ALWAYS_DATA), Ok(true));
         assert_eq!(wake.take(DATA, ALWAYS_DATA), Ok(false));
         assert_eq!(word.load(Ordering::Relaxed), 7 << 32 | u64::from(SPACE));
@@ -202,6 +203,23 @@ mod tests {
         assert_eq!(wake.take(SPACE, ALWAYS_SPACE), Ok(false));
         WakeWord::reset(&word, 8, ALWAYS_DATA);
         assert_eq!(WakeWord::new(&word, 8).take(DATA, ALWAYS_DATA), Ok(true));
+    }
+
+    /// A promise concerns sleeps alone: a native waiter is signalled in spite of it.
+    #[test]
+    fn a_promise_ends_no_wish_for_every_signal() {
+        let word = SwapWord::new(7 << 32);
+        let wake = WakeWord::new(&word, 7);
+        wake.set(AWAKE_DATA).unwrap();
+        assert!(!wake.asks_after_store(FOR_DATA));
+        wake.set(ALWAYS_DATA).unwrap();
+        assert!(wake.asks_after_store(FOR_DATA));
+        wake.withdraw(AWAKE_DATA).unwrap();
+        assert_eq!(word.load(Ordering::Relaxed), 7 << 32 | u64::from(ALWAYS_DATA));
+        wake.clear(ALWAYS_DATA).unwrap();
+        // Without the rules, both bits: the sleep counts.
+        wake.set(AWAKE_DATA | DATA).unwrap();
+        assert!(wake.asks_after_store(FOR_DATA));
     }
 
     #[test]

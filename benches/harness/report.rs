@@ -1,5 +1,6 @@
 //! The table, and the same figures as JSON.
 
+use crate::cores::are_near;
 use crate::figures::{Comparison, Spread};
 use serde::Serialize;
 use std::fmt::Write;
@@ -162,9 +163,7 @@ impl Report {
 
     /// Whether lines move quickly between the two cores, as within one cluster, or slowly, as between two.
     pub fn has_near_cores(&self) -> bool {
-        /// Where this was measured, a round trip of bare lines took about 100 ns or about 500 ns.
-        const FAR_NS: f64 = 250.0;
-        self.bare_line_ns < FAR_NS
+        are_near(self.bare_line_ns)
     }
 
     /// The rows that miss their goal, one to a line.

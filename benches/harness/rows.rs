@@ -1,6 +1,7 @@
 //! The rows between two processes: round trips, streams, kernel calls, memory.
 
 use crate::bench::{Bench, Measure};
+use crate::cores::are_near;
 use crate::figures::Spread;
 use crate::line::{Outcome, LONGEST};
 use crate::lines::{
@@ -14,7 +15,7 @@ use crate::report::{Goal, Row};
 const SMALL: usize = 64;
 const KILOBYTE: usize = 1024;
 
-/// P1: round trips with both sides spinning, against two bare cache lines.
+/// P1: round trips with both sides spinning, against two bare cache lines, and against bare frames of the same size.
 pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
     const SIZES: [(usize, Goal); 8] = [
         (8, Goal::AtMost(1.5)),
@@ -30,7 +31,8 @@ pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
     const FEWEST: usize = 3;
     bench.open(&XSHM)?;
     bench.open(&FRAMES)?;
-    let (limit, _) = bench.limit()?;
+    let (limit, bare_line_ns) = bench.limit()?;
+    let framed = Goal::AtMost(if are_near(bare_line_ns) { 1.2 } else { 1.05 });
     let ours = SIZES.iter().map(|(size, _)| Measure::round_trip(&XSHM, *size));
     let frames = SIZES[..FEWEST].iter().map(|(size, _)| Measure::round_trip(&FRAMES, *size));
     let subjects: Vec<_> = ours.chain(frames).collect();
@@ -43,7 +45,15 @@ pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
         Row::new("P1", format!("({}, {size} bytes)", FRAMES.name), BARE.name, Goal::None).times(comparison)
     };
     let (ours, frames) = comparisons.split_at(SIZES.len());
-    Ok(SIZES.into_iter().zip(ours).map(row).chain(SIZES.into_iter().zip(frames).map(bare)).collect())
+    let mut rows: Vec<_> =
+        SIZES.into_iter().zip(ours).map(row).chain(SIZES.into_iter().zip(frames).map(bare)).collect();
+    for (size, _) in &SIZES[..FEWEST] {
+        let comparisons =
+            bench.compare(Measure::round_trip(&FRAMES, *size), &[Measure::round_trip(&XSHM, *size)])?;
+        let what = format!("round trip, {size} bytes");
+        rows.extend(comparisons.iter().map(|each| Row::new("P1", &what, FRAMES.name, framed).times(each)));
+    }
+    Ok(rows)
 }
 
 /// P2: the same against iceoryx2.
@@ -65,7 +75,7 @@ pub fn against_iceoryx(bench: &mut Bench) -> Outcome<Vec<Row>> {
     }
 }
 
-/// P3: streams of short messages, against rtrb.
+/// P3: streams of short messages, against rtrb, and against bare frames.
 pub fn short_streams(bench: &mut Bench) -> Outcome<Vec<Row>> {
     let goal = Goal::AtLeast(0.9);
     let kinds = [
@@ -87,7 +97,14 @@ pub fn short_streams(bench: &mut Bench) -> Outcome<Vec<Row>> {
     let row = |((_, how, goal), comparison)| {
         Row::new("P3", format!("rate, {SMALL} bytes, {how}"), peers::RTRB.name, goal).rates(comparison)
     };
-    Ok(kinds.into_iter().zip(&comparisons).map(row).collect())
+    let mut rows: Vec<_> = kinds.into_iter().zip(&comparisons).map(row).collect();
+    let framed = bench.compare(Measure::stream(&TAKEN_FRAMES, SMALL), &[Measure::stream(&XSHM, SMALL)])?;
+    let row = |comparison| {
+        let what = format!("rate, {SMALL} bytes, one at a time");
+        Row::new("P3", what, FRAMES.name, Goal::AtLeast(0.85)).rates(comparison)
+    };
+    rows.extend(framed.iter().map(row));
+    Ok(rows)
 }
 
 /// P4: streams of the longest messages, against `memcpy`.

@@ -66,7 +66,7 @@ pub(crate) struct UntilPromise {
 }
 
 impl UntilPromise {
-    /// A call that waits for a message or for room begins or succeeds. `messages`: this half has taken or sent in all. Returns
+    /// A call that waits for a message or for room begins. `messages`: this half has taken or sent in all. Returns
     /// whether to consider a promise.
     #[inline(always)]
     pub(crate) fn is_due(&mut self, messages: u64) -> bool {
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(bits(), 0);
         promise.consider(own, FOR_DATA);
         assert_eq!(bits(), FOR_DATA.awake);
-        assert_eq!(own.take_after_store(FOR_DATA), Ok(false));
+        assert!(!own.asks_after_store(FOR_DATA));
     }
 
     #[test]
@@ -117,6 +117,6 @@ mod tests {
             assert!(left <= bound);
         }
         own.set(DATA).unwrap();
-        assert_eq!(own.take_after_store(FOR_DATA), Ok(true));
+        assert!(own.asks_after_store(FOR_DATA));
     }
 }

@@ -432,36 +432,40 @@ fn a_reported_size_is_the_size_of_a_real_message() {
 /// them (`look_barrier`) would order the accesses, even if the first compare-exchange did not.
 #[test]
 fn a_place_is_reused_after_its_message_was_copied_out() {
-    check("reuse", None, || {
-        let ring = TestRing::new(CAPACITY, 1);
-        let (mut producer, mut consumer) = ring.pair(9, 1);
-        let cell = Arc::new(UnsafeCell::new(0_u64));
-        let reused = cell.clone();
-        assert_eq!(producer.try_push(&message(0, WIDE)), Ok(true));
-        let mut end = frame_size(WIDE);
-        while producer.try_push(&message(producer.sent(), SMALL)) == Ok(true) {
-            end += frame_size(SMALL);
-        }
-        let sender = thread::spawn(move || {
-            for _ in 0..2 {
-                if producer.has_room(SMALL) == Ok(true) {
-                    let left = CAPACITY - end % CAPACITY;
-                    let start = if left < frame_size(SMALL) { end + left } else { end };
-                    if start % CAPACITY == 0 {
-                        // SAFETY: loom checks that no other thread accesses the cell. That is what the model shows.
-                        reused.with_mut(|cell| unsafe { *cell = 1 });
-                    }
-                    assert_eq!(producer.try_push(&message(producer.sent(), SMALL)), Ok(true));
-                    end = start + frame_size(SMALL);
+    for (name, rejects) in [("reuse", false), ("reuse, taken by a store", true)] {
+        check(name, None, move || reuse(rejects));
+    }
+}
+
+fn reuse(rejects: bool) {
+    let ring = if rejects { TestRing::rejecting(CAPACITY, 1) } else { TestRing::new(CAPACITY, 1) };
+    let (mut producer, mut consumer) = ring.pair(9, 1);
+    let cell = Arc::new(UnsafeCell::new(0_u64));
+    let reused = cell.clone();
+    assert_eq!(producer.try_push(&message(0, WIDE)), Ok(true));
+    let mut end = frame_size(WIDE);
+    while producer.try_push(&message(producer.sent(), SMALL)) == Ok(true) {
+        end += frame_size(SMALL);
+    }
+    let sender = thread::spawn(move || {
+        for _ in 0..2 {
+            if producer.has_room(SMALL) == Ok(true) {
+                let left = CAPACITY - end % CAPACITY;
+                let start = if left < frame_size(SMALL) { end + left } else { end };
+                if start % CAPACITY == 0 {
+                    // SAFETY: loom checks that no other thread accesses the cell. That is what the model shows.
+                    reused.with_mut(|cell| unsafe { *cell = 1 });
                 }
+                assert_eq!(producer.try_push(&message(producer.sent(), SMALL)), Ok(true));
+                end = start + frame_size(SMALL);
             }
-        });
-        assert_eq!(consumer.peek(), Ok(Some(true)));
-        // SAFETY: as above.
-        cell.with(|cell| assert_eq!(unsafe { *cell }, 0));
-        assert_eq!(take(&mut consumer), Some(0));
-        sender.join().unwrap();
+        }
     });
+    assert_eq!(consumer.peek(), Ok(Some(true)));
+    // SAFETY: as above.
+    cell.with(|cell| assert_eq!(unsafe { *cell }, 0));
+    assert_eq!(take(&mut consumer), Some(0));
+    sender.join().unwrap();
 }
 
 #[test]
