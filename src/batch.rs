@@ -214,7 +214,7 @@ impl SendHalf {
         &mut self, messages: &[M], timeout: Option<Duration>,
     ) -> Result<usize> {
         let deadline = Deadline::after(timeout);
-        self.may_wait();
+        self.may_wait(timeout);
         let mut sent = self.try_send_batch(messages)?;
         while sent < messages.len() {
             let first = messages[sent].as_ref();

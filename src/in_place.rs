@@ -131,7 +131,7 @@ impl SendHalf {
     /// As [`send_timeout`](Self::send_timeout).
     pub fn reserve_timeout(&mut self, len: usize, timeout: Option<Duration>) -> Result<Reservation<'_>> {
         let was_empty = self.producer.seems_empty();
-        self.may_wait();
+        self.may_wait(timeout);
         let mut place = self.find_place(len)?;
         if place.is_none() {
             self.wait_for_room(len, timeout)?;

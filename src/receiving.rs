@@ -125,7 +125,7 @@ impl ReceiveHalf {
         &mut self, to: &mut impl Destination, timeout: Option<Duration>,
     ) -> Result<usize> {
         let ReceiveHalf { session, consumer, until_promise, .. } = self;
-        if until_promise.is_due(consumer.received()) {
+        if timeout != Some(Duration::ZERO) && until_promise.is_due(consumer.received()) {
             session.consider_promise(Interest::Data);
         }
         match session.wait_for(Interest::Data, timeout, Taking { session, consumer, to }) {
@@ -145,7 +145,7 @@ impl ReceiveHalf {
     /// As [`receive`](Self::receive), except `Timeout` and `QueueEmpty`.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
         let ReceiveHalf { session, consumer, watch, until_promise } = self;
-        if until_promise.is_due(consumer.received()) {
+        if timeout != Some(Duration::ZERO) && until_promise.is_due(consumer.received()) {
             session.consider_promise(Interest::Data);
         }
         let mut found = session.wait_for(Interest::Data, timeout, Peeking { session, consumer });

@@ -86,7 +86,7 @@ impl SendHalf {
     /// As [`try_send`](Self::try_send), with [`ShmError::Timeout`] in place of `QueueFull`, and
     /// [`ShmError::Interrupted`].
     pub fn send_timeout(&mut self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
-        self.may_wait();
+        self.may_wait(timeout);
         if self.push(message)? {
             return Ok(());
         }
@@ -98,10 +98,10 @@ impl SendHalf {
         }
     }
 
-    /// A call begins that waits for room if there is none.
+    /// A call begins that waits for room if there is none, at most this long.
     #[inline(always)]
-    pub(crate) fn may_wait(&mut self) {
-        if self.until_promise.is_due(self.producer.sent()) {
+    pub(crate) fn may_wait(&mut self, timeout: Option<Duration>) {
+        if timeout != Some(Duration::ZERO) && self.until_promise.is_due(self.producer.sent()) {
             self.session.consider_promise(Interest::Space);
         }
     }

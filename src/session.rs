@@ -144,7 +144,8 @@ impl Session {
     /// Has the peer signal every message, since a program waits for them natively.
     pub(crate) fn have_every_message_signalled(&self) {
         // It fails if the peer keeps changing the word, which ends the session.
-        let _ = self.own_wake().set(ALWAYS_DATA);
+        let _ = self.own_wake().set(ALWAYS_DATA).map_err(|what| self.corrupted(what));
+        let _ = self.end_promise(Interest::Data);
     }
 
     pub(crate) fn peer_wake(&self) -> WakeWord<'_> {

@@ -80,6 +80,38 @@ fn line_33_a_forked_copy_of_a_server_does_nothing() {
     assert!(server.is_connected());
 }
 
+/// The calls of the fork come at the moment when the server would promise not to sleep.
+#[test]
+fn line_33_a_fork_promises_nothing() {
+    let name = unique("fork-promise");
+    let options = ServerOptions::new().reject_when_full().spin(Duration::from_micros(20));
+    let mut server = options.start(&name).unwrap();
+    let section = raw::RawSection::map(server.section_handle());
+    let client = std::thread::spawn(move || SharedClient::connect(&name, Duration::from_secs(10)));
+    server.wait_for_client(seconds(10)).unwrap();
+    let client = client.join().unwrap().unwrap();
+    let mut buffer = Vec::new();
+    for _ in 0..64 {
+        server.send_to_client_timeout(b"hello", None).unwrap();
+        client.receive_from_server(&mut buffer).unwrap();
+        client.send_to_server(b"hello").unwrap();
+        server.receive_from_client(&mut buffer).unwrap();
+    }
+    let before = section.word64(24).load(Ordering::SeqCst);
+    assert!(in_a_fork(|| {
+        // SAFETY: as above.
+        let copy = std::mem::ManuallyDrop::new(unsafe { std::ptr::read(&server) });
+        let forked = Some(ShmError::Forked);
+        copy.send_to_client_timeout(b"no", None).err() == forked
+            && copy.poll_client(None).err() == forked
+            && copy.receive_from_client(&mut Vec::new()).err() == forked
+    }));
+    assert_eq!(section.word64(24).load(Ordering::SeqCst), before);
+    client.send_to_server(b"hello").unwrap();
+    assert_eq!(server.poll_client(None), Ok(true));
+    assert_ne!(section.word64(24).load(Ordering::SeqCst), before, "the server itself promises");
+}
+
 #[test]
 fn line_33_a_forked_copy_of_a_client_does_nothing() {
     let (client, mut peer) = client_of("fork-client", ClientOptions::new());

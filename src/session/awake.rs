@@ -1,10 +1,9 @@
 //! When a side promises not to sleep, and when it may sleep again. `wake.rs` describes the promise.
 
 use crate::ring::Corrupted;
-use crate::sync::{AtomicBool, Ordering};
 use crate::waiting::Deadline;
 use crate::wake::{Bits, WakeWord, PROMISE_HOLDS};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A side promises not to sleep after this number of messages without a sleep. The promise costs the peer the move of the wake
@@ -15,42 +14,49 @@ const MESSAGES: u64 = if cfg!(loom) { 1 } else { 64 };
 /// was under way is visible. Otherwise the message would wait until the bounded sleep ends.
 pub(super) const LOOKS_AFTER_PROMISE: u32 = if cfg!(loom) { 0 } else { 100 };
 
-/// The promise of one side, for one kind of waits. Only the half that waits changes it.
+/// The promise of one side, for one kind of waits.
 #[derive(Default)]
-pub(super) struct Promise {
-    given: AtomicBool,
+pub(super) struct Promise(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    given: bool,
     /// Whether this side has slept since it last considered a promise.
-    slept: AtomicBool,
+    slept: bool,
     /// Until when the peer may act on a promise that was withdrawn. `None`: it does not.
-    holds_until: Mutex<Option<Deadline>>,
+    holds_until: Option<Deadline>,
 }
 
 impl Promise {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn slept(&self) {
-        self.slept.store(true, Ordering::Relaxed);
+        self.state().slept = true;
     }
 
     /// Gives the promise, unless this side has slept lately.
     pub(super) fn consider(&self, own: WakeWord<'_>, bits: Bits) {
-        if self.slept.swap(false, Ordering::Relaxed) || self.given.load(Ordering::Relaxed) {
-            return;
+        let mut state = self.state();
+        if !std::mem::take(&mut state.slept) && !state.given {
+            state.given = true;
+            // It fails if the peer keeps changing the word, which the next sleep finds.
+            let _ = own.set(bits.awake);
         }
-        self.given.store(true, Ordering::Relaxed);
-        // It fails if the peer keeps changing the word, which the next sleep finds.
-        let _ = own.set(bits.awake);
     }
 
     /// Withdraws the promise, if it is given. Returns how long the next sleep may last at most. `None`: for ever. The caller
     /// then announces its sleep and looks.
     pub(super) fn withdraw(&self, own: WakeWord<'_>, bits: Bits) -> Result<Option<Duration>, Corrupted> {
-        let mut holds_until = self.holds_until.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.given.swap(false, Ordering::Relaxed) {
+        let mut state = self.state();
+        if std::mem::take(&mut state.given) {
             own.withdraw(bits.awake)?;
-            *holds_until = Some(Deadline::after(Some(PROMISE_HOLDS)));
+            state.holds_until = Some(Deadline::after(Some(PROMISE_HOLDS)));
         }
-        let Some(deadline) = *holds_until else { return Ok(None) };
+        let Some(deadline) = state.holds_until else { return Ok(None) };
         if deadline.has_passed() {
-            *holds_until = None;
+            state.holds_until = None;
             own.time_has_passed(bits.awake);
             return Ok(None);
         }
@@ -84,7 +90,7 @@ impl UntilPromise {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::sync::SwapWord;
+    use crate::sync::{Ordering, SwapWord};
     use crate::wake::{DATA, FOR_DATA};
 
     #[test]

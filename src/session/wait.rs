@@ -208,7 +208,8 @@ impl Session {
         }
     }
 
-    /// Promises not to sleep, if that helps the peer and this side is likely to keep it.
+    /// Promises not to sleep, if that helps the peer and this side is likely to keep it. A half considers it in calls that wait,
+    /// not in those that only look: a program that looks, and then waits by other means, could not bound its sleep.
     #[cold]
     pub(crate) fn consider_promise(&self, interest: Interest) {
         let helps = match interest {
@@ -218,7 +219,8 @@ impl Session {
         };
         // The models sleep at once, so that every wait is a sleep.
         let spins = cfg!(loom) || self.channel.tuning.spin != SpinBudget::Fixed(Duration::ZERO);
-        if helps && spins && self.channel.events.is_some() {
+        let waits = self.channel.events.is_some() && self.channel.created_in_this_process();
+        if helps && spins && waits {
             self.promise(interest).consider(self.own_wake(), interest.bits());
         }
     }
@@ -233,12 +235,18 @@ impl Session {
     /// time.
     pub(crate) fn announce_sleep(&self, interests: &[Interest], events: &[&Event]) -> Result<()> {
         for interest in interests {
-            // Only a program that waits in blocking calls, and then by other means, waits here: once, for a millisecond.
-            while let Some(left) = self.withdraw_promise(*interest)? {
-                self.wait_in_kernel(&[], Deadline::after(Some(left)), None)?;
-            }
+            self.end_promise(*interest)?;
         }
         self.announce(interests, events)
+    }
+
+    /// Withdraws the promise, if this side has given it, and waits until the peer does not act on it any more. That is a
+    /// millisecond for a program that has waited in blocking calls and now waits by other means.
+    pub(crate) fn end_promise(&self, interest: Interest) -> Result<()> {
+        while let Some(left) = self.withdraw_promise(interest)? {
+            self.wait_in_kernel(&[], Deadline::after(Some(left)), None)?;
+        }
+        Ok(())
     }
 
     /// Does the same for a caller that has withdrawn its promise.
