@@ -1,4 +1,4 @@
-//! Promises not to sleep (docs/protocol.md): who gives them, and that no message waits for their end.
+//! Promises not to sleep (docs/protocol.md): which calls give them, and that no message waits for their end.
 
 mod common;
 
@@ -21,7 +21,7 @@ const MANY: u32 = 130;
 /// It is set, so that processors of any number spin.
 const SPIN: Duration = Duration::from_micros(20);
 
-/// A server whose program and client are in this process, and its wake word.
+/// A server and its client in this process, and their section.
 struct Pair {
     server: SharedServer,
     client: SharedClient,
@@ -33,7 +33,8 @@ impl Pair {
         let name = unique(name);
         let mut server = options.spin(SPIN).start(&name).unwrap();
         let section = RawSection::map(server.section_handle());
-        let client = thread::spawn(move || ClientOptions::new().spin(SPIN).connect(&name, Duration::from_secs(10)));
+        let client =
+            thread::spawn(move || ClientOptions::new().spin(SPIN).connect(&name, Duration::from_secs(10)));
         server.wait_for_client(seconds(10)).unwrap();
         Pair { server, client: client.join().unwrap().unwrap(), section }
     }
@@ -77,7 +78,9 @@ fn calls_that_only_look_promise_nothing() {
     let zero = Some(Duration::ZERO);
     pair.stream(|server| server.try_receive_from_client(&mut buffer).is_ok());
     pair.stream(|server| server.receive_from_client_timeout(&mut buffer, zero).is_ok());
-    pair.stream(|server| server.poll_client(zero) == Ok(true) && server.try_receive_from_client(&mut buffer).is_ok());
+    pair.stream(|server| {
+        server.poll_client(zero) == Ok(true) && server.try_receive_from_client(&mut buffer).is_ok()
+    });
     for _ in 0..MANY {
         pair.server.send_to_client_timeout(b"hello", zero).unwrap();
         pair.client.receive_from_server(&mut buffer).unwrap();

@@ -21,8 +21,8 @@ const BYTES: usize = xshm::RING_CAPACITY;
 const FRAME_ALIGN: usize = 64;
 const WORD: usize = 8;
 /// The same distances as xshm's after short messages.
-const ZEROED_AHEAD: usize = 12 * FRAME_ALIGN;
-const FEWEST_ZEROED: usize = 4 * FRAME_ALIGN;
+const ZEROED_AHEAD: usize = 64 * FRAME_ALIGN;
+const FEWEST_ZEROED: usize = 60 * FRAME_ALIGN;
 
 /// Two rings, and after each of them a cache line for the receiver's position.
 const REGION: usize = 2 * (BYTES + FRAME_ALIGN);
