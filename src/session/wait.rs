@@ -52,31 +52,25 @@ impl Session {
     pub(crate) fn wait_for<C: WaitCondition>(
         &self, interest: Interest, timeout: Option<Duration>, mut condition: C,
     ) -> Result<C::Found> {
+        if let Polled::Found(found) = attempt(&mut condition)? {
+            return Ok(found);
+        }
         // An answer that is already on its way arrives within these looks. They read no clock, since that takes as
         // long as a message does.
         let first_looks = match timeout {
             Some(Duration::ZERO) => 0,
             _ => self.spin_history(interest).first_looks(self.channel.tuning.spin),
         };
-        let mut looks = first_looks;
-        loop {
-            if let Polled::Found(found) = attempt(&mut condition)? {
-                if looks < first_looks {
+        for _ in 0..first_looks {
+            spin_loop();
+            if condition.ready() {
+                if let Polled::Found(found) = attempt(&mut condition)? {
                     self.spin_history(interest).found_at_once(first_looks);
-                }
-                return Ok(found);
-            }
-            loop {
-                if looks == 0 {
-                    return self.wait_longer(interest, timeout, condition);
-                }
-                looks -= 1;
-                spin_loop();
-                if condition.ready() {
-                    break;
+                    return Ok(found);
                 }
             }
         }
+        self.wait_longer(interest, timeout, condition)
     }
 
     /// The slow path of [`wait_for`](Self::wait_for). A separate function keeps the fast path small.
