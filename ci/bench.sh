@@ -10,9 +10,9 @@ root=$PWD
 manifest=benches/Cargo.toml
 folder=docs/bench
 
-# One of the peers is a C++ library of headers. Without them the table reports that it is missing.
-if [ ! -d /usr/include/boost/interprocess ] && command -v apt-get >/dev/null; then
-    ci/install.sh libboost-dev g++
+# Two of the peers are C++ libraries. Without them the table reports that they are missing.
+if [ ! -d /usr/include/boost/interprocess ] || [ ! -e /usr/include/zmq.h ] && command -v apt-get >/dev/null; then
+    ci/install.sh libboost-dev libzmq3-dev g++
 fi
 
 # Only full runs replace the recorded figures.

@@ -22,7 +22,7 @@ struct Figures {
 pub fn points(bench: &mut Bench) -> Outcome<Vec<Point>> {
     let (limit, _) = bench.limit()?;
     let mut kinds = vec![&XSHM];
-    kinds.extend(peers::ALL);
+    kinds.extend(peers::PICTURED);
     kinds.extend([&COPY, limit]);
     // The table states why a line is not available.
     kinds.retain(|kind| bench.open(kind).is_ok());
@@ -34,7 +34,7 @@ pub fn points(bench: &mut Bench) -> Outcome<Vec<Point>> {
         for Figures { kind, size, ticks, rates } in &mut all {
             bench.timed_block(Measure::round_trip(kind, *size), ticks)?;
             // A bare line carries no messages.
-            if kind.name != limit.name {
+            if kind.streams && kind.name != limit.name {
                 rates.push(1e9 / bench.block(Measure::stream(kind, *size))?);
             }
         }

@@ -267,7 +267,8 @@ pub fn peers(bench: &mut Bench) -> Outcome<Vec<Row>> {
                 rows.push(Row::new("peers", what, peer.name, Goal::None).times(comparison));
             }
         }
-        for size in [SMALL, LONGEST] {
+        let streamed: &[usize] = if peer.streams { &[SMALL, LONGEST] } else { &[] };
+        for &size in streamed {
             let subject = Measure::stream(&XSHM, size);
             let comparisons = bench.compare(Measure::stream(peer, size), &[subject])?;
             for comparison in &comparisons {

@@ -38,6 +38,12 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The same with other names.
+    #[cfg(target_os = "linux")]
+    pub fn named(&self, what: &str) -> Self {
+        Shared { base: format!("{}-{what}", self.base), ..self.clone() }
+    }
+
     /// Makes the value in the first process. The sessions of a run have different names.
     pub fn new(session: usize, core: Option<usize>) -> Outcome<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();

@@ -1,4 +1,5 @@
-//! Builds the peer that is written in C++, if Boost's headers are installed. Otherwise the benchmark's table has the reason.
+//! Builds the peer that is written in C++, if Boost's headers are installed, and links ZeroMQ, if its header is. Otherwise the
+//! benchmark's table has the reason.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,17 +7,24 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(boost)");
-    for path in ["peers/build.rs", "peers/boost_queue.cpp", HEADERS] {
+    println!("cargo::rustc-check-cfg=cfg(zeromq)");
+    for path in ["peers/build.rs", "peers/boost_queue.cpp", HEADERS, ZEROMQ] {
         println!("cargo::rerun-if-changed={path}");
     }
     match boost() {
         Ok(()) => println!("cargo::rustc-cfg=boost"),
         Err(reason) => println!("cargo::rustc-env=BOOST_MISSING={reason}"),
     }
+    // The package is the one for this machine.
+    if Path::new(ZEROMQ).exists() && env::var("TARGET") == env::var("HOST") {
+        println!("cargo::rustc-cfg=zeromq");
+        println!("cargo::rustc-link-lib=zmq");
+    }
 }
 
 /// The folder of Boost's headers in packages of Linux distributions.
 const HEADERS: &str = "/usr/include/boost";
+const ZEROMQ: &str = "/usr/include/zmq.h";
 
 fn boost() -> Result<(), String> {
     if !Path::new(HEADERS).join("interprocess").is_dir() {

@@ -5,6 +5,7 @@
 //! of the peers work that they would have in real programs.
 
 mod boost;
+mod crossbeam;
 #[cfg(target_os = "linux")]
 mod iceoryx;
 #[cfg(target_os = "linux")]
@@ -17,7 +18,11 @@ mod rtrb;
 mod streams;
 mod tcp;
 #[cfg(unix)]
+mod unix_datagrams;
+#[cfg(unix)]
 mod unix_socket;
+#[cfg(unix)]
+mod zeromq;
 
 use crate::lines::Kind;
 
@@ -31,8 +36,28 @@ pub const PIPE: Kind = pipe::KIND;
 #[cfg(windows)]
 pub const PIPE: Kind = named_pipe::KIND;
 
+/// The peers in the pictures, in which more lines would hide each other.
 #[cfg(target_os = "linux")]
-pub const ALL: &[Kind] =
+pub const PICTURED: &[Kind] =
     &[RTRB, ICEORYX, ipc_channel::KIND, unix_socket::KIND, pipe::KIND, tcp::KIND, boost::KIND];
 #[cfg(windows)]
-pub const ALL: &[Kind] = &[RTRB, named_pipe::KIND, tcp::KIND, boost::KIND];
+pub const PICTURED: &[Kind] = &[RTRB, named_pipe::KIND, tcp::KIND, boost::KIND];
+
+#[cfg(target_os = "linux")]
+pub const ALL: &[Kind] = &[
+    RTRB,
+    crossbeam::KIND,
+    ICEORYX,
+    iceoryx::WITH_EVENTS,
+    iceoryx::REQUESTS,
+    ipc_channel::KIND,
+    zeromq::IPC,
+    zeromq::INPROC,
+    unix_socket::KIND,
+    unix_datagrams::KIND,
+    pipe::KIND,
+    tcp::KIND,
+    boost::KIND,
+];
+#[cfg(windows)]
+pub const ALL: &[Kind] = &[RTRB, crossbeam::KIND, named_pipe::KIND, tcp::KIND, boost::KIND];

@@ -43,6 +43,8 @@ pub struct Kind {
     pub in_process: bool,
     /// Whether a side that waits sleeps in the kernel.
     pub sleeps: bool,
+    /// Whether it carries streams. Otherwise each message is the answer to another one.
+    pub streams: bool,
     pub offer: fn(&Shared) -> Outcome<Offer>,
     pub open: fn(&Shared, &str) -> Outcome<Box<dyn End>>,
 }
@@ -53,7 +55,7 @@ impl Kind {
         name: &'static str, offer: fn(&Shared) -> Outcome<Offer>,
         open: fn(&Shared, &str) -> Outcome<Box<dyn End>>,
     ) -> Self {
-        Kind { name, in_process: false, sleeps: false, offer, open }
+        Kind { name, in_process: false, sleeps: false, streams: true, offer, open }
     }
 
     pub const fn sleeping(self) -> Self {
