@@ -64,8 +64,8 @@ pub enum Job {
     KernelCalls { line: String },
     /// Connect to an xshm server, and stay.
     Connect { server: String },
-    /// Connect a client with this spin budget, for [`Job::Answer`].
-    ConnectAnswering { server: String, spin: Duration },
+    /// Connect a client with this spin budget, or the default one, for [`Job::Answer`].
+    ConnectAnswering { server: String, spin: Option<Duration> },
     /// Answer `rounds` messages, each after some work; then answer the job with the processor time used, in nanoseconds.
     Answer { server: String, work: Duration, rounds: u64 },
     /// Connect this number of clients to a multi-client server.

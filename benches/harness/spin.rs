@@ -31,8 +31,9 @@ const SIZE: usize = 64;
 pub struct Answering(HashMap<String, SharedClient>);
 
 impl Answering {
-    pub fn connect(&mut self, server: &str, spin: Duration) -> Outcome<()> {
-        self.0.insert(server.to_owned(), ClientOptions::new().spin(spin).connect(server, PATIENCE)?);
+    pub fn connect(&mut self, server: &str, spin: Option<Duration>) -> Outcome<()> {
+        let options = spin.into_iter().fold(ClientOptions::new(), |options, spin| options.spin(spin));
+        self.0.insert(server.to_owned(), options.connect(server, PATIENCE)?);
         Ok(())
     }
 
@@ -68,7 +69,7 @@ pub fn budgets(bench: &mut Bench) -> Outcome<Vec<Row>> {
     for (budget, name) in BUDGETS {
         let server_name = format!("{}-spin-{name}", bench.shared.base);
         let mut server = ServerOptions::new().spin(budget).start(&server_name)?;
-        bench.process.give(Job::ConnectAnswering { server: server_name.clone(), spin: budget })?;
+        bench.process.give(Job::ConnectAnswering { server: server_name.clone(), spin: Some(budget) })?;
         server.wait_for_client(Some(PATIENCE))?;
         bench.process.answer()?;
         servers.push((server, server_name));

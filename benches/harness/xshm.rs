@@ -23,6 +23,7 @@ mod line;
 mod lines;
 mod many;
 mod other_build;
+mod pace;
 #[path = "../peers/mod.rs"]
 mod peers;
 mod pictures;
@@ -71,7 +72,7 @@ struct Arguments {
     /// A few short blocks of everything: shows that it runs
     #[arg(long)]
     quick: bool,
-    /// Only these sections: P1 to P6, P8 to P11, P13, spin, peers, curves
+    /// Only these sections: P1 to P6, P8 to P13, spin, peers, curves
     #[arg(long, value_delimiter = ',', value_name = "SECTION")]
     only: Vec<String>,
     /// Compare with another build of this program, in alternating blocks; `--only` names further sections
@@ -111,8 +112,9 @@ const SECTIONS: [(&str, Times, Section); 12] = [
     ("spin", Times::Once, spin::budgets),
     ("peers", Times::Once, rows::peers),
 ];
-/// The section that is measured first, before this process is pinned to a core.
+/// The sections that are measured first, before this process is pinned to a core.
 const BUSY: &str = "P11";
+const PACE: &str = "P12";
 /// The section that measures the points of the pictures.
 const CURVES: &str = "curves";
 
@@ -141,7 +143,7 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         SECTIONS
             .iter()
             .map(|(name, ..)| *name)
-            .chain([BUSY, CURVES])
+            .chain([BUSY, PACE, CURVES])
             .any(|name| only.eq_ignore_ascii_case(name))
     };
     if let Some(unknown) = arguments.only.iter().find(|only| !known(only)) {
@@ -161,10 +163,14 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
         rows: Vec::new(),
         points: Vec::new(),
     };
-    let mut busy = Vec::new();
+    let mut unpinned = Vec::new();
     if wanted(BUSY) {
         eprintln!("{BUSY}");
-        busy = busy::round_trips(arguments.quick)?;
+        unpinned = busy::round_trips(arguments.quick)?;
+    }
+    if wanted(PACE) {
+        eprintln!("{PACE}");
+        unpinned.extend(pace::rows(arguments.quick, plan)?);
     }
     let cores = Cores::choose();
     let mut bare_lines = Vec::new();
@@ -188,7 +194,7 @@ fn measure(arguments: &Arguments) -> Outcome<()> {
             report.points = curves::points(&mut bench)?;
         }
     }
-    report.add(busy);
+    report.add(unpinned);
     report.bare_line_ns = Spread::of(&bare_lines).median;
     report.finish();
     print(&report);
