@@ -198,9 +198,15 @@ impl Session {
         Ok(())
     }
 
+    /// Signals that this side has sent in this session.
+    #[inline]
+    pub(crate) fn signals(&self) -> u64 {
+        self.signals.load(Ordering::Relaxed)
+    }
+
     /// Signals that this side has sent, and sleeps that it has announced, in this session.
     pub(crate) fn signals_and_sleeps(&self) -> (u64, u64) {
-        (self.signals.load(Ordering::Relaxed), self.sleeps.load(Ordering::Relaxed))
+        (self.signals(), self.sleeps.load(Ordering::Relaxed))
     }
 
     /// Whether the session lives, as far as the section shows: one read of a quiet line.

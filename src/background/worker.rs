@@ -8,7 +8,7 @@ use crate::channel::wait_set::WaitSet;
 use crate::channel::Side;
 use crate::error::Result;
 use crate::session::{SpinHistory, LOOKS};
-use crate::sync::{spin_loop, Arc};
+use crate::sync::{spin_loop, Arc, Instant};
 use crate::sys;
 use crate::waiting::{Deadline, Interrupter};
 use crate::watch::CHECK_INTERVAL;
@@ -66,8 +66,13 @@ pub(super) fn is_current(wake_up: &Interrupter) -> bool {
 pub(crate) fn run(mut source: impl Source) {
     SERVING.with(|serving| serving.set(address_of(source.wake_up())));
     let mut connections = Vec::new();
-    let mut round =
-        Round { buffer: Vec::new(), first: 0, checked: sys::coarse_millis(), spins: SpinHistory::default() };
+    let mut round = Round {
+        buffer: Vec::new(),
+        first: 0,
+        checked: sys::coarse_millis(),
+        spins: SpinHistory::default(),
+        waits_since: None,
+    };
     loop {
         source.wake_up().reset();
         match source.gather(&mut connections) {
@@ -92,6 +97,8 @@ struct Round {
     /// When the worker checked the peers last.
     checked: u32,
     spins: SpinHistory,
+    /// When the present wait began, if it has looked in vain.
+    waits_since: Option<Instant>,
 }
 
 impl Round {
@@ -125,9 +132,16 @@ impl Round {
             return;
         }
         self.first += 1;
-        if let Err(error) = self.sleep(source, connections) {
-            core.call(None, |handler| handler.error(None, error));
-            pause(source.wake_up());
+        match self.sleep(source, connections) {
+            Ok(is_signalled) => {
+                if let (true, Some(begun)) = (is_signalled, self.waits_since.take()) {
+                    self.spins.slept(Instant::now().saturating_duration_since(begun));
+                }
+            }
+            Err(error) => {
+                core.call(None, |handler| handler.error(None, error));
+                pause(source.wake_up());
+            }
         }
     }
 
@@ -150,12 +164,15 @@ impl Round {
         };
         // An answer that is on its way comes within these looks: no clock is read for it. Looking at many connections
         // takes longer.
-        let first_looks = self.spins.first_looks(budget);
+        let signals = connections.iter().map(|connection| connection.session().signals()).sum();
+        let has_woken_peer = self.spins.has_woken_peer(signals);
+        let first_looks = self.spins.first_looks(budget, has_woken_peer);
         if (0..first_looks.div_ceil(connections.len() as u32)).any(|_| looks_ready(connections)) {
             self.spins.found_at_once(first_looks);
             return true;
         }
-        let Some(spin) = self.spins.begin(budget, Deadline::NEVER) else { return false };
+        self.waits_since = Some(Instant::now());
+        let Some(spin) = self.spins.begin(budget, Deadline::NEVER, has_woken_peer) else { return false };
         while spin.goes_on() {
             if self.is_time_to_check() {
                 // The looks below find a recorded death. The time of spinning does not begin anew.
@@ -175,8 +192,9 @@ impl Round {
         false
     }
 
-    /// Sleeps until a peer has signalled something or is gone, or another thread wakes the worker.
-    fn sleep(&self, source: &impl Source, connections: &mut [Connection]) -> Result<()> {
+    /// Sleeps until a peer has signalled something or is gone, or another thread wakes the worker. Returns whether a peer has
+    /// signalled.
+    fn sleep(&self, source: &impl Source, connections: &mut [Connection]) -> Result<bool> {
         let count = connections.len();
         let mut set = WaitSet::new();
         set.at_most(source.core().settings.wait_bound);
@@ -189,14 +207,16 @@ impl Round {
             signals[at] = connections[at].wait_for_signals(&mut set);
         }
         let woken_by = set.wait(Deadline::NEVER)?;
+        let mut is_signalled = false;
         for (at, connection) in connections.iter_mut().enumerate() {
             if woken_by.is_none() || woken_by == ends[at] {
                 connection.check_peer();
             } else if signals[at].contains(&woken_by) {
                 connection.record_signal();
+                is_signalled = true;
             }
         }
-        Ok(())
+        Ok(is_signalled)
     }
 }
 

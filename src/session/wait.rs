@@ -6,7 +6,7 @@ use super::Session;
 use crate::channel::wait_set::WaitSet;
 use crate::error::{Result, ShmError};
 use crate::options::SpinBudget;
-use crate::sync::{spin_loop, Ordering};
+use crate::sync::{spin_loop, Instant, Ordering};
 use crate::sys::Event;
 use crate::waiting::Deadline;
 use crate::wake::{Bits, FOR_DATA, FOR_SPACE};
@@ -57,27 +57,41 @@ impl Session {
         }
         // An answer that is already on its way arrives within these looks. They read no clock, since that takes as
         // long as a message does.
+        let history = self.spin_history(interest);
+        let has_woken_peer = history.has_woken_peer(self.signals());
         let first_looks = match timeout {
             Some(Duration::ZERO) => 0,
-            _ => self.spin_history(interest).first_looks(self.channel.tuning.spin),
+            _ => history.first_looks(self.channel.tuning.spin, has_woken_peer),
         };
         for _ in 0..first_looks {
             spin_loop();
             if condition.ready() {
                 if let Polled::Found(found) = attempt(&mut condition)? {
-                    self.spin_history(interest).found_at_once(first_looks);
+                    history.found_at_once(first_looks);
                     return Ok(found);
                 }
             }
         }
-        self.wait_longer(interest, timeout, condition)
+        self.wait_longer(interest, timeout, has_woken_peer, condition)
     }
 
     /// The slow path of [`wait_for`](Self::wait_for). A separate function keeps the fast path small.
     #[cold]
     #[inline(never)]
     fn wait_longer<C: WaitCondition>(
-        &self, interest: Interest, timeout: Option<Duration>, mut condition: C,
+        &self, interest: Interest, timeout: Option<Duration>, has_woken_peer: bool, condition: C,
+    ) -> Result<C::Found> {
+        let (begun, mut has_slept) = (Instant::now(), false);
+        let found = self.spin_and_sleep(interest, timeout, has_woken_peer, condition, &mut has_slept);
+        if has_slept {
+            self.spin_history(interest).slept(Instant::now().saturating_duration_since(begun));
+        }
+        found
+    }
+
+    fn spin_and_sleep<C: WaitCondition>(
+        &self, interest: Interest, timeout: Option<Duration>, has_woken_peer: bool, mut condition: C,
+        has_slept: &mut bool,
     ) -> Result<C::Found> {
         let deadline = Deadline::after(timeout);
         let mut next_check = Deadline::after(Some(SPIN_CHECK_INTERVAL));
@@ -111,9 +125,12 @@ impl Session {
                 }
                 _ if !spun => {
                     spun = true;
-                    self.spin(interest, deadline, &mut condition)?
+                    self.spin(interest, deadline, has_woken_peer, &mut condition)?
                 }
-                _ => self.sleep(interest, deadline, &mut condition)?,
+                _ => {
+                    *has_slept = true;
+                    self.sleep(interest, deadline, &mut condition)?
+                }
             };
             if let Polled::Found(found) = found {
                 return Ok(found);
@@ -129,9 +146,10 @@ impl Session {
     }
 
     fn spin<C: WaitCondition>(
-        &self, interest: Interest, deadline: Deadline, condition: &mut C,
+        &self, interest: Interest, deadline: Deadline, has_woken_peer: bool, condition: &mut C,
     ) -> Result<Polled<C::Found>> {
-        let Some(spin) = self.spin_history(interest).begin(self.channel.tuning.spin, deadline) else {
+        let spin = self.spin_history(interest).begin(self.channel.tuning.spin, deadline, has_woken_peer);
+        let Some(spin) = spin else {
             return Ok(Polled::Nothing);
         };
         let found = self.look_while(&spin, condition)?;
