@@ -40,7 +40,7 @@
 //! - **How to receive.** `receive_*` waits without a limit, `receive_*_timeout` waits with a limit, and `try_receive_*` does
 //!   not wait. `poll_*` waits and leaves the message in the queue. [`ClientOptions::receive_timeout`] limits `receive_*`.
 //! - **Short waits or little processor time.** By default, a call that waits spins for up to 50 µs while the peer usually answers
-//!   sooner, and for about 2 µs otherwise. Then it sleeps in the kernel. [`ServerOptions::spin`] sets a fixed time: a longer
+//!   sooner, and for 1 µs or less otherwise. Then it sleeps in the kernel. [`ServerOptions::spin`] sets a fixed time: a longer
 //!   one shortens more waits and costs processor time; with zero, the call sleeps at once.
 //! - **Two threads.** An endpoint belongs to one thread. [`SharedServer::split`] returns two halves, for two threads.
 //! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again.

@@ -87,9 +87,9 @@ macro_rules! tuning_methods {
         /// Sets how long a call that waits spins before it sleeps in the kernel. With zero the call sleeps at once;
         /// with `Duration::MAX` it never sleeps.
         ///
-        /// By default the call adapts: it spins for up to 50 µs while the peer usually answers within 25 µs. While the peer
-        /// does not, because the machine is busy for instance, most calls spin for about 2 µs. On a machine with one
-        /// processor the default is zero.
+        /// By default the call adapts: it spins for up to 50 µs while the peer spins too and usually answers within 25 µs. While
+        /// the peer does not, because it sleeps between messages for instance, most calls spin for about 1 µs or not at all. On
+        /// a machine with one processor the default is zero.
         pub fn spin(mut self, budget: Duration) -> Self {
             self.tuning.spin = SpinBudget::Fixed(budget);
             self
