@@ -97,7 +97,7 @@ struct Round {
     /// When the worker checked the peers last.
     checked: u32,
     spins: SpinHistory,
-    /// When the present wait began, if it has looked in vain.
+    /// When the present wait began, if its first looks found nothing.
     waits_since: Option<Instant>,
 }
 

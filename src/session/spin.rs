@@ -12,7 +12,7 @@
 //! busy or the pace is slow, doubles the number of waits until the next one.
 //!
 //! That needs answers within the few looks. Where each side works for longer than those last, both have to spin at the same time,
-//! and one that spins while the other one sleeps tries in vain. So all processes also try at the same times
+//! and one that spins while the other one sleeps fails. So all processes also try at the same times
 //! ([`is_time_to_probe`]): there a wait spins long enough for the other side to be woken and to answer.
 
 use crate::options::SpinBudget;
@@ -44,7 +44,7 @@ const YIELD_AFTER: Duration = Duration::from_millis(1);
 /// A slept wait up to this long could have been a short one, if both sides had spun.
 const SHORT_SLEEP: Duration = Duration::from_micros(60);
 
-/// While waits sleep: after this number of them that were short, the next ones try to spin. After each try in vain, it takes twice
+/// While waits sleep: after this number of them that were short, the next ones try to spin. After each try that failed, it takes twice
 /// as many, up to 2 to the power of [`MOST_TRIES`] times as many.
 const SHORT_SLEEPS: u32 = 2;
 const MOST_TRIES: u32 = 6;
@@ -55,7 +55,7 @@ const TRY: u32 = 3;
 /// A try succeeds with a wait up to this long.
 const AT_ONCE: Duration = Duration::from_micros(5);
 
-/// In this time, in ms, a side whose waits are long forgets one try in vain.
+/// In this time, in ms, a side whose waits are long forgets one failed try.
 const FORGET: u32 = 128;
 
 /// After failures, all processes try again at the same times: in the first [`PROBE_TIME`] of each period, in ms by the clock that
@@ -86,13 +86,13 @@ pub(crate) struct SpinHistory {
     credit: AtomicU32,
     /// The waits that are left of a try.
     trying: AtomicU32,
-    /// Tries in vain, up to [`MOST_TRIES`].
-    vain: AtomicU32,
+    /// Tries that failed, up to [`MOST_TRIES`].
+    failed: AtomicU32,
     /// Slept waits since the last try that were short.
     short: AtomicU32,
     /// Whether the last slept wait was short.
     was_short: AtomicBool,
-    /// When a try in vain was forgotten last.
+    /// When a failed try was forgotten last.
     forgot: AtomicU32,
     /// The period in which waits tried last, and in the lowest bits how many did.
     probed: AtomicU32,
@@ -137,7 +137,7 @@ impl SpinHistory {
 
     fn spin_from_now_on(&self) {
         self.sleeps.store(false, Ordering::Relaxed);
-        for counter in [&self.trying, &self.vain, &self.short] {
+        for counter in [&self.trying, &self.failed, &self.short] {
             counter.store(0, Ordering::Relaxed);
         }
     }
@@ -150,18 +150,18 @@ impl SpinHistory {
     fn slept_at(&self, time: Duration, now: impl Fn() -> u32) {
         let is_short = time <= SHORT_SLEEP;
         self.was_short.store(is_short, Ordering::Relaxed);
-        let vain = self.vain.load(Ordering::Relaxed);
+        let failed = self.failed.load(Ordering::Relaxed);
         if !is_short {
             self.short.store(0, Ordering::Relaxed);
             let now = now();
-            if vain > 0 && now.wrapping_sub(self.forgot.load(Ordering::Relaxed)) >= FORGET {
+            if failed > 0 && now.wrapping_sub(self.forgot.load(Ordering::Relaxed)) >= FORGET {
                 self.forgot.store(now, Ordering::Relaxed);
-                self.vain.store(vain - 1, Ordering::Relaxed);
+                self.failed.store(failed - 1, Ordering::Relaxed);
             }
             return;
         }
         let short = self.short.load(Ordering::Relaxed) + 1;
-        if short >= SHORT_SLEEPS << vain {
+        if short >= SHORT_SLEEPS << failed {
             self.trying.store(TRY, Ordering::Relaxed);
             self.short.store(0, Ordering::Relaxed);
         } else {
@@ -231,7 +231,7 @@ impl SpinHistory {
         self.spin_from_now_on();
     }
 
-    fn was_in_vain(&self) {
+    fn was_useless(&self) {
         let credit = self.credit.load(Ordering::Relaxed);
         if credit >= FAILURE {
             self.credit.store(credit - FAILURE, Ordering::Relaxed);
@@ -240,10 +240,10 @@ impl SpinHistory {
         self.sleeps.store(true, Ordering::Relaxed);
     }
 
-    fn tried_in_vain(&self) {
+    fn has_tried(&self) {
         if self.trying.load(Ordering::Relaxed) == 0 {
-            let vain = self.vain.load(Ordering::Relaxed);
-            self.vain.store((vain + 1).min(MOST_TRIES), Ordering::Relaxed);
+            let failed = self.failed.load(Ordering::Relaxed);
+            self.failed.store((failed + 1).min(MOST_TRIES), Ordering::Relaxed);
             self.forgot.store(coarse_millis(), Ordering::Relaxed);
         }
     }
@@ -291,8 +291,8 @@ impl Spin<'_> {
         let has_paid = found && !self.has_woken_peer && !self.short.has_passed();
         match self.kind {
             _ if has_paid => history.has_paid(),
-            Kind::Usual => history.was_in_vain(),
-            Kind::Try => history.tried_in_vain(),
+            Kind::Usual => history.was_useless(),
+            Kind::Try => history.has_tried(),
             Kind::Probe => {}
         }
     }
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_in_vain_makes_the_next_ones_sleep_and_an_answer_at_once_ends_that() {
+    fn a_useless_wait_makes_the_next_ones_sleep_and_an_answer_at_once_ends_that() {
         let history = asleep();
         assert_eq!(history.first_looks(BUDGET, false), FEW_LOOKS);
         // The peer has to wake up: it answers within no few looks.
@@ -358,7 +358,7 @@ mod tests {
         assert!(begin(&history, false).is_none());
     }
 
-    /// How many short sleeps it takes until waits try to spin. The try is in vain.
+    /// How many short sleeps it takes until waits try to spin. The try fails.
     fn sleeps_until_try(history: &SpinHistory) -> u32 {
         let mut sleeps = 0;
         while begin(history, false).map(|spin| spin.end(false)).is_none() {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn short_sleeps_lead_to_a_try_and_tries_in_vain_become_rare() {
+    fn short_sleeps_lead_to_a_try_and_failed_tries_become_rare() {
         let history = asleep();
         let sleeps: Vec<u32> = (0..9).map(|_| sleeps_until_try(&history)).collect();
         assert_eq!(sleeps, [2, 4, 8, 16, 32, 64, 128, 128, 128]);
@@ -390,7 +390,7 @@ mod tests {
 
     /// A side whose waits are long for a while is quick to try when they get short.
     #[test]
-    fn long_sleeps_lead_to_no_try_and_let_tries_in_vain_be_forgotten() {
+    fn long_sleeps_lead_to_no_try_and_let_failed_tries_be_forgotten() {
         let history = asleep();
         let mut now = coarse_millis();
         for _ in 0..4 {
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(sleeps_until_try(&history), SHORT_SLEEPS);
     }
 
-    /// In each period a few waits try in spite of tries in vain, unless waits are long, and a short one brings spinning back.
+    /// In each period a few waits try in spite of failed tries, unless waits are long, and a short one brings spinning back.
     #[test]
     fn waits_try_at_the_same_times_in_all_processes() {
         let history = asleep();
