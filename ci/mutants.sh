@@ -109,8 +109,8 @@ mutant sleep-without-a-bound-after-a-promise 'self.wait_in_kernel(&[event], dead
     'self.wait_in_kernel(&[event], deadline, None)?;' models::a_sleeper_that_had models::a_sender_that_had
 mutant promise-kept 'own.withdraw(bits.awake)?;' '' \
     models::a_sleeper_that_had models::a_sender_that_had
-mutant event-loop-that-does-not-wait-after-a-promise 'self.wait_in_kernel(&[], Deadline::after(Some(left)), None)?;' \
-    'let _ = left; break;' models::an_event_loop_after
+mutant event-loop-that-does-not-wait-after-a-promise 'sleep(left);' 'let _ = left; break;' models::an_event_loop_after
+mutant export-that-does-not-wait-after-a-promise 'let _ = self.end_promise(Interest::Data);' '' models::a_native
 mutant promise-withdrawn-after-the-look 'let bound = self.withdraw_promise(interest)?;
         self.announce(&[interest], &[event])?;
         fail_point!("sleep.announced");

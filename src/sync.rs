@@ -25,9 +25,9 @@ pub(crate) use std::{
 pub(crate) use crate::verify::hostile::{AtomicU32, AtomicU64};
 
 #[cfg(loom)]
-pub(crate) use clock::{pass_time, Instant};
+pub(crate) use clock::{pass_time, sleep, Instant};
 #[cfg(not(loom))]
-pub(crate) use std::time::Instant;
+pub(crate) use std::{thread::sleep, time::Instant};
 
 /// Locks a mutex. Ignores that a thread panicked while it held the lock, since no thread leaves an incomplete change.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -145,5 +145,10 @@ mod clock {
 
     pub(crate) fn pass_time(time: Duration) {
         NANOSECONDS.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sleep(time: Duration) {
+        pass_time(time);
+        loom::thread::yield_now();
     }
 }

@@ -89,6 +89,11 @@ pub(crate) fn run(mut source: impl Source) {
     }
 }
 
+/// The signals of all connections.
+fn signals(connections: &[Connection]) -> u64 {
+    connections.iter().map(|connection| connection.session().signals()).sum()
+}
+
 /// What a worker keeps from one round to the next.
 struct Round {
     buffer: Vec<u8>,
@@ -135,7 +140,9 @@ impl Round {
         match self.sleep(source, connections) {
             Ok(is_signalled) => {
                 if let (true, Some(begun)) = (is_signalled, self.waits_since.take()) {
-                    self.spins.slept(Instant::now().saturating_duration_since(begun));
+                    self.spins.slept(Instant::now().saturating_duration_since(begun), true);
+                    // Those of other threads, which have sent meanwhile, concern this wait.
+                    self.spins.has_woken_peer(signals(connections));
                 }
             }
             Err(error) => {
@@ -164,8 +171,7 @@ impl Round {
         };
         // An answer that is on its way comes within these looks: no clock is read for it. Looking at many connections
         // takes longer.
-        let signals = connections.iter().map(|connection| connection.session().signals()).sum();
-        let has_woken_peer = self.spins.has_woken_peer(signals);
+        let has_woken_peer = self.spins.has_woken_peer(signals(connections));
         let first_looks = self.spins.first_looks(budget, has_woken_peer);
         if (0..first_looks.div_ceil(connections.len() as u32)).any(|_| looks_ready(connections)) {
             self.spins.found_at_once(first_looks);

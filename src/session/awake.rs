@@ -53,6 +53,7 @@ impl Promise {
         if std::mem::take(&mut state.given) {
             own.withdraw(bits.awake)?;
             state.holds_until = Some(Deadline::after(Some(PROMISE_HOLDS)));
+            return Ok(Some(PROMISE_HOLDS));
         }
         let Some(deadline) = state.holds_until else { return Ok(None) };
         if deadline.has_passed() {

@@ -52,7 +52,7 @@ const MOST_TRIES: u32 = 6;
 /// The waits of a try. The first wakes the peer, which then looks for a moment before it sleeps again.
 const TRY: u32 = 3;
 
-/// A try succeeds with a wait up to this long.
+/// A try succeeds with a wait up to this long, and with one that the few looks end.
 const AT_ONCE: Duration = Duration::from_micros(5);
 
 /// In this time, in ms, a side whose waits are long forgets one failed try.
@@ -69,8 +69,9 @@ const PROBES: u32 = 4;
 /// How long such a wait spins: the peer may have to be woken.
 const PROBE: Duration = Duration::from_micros(150);
 
-/// What a short wait earns, up to the most; a failure that is paid for does not count. So one hiccup does not make both sides
-/// sleep: where one side sleeps, the other one's waits get longer, and fail too.
+/// What a useless wait costs. A short wait that lasts longer than the first looks earns 1, up to the most, and a wait that is
+/// paid for does not count. So one hiccup does not make both sides sleep: where one side sleeps, the other one's waits get longer,
+/// and are useless too.
 const FAILURE: u32 = 4;
 const MOST_CREDIT: u32 = 8;
 
@@ -92,6 +93,8 @@ pub(crate) struct SpinHistory {
     short: AtomicU32,
     /// Whether the last slept wait was short.
     was_short: AtomicBool,
+    /// Whether the last wait was one of a try.
+    tried: AtomicBool,
     /// When a failed try was forgotten last.
     forgot: AtomicU32,
     /// The period in which waits tried last, and in the lowest bits how many did.
@@ -108,7 +111,7 @@ impl SpinHistory {
         if before != signals {
             self.signals.store(signals, Ordering::Relaxed);
         }
-        before != signals
+        signals > before
     }
 
     /// How often a wait looks before it reads the clock.
@@ -142,13 +145,17 @@ impl SpinHistory {
         }
     }
 
-    /// A wait that slept has lasted this long.
-    pub(crate) fn slept(&self, time: Duration) {
-        self.slept_at(time, coarse_millis)
+    /// A wait that slept has lasted this long, and found something or not.
+    pub(crate) fn slept(&self, time: Duration, found: bool) {
+        self.slept_at(time, found, coarse_millis)
     }
 
-    fn slept_at(&self, time: Duration, now: impl Fn() -> u32) {
+    fn slept_at(&self, time: Duration, found: bool, now: impl Fn() -> u32) {
         let is_short = time <= SHORT_SLEEP;
+        if is_short && !found {
+            // A short timeout. The peer has not answered.
+            return;
+        }
         self.was_short.store(is_short, Ordering::Relaxed);
         let failed = self.failed.load(Ordering::Relaxed);
         if !is_short {
@@ -158,6 +165,9 @@ impl SpinHistory {
                 self.forgot.store(now, Ordering::Relaxed);
                 self.failed.store(failed - 1, Ordering::Relaxed);
             }
+            return;
+        }
+        if self.tried.load(Ordering::Relaxed) {
             return;
         }
         let short = self.short.load(Ordering::Relaxed) + 1;
@@ -185,10 +195,12 @@ impl SpinHistory {
             SpinBudget::Fixed(time) => (time, None),
             SpinBudget::Adaptive => {
                 // If two threads do this at the same time, one of the waits may not be counted, which does no harm.
+                self.tried.store(false, Ordering::Relaxed);
                 if self.sleeps.load(Ordering::Relaxed) {
                     let trying = self.trying.load(Ordering::Relaxed);
                     if trying > 0 {
                         self.trying.store(trying - 1, Ordering::Relaxed);
+                        self.tried.store(true, Ordering::Relaxed);
                         kind = Kind::Try;
                     } else if self.was_short.load(Ordering::Relaxed) && self.may_probe(now()) {
                         kind = Kind::Probe;
@@ -363,10 +375,13 @@ mod tests {
         let mut sleeps = 0;
         while begin(history, false).map(|spin| spin.end(false)).is_none() {
             sleeps += 1;
-            history.slept(BRIEF);
+            history.slept(BRIEF, true);
         }
+        // Sleeps of the waits of a try do not count.
+        history.slept(BRIEF, true);
         for _ in 1..TRY {
             begin(history, false).expect("a try has several waits").end(false);
+            history.slept(BRIEF, true);
         }
         assert!(begin(history, false).is_none());
         sleeps
@@ -379,7 +394,7 @@ mod tests {
         assert_eq!(sleeps, [2, 4, 8, 16, 32, 64, 128, 128, 128]);
         // A try that succeeds.
         for _ in 0..128 {
-            history.slept(BRIEF);
+            history.slept(BRIEF, true);
         }
         find(begin(&history, false).unwrap());
         assert_eq!(history.first_looks(BUDGET, false), FIRST_LOOKS);
@@ -392,18 +407,18 @@ mod tests {
     #[test]
     fn long_sleeps_lead_to_no_try_and_let_failed_tries_be_forgotten() {
         let history = asleep();
-        let mut now = coarse_millis();
         for _ in 0..4 {
             sleeps_until_try(&history);
         }
+        let mut now = coarse_millis();
         for _ in 0..100 {
-            history.slept_at(LONG, || now);
-            history.slept_at(BRIEF, || now);
+            history.slept_at(LONG, true, || now);
+            history.slept_at(BRIEF, true, || now);
             assert!(begin(&history, false).is_none(), "no two short ones in a row");
         }
         for _ in 0..4 {
             now += 2 * FORGET;
-            history.slept_at(LONG, || now);
+            history.slept_at(LONG, true, || now);
         }
         assert_eq!(sleeps_until_try(&history), SHORT_SLEEPS);
     }
@@ -417,15 +432,15 @@ mod tests {
             (0..20).filter(begins).count() as u32
         };
         assert_eq!(tries(PROBE_PERIOD), 0);
-        history.slept(BRIEF);
+        history.slept(BRIEF, true);
         for period in 1..4 {
             assert_eq!(tries(period * PROBE_PERIOD), PROBES);
             assert_eq!(tries(period * PROBE_PERIOD + PROBE_TIME - 1), 0);
             assert_eq!(tries(period * PROBE_PERIOD + PROBE_TIME), 0);
         }
-        history.slept(LONG);
+        history.slept(LONG, true);
         assert_eq!(tries(5 * PROBE_PERIOD), 0);
-        history.slept(BRIEF);
+        history.slept(BRIEF, true);
         let probe =
             |period: u32| history.begin_at(BUDGET, Deadline::NEVER, false, || period * PROBE_PERIOD).unwrap();
         probe(8).end(false);
@@ -435,10 +450,20 @@ mod tests {
     }
 
     #[test]
+    fn short_timeouts_lead_to_no_try() {
+        let history = asleep();
+        for _ in 0..1000 {
+            history.slept(BRIEF, false);
+            assert!(begin(&history, false).is_none());
+        }
+    }
+
+    #[test]
     fn signals_show_that_the_peer_slept() {
         let history = SpinHistory::default();
-        let woken: Vec<bool> = [0, 1, 1, 3, 3].map(|signals| history.has_woken_peer(signals)).into();
-        assert_eq!(woken, [false, true, false, true, false]);
+        let woken: Vec<bool> = [0, 1, 1, 3, 3, 2, 4].map(|signals| history.has_woken_peer(signals)).into();
+        // A worker counts fewer when a connection has gone.
+        assert_eq!(woken, [false, true, false, true, false, false, true]);
     }
 
     #[test]

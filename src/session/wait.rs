@@ -6,7 +6,7 @@ use super::Session;
 use crate::channel::wait_set::WaitSet;
 use crate::error::{Result, ShmError};
 use crate::options::SpinBudget;
-use crate::sync::{spin_loop, Instant, Ordering};
+use crate::sync::{sleep, spin_loop, Instant, Ordering};
 use crate::sys::Event;
 use crate::waiting::Deadline;
 use crate::wake::{Bits, FOR_DATA, FOR_SPACE};
@@ -58,11 +58,11 @@ impl Session {
         // An answer that is already on its way arrives within these looks. They read no clock, since that takes as
         // long as a message does.
         let history = self.spin_history(interest);
-        let has_woken_peer = history.has_woken_peer(self.signals());
-        let first_looks = match timeout {
-            Some(Duration::ZERO) => 0,
-            _ => history.first_looks(self.channel.tuning.spin, has_woken_peer),
-        };
+        let (mut first_looks, mut has_woken_peer) = (0, false);
+        if timeout != Some(Duration::ZERO) {
+            has_woken_peer = history.has_woken_peer(self.signals());
+            first_looks = history.first_looks(self.channel.tuning.spin, has_woken_peer);
+        }
         for _ in 0..first_looks {
             spin_loop();
             if condition.ready() {
@@ -84,7 +84,12 @@ impl Session {
         let (begun, mut has_slept) = (Instant::now(), false);
         let found = self.spin_and_sleep(interest, timeout, has_woken_peer, condition, &mut has_slept);
         if has_slept {
-            self.spin_history(interest).slept(Instant::now().saturating_duration_since(begun));
+            // Without events, a sleep lasts for the interval between two looks, however soon the peer has answered.
+            let time = match self.channel.events {
+                Some(_) => Instant::now().saturating_duration_since(begun),
+                None => Duration::ZERO,
+            };
+            self.spin_history(interest).slept(time, found.is_ok());
         }
         found
     }
@@ -152,9 +157,9 @@ impl Session {
         let Some(spin) = spin else {
             return Ok(Polled::Nothing);
         };
-        let found = self.look_while(&spin, condition)?;
-        spin.end(matches!(found, Polled::Found(_)));
-        Ok(found)
+        let found = self.look_while(&spin, condition);
+        spin.end(matches!(found, Ok(Polled::Found(_))));
+        found
     }
 
     /// Looks until something is found, the period of spinning ends, or the call must return.
@@ -256,7 +261,7 @@ impl Session {
     /// millisecond for a program that has waited in blocking calls and now waits by other means.
     pub(crate) fn end_promise(&self, interest: Interest) -> Result<()> {
         while let Some(left) = self.withdraw_promise(interest)? {
-            self.wait_in_kernel(&[], Deadline::after(Some(left)), None)?;
+            sleep(left);
         }
         Ok(())
     }

@@ -1011,6 +1011,34 @@ fn a_native_waiter_is_signalled_for_every_message() {
     });
 }
 
+/// The native waiter cannot bound its sleep: the promise ends before the events are signalled once.
+#[test]
+fn a_native_waiter_is_signalled_after_a_promise() {
+    check_waits("promise, export", Some(3), || {
+        let (server, client, events) = Fixture::connected(3);
+        for number in 0..2 {
+            server.send_to_client(&message(number, SMALL)).unwrap();
+            assert_eq!(receive(&client), Ok(number));
+        }
+        let sender = thread::spawn(move || {
+            server.send_to_client(&message(2, SMALL)).unwrap();
+            server
+        });
+        let session = client.session().unwrap();
+        session.channel.export(|| session.have_every_message_signalled()).unwrap();
+        let data = &events[Direction::ServerToClient as usize];
+        let mut buffer = Vec::new();
+        loop {
+            sys::wait_any(&[Waitable::Event(data)], None).unwrap();
+            if client.receiver(|receiver| receiver.try_receive(&mut buffer)).is_ok() {
+                break;
+            }
+        }
+        assert_eq!(number_of(&buffer), 2);
+        sender.join().unwrap();
+    });
+}
+
 /// Asks for a session as a blocking call does.
 fn request(
     view: SharedView, events: Events, deadline: Deadline, options: &ClientOptions,
