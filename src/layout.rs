@@ -65,7 +65,8 @@ pub(crate) struct RingHeader {
     /// The position of the next frame. A statistic: the sender writes it (relaxed), but not for every message.
     pub(crate) write_pos: AtomicU64,
     /// The position of the oldest unread frame. The receiver moves it when it takes a frame, and the sender when it
-    /// evicts one. Both do so by compare-exchange (the receiver's is sequentially consistent). The server resets it
+    /// evicts one. Both do so by compare-exchange (the receiver's is sequentially consistent), except that the
+    /// receiver stores it where a full ring rejects. The server resets it
     /// while no client uses the section.
     pub(crate) read_pos: SwapWord,
     /// Messages sent in this generation. A statistic like `write_pos`.

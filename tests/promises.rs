@@ -30,8 +30,12 @@ struct Pair {
 
 impl Pair {
     fn new(name: &str, options: ServerOptions) -> Self {
+        Self::spinning(name, options, SPIN)
+    }
+
+    fn spinning(name: &str, options: ServerOptions, spin: Duration) -> Self {
         let name = unique(name);
-        let mut server = options.spin(SPIN).start(&name).unwrap();
+        let mut server = options.spin(spin).start(&name).unwrap();
         let section = RawSection::map(server.section_handle());
         let client =
             thread::spawn(move || ClientOptions::new().spin(SPIN).connect(&name, Duration::from_secs(10)));
@@ -110,18 +114,10 @@ fn a_sender_promises_only_where_a_full_queue_rejects() {
 
 #[test]
 fn an_endpoint_that_never_spins_promises_nothing() {
-    let name = unique("promise-never");
-    let mut server = ServerOptions::new().spin(Duration::ZERO).start(&name).unwrap();
-    let section = RawSection::map(server.section_handle());
-    let client = thread::spawn(move || SharedClient::connect(&name, Duration::from_secs(10)));
-    server.wait_for_client(seconds(10)).unwrap();
-    let client = client.join().unwrap().unwrap();
+    let pair = Pair::spinning("promise-never", ServerOptions::new(), Duration::ZERO);
     let mut buffer = Vec::new();
-    for _ in 0..MANY {
-        client.send_to_server(b"hello").unwrap();
-        server.receive_from_client(&mut buffer).unwrap();
-    }
-    assert_eq!(section.word64(24).load(Ordering::SeqCst) as u32, 0);
+    pair.stream(|server| server.receive_from_client(&mut buffer).is_ok());
+    assert_eq!(pair.section.word64(24).load(Ordering::SeqCst) as u32, 0);
 }
 
 /// A native waiter has no promise to bound its sleep by.
@@ -143,13 +139,8 @@ fn exported_events_end_a_promise() {
 fn bursts_and_silences_lose_no_wake_up() {
     let (server, mut peer) = pair("promise-bursts", ServerOptions::new().spin(SPIN).message_limit(400));
     let rounds = if long() { 20_000 } else { 1000 };
-    let mut state = 88_172_645_463_325_252_u64;
-    let mut next = move |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    };
+    let mut random = pseudorandom(88_172_645_463_325_252);
+    let mut next = move |below: u64| random() % below;
     peer.tell("echo");
     let mut buffer = Vec::new();
     for round in 0..rounds {

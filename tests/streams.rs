@@ -17,14 +17,8 @@ fn peer_process() {
 
 /// Bytes that repeat only after a long time.
 fn bytes(count: usize) -> Vec<u8> {
-    let mut state = 0x1234_5678_9abc_def1_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as u8
-    };
-    (0..count).map(|_| next()).collect()
+    let mut next = pseudorandom(0x1234_5678_9abc_def1);
+    (0..count).map(|_| next() as u8).collect()
 }
 
 /// Both directions at once, over rings of all sorts, with pieces of all sorts; on channels that would evict, too.

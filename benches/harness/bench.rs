@@ -6,6 +6,7 @@ use crate::figures::{Comparison, Spread};
 use crate::line::{Buffers, End, Outcome};
 use crate::lines::{self, Kind};
 use crate::side::{page_name, Job, Shared, Side, WARM_UP};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub struct Plan {
     pub clients: &'static [usize],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Way {
     RoundTrip,
     Stream,

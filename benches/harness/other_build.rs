@@ -29,7 +29,7 @@ struct Session {
 #[derive(Serialize, Deserialize)]
 struct Order {
     line: String,
-    is_stream: bool,
+    way: Way,
     size: usize,
 }
 
@@ -39,10 +39,9 @@ pub fn follow(plan: &'static Plan, session: &str) -> Outcome<()> {
     let mut bench = Bench::new(plan, Shared::new(number, cores.second)?)?;
     cores.first.map(Cores::pin);
     for order in std::io::stdin().lines() {
-        let Order { line, is_stream, size } = serde_json::from_str(&order?)?;
+        let Order { line, way, size } = serde_json::from_str(&order?)?;
         let kind = lines::find(&line)?;
         bench.open(kind)?;
-        let way = if is_stream { Way::Stream } else { Way::RoundTrip };
         let figure = bench.block(Measure { line: kind.name, way, size })?;
         let mut output = std::io::stdout().lock();
         writeln!(output, "{figure}")?;
@@ -75,7 +74,7 @@ impl OtherBuild {
     /// Has the other build run a block.
     fn block(&mut self, measure: Measure) -> Outcome<f64> {
         let Measure { line, way, size } = measure;
-        let order = Order { line: line.to_owned(), is_stream: way == Way::Stream, size };
+        let order = Order { line: line.to_owned(), way, size };
         let orders = self.orders.as_mut().ok_or("the other build has been ended")?;
         orders.write_all((serde_json::to_string(&order)? + "\n").as_bytes())?;
         let mut answer = String::new();

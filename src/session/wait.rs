@@ -266,7 +266,7 @@ impl Session {
         Ok(())
     }
 
-    /// Does the same for a caller that has withdrawn its promise.
+    /// As [`announce_sleep`](Self::announce_sleep), for a caller that has withdrawn its promise and keeps to the bound.
     fn announce(&self, interests: &[Interest], events: &[&Event]) -> Result<()> {
         let mut asleep = 0;
         for interest in interests {

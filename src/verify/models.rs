@@ -566,10 +566,10 @@ fn receive(client: &Endpoint) -> crate::Result<u64> {
     client.receiver(|receiver| receiver.receive(&mut buffer)).map(|_| number_of(&buffer))
 }
 
-/// Sends `count` messages from another thread, which returns the server.
-fn sending(server: SharedServer, count: u64) -> thread::JoinHandle<SharedServer> {
+/// Sends the messages of these numbers from another thread, which returns the server.
+fn sending(server: SharedServer, numbers: std::ops::Range<u64>) -> thread::JoinHandle<SharedServer> {
     thread::spawn(move || {
-        for number in 0..count {
+        for number in numbers {
             server.send_to_client(&message(number, SMALL)).unwrap();
         }
         server
@@ -585,7 +585,7 @@ fn receive_from_client(server: &SharedServer) -> crate::Result<u64> {
 fn a_sleeper_is_woken_by_a_message() {
     check_waits("sleep", None, || {
         let (server, client, _) = Fixture::connected(2);
-        let sender = sending(server, 1);
+        let sender = sending(server, 0..1);
         assert_eq!(receive(&client), Ok(0));
         let server = sender.join().unwrap();
         assert!(server.stats().unwrap().signals <= 1);
@@ -596,7 +596,7 @@ fn a_sleeper_is_woken_by_a_message() {
 fn each_sleep_is_woken() {
     check_waits("sleep twice", Some(3), || {
         let (server, client, _) = Fixture::connected(2);
-        let sender = sending(server, 2);
+        let sender = sending(server, 0..2);
         assert_eq!((receive(&client), receive(&client)), (Ok(0), Ok(1)));
         let server = sender.join().unwrap();
         assert!(server.stats().unwrap().signals <= 2);
@@ -622,7 +622,7 @@ fn receive_by_arming(client: &Endpoint, data: &Event) -> crate::Result<u64> {
 fn an_event_loop_is_woken_after_an_earlier_sleep() {
     check_waits("sleep, arm", Some(3), || {
         let (server, client, events) = Fixture::connected(2);
-        let sender = sending(server, 2);
+        let sender = sending(server, 0..2);
         assert_eq!(receive(&client), Ok(0));
         let data = &events[Direction::ServerToClient as usize];
         assert_eq!(receive_by_arming(&client, data), Ok(1));
@@ -683,7 +683,7 @@ fn a_stale_signal_neither_is_nor_hides_a_message() {
     check_waits("stale signal", Some(3), || {
         let (server, client, events) = Fixture::connected(2);
         events[Direction::ServerToClient as usize].set();
-        let sender = sending(server, 1);
+        let sender = sending(server, 0..1);
         assert_eq!(receive(&client), Ok(0));
         sender.join().unwrap();
     });
@@ -693,7 +693,7 @@ fn a_stale_signal_neither_is_nor_hides_a_message() {
 fn a_sleeper_whose_messages_are_evicted_receives_the_last() {
     check_waits("sleep, overwriting", Some(3), || {
         let (server, client, _) = Fixture::connected(1);
-        let sender = sending(server, 2);
+        let sender = sending(server, 0..2);
         while receive(&client).unwrap() != 1 {}
         sender.join().unwrap();
     });
@@ -703,7 +703,7 @@ fn a_sleeper_whose_messages_are_evicted_receives_the_last() {
 fn a_receiver_whose_wait_timed_out_misses_no_message() {
     check_waits("timeout", Some(2), || {
         let (server, client, _) = Fixture::connected(2);
-        let sender = sending(server, 2);
+        let sender = sending(server, 0..2);
         let mut buffer = Vec::new();
         let short = Some(Duration::from_millis(1));
         let first = client.receiver(|receiver| receiver.receive_timeout(&mut buffer, short));
@@ -720,7 +720,7 @@ fn a_receiver_whose_wait_timed_out_misses_no_message() {
 fn a_poll_sleeps_and_is_woken() {
     check_waits("poll", None, || {
         let (server, client, _) = Fixture::connected(2);
-        let sender = sending(server, 1);
+        let sender = sending(server, 0..1);
         assert_eq!(client.receiver(|receiver| receiver.poll(None)), Ok(true));
         let mut buffer = Vec::new();
         assert_eq!(client.receiver(|receiver| receiver.try_receive(&mut buffer)), Ok(SMALL));
@@ -744,20 +744,22 @@ fn a_sender_that_sleeps_for_room_is_woken() {
     });
 }
 
-/// The receiver takes two messages without a sleep, after which it promises not to sleep. The race is between the
-/// withdrawal and the next message, whose sender may read the promise and omit the fence.
+/// A session whose client has taken messages 0 and 1 without a sleep, and so promises not to sleep.
+fn promised() -> (SharedServer, Endpoint, [Event; EVENTS]) {
+    let (server, client, events) = Fixture::connected(3);
+    for number in 0..2 {
+        server.send_to_client(&message(number, SMALL)).unwrap();
+        assert_eq!(receive(&client), Ok(number));
+    }
+    (server, client, events)
+}
+
+/// The race is between the withdrawal and the next message, whose sender may read the promise and omit the fence.
 #[test]
 fn a_sleeper_that_had_promised_not_to_sleep_is_woken() {
     check_waits("promise", None, || {
-        let (server, client, _) = Fixture::connected(3);
-        for number in 0..2 {
-            server.send_to_client(&message(number, SMALL)).unwrap();
-            assert_eq!(receive(&client), Ok(number));
-        }
-        let sender = thread::spawn(move || {
-            server.send_to_client(&message(2, SMALL)).unwrap();
-            server
-        });
+        let (server, client, _) = promised();
+        let sender = sending(server, 2..3);
         assert_eq!(receive(&client), Ok(2));
         sender.join().unwrap();
     });
@@ -766,17 +768,8 @@ fn a_sleeper_that_had_promised_not_to_sleep_is_woken() {
 #[test]
 fn a_sleeper_that_had_promised_is_woken_twice() {
     check_waits("promise, twice", Some(3), || {
-        let (server, client, _) = Fixture::connected(3);
-        for number in 0..2 {
-            server.send_to_client(&message(number, SMALL)).unwrap();
-            assert_eq!(receive(&client), Ok(number));
-        }
-        let sender = thread::spawn(move || {
-            for number in 2..4 {
-                server.send_to_client(&message(number, SMALL)).unwrap();
-            }
-            server
-        });
+        let (server, client, _) = promised();
+        let sender = sending(server, 2..4);
         assert_eq!((receive(&client), receive(&client)), (Ok(2), Ok(3)));
         sender.join().unwrap();
     });
@@ -786,15 +779,8 @@ fn a_sleeper_that_had_promised_is_woken_twice() {
 #[test]
 fn an_event_loop_after_a_promise_is_woken() {
     check_waits("promise, arm", Some(3), || {
-        let (server, client, events) = Fixture::connected(3);
-        for number in 0..2 {
-            server.send_to_client(&message(number, SMALL)).unwrap();
-            assert_eq!(receive(&client), Ok(number));
-        }
-        let sender = thread::spawn(move || {
-            server.send_to_client(&message(2, SMALL)).unwrap();
-            server
-        });
+        let (server, client, events) = promised();
+        let sender = sending(server, 2..3);
         let data = &events[Direction::ServerToClient as usize];
         assert_eq!(receive_by_arming(&client, data), Ok(2));
         sender.join().unwrap();
@@ -990,23 +976,26 @@ fn messages_sent_before_a_disconnect_are_received() {
     });
 }
 
+/// Exports the events, and receives the next message as a native waiter does: it sets no bit, and waits before it tries.
+fn receive_natively(client: &Endpoint, events: &[Event; EVENTS]) -> u64 {
+    let session = client.session().unwrap();
+    session.channel.export(|| session.have_every_message_signalled()).unwrap();
+    let data = &events[Direction::ServerToClient as usize];
+    let mut buffer = Vec::new();
+    loop {
+        sys::wait_any(&[Waitable::Event(data)], None).unwrap();
+        if client.receiver(|receiver| receiver.try_receive(&mut buffer)).is_ok() {
+            return number_of(&buffer);
+        }
+    }
+}
+
 #[test]
 fn a_native_waiter_is_signalled_for_every_message() {
     check_waits("export", None, || {
         let (server, client, events) = Fixture::connected(2);
-        let sender = sending(server, 1);
-        let session = client.session().unwrap();
-        session.channel.export(|| session.have_every_message_signalled()).unwrap();
-        let data = &events[Direction::ServerToClient as usize];
-        let mut buffer = Vec::new();
-        // A native waiter sets no bit, and waits before it tries to receive.
-        loop {
-            sys::wait_any(&[Waitable::Event(data)], None).unwrap();
-            if client.receiver(|receiver| receiver.try_receive(&mut buffer)).is_ok() {
-                break;
-            }
-        }
-        assert_eq!(number_of(&buffer), 0);
+        let sender = sending(server, 0..1);
+        assert_eq!(receive_natively(&client, &events), 0);
         sender.join().unwrap();
     });
 }
@@ -1015,26 +1004,9 @@ fn a_native_waiter_is_signalled_for_every_message() {
 #[test]
 fn a_native_waiter_is_signalled_after_a_promise() {
     check_waits("promise, export", Some(3), || {
-        let (server, client, events) = Fixture::connected(3);
-        for number in 0..2 {
-            server.send_to_client(&message(number, SMALL)).unwrap();
-            assert_eq!(receive(&client), Ok(number));
-        }
-        let sender = thread::spawn(move || {
-            server.send_to_client(&message(2, SMALL)).unwrap();
-            server
-        });
-        let session = client.session().unwrap();
-        session.channel.export(|| session.have_every_message_signalled()).unwrap();
-        let data = &events[Direction::ServerToClient as usize];
-        let mut buffer = Vec::new();
-        loop {
-            sys::wait_any(&[Waitable::Event(data)], None).unwrap();
-            if client.receiver(|receiver| receiver.try_receive(&mut buffer)).is_ok() {
-                break;
-            }
-        }
-        assert_eq!(number_of(&buffer), 2);
+        let (server, client, events) = promised();
+        let sender = sending(server, 2..3);
+        assert_eq!(receive_natively(&client, &events), 2);
         sender.join().unwrap();
     });
 }

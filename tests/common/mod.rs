@@ -91,6 +91,17 @@ pub fn threads_are_back(before: usize) {
     }
 }
 
+/// Numbers that repeat only after a long time. `seed` is not 0.
+pub fn pseudorandom(seed: u64) -> impl FnMut() -> u64 {
+    let mut state = seed;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}
+
 /// The message with the number `sequence` and `len` bytes: its number, then bytes that are calculated from the number.
 pub fn message(sequence: u64, len: usize) -> Vec<u8> {
     let mut bytes = sequence.to_le_bytes().to_vec();

@@ -34,13 +34,7 @@ impl RawSection {
     /// Writes garbage at random places among the first `bytes`, for a time: zeros, small numbers, large ones, and the old
     /// value with one bit changed.
     pub fn scribble(&self, seed: u64, bytes: usize, time: Duration) {
-        let mut state = seed | 1;
-        let mut next = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
+        let mut next = super::pseudorandom(seed | 1);
         let end = Instant::now() + time;
         while Instant::now() < end {
             for _ in 0..50 {
