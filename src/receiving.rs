@@ -124,10 +124,8 @@ impl ReceiveHalf {
     pub(crate) fn receive_within(
         &mut self, to: &mut impl Destination, timeout: Option<Duration>,
     ) -> Result<usize> {
-        let ReceiveHalf { session, consumer, until_promise, .. } = self;
-        if timeout != Some(Duration::ZERO) && until_promise.is_due(consumer.received()) {
-            session.consider_promise(Interest::Data);
-        }
+        self.may_wait(timeout);
+        let ReceiveHalf { session, consumer, .. } = self;
         match session.wait_for(Interest::Data, timeout, Taking { session, consumer, to }) {
             // However short the time is, the peer's death is found.
             Err(ShmError::Timeout) => self.try_receive_to(to).map_err(|error| match error {
@@ -138,16 +136,22 @@ impl ReceiveHalf {
         }
     }
 
+    /// A call begins that waits for a message if there is none, at most this long.
+    #[inline(always)]
+    fn may_wait(&mut self, timeout: Option<Duration>) {
+        if timeout != Some(Duration::ZERO) && self.until_promise.is_due(self.consumer.received()) {
+            self.session.consider_promise(Interest::Data);
+        }
+    }
+
     /// Waits until a message is there, and leaves it in the queue. `Ok(false)`: no message came in time. `None` waits without a
     /// limit; zero checks once.
     ///
     /// # Errors
     /// As [`receive`](Self::receive), except `Timeout` and `QueueEmpty`.
     pub fn poll(&mut self, timeout: Option<Duration>) -> Result<bool> {
-        let ReceiveHalf { session, consumer, watch, until_promise } = self;
-        if timeout != Some(Duration::ZERO) && until_promise.is_due(consumer.received()) {
-            session.consider_promise(Interest::Data);
-        }
+        self.may_wait(timeout);
+        let ReceiveHalf { session, consumer, watch, .. } = self;
         let mut found = session.wait_for(Interest::Data, timeout, Peeking { session, consumer });
         if let (Err(ShmError::Timeout), Err(over)) = (&found, watch.count(session)) {
             // What the peer sent before its end comes first.
