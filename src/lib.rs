@@ -46,6 +46,7 @@
 //! - **In the background.** [`AutoServer`] and [`AutoClient`] have a worker that connects, receives and connects again.
 //!   A [`MultiServer`] serves many clients. For an event loop of your own, see [`ReceiveHalf::arm`]. The feature `async` has
 //!   endpoints whose calls are awaited, with any runtime.
+//! - **From outside.** [`inspect`] shows which channels there are, and what goes through them.
 //! - **Another language.** The feature `c-api`, which is on by default, is the C interface. Its headers are in `include/`.
 //! - **Memory.** Each direction has a ring of [`RING_CAPACITY`] bytes. Windows commits its memory when the server creates the
 //!   channel; Linux allocates it when it is first used. [`ServerOptions::ring_size`] and [`ServerOptions::message_limit`]
@@ -129,6 +130,8 @@ mod figures;
 mod halves;
 mod handles;
 mod in_place;
+#[cfg(not(any(loom, miri)))]
+pub mod inspect;
 mod layout;
 #[cfg(all(target_os = "linux", not(any(loom, miri))))]
 mod linux;

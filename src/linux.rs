@@ -16,6 +16,7 @@
 //!
 //! A section is a memfd, sealed against shrinking and growing, so that no access to it can fault.
 
+mod channels;
 mod descriptors;
 mod event;
 mod fork;
@@ -35,6 +36,7 @@ mod users;
 mod wait;
 mod wire;
 
+pub(crate) use channels::channels;
 pub(crate) use event::Event;
 pub(crate) use fork::OwningProcess;
 pub(crate) use joined::Joined;

@@ -16,6 +16,7 @@
 //! | `ClientEnd` | what a client is given of a channel's events: `create` makes events without a name and it, `handles` lists them |
 //! | `client_events` | a client's events, from such handles |
 //! | `lookup`, `Handover`, `Found`, `EventOpener` | what a client finds under a name: `Handover` is its place in a server's queue |
+//! | `channels`, `Mapping::map_read_only` | what can be seen of names and sections from outside |
 //! | `is_busy` | whether the server of a name serves another client |
 //! | `User` | a user: `current`, `parse`, `is_known`, `is_trusted_server` |
 //! | `OwningProcess` | the process that something was made in, which a fork is not: `current`, `is_current`; `is_certain` asks the system too |

@@ -1,5 +1,6 @@
 //! Windows: sections, events, waits and processes, on [`ntapi`](crate::ntapi).
 
+mod channels;
 mod client_end;
 mod joined;
 mod listener;
@@ -14,6 +15,7 @@ mod token;
 pub(crate) use crate::sys::kinds::{
     NoHandover as Handover, OnlyName as HeldName, OnlyProcess as OwningProcess,
 };
+pub(crate) use channels::channels;
 pub(crate) use client_end::{client_events, ClientEnd};
 pub(crate) use joined::Joined;
 pub(crate) use listener::{Listener, Offer, Prepared};
@@ -264,6 +266,15 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps all of a section. Its pages cannot be taken back while it is mapped.
     pub(crate) fn map(section: &Section) -> Result<Self> {
+        Self::map_for(section, PAGE_READWRITE)
+    }
+
+    /// Maps all of a section, for looking alone.
+    pub(crate) fn map_read_only(section: &Section) -> Result<Self> {
+        Self::map_for(section, PAGE_READONLY)
+    }
+
+    fn map_for(section: &Section, protection: u32) -> Result<Self> {
         let mut base = ptr::null_mut();
         let mut view_size = 0;
         // SAFETY: the places for the results are valid; a new view changes no memory in use.
@@ -278,7 +289,7 @@ impl Mapping {
                 &mut view_size,
                 VIEW_UNMAP,
                 0,
-                PAGE_READWRITE,
+                protection,
             )
         };
         check(status, "mapping the section")?;

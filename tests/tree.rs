@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "streams",
         ],
     ),
-    ("server and client", &["caller", "client", "connecting", "server"]),
+    ("server and client", &["caller", "client", "connecting", "inspect", "server"]),
     ("background", &["asynchronous", "auto", "background", "multi"]),
     ("C", &["auto/ffi", "ffi", "multi/ffi"]),
     ("crate", &["lib"]),

@@ -63,6 +63,12 @@ impl ClientWord {
         (self.0 >> 32) as u32
     }
 
+    /// The number of requests so far, modulo 2^28.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn attempt(self) -> u32 {
+        (self.0 as u32) >> 4
+    }
+
     /// The same attempt in another state.
     pub(crate) fn in_state(self, state: ClientState) -> Self {
         ClientWord(self.0 & !0xf | state as u64)

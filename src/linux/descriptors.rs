@@ -232,10 +232,14 @@ pub(super) fn receive(
     Ok(Message { length: received.bytes, descriptors, lacks_some })
 }
 
+/// An existing file or folder, for reading.
+pub(super) fn existing(path: &str) -> Result<OwnedFd> {
+    create(|| open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
+}
+
 /// The text of a short file in which the kernel says something about the system.
 pub(super) fn short_file(path: &str) -> Result<String> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = create(|| open(path, flags, Mode::empty()))?;
+    let file = existing(path)?;
     let mut text = String::new();
     match std::fs::File::from(file).read_to_string(&mut text) {
         Ok(_) => Ok(text),

@@ -19,6 +19,9 @@ pub(crate) struct Section {
     size: usize,
 }
 
+/// What a section's file is called, which only `/proc` shows. A name follows after a colon.
+pub(super) const LABEL: &str = "xshm";
+
 /// `TMPFS_MAGIC`: what a memfd of ordinary pages is on.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 
@@ -28,7 +31,7 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 impl Section {
     /// A section without a name.
     pub(crate) fn create(size: usize) -> Result<Self> {
-        Self::named("xshm", size)
+        Self::named(LABEL, size)
     }
 
     /// A section with a name that only `/proc` shows.
@@ -125,7 +128,15 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps all of a section. Its seals keep its pages there.
     pub(crate) fn map(section: &Section) -> Result<Self> {
-        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        Self::map_for(section, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Maps all of a section, for looking alone.
+    pub(crate) fn map_read_only(section: &Section) -> Result<Self> {
+        Self::map_for(section, ProtFlags::READ)
+    }
+
+    fn map_for(section: &Section, protection: ProtFlags) -> Result<Self> {
         // SAFETY: a new mapping, where the kernel likes, changes no memory in use.
         let base = unsafe {
             mmap(ptr::null_mut(), section.size, protection, MapFlags::SHARED, &section.file, 0)

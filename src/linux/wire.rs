@@ -20,6 +20,7 @@
 
 use super::descriptors;
 use super::pairs::PAIRS;
+use super::section::LABEL;
 use super::system::{failed, User};
 pub(super) use super::users::credentials;
 use crate::error::ShmError;
@@ -96,18 +97,26 @@ pub(super) fn receive(connection: BorrowedFd<'_>) -> rustix::io::Result<Option<(
     }
 }
 
+/// What a named channel's section is called.
 pub(super) fn label(name: &ChannelName) -> String {
-    format!("xshm:{}", name.base())
+    let scope = match name.scope {
+        Scope::Local => "",
+        Scope::Global => "Global\\",
+    };
+    format!("{LABEL}:{scope}{}", name.base())
 }
 
 /// What no name ends in, since none has a NUL.
 pub(super) const BUSY: &str = "\0busy";
 
+/// The owner in the address of a name that the machine shares.
+pub(super) const MACHINE: &str = "global";
+
 /// `ending` is nothing, or [`BUSY`].
 pub(super) fn address(name: &ChannelName, ending: &str) -> Result<SocketAddrUnix, ShmError> {
     let owner = match name.scope {
         Scope::Local => User::current()?.to_string(),
-        Scope::Global => "global".to_owned(),
+        Scope::Global => MACHINE.to_owned(),
     };
     let path = format!("xshm/{owner}/{}{ending}", name.base());
     SocketAddrUnix::new_abstract_name(path.as_bytes()).map_err(failed("naming the channel"))

@@ -55,6 +55,10 @@ extern "system" {
     pub(crate) fn NtOpenThreadToken(
         thread: Handle, access: u32, open_as_self: u8, token: *mut Handle,
     ) -> NtStatus;
+    pub(crate) fn NtQueryDirectoryObject(
+        directory: Handle, buffer: *mut c_void, length: u32, single: u8, restart: u8, context: *mut u32,
+        returned: *mut u32,
+    ) -> NtStatus;
     pub(crate) fn NtQueryEvent(
         event: Handle, class: u32, information: *mut c_void, length: u32, returned: *mut u32,
     ) -> NtStatus;

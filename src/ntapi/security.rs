@@ -142,6 +142,39 @@ pub(crate) fn descriptor_owner(bytes: &[u8]) -> Option<Sid> {
     Sid::from_bytes(bytes.get(at..)?)
 }
 
+/// An entry of an access list: whether it allows or denies rights, which, and whose.
+pub(crate) struct AccessEntry {
+    pub(crate) allows: bool,
+    pub(crate) rights: u32,
+    pub(crate) sid: Sid,
+}
+
+/// The entries that allow or deny, in a self-relative descriptor's access list. `None`: it has no list, or the bytes are no
+/// descriptor.
+pub(crate) fn descriptor_entries(bytes: &[u8]) -> Option<Vec<AccessEntry>> {
+    const ALLOWED: u8 = 0;
+    const DENIED: u8 = 1;
+    let short = |bytes: &[u8], at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let long = |bytes: &[u8], at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let at = long(bytes, 16)? as usize;
+    if at == 0 {
+        return None;
+    }
+    let list = bytes.get(at..)?;
+    let (count, mut rest) = (short(list, 4)?, list.get(8..)?);
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let entry = rest.get(..short(rest, 2)?.into())?;
+        if let (&kind @ (ALLOWED | DENIED), Some(sid)) =
+            (entry.first()?, entry.get(8..).and_then(Sid::from_bytes))
+        {
+            entries.push(AccessEntry { allows: kind == ALLOWED, rights: long(entry, 4)?, sid });
+        }
+        rest = rest.get(entry.len()..)?;
+    }
+    Some(entries)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,9 +199,13 @@ mod tests {
         let user = Sid::parse("S-1-5-21-1-2-3-1000").unwrap();
         let bytes = descriptor(&user, &[(user.clone(), 7), (Sid::system(), 7)]);
         assert!(is_descriptor(&bytes));
-        assert_eq!(descriptor_owner(&bytes), Some(user));
+        assert_eq!(descriptor_owner(&bytes), Some(user.clone()));
+        let entries = descriptor_entries(&bytes).unwrap();
+        let found: Vec<_> = entries.iter().map(|entry| (entry.allows, entry.rights, &entry.sid)).collect();
+        assert_eq!(found, [(true, 7, &user), (true, 7, &Sid::system())]);
         for cut in 0..bytes.len() {
             assert!(!is_descriptor(&bytes[..cut]), "cut at {cut}");
+            assert!(cut == 0 || descriptor_entries(&bytes[..cut]).is_none(), "cut at {cut}");
         }
     }
 }

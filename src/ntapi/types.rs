@@ -119,8 +119,10 @@ pub(crate) const SECTION_MAP_READ: u32 = 0x0004;
 pub(crate) const SYMBOLIC_LINK_QUERY: u32 = 0x0001;
 pub(crate) const PROCESS_QUERY_LIMITED_INFORMATION: u32 = 0x1000;
 pub(crate) const TOKEN_QUERY: u32 = 0x0008;
+pub(crate) const DIRECTORY_QUERY: u32 = 0x0001;
 pub(crate) const DIRECTORY_TRAVERSE: u32 = 0x0002;
 
+pub(crate) const PAGE_READONLY: u32 = 0x02;
 pub(crate) const PAGE_READWRITE: u32 = 0x04;
 pub(crate) const SEC_COMMIT: u32 = 0x0800_0000;
 pub(crate) const VIEW_UNMAP: u32 = 2;
@@ -143,6 +145,7 @@ pub(crate) const TOKEN_IS_APP_CONTAINER: u32 = 29;
 /// `SYSTEM_INFORMATION_CLASS`.
 pub(crate) const SYSTEM_PROCESS_INFORMATION: u32 = 5;
 pub(crate) const OWNER_SECURITY_INFORMATION: u32 = 1;
+pub(crate) const DACL_SECURITY_INFORMATION: u32 = 4;
 
 pub(crate) const CURRENT_PROCESS: Handle = -1_isize as Handle;
 pub(crate) const CURRENT_THREAD: Handle = -2_isize as Handle;

@@ -46,6 +46,46 @@ pub(crate) enum Clients {
     Many,
 }
 
+/// Which channels to look for from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those that this process can connect to by name: of its session (Windows) or user (Linux), and of the machine.
+    Own,
+    /// Those of all sessions and users.
+    Machine,
+}
+
+/// What was found of channels.
+pub(crate) struct Channels<Section, User> {
+    pub(crate) names: Vec<FoundName<User>>,
+    /// The sections that this process may read.
+    pub(crate) sections: Vec<FoundSection<Section>>,
+}
+
+/// A name that a server has.
+pub(crate) struct FoundName<User> {
+    pub(crate) name: String,
+    /// Whose name it is. `None`: the machine's, or the system does not say it.
+    pub(crate) user: Option<User>,
+    /// The server's process, if the system says it.
+    pub(crate) process: Option<u32>,
+    /// Whether the server has said that it serves a client. Servers on Windows do not say it by a name.
+    pub(crate) is_busy: bool,
+}
+
+/// The section of a channel.
+pub(crate) struct FoundSection<Section> {
+    /// Distinguishes sections.
+    pub(crate) id: u64,
+    /// The name of its channel. `None`: it has none.
+    pub(crate) name: Option<String>,
+    pub(crate) section: Section,
+    /// The processes that have it open, if the system says it.
+    pub(crate) processes: Vec<u32>,
+    /// The access list, in words: users and their rights. `None`: the system does not say it.
+    pub(crate) access: Option<Vec<String>>,
+}
+
 /// Whose clients a named server accepts, besides those of the system.
 #[cfg_attr(any(loom, miri), allow(dead_code))] // The platform in one process knows one user.
 pub(crate) enum Audience<'a, User> {

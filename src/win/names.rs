@@ -73,13 +73,13 @@ impl Names {
 }
 
 /// The directory of the machine, or of a container.
-const GLOBAL: &str = "\\BaseNamedObjects";
+pub(super) const GLOBAL: &str = "\\BaseNamedObjects";
 
 /// The directory of this process's session.
 ///
 /// It is the global one in the session of services, which has the number 0. In a container that shares the machine's kernel (a
 /// server silo) that session has another number, and there is no directory for it.
-fn local_directory() -> Result<String> {
+pub(super) fn local_directory() -> Result<String> {
     let session = session_id()?;
     if session == 0 {
         return Ok(GLOBAL.to_owned());
