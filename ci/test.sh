@@ -20,11 +20,11 @@ esac
 if [ "$system" = windows ]; then
     target="${XSHM_TARGET:-$(rustc -vV | sed -n 's/^host: //p')}"
     steps=(formatting clippy documentation minimum_rust dependencies tests doctests examples ping_pong send_file
-        c_interface)
+        cli c_interface)
 else
     target=x86_64-pc-windows-gnu
     steps=(formatting clippy_linux clippy documentation reference book minimum_rust dependencies linux calls models tests doctests
-        examples ping_pong send_file c_interface msvc word_sizes driver failpoints sanitizers fuzz soak instructions bench)
+        examples ping_pong send_file cli c_interface msvc word_sizes driver failpoints sanitizers fuzz soak instructions bench)
 fi
 
 # Root on Linux has all permissions that tests need, for instance to start processes as another user. So tests must not skip.
@@ -38,6 +38,7 @@ formatting() {
     cargo fmt --check --all
     cargo fmt --check --manifest-path fuzz/Cargo.toml
     cargo fmt --check --manifest-path benches/Cargo.toml
+    cargo fmt --check --manifest-path cli/Cargo.toml
 }
 
 clippy_linux() {
@@ -121,6 +122,9 @@ send_file() {
     cmp "$sent" "$received"
     rm -f "$sent" "$received"
 }
+
+# The program xshm.
+cli() { ci/cli.sh; }
 
 c_interface() { ci/c.sh; }
 

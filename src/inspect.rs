@@ -27,7 +27,7 @@
 
 use crate::access::UserId;
 use crate::channel::handshake::{ClientState as Word, ClientWord};
-use crate::constants::{MAGIC, MAX_MESSAGE_SIZE, PROTOCOL_VERSION};
+use crate::constants::{MAGIC, MAX_MESSAGE_SIZE, MIN_MESSAGE_SIZE, PROTOCOL_VERSION};
 use crate::error::Result;
 use crate::layout::{
     frame_size, ControlBlock, Direction, FrameHeader, Geometry, RingHeader, FIRST_SLOT, FLAG_EVENTS,
@@ -187,6 +187,8 @@ pub struct ChannelState {
     pub ring_size: u32,
     /// The largest number of messages in each ring.
     pub message_limit: u32,
+    /// The length of the shortest message: 0 if the server has set the longest one, otherwise 2.
+    pub min_message_size: u64,
     /// The length of the longest message.
     pub max_message_size: u64,
     /// Whether the sides signal each other. Otherwise each looks every millisecond.
@@ -427,8 +429,10 @@ fn read(words: &Words) -> ChannelState {
 
 fn read_rings(words: &Words, geometry: Geometry, flags: u32, state: &mut ChannelState) {
     let first = geometry.header_offset(Direction::ServerToClient);
-    state.max_message_size = geometry.lengths().longest() as u64;
+    (state.min_message_size, state.max_message_size) =
+        (MIN_MESSAGE_SIZE as u64, geometry.lengths().longest() as u64);
     if flags & FLAG_LENGTHS != 0 {
+        state.min_message_size = 0;
         state.max_message_size = words.word(first + offset_of!(RingHeader, max_message_size));
         if let Err(error) = geometry.with_max_message_size(state.max_message_size) {
             state.problems.push(error.to_string());
@@ -468,6 +472,7 @@ impl ChannelState {
             attempts: 0,
             ring_size: 0,
             message_limit: 0,
+            min_message_size: 0,
             max_message_size: 0,
             has_events: false,
             rejects_when_full: false,

@@ -88,8 +88,8 @@ macro_rules! tuning_methods {
         /// with `Duration::MAX` it never sleeps.
         ///
         /// By default the call adapts: it spins for up to 50 µs while the peer spins too and usually answers within 25 µs. While
-        /// the peer does not, because it sleeps between messages for instance, most calls spin for about 1 µs or not at all. On
-        /// a machine with one processor the default is zero.
+        /// the peer does not, because it sleeps between messages for instance, most calls spin for about 1 µs or not at all. Where
+        /// the thread that makes the options may use only one processor, the default is zero.
         pub fn spin(mut self, budget: Duration) -> Self {
             self.tuning.spin = SpinBudget::Fixed(budget);
             self

@@ -598,6 +598,7 @@ fn a_long_frame_has_its_length_in_the_second_word_and_its_payload_in_the_next_li
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri takes minutes for each long message; another test has some")]
 fn the_longest_long_message_fits_wherever_it_would_start() {
     for start in (0..LONG_RING / FRAME_ALIGN).step_by(count(5, 1333)) {
         let ring = TestRing::with_lengths(LONG_RING, 0, Lengths::up_to(LONGEST));
@@ -686,6 +687,7 @@ impl crate::bytes::Destination for Evicting<'_> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri takes minutes for each long message; another test has some")]
 fn a_long_message_that_is_evicted_is_not_copied_again_before_the_sender_is_asked_for_room() {
     for (len, tries, discarded) in [(50_000, 8, 0), (100_000, 1, 100_000)] {
         let ring = TestRing::with_lengths(LONG_RING, 0, Lengths::up_to(LONGEST));
@@ -700,6 +702,7 @@ fn a_long_message_that_is_evicted_is_not_copied_again_before_the_sender_is_asked
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri takes minutes for each long message; another test has some")]
 fn a_batch_of_long_and_short_messages_arrives_in_order() {
     let ring = TestRing::with_lengths(1 << 20, 0, Lengths::up_to(200_000));
     let (mut producer, mut consumer) = ring.pair(99, 0);
