@@ -104,8 +104,8 @@ mod unix {
     }
 
     fn bench(picture: &Path) {
-        let screen = shown(&["bench"], 30, Duration::from_secs(60), "");
-        fs::write(picture, svg("xshm bench", &screen)).expect("the picture can be written");
+        let screen = shown(&["bench", "--pin", "0,1"], 30, Duration::from_secs(60), "");
+        fs::write(picture, svg("xshm bench --pin 0,1", &screen)).expect("the picture can be written");
     }
 
     /// A server and a client in this process. The server sends in bursts whose size changes; the client answers each hundredth message.
