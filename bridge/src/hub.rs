@@ -1,0 +1,221 @@
+//! One bridged channel of this program: its key in Zenoh, its settings, and its sessions.
+
+use crate::metrics::Metrics;
+use crate::session::{Session, WhenFull};
+use crate::wire::{Control, End};
+use crate::Cause;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+use zenoh::bytes::ZBytes;
+use zenoh::key_expr::KeyExpr;
+use zenoh::pubsub::{Publisher, Subscriber};
+use zenoh::qos::{CongestionControl, Priority};
+use zenoh::sample::Sample;
+use zenoh::Wait;
+
+/// What every session of a channel needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// How many bytes may be under way to this bridge, for each session.
+    pub(crate) window: usize,
+    /// The most bytes of one Zenoh message.
+    pub(crate) chunk: usize,
+    pub(crate) lease: Duration,
+    /// How long a stop waits until the other bridge has delivered what was sent.
+    pub(crate) grace: Duration,
+    pub(crate) when_full: WhenFull,
+}
+
+pub(crate) struct Hub {
+    pub(crate) zenoh: zenoh::Session,
+    /// The local channel.
+    pub(crate) name: String,
+    pub(crate) key: String,
+    /// This bridge.
+    pub(crate) id: u64,
+    pub(crate) settings: Settings,
+    pub(crate) metrics: Arc<Metrics>,
+    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    is_empty: Condvar,
+    is_stopping: AtomicBool,
+}
+
+/// Returns a number that no other bridge or session has.
+pub(crate) fn random_id() -> u64 {
+    // The standard library seeds each of these with the system's random numbers.
+    RandomState::new().hash_one(std::process::id()) ^ RandomState::new().hash_one(Instant::now())
+}
+
+impl Hub {
+    pub(crate) fn new(
+        zenoh: zenoh::Session, name: &str, key: &str, settings: Settings, metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        Arc::new(Hub {
+            zenoh,
+            name: name.to_owned(),
+            key: key.to_owned(),
+            id: random_id(),
+            settings,
+            metrics,
+            sessions: Mutex::new(HashMap::new()),
+            is_empty: Condvar::new(),
+            is_stopping: AtomicBool::new(false),
+        })
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key of what is sent to a bridge for a session.
+    pub(crate) fn session_key(&self, to: u64, session: u64, kind: &str) -> zenoh::Result<KeyExpr<'static>> {
+        KeyExpr::try_from(format!("{}/to/{to:016x}/{session:016x}/{kind}", self.key))
+    }
+
+    /// The key under which an exporting bridge says that it is there.
+    pub(crate) fn exporter_key(&self, exporter: &str) -> String {
+        format!("{}/exporter/{exporter}", self.key)
+    }
+
+    pub(crate) fn publisher(&self, key: KeyExpr<'static>) -> zenoh::Result<Publisher<'static>> {
+        self.zenoh.declare_publisher(key).congestion_control(CongestionControl::Block).wait()
+    }
+
+    pub(crate) fn send_control(&self, key: &KeyExpr<'static>, control: &Control) {
+        let put = self.zenoh.put(key, control.encode(self.id));
+        // Another queue than that of the data, which may be full.
+        let sent = put.priority(Priority::RealTime).congestion_control(CongestionControl::Drop).wait();
+        if let Err(error) = sent {
+            tracing::debug!(%error, "a control message was not sent");
+        }
+    }
+
+    /// Begins to receive, and to report at regular intervals. This lasts as long as the subscriber that it returns.
+    pub(crate) fn start(self: &Arc<Self>) -> zenoh::Result<Subscriber<()>> {
+        let hub = Arc::downgrade(self);
+        let interval = (self.settings.lease / 6).min(Duration::from_millis(250));
+        thread::Builder::new().name("reports".into()).spawn(move || tick(&hub, interval))?;
+        let hub = self.clone();
+        self.zenoh
+            .declare_subscriber(format!("{}/to/{:016x}/*/*", self.key, self.id))
+            .callback(move |sample| hub.on_sample(&sample))
+            .wait()
+    }
+
+    fn on_sample(&self, sample: &Sample) {
+        let mut parts = sample.key_expr().as_str().rsplit('/');
+        let kind = parts.next();
+        let Some(id) = parts.next().and_then(|id| u64::from_str_radix(id, 16).ok()) else { return };
+        let session = self.sessions().get(&id).cloned();
+        match (kind, session) {
+            (Some("data"), Some(session)) => session.on_data(sample.payload()),
+            (Some("control"), session) => self.on_control(id, session.as_deref(), sample.payload()),
+            _ => {}
+        }
+    }
+
+    fn on_control(&self, id: u64, session: Option<&Session>, payload: &ZBytes) {
+        let Some((sender, control)) = Control::decode(&payload.to_bytes()) else {
+            tracing::warn!(key = %self.key, "a control message is none of this protocol");
+            return;
+        };
+        match session {
+            Some(session) if session.other == sender => session.on_control(control),
+            Some(_) => {}
+            None => {
+                if let (Control::Report(_) | Control::Repeat(_), Ok(key)) =
+                    (control, self.session_key(sender, id, "control"))
+                {
+                    self.send_control(&key, &Control::Unknown);
+                }
+            }
+        }
+    }
+
+    /// Adds a session. Returns `false` while the bridge stops.
+    pub(crate) fn add(&self, session: &Arc<Session>) -> bool {
+        let mut sessions = self.sessions();
+        if self.is_stopping() {
+            return false;
+        }
+        sessions.insert(session.id, session.clone());
+        self.metrics.sessions.store(sessions.len() as u64, Ordering::Relaxed);
+        Metrics::add(&self.metrics.opened_sessions, 1);
+        true
+    }
+
+    /// Removes a session that is over, and writes the reason into the log.
+    pub(crate) fn remove(&self, session: &Session) {
+        session.end_in_order();
+        let Some(end) = session.ended() else { return };
+        Metrics::add(&self.metrics.ended_sessions[end.cause as usize], 1);
+        let (session_name, cause, reason) = (session.name(), end.cause.name(), &end.text);
+        match end.cause {
+            Cause::Left | Cause::Stopped | Cause::Unknown => {
+                tracing::info!(channel = %self.name, session = %session_name, cause, reason, "session ended");
+            }
+            _ => {
+                tracing::warn!(channel = %self.name, session = %session_name, cause, reason, "session ended")
+            }
+        }
+        let mut sessions = self.sessions();
+        sessions.remove(&session.id);
+        self.metrics.sessions.store(sessions.len() as u64, Ordering::Relaxed);
+        if sessions.is_empty() {
+            self.is_empty.notify_all();
+        }
+    }
+
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions().len()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// From now on, no session is added.
+    pub(crate) fn begin_stop(&self) {
+        let _sessions = self.sessions();
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Waits until all sessions are over, up to the grace time. Then it ends those that are left.
+    pub(crate) fn wait_for_sessions(&self) {
+        let deadline = Instant::now() + self.settings.grace;
+        let mut sessions = self.sessions();
+        while !sessions.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            sessions = self.is_empty.wait_timeout(sessions, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let late: Vec<_> = sessions.values().cloned().collect();
+        drop(sessions);
+        for session in &late {
+            session.abort(End::new(Cause::Stopped, "a bridge was stopped before all was delivered"));
+        }
+        // Their threads end by themselves; they need a moment to release the local endpoints.
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while self.session_count() > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Looks after all sessions, as long as the hub lives.
+fn tick(hub: &Weak<Hub>, interval: Duration) {
+    loop {
+        thread::sleep(interval);
+        let Some(hub) = hub.upgrade() else { return };
+        let sessions: Vec<_> = hub.sessions().values().cloned().collect();
+        for session in sessions {
+            session.tick();
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! The side of the clients: the bridge is a server with the channel's name, and opens a session for each client.
+
+use crate::hub::{random_id, Hub};
+use crate::metrics::Metrics;
+use crate::session::{run_split, Session};
+use crate::wire::{Cause, End, OpenAnswer, OpenRequest, VERSION};
+use crate::{Error, ImportOptions};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use xshm::{
+    ChannelKind, DisconnectReason, Interrupter, MultiHandle, MultiHandler, MultiOptions, MultiServer,
+    SharedServer, ShmError,
+};
+use zenoh::bytes::ZBytes;
+use zenoh::pubsub::Subscriber;
+use zenoh::query::ConsolidationMode;
+use zenoh::sample::SampleKind;
+use zenoh::Wait;
+
+/// How long the imported channel's name stays after the last exporting bridge has gone. A connection that comes back
+/// within this time ends no session.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the bridge waits before it tries again to start a server that the system refused.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A channel of a server on another machine. Dropping it stops it.
+pub struct Import {
+    shared: Arc<Shared>,
+    _subscriber: Subscriber<()>,
+    _exporters: Subscriber<()>,
+    serving: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    hub: Arc<Hub>,
+    options: ImportOptions,
+    exporters: Mutex<BTreeSet<String>>,
+    exporters_changed: Condvar,
+    /// Ends the waits of a server for one client.
+    interrupter: Interrupter,
+}
+
+impl Import {
+    /// Begins to import a channel over an open Zenoh session. The channel's name exists on this machine while an exporting
+    /// bridge is reachable.
+    ///
+    /// # Errors
+    /// An option is invalid, the name is taken by another server, or Zenoh refuses the key.
+    pub fn start(
+        zenoh: &zenoh::Session, options: ImportOptions, metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        options.common.check()?;
+        let common = &options.common;
+        let channel = |error| Error::Channel { name: common.name.clone(), error };
+        // A wrong option or a taken name is reported now, not when the first exporting bridge comes.
+        drop(options.server_options()?.start(&common.name).map_err(channel)?);
+        let interrupter = Interrupter::new().map_err(channel)?;
+        let settings = common.settings();
+        let hub = Hub::new(zenoh.clone(), &common.name, &common.key, settings, metrics);
+        let subscriber = hub.start().map_err(Error::Zenoh)?;
+        let shared = Arc::new(Shared {
+            hub: hub.clone(),
+            options,
+            exporters: Mutex::default(),
+            exporters_changed: Condvar::new(),
+            interrupter,
+        });
+        let seen = shared.clone();
+        let exporters = zenoh
+            .liveliness()
+            .declare_subscriber(hub.exporter_key("*"))
+            .history(true)
+            .callback(move |sample| seen.on_exporter(sample.key_expr().as_str(), sample.kind()))
+            .wait()
+            .map_err(Error::Zenoh)?;
+        let server = shared.clone();
+        let serving = thread::Builder::new()
+            .name("import".into())
+            .spawn(move || server.serve())
+            .map_err(|error| Error::System { what: "starting a thread".into(), error })?;
+        tracing::info!(channel = %hub.name, key = %hub.key, bridge = %format!("{:016x}", hub.id), "imports");
+        Ok(Import { shared, _subscriber: subscriber, _exporters: exporters, serving: Some(serving) })
+    }
+
+    /// Returns the number of sessions that live.
+    pub fn session_count(&self) -> usize {
+        self.shared.hub.session_count()
+    }
+
+    /// Ends all sessions, and removes the channel's name. What the clients have sent is delivered first, within the grace time
+    /// of the options.
+    pub fn stop(&mut self) {
+        let Some(serving) = self.serving.take() else { return };
+        self.shared.hub.begin_stop();
+        self.shared.interrupter.interrupt();
+        {
+            let _exporters = self.shared.exporters();
+            self.shared.exporters_changed.notify_all();
+        }
+        self.shared.hub.wait_for_sessions();
+        if serving.join().is_err() {
+            tracing::error!(channel = %self.shared.hub.name, "the thread of the import has panicked");
+        }
+        tracing::info!(channel = %self.shared.hub.name, "the import has ended");
+    }
+}
+
+impl Drop for Import {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn exporters(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.exporters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_exporter(&self, key: &str, kind: SampleKind) {
+        let Some((_, id)) = key.rsplit_once('/') else { return };
+        let mut exporters = self.exporters();
+        match kind {
+            SampleKind::Put => exporters.insert(id.to_owned()),
+            SampleKind::Delete => exporters.remove(id),
+        };
+        let count = exporters.len();
+        self.hub.metrics.other_bridges.store(count as u64, Ordering::Relaxed);
+        tracing::info!(channel = %self.hub.name, exporter = id, ?kind, count, "exporting bridges changed");
+        if count > 1 {
+            tracing::warn!(
+                channel = %self.hub.name, key = %self.hub.key, count,
+                "several bridges export under this key: new sessions go to the one with the lowest id"
+            );
+        }
+        self.exporters_changed.notify_all();
+    }
+
+    /// Waits until whether an exporting bridge is reachable is as wanted, up to a time limit, or the bridge stops. Returns
+    /// whether it became so.
+    fn wait_for_exporters(&self, wanted: bool, limit: Option<Duration>) -> bool {
+        let mut exporters = self.exporters();
+        loop {
+            if self.hub.is_stopping() {
+                return false;
+            }
+            if exporters.is_empty() != wanted {
+                return true;
+            }
+            exporters = match limit {
+                Some(limit) => {
+                    let waited = self.exporters_changed.wait_timeout(exporters, limit);
+                    let (exporters, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() {
+                        return exporters.is_empty() != wanted;
+                    }
+                    exporters
+                }
+                None => self.exporters_changed.wait(exporters).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Has a server while an exporting bridge is reachable.
+    fn serve(self: &Arc<Self>) {
+        while self.wait_for_exporters(true, None) {
+            let served = if self.options.sync { self.serve_one() } else { self.serve_many() };
+            if let Err(error) = served {
+                tracing::error!(channel = %self.hub.name, %error, "the imported channel cannot be served; trying again");
+                self.wait_for_exporters(false, Some(RETRY));
+            }
+        }
+    }
+
+    /// Waits until no exporting bridge is reachable, or the bridge stops.
+    fn wait_while_reachable(&self) {
+        while self.wait_for_exporters(false, None) {
+            if !self.wait_for_exporters(true, Some(LINGER)) {
+                return;
+            }
+        }
+    }
+
+    fn serve_many(self: &Arc<Self>) -> Result<(), Error> {
+        let options = MultiOptions {
+            max_clients: self.options.max_clients,
+            // A client whose session has no room waits inside its handler, and holds up no other client.
+            clients_per_worker: 1,
+            ..MultiOptions::default()
+        };
+        let handler = Arc::new(Clients {
+            shared: self.clone(),
+            server: OnceLock::new(),
+            slots: (0..self.options.max_clients).map(|_| RwLock::new(None)).collect(),
+        });
+        let name = &self.options.common.name;
+        let server: MultiServer = self
+            .options
+            .server_options()?
+            .start_multi(name, handler, options)
+            .map_err(|error| Error::Channel { name: name.clone(), error })?;
+        tracing::info!(channel = %name, "the imported channel accepts clients");
+        self.wait_while_reachable();
+        if !self.hub.is_stopping() {
+            tracing::warn!(channel = %name, "no exporting bridge is reachable: the imported channel accepts no clients");
+        }
+        // The server's threads end after the messages that the clients have sent, or with the sessions.
+        drop(server);
+        Ok(())
+    }
+
+    fn serve_one(self: &Arc<Self>) -> Result<(), Error> {
+        let name = &self.options.common.name;
+        let channel = |error| Error::Channel { name: name.clone(), error };
+        self.interrupter.reset();
+        if self.hub.is_stopping() {
+            return Ok(());
+        }
+        let options = self.options.server_options()?.interrupter(self.interrupter.clone());
+        let mut server = options.start(name).map_err(channel)?;
+        tracing::info!(channel = %name, "the imported channel accepts clients, one at a time");
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (watched, over) = (self.clone(), is_over.clone());
+        // Ends the wait for a client. The flag first: the end of a session resets the interrupter.
+        let watch = move || {
+            watched.wait_while_reachable();
+            over.store(true, Ordering::Release);
+            watched.interrupter.interrupt();
+        };
+        let is_over = || is_over.load(Ordering::Acquire) || self.hub.is_stopping();
+        let watching = thread::Builder::new()
+            .name("watch".into())
+            .spawn(watch)
+            .map_err(|error| Error::System { what: "starting a thread".into(), error })?;
+        let served = loop {
+            match server.wait_for_client(None) {
+                Ok(()) => {}
+                Err(ShmError::Interrupted) if is_over() => break Ok(()),
+                // A session's end interrupts the calls of its endpoint.
+                Err(ShmError::Interrupted) => {
+                    self.interrupter.reset();
+                    continue;
+                }
+                Err(error) => break Err(channel(error)),
+            }
+            server = match self.serve_client(server) {
+                Ok(server) => server,
+                Err(error) => break Err(error),
+            };
+            server.disconnect_client();
+            if is_over() {
+                break Ok(());
+            }
+        };
+        if served.is_err() {
+            // The server is started again; the thread that watches ends with the reachable bridges.
+            drop(watching);
+        } else {
+            let _ = watching.join();
+        }
+        served
+    }
+
+    fn serve_client(self: &Arc<Self>, server: SharedServer) -> Result<SharedServer, Error> {
+        let process = server.peer().map(|peer| peer.process_id);
+        let failed = |text: String| Error::Zenoh(text.into());
+        let (sender, receiver) = server.into_split().map_err(|error| failed(error.to_string()))?;
+        let session = match self.open(process) {
+            Ok((session, window)) => {
+                session.open(window);
+                session
+            }
+            Err(end) => {
+                tracing::warn!(channel = %self.hub.name, reason = %end.text, "a client's session was ended: it cannot be opened");
+                return sender.rejoin(receiver).map_err(|error| failed(error.to_string()));
+            }
+        };
+        let (sender, receiver) = run_split(&session, "client", sender, receiver);
+        self.hub.remove(&session);
+        sender.rejoin(receiver).map_err(|error| failed(error.to_string()))
+    }
+
+    /// Makes a session for a client.
+    fn begin(&self) -> Result<Arc<Session>, End> {
+        let refused = |text: String| End::new(Cause::Refused, text);
+        let exporter = self.exporters().first().cloned();
+        let exporter = exporter.ok_or_else(|| refused("no exporting bridge is reachable".into()))?;
+        let other =
+            u64::from_str_radix(&exporter, 16).map_err(|_| refused(format!("{exporter:?} is no id")))?;
+        let longest = self.options.longest();
+        let session = Session::new(&self.hub, random_id(), other, longest);
+        let session = session.map_err(|error| refused(format!("Zenoh: {error}")))?;
+        if self.hub.add(&session) {
+            Ok(session)
+        } else {
+            Err(End::new(Cause::Stopped, "the importing bridge stops"))
+        }
+    }
+
+    /// Asks the exporting bridge to open a session. Returns how many bytes may be under way to it.
+    fn request(&self, session: &Session) -> Result<u64, End> {
+        let refused = |text: String| End::new(Cause::Refused, text);
+        let request = OpenRequest {
+            version: VERSION,
+            bridge: format!("{:016x}", self.hub.id),
+            session: session.name(),
+            max_message_size: self.options.longest() as u64,
+            window: self.hub.settings.window as u64,
+        };
+        let request = toml::to_string(&request).map_err(|error| refused(error.to_string()))?;
+        let replies = self
+            .hub
+            .zenoh
+            .get(self.hub.exporter_key(&format!("{:016x}", session.other)))
+            .payload(request)
+            .consolidation(ConsolidationMode::None)
+            .timeout(Duration::from_millis(self.options.open_timeout_ms.into()))
+            .wait()
+            .map_err(|error| refused(format!("Zenoh: {error}")))?;
+        let Ok(reply) = replies.recv() else {
+            return Err(refused("the exporting bridge did not answer in time".into()));
+        };
+        let text = |payload: &ZBytes| String::from_utf8_lossy(&payload.to_bytes()).into_owned();
+        match reply.into_result() {
+            Ok(sample) => toml::from_str(&text(sample.payload()))
+                .map(|answer: OpenAnswer| answer.window)
+                .map_err(|error| refused(format!("the answer of the exporting bridge: {error}"))),
+            Err(error) => Err(refused(text(error.payload()))),
+        }
+    }
+
+    /// Opens a session for a client of a server that serves one at a time.
+    fn open(&self, process: Option<u32>) -> Result<(Arc<Session>, u64), End> {
+        let session = self.begin()?;
+        match self.request(&session) {
+            Ok(window) => {
+                self.log_open(&session, process);
+                Ok((session, window))
+            }
+            Err(end) => {
+                session.end(end.clone());
+                self.hub.remove(&session);
+                Err(end)
+            }
+        }
+    }
+
+    fn log_open(&self, session: &Session, process: Option<u32>) {
+        let exporter = format!("{:016x}", session.other);
+        tracing::info!(
+            channel = %self.hub.name, session = %session.name(), exporter, client_process = process, "session opened"
+        );
+    }
+}
+
+/// The handler of a server for many clients.
+struct Clients {
+    shared: Arc<Shared>,
+    server: OnceLock<MultiHandle>,
+    /// The session of each slot.
+    slots: Vec<RwLock<Option<Arc<Session>>>>,
+}
+
+impl Clients {
+    fn session(&self, slot: u32) -> Option<Arc<Session>> {
+        self.slots[slot as usize].read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_session(&self, slot: u32, session: Option<Arc<Session>>) -> Option<Arc<Session>> {
+        let mut place = self.slots[slot as usize].write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *place, session)
+    }
+}
+
+impl MultiHandler for Clients {
+    fn on_start(&self, server: MultiHandle) {
+        let _ = self.server.set(server);
+    }
+
+    fn on_client_connect(&self, slot: u32) {
+        let Some(mut peer) = self.server.get().and_then(|server| server.peer(slot)) else { return };
+        let shared = self.shared.clone();
+        let session = match shared.begin() {
+            Ok(session) => session,
+            Err(end) => {
+                tracing::warn!(channel = %shared.hub.name, slot, reason = %end.text, "a client's session was ended");
+                let _ = peer.disconnect();
+                return;
+            }
+        };
+        self.set_session(slot, Some(session.clone()));
+        let run = {
+            let session = session.clone();
+            move || {
+                let kicked = peer.clone();
+                session.on_end(move |_| {
+                    // The client still receives what was delivered.
+                    let _ = kicked.disconnect();
+                });
+                match shared.request(&session) {
+                    Ok(window) => {
+                        shared.log_open(&session, peer.identity().map(|peer| peer.process_id));
+                        session.open(window);
+                        session.run(&mut peer);
+                    }
+                    Err(end) => session.end(end),
+                }
+                shared.hub.remove(&session);
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("session".into()).spawn(run) {
+            session.end(End::new(Cause::Failed, format!("no thread can be started: {error}")));
+            self.shared.hub.remove(&session);
+        }
+    }
+
+    fn on_message(&self, slot: u32, message: &[u8]) {
+        if let Some(session) = self.session(slot) {
+            // A session that is over has disconnected the client.
+            let _ = session.push(message);
+        }
+    }
+
+    fn on_client_disconnect_because(&self, slot: u32, reason: &DisconnectReason) {
+        let Some(session) = self.set_session(slot, None) else { return };
+        let end = match reason {
+            DisconnectReason::PeerLeft => End::new(Cause::Left, "the client left"),
+            DisconnectReason::PeerDied => End::new(Cause::Died, "the client's process ended without leaving"),
+            DisconnectReason::Stopped | DisconnectReason::Kicked => {
+                End::new(Cause::Stopped, "the importing bridge was stopped")
+            }
+            DisconnectReason::Failed(error) => {
+                End::new(Cause::Failed, format!("receiving from the client: {error}"))
+            }
+            reason => End::new(Cause::Failed, format!("the client's session ended: {reason:?}")),
+        };
+        session.finish(&end);
+    }
+
+    fn on_overflow(&self, _: u32, direction: ChannelKind, count: u32) {
+        if direction == ChannelKind::ClientToServer {
+            Metrics::add(&self.shared.hub.metrics.evicted_by_source, u64::from(count));
+        }
+    }
+
+    fn on_error(&self, slot: Option<u32>, error: ShmError) {
+        tracing::warn!(channel = %self.shared.hub.name, slot, %error, "the imported channel reports an error");
+    }
+}

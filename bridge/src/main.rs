@@ -1,0 +1,208 @@
+//! The program `xshm-bridge`: see the README.
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{mpsc, Arc};
+use std::thread;
+use xshm_bridge::{
+    Export, ExportOptions, File, Import, ImportOptions, LogFormat, NetworkOptions, ObserveOptions, Registry,
+};
+use zenoh::Wait;
+
+/// Carries channels of xshm from one machine to another over Zenoh.
+///
+/// Run `export` on the machine of the channel's server, and `import` with the same key on the machines of its clients.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    network: NetworkOptions,
+    #[command(flatten)]
+    observe: ObserveOptions,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Offer the channel of a local server to other machines
+    Export(ExportOptions),
+    /// Serve clients on this machine in place of a server on another machine
+    Import(ImportOptions),
+    /// Run the exports and imports of a configuration file
+    Run {
+        /// The file (TOML)
+        file: PathBuf,
+        /// Check the file, and run nothing
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xshm-bridge: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let mut file = match arguments.command {
+        Command::Export(export) => File { export: vec![export], ..File::default() },
+        Command::Import(import) => File { import: vec![import], ..File::default() },
+        Command::Run { file, check } => {
+            let file = File::read(&file)?;
+            if check {
+                file.network.zenoh()?;
+                println!("{} exports and {} imports", file.export.len(), file.import.len());
+                return Ok(());
+            }
+            file
+        }
+    };
+    merge(&mut file.network, arguments.network);
+    let observe = &mut file.observe;
+    observe.metrics = arguments.observe.metrics.or(observe.metrics);
+    observe.log = arguments.observe.log.or(observe.log.take());
+    if arguments.observe.log_format != LogFormat::default() {
+        observe.log_format = arguments.observe.log_format;
+    }
+    start_log(observe)?;
+    serve(file)
+}
+
+/// Adds the options of the command line to those of the file.
+fn merge(network: &mut NetworkOptions, arguments: NetworkOptions) {
+    network.connect.extend(arguments.connect);
+    network.listen.extend(arguments.listen);
+    network.no_multicast |= arguments.no_multicast;
+    network.zenoh_config = arguments.zenoh_config.or(network.zenoh_config.take());
+}
+
+fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
+    use tracing_subscriber::{fmt, EnvFilter};
+    let filter = match (&observe.log, std::env::var("RUST_LOG")) {
+        (Some(filter), _) => filter.clone(),
+        (None, Ok(filter)) => filter,
+        (None, Err(_)) => "info,zenoh=warn".to_owned(),
+    };
+    let filter = EnvFilter::try_new(&filter).with_context(|| format!("the log's filter {filter:?}"))?;
+    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match observe.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+fn serve(file: File) -> anyhow::Result<()> {
+    // Before anything starts: a signal that comes early ends the program in order too.
+    let stop = stop_signals()?;
+    let registry = Arc::new(Registry::default());
+    if let Some(address) = file.observe.metrics {
+        let address = registry.serve(address).with_context(|| format!("serving metrics at {address}"))?;
+        tracing::info!(%address, "serves metrics");
+    }
+    let zenoh = zenoh::open(file.network.zenoh()?).wait().map_err(xshm_bridge::Error::Zenoh)?;
+    let (mut exports, mut imports) = (Vec::new(), Vec::new());
+    for options in file.export {
+        let metrics = registry.add("export", &options.common.name, &options.common.key);
+        exports.push(Export::start(&zenoh, options, metrics)?);
+    }
+    for options in file.import {
+        let metrics = registry.add("import", &options.common.name, &options.common.key);
+        imports.push(Import::start(&zenoh, options, metrics)?);
+    }
+    let signal = stop.recv()?;
+    tracing::info!(signal, "stops");
+    // All at once, so that the grace time counts once.
+    thread::scope(|scope| {
+        for export in &mut exports {
+            scope.spawn(|| export.stop());
+        }
+        for import in &mut imports {
+            scope.spawn(|| import.stop());
+        }
+    });
+    drop((exports, imports));
+    zenoh.close().wait().map_err(xshm_bridge::Error::Zenoh)?;
+    Ok(())
+}
+
+/// Waits in a thread for the signals by which a user or the system ends a program. The first one goes to the receiver; the second
+/// one ends the program at once.
+fn stop_signals() -> anyhow::Result<mpsc::Receiver<&'static str>> {
+    let (sender, receiver) = mpsc::channel();
+    let (ready, is_ready) = mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            let mut signals = match Signals::new() {
+                Ok(signals) => signals,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return;
+                }
+            };
+            let _ = ready.send(Ok(()));
+            let _ = sender.send(signals.next().await);
+            let signal = signals.next().await;
+            tracing::warn!(signal, "ends at once");
+            std::process::exit(130);
+        });
+    })?;
+    is_ready.recv()??;
+    Ok(receiver)
+}
+
+/// The signals that end the program.
+#[cfg(unix)]
+struct Signals([tokio::signal::unix::Signal; 2]);
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{signal, SignalKind};
+        Ok(Signals([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?]))
+    }
+
+    async fn next(&mut self) -> &'static str {
+        let [interrupt, terminate] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// The signals that end the program.
+#[cfg(windows)]
+struct Signals {
+    c: tokio::signal::windows::CtrlC,
+    r#break: tokio::signal::windows::CtrlBreak,
+    close: tokio::signal::windows::CtrlClose,
+    shutdown: tokio::signal::windows::CtrlShutdown,
+}
+
+#[cfg(windows)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+        Ok(Signals { c: ctrl_c()?, r#break: ctrl_break()?, close: ctrl_close()?, shutdown: ctrl_shutdown()? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.c.recv() => "Ctrl-C",
+            _ = self.r#break.recv() => "Ctrl-Break",
+            _ = self.close.recv() => "the console's end",
+            _ = self.shutdown.recv() => "the system's shutdown",
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! The sending end of a session's stream: collects messages into chunks, waits for the window, and repeats what is lost.
+
+use crate::wire::{write_end, write_record_header, End, CHUNK_HEADER, RECORD_HEADER};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use zenoh::bytes::ZBytes;
+
+/// How long the other bridge may have received nothing more before the stream asks, by an empty chunk, whether bytes are missing.
+const PROBE_AFTER: Duration = Duration::from_millis(500);
+
+/// The session is over, so the stream takes no more messages.
+#[derive(Debug)]
+pub(crate) struct Over;
+
+/// A chunk that the other bridge has not delivered yet.
+struct Chunk {
+    offset: u64,
+    length: u64,
+    bytes: ZBytes,
+}
+
+impl Chunk {
+    fn end(&self) -> u64 {
+        self.offset + self.length
+    }
+}
+
+struct State {
+    /// The next chunk: room for its header, and the bytes of the stream from `next` on.
+    buffer: Vec<u8>,
+    next: u64,
+    /// What was sent and may have to be repeated. Empty chunks are not kept.
+    unacknowledged: VecDeque<Chunk>,
+    delivered: u64,
+    received: u64,
+    /// When `received` last changed, or when bytes were first sent after all were received.
+    progress: Instant,
+    window: u64,
+    /// The pump repeats the stream from this offset.
+    repeat: Option<u64>,
+    /// The pump sends an empty chunk.
+    probe: bool,
+    /// The stream's length: it has its last record.
+    finished: Option<u64>,
+    is_over: bool,
+    pump_waits: bool,
+}
+
+impl State {
+    fn stream_bytes(&self) -> usize {
+        self.buffer.len() - CHUNK_HEADER
+    }
+
+    fn end(&self) -> u64 {
+        self.next + self.stream_bytes() as u64
+    }
+
+    /// Whether the pump may send the buffer now. A chunk longer than the window may be sent alone.
+    fn may_send(&self) -> bool {
+        let length = self.stream_bytes() as u64;
+        length > 0 && (self.unacknowledged.is_empty() || self.next + length - self.delivered <= self.window)
+    }
+}
+
+/// What the pump does next.
+enum Step {
+    Send(ZBytes),
+    /// The chunks are repeated.
+    Repeat(Vec<ZBytes>),
+    Stop,
+}
+
+pub(crate) struct Outgoing {
+    /// The most bytes of a chunk.
+    chunk: usize,
+    state: Mutex<State>,
+    pump: Condvar,
+    room: Condvar,
+    drained: Condvar,
+}
+
+impl Outgoing {
+    pub(crate) fn new(chunk: usize) -> Self {
+        let state = State {
+            buffer: empty_buffer(chunk),
+            next: 0,
+            unacknowledged: VecDeque::new(),
+            delivered: 0,
+            received: 0,
+            progress: Instant::now(),
+            window: 0,
+            repeat: None,
+            probe: false,
+            finished: None,
+            is_over: false,
+            pump_waits: false,
+        };
+        Outgoing {
+            chunk,
+            state: Mutex::new(state),
+            pump: Condvar::new(),
+            room: Condvar::new(),
+            drained: Condvar::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets how many bytes may be under way. The pump starts afterwards.
+    pub(crate) fn set_window(&self, window: u64) {
+        self.state().window = window;
+    }
+
+    /// Appends a message to the stream, and waits for room. One thread at a time appends.
+    pub(crate) fn push(&self, message: &[u8]) -> Result<(), Over> {
+        let mut state = self.wait_for_room(self.state())?;
+        if state.stream_bytes() > 0 && state.stream_bytes() + RECORD_HEADER + message.len() > self.chunk {
+            // The message begins the next chunk, so that the other bridge finds it in one piece.
+            while state.stream_bytes() > 0 && !state.is_over {
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        let mut state = self.wait_for_room(state)?;
+        write_record_header(message.len(), &mut state.buffer);
+        let mut rest = message;
+        loop {
+            let now = rest.len().min(self.chunk.saturating_sub(state.stream_bytes()));
+            state.buffer.extend_from_slice(&rest[..now]);
+            rest = &rest[now..];
+            self.wake_pump(&mut state);
+            if rest.is_empty() {
+                return Ok(());
+            }
+            state = self.wait_for_room(state)?;
+        }
+    }
+
+    fn wait_for_room<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>, Over> {
+        loop {
+            if state.is_over || state.finished.is_some() {
+                return Err(Over);
+            }
+            if state.stream_bytes() < self.chunk {
+                return Ok(state);
+            }
+            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn wake_pump(&self, state: &mut State) {
+        if state.pump_waits {
+            state.pump_waits = false;
+            self.pump.notify_one();
+        }
+    }
+
+    /// Appends the record by which the session ends, and never waits.
+    pub(crate) fn finish(&self, end: &End) {
+        let mut state = self.state();
+        if state.finished.is_none() {
+            write_end(end, &mut state.buffer);
+            state.finished = Some(state.end());
+            self.wake_pump(&mut state);
+            self.room.notify_all();
+        }
+    }
+
+    /// Waits until the other bridge has delivered the whole stream, or the session is over. Returns whether it was delivered.
+    pub(crate) fn wait_until_delivered(&self, timeout: Option<Duration>) -> bool {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.state();
+        loop {
+            if state.finished.is_some_and(|end| state.delivered >= end) {
+                return true;
+            }
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::from_secs(3600),
+            };
+            if state.is_over || left.is_zero() {
+                return false;
+            }
+            state = self.drained.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Ends the stream: calls that wait return.
+    pub(crate) fn stop(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        state.unacknowledged.clear();
+        self.pump.notify_all();
+        self.room.notify_all();
+        self.drained.notify_all();
+    }
+
+    /// Records how far the other bridge is. Numbers that are impossible have no effect.
+    pub(crate) fn acknowledge(&self, received: u64, delivered: u64) {
+        let mut state = self.state();
+        if received > state.next || delivered > received {
+            return;
+        }
+        if received > state.received {
+            state.received = received;
+            state.progress = Instant::now();
+        }
+        if delivered > state.delivered {
+            state.delivered = delivered;
+            while state.unacknowledged.front().is_some_and(|chunk| chunk.end() <= delivered) {
+                state.unacknowledged.pop_front();
+            }
+            self.wake_pump(&mut state);
+            self.drained.notify_all();
+        }
+    }
+
+    /// Has the pump repeat the stream from an offset.
+    pub(crate) fn repeat_from(&self, offset: u64) {
+        let mut state = self.state();
+        if offset < state.next {
+            state.repeat = Some(state.repeat.map_or(offset, |earlier| earlier.min(offset)));
+            self.wake_pump(&mut state);
+        }
+    }
+
+    /// Called at regular intervals: has the pump ask whether bytes are missing, if none were received for a while.
+    pub(crate) fn check_progress(&self) {
+        let mut state = self.state();
+        if state.received < state.next && state.progress.elapsed() >= PROBE_AFTER {
+            state.probe = true;
+            state.progress = Instant::now();
+            self.wake_pump(&mut state);
+        }
+    }
+
+    /// Sends the stream by `put` until the session is over. Returns the number of chunks that were repeated.
+    pub(crate) fn run_pump<E>(
+        &self, mut put: impl FnMut(ZBytes) -> Result<(), E>, mut repeated: impl FnMut(usize),
+    ) -> Result<(), E> {
+        loop {
+            match self.next_step() {
+                Step::Send(chunk) => put(chunk)?,
+                Step::Repeat(chunks) => {
+                    repeated(chunks.len());
+                    for chunk in chunks {
+                        put(chunk)?;
+                    }
+                }
+                Step::Stop => return Ok(()),
+            }
+        }
+    }
+
+    fn next_step(&self) -> Step {
+        let mut state = self.state();
+        loop {
+            if state.is_over {
+                return Step::Stop;
+            }
+            if let Some(offset) = state.repeat.take() {
+                let chunks = state.unacknowledged.iter().filter(|chunk| chunk.end() > offset);
+                return Step::Repeat(chunks.map(|chunk| chunk.bytes.clone()).collect());
+            }
+            if std::mem::take(&mut state.probe) {
+                return Step::Send(state.next.to_le_bytes().to_vec().into());
+            }
+            if state.may_send() {
+                return Step::Send(self.take_chunk(&mut state));
+            }
+            state.pump_waits = true;
+            state = self.pump.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.pump_waits = false;
+        }
+    }
+
+    fn take_chunk(&self, state: &mut State) -> ZBytes {
+        let (offset, length) = (state.next, state.stream_bytes() as u64);
+        let mut buffer = std::mem::replace(&mut state.buffer, empty_buffer(self.chunk));
+        buffer[..CHUNK_HEADER].copy_from_slice(&offset.to_le_bytes());
+        let bytes = ZBytes::from(buffer);
+        if state.received == state.next {
+            state.progress = Instant::now();
+        }
+        state.next += length;
+        state.unacknowledged.push_back(Chunk { offset, length, bytes: bytes.clone() });
+        self.room.notify_one();
+        bytes
+    }
+}
+
+/// A buffer with room for the header of its chunk.
+fn empty_buffer(chunk: usize) -> Vec<u8> {
+    // Small at first: most chunks of a channel with few messages are small.
+    let mut buffer = Vec::with_capacity(chunk.min(512) + CHUNK_HEADER);
+    buffer.resize(CHUNK_HEADER, 0);
+    buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Cause, Record, Records};
+    use std::sync::mpsc;
+    use std::thread;
+
+    fn offset(chunk: &[u8]) -> u64 {
+        u64::from_le_bytes(*chunk.first_chunk().expect("a chunk has a header"))
+    }
+
+    /// Sends messages through a window while every third chunk is lost, and checks that they arrive in order.
+    #[test]
+    fn lost_chunks_are_repeated_in_order() {
+        const COUNT: u32 = 2000;
+        let stream = Outgoing::new(256);
+        stream.set_window(1024);
+        let (sender, chunks) = mpsc::channel::<Vec<u8>>();
+        thread::scope(|scope| {
+            let stream = &stream;
+            scope.spawn(move || stream.run_pump(|chunk| sender.send(chunk.to_bytes().into_owned()), |_| {}));
+            scope.spawn(|| {
+                for number in 0..COUNT {
+                    let message = number.to_le_bytes().repeat(1 + number as usize % 300);
+                    stream.push(&message).expect("the session lives");
+                }
+                stream.finish(&End::new(Cause::Left, "the client left"));
+            });
+            let (mut records, mut expected, mut count, mut ended) = (Records::new(5000), 0, 0_u32, false);
+            let mut loss = 0;
+            while !ended {
+                let Ok(chunk) = chunks.recv_timeout(Duration::from_millis(20)) else {
+                    stream.check_progress();
+                    continue;
+                };
+                loss += 1;
+                if loss % 3 == 0 {
+                    continue;
+                }
+                if offset(&chunk) > expected {
+                    stream.repeat_from(expected);
+                    continue;
+                }
+                if offset(&chunk) < expected {
+                    continue;
+                }
+                expected += (chunk.len() - CHUNK_HEADER) as u64;
+                let fed = records.feed(&chunk[CHUNK_HEADER..], |record, _| {
+                    match record {
+                        Record::Message(message) => {
+                            assert_eq!(message, count.to_le_bytes().repeat(1 + count as usize % 300));
+                            count += 1;
+                        }
+                        Record::End(end) => {
+                            assert_eq!(end.cause, Cause::Left);
+                            ended = true;
+                        }
+                    }
+                    Ok(())
+                });
+                fed.expect("the stream is right");
+                stream.acknowledge(expected, expected);
+            }
+            assert_eq!(count, COUNT);
+            assert!(stream.wait_until_delivered(Some(Duration::ZERO)));
+            assert!(stream.push(b"late").is_err());
+            stream.stop();
+        });
+    }
+
+    #[test]
+    fn the_window_bounds_what_is_under_way() {
+        let stream = Outgoing::new(100);
+        stream.set_window(250);
+        let sent = Mutex::new(0_usize);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                stream.run_pump(
+                    |chunk| {
+                        *sent.lock().unwrap() += chunk.len() - CHUNK_HEADER;
+                        Ok::<(), ()>(())
+                    },
+                    |_| {},
+                )
+            });
+            let producer = scope.spawn(|| {
+                while stream.push(&[7; 46]).is_ok() {
+                    // Each message takes 50 bytes of the stream.
+                }
+            });
+            thread::sleep(Duration::from_millis(200));
+            assert!(!producer.is_finished());
+            let under_way = *sent.lock().unwrap();
+            assert!((150..=250).contains(&under_way), "{under_way} bytes under way");
+            stream.acknowledge(100, 100);
+            thread::sleep(Duration::from_millis(200));
+            let under_way = *sent.lock().unwrap();
+            assert!((250..=350).contains(&under_way), "{under_way} bytes under way");
+            stream.stop();
+        });
+    }
+
+    #[test]
+    fn impossible_reports_have_no_effect() {
+        let stream = Outgoing::new(100);
+        stream.acknowledge(50, 50);
+        stream.repeat_from(50);
+        assert_eq!(stream.state().delivered, 0);
+        assert_eq!(stream.state().repeat, None);
+    }
+}

@@ -1,0 +1,433 @@
+//! One session: a client on one machine, the server on another, and a stream in each direction between their bridges.
+
+use crate::hub::Hub;
+use crate::inbox::{Arrival, Inbox};
+use crate::metrics::Metrics;
+use crate::outgoing::{Outgoing, Over};
+use crate::wire::{Cause, Control, End, Progress, Record, Records, CHUNK_HEADER};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use xshm::{OwnedReceiveHalf, OwnedSendHalf, PeerHandle, ShmError, Split};
+use zenoh::bytes::ZBytes;
+use zenoh::key_expr::KeyExpr;
+use zenoh::pubsub::Publisher;
+use zenoh::Wait;
+
+/// How long a call that waits for room waits before it looks again whether the session is over.
+const SLICE: Duration = Duration::from_millis(200);
+
+/// How long a call that was interrupted pauses before it looks for room again.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// What to do with a message if the ring of the local channel is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenFull {
+    /// Wait for room. The other side is held up: no message is lost.
+    #[default]
+    Wait,
+    /// Evict the oldest messages of the ring, and report their number.
+    Evict,
+}
+
+/// The local endpoint that gets the messages of a session.
+pub(crate) trait Target {
+    /// Sends, and waits for room.
+    fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError>;
+    /// Sends, and returns the number of evicted messages.
+    fn send_evicting(&mut self, message: &[u8]) -> Result<u32, ShmError>;
+}
+
+impl<E: Split> Target for OwnedSendHalf<E> {
+    fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError> {
+        self.send_timeout(message, Some(limit))
+    }
+
+    fn send_evicting(&mut self, message: &[u8]) -> Result<u32, ShmError> {
+        Ok(self.send(message)?.overwritten)
+    }
+}
+
+impl Target for PeerHandle {
+    fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError> {
+        PeerHandle::send_timeout(self, message, Some(limit))
+    }
+
+    fn send_evicting(&mut self, message: &[u8]) -> Result<u32, ShmError> {
+        Ok(PeerHandle::send(self, message)?.overwritten)
+    }
+}
+
+/// Called once, when the session is over.
+type Hook = Box<dyn FnOnce(&End) + Send>;
+
+pub(crate) struct Session {
+    pub(crate) id: u64,
+    /// The other bridge.
+    pub(crate) other: u64,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) outgoing: Outgoing,
+    inbox: Inbox,
+    /// The longest message that the local channel carries.
+    longest: usize,
+    control: KeyExpr<'static>,
+    publisher: Publisher<'static>,
+    started: Instant,
+    /// Milliseconds since `started`.
+    last_heard: AtomicU64,
+    /// Whether both bridges have opened the session. Before that, no reports are sent.
+    is_open: AtomicBool,
+    delivered: AtomicU64,
+    /// The part of `delivered` that the other bridge knows.
+    reported: AtomicU64,
+    evicted: AtomicU64,
+    evicted_by_other: AtomicU64,
+    end: OnceLock<End>,
+    /// How the local peer ended the session, if it did.
+    local_end: OnceLock<End>,
+    hook: Mutex<Option<Hook>>,
+}
+
+impl Session {
+    pub(crate) fn new(hub: &Arc<Hub>, id: u64, other: u64, longest: usize) -> zenoh::Result<Arc<Self>> {
+        let settings = &hub.settings;
+        let session = Session {
+            id,
+            other,
+            hub: hub.clone(),
+            outgoing: Outgoing::new(settings.chunk),
+            inbox: Inbox::new(2 * settings.window + settings.chunk),
+            longest,
+            control: hub.session_key(other, id, "control")?,
+            publisher: hub.publisher(hub.session_key(other, id, "data")?)?,
+            started: Instant::now(),
+            last_heard: AtomicU64::new(0),
+            is_open: AtomicBool::new(false),
+            delivered: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            evicted_by_other: AtomicU64::new(0),
+            end: OnceLock::new(),
+            local_end: OnceLock::new(),
+            hook: Mutex::new(None),
+        };
+        Ok(Arc::new(session))
+    }
+
+    fn hook(&self) -> MutexGuard<'_, Option<Hook>> {
+        self.hook.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what is called when the session is over. It is called at once if it is already.
+    pub(crate) fn on_end(&self, hook: impl FnOnce(&End) + Send + 'static) {
+        *self.hook() = Some(Box::new(hook));
+        if let Some(end) = self.end.get() {
+            self.call_hook(end);
+        }
+    }
+
+    fn call_hook(&self, end: &End) {
+        let hook = self.hook().take();
+        if let Some(hook) = hook {
+            hook(end);
+        }
+    }
+
+    /// Why the session is over, if it is.
+    pub(crate) fn ended(&self) -> Option<&End> {
+        self.end.get()
+    }
+
+    /// Ends the session, if it is not over, in the way in which the local peer has ended it.
+    pub(crate) fn end_in_order(&self) {
+        let end = self.local_end.get().cloned();
+        self.end(end.unwrap_or_else(|| End::new(Cause::Failed, "the session's thread has ended")));
+    }
+
+    /// Ends the session at once. Only the first end counts.
+    pub(crate) fn end(&self, end: End) {
+        if self.end.set(end).is_ok() {
+            self.outgoing.stop();
+            self.inbox.stop();
+            if let Some(end) = self.end.get() {
+                self.call_hook(end);
+            }
+        }
+    }
+
+    /// Ends the session at once, and sends the reason to the other bridge.
+    pub(crate) fn abort(&self, end: End) {
+        if self.end.get().is_none() {
+            self.send_control(&Control::End(end.clone()));
+            self.end(end);
+        }
+    }
+
+    /// Ends the session after all messages that the local peer has sent.
+    pub(crate) fn finish(&self, end: &End) {
+        let _ = self.local_end.set(end.clone());
+        self.outgoing.finish(end);
+        self.inbox.close();
+    }
+
+    /// The other bridge has opened the session too: begins to send.
+    pub(crate) fn open(self: &Arc<Self>, window: u64) {
+        self.outgoing.set_window(window);
+        self.hear();
+        self.is_open.store(true, Ordering::Release);
+        let session = self.clone();
+        let pump = move || {
+            let repeated = |count: usize| {
+                Metrics::add(&session.hub.metrics.repeated_chunks, count as u64);
+                tracing::debug!(session = %session.name(), count, "repeats chunks");
+            };
+            let sent = session.outgoing.run_pump(|chunk| session.publisher.put(chunk).wait(), repeated);
+            if let Err(error) = sent {
+                session.end(End::new(Cause::Failed, format!("sending by Zenoh failed: {error}")));
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("pump".into()).spawn(pump) {
+            self.abort(End::new(Cause::Failed, format!("no thread can be started: {error}")));
+        }
+    }
+
+    /// The session's name in logs.
+    pub(crate) fn name(&self) -> String {
+        format!("{:016x}", self.id)
+    }
+
+    fn hear(&self) {
+        self.last_heard.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn progress(&self) -> Progress {
+        // The inbox first: what it has received is at least what was delivered before.
+        let delivered = self.delivered.load(Ordering::Acquire);
+        let received = self.inbox.received();
+        Progress { received, delivered, evicted: self.evicted.load(Ordering::Relaxed) }
+    }
+
+    fn send_control(&self, control: &Control) {
+        self.hub.send_control(&self.control, control);
+    }
+
+    fn report(&self) {
+        let progress = self.progress();
+        self.reported.store(progress.delivered, Ordering::Relaxed);
+        self.send_control(&Control::Report(progress));
+    }
+
+    /// Called at regular intervals: reports to the other bridge, and ends the session if that is silent.
+    pub(crate) fn tick(&self) {
+        if !self.is_open.load(Ordering::Acquire) || self.ended().is_some() {
+            return;
+        }
+        let now = self.started.elapsed().as_millis() as u64;
+        let silent = now.saturating_sub(self.last_heard.load(Ordering::Relaxed));
+        if u128::from(silent) > self.hub.settings.lease.as_millis() {
+            let text = format!("the other bridge was not heard for {silent} ms");
+            self.end(End::new(Cause::Unreachable, text));
+            return;
+        }
+        self.report();
+        self.outgoing.check_progress();
+    }
+
+    /// Takes a chunk of the stream.
+    pub(crate) fn on_data(&self, chunk: &ZBytes) {
+        self.hear();
+        if self.inbox.put(chunk) == Arrival::Gap {
+            self.send_control(&Control::Repeat(self.progress()));
+        }
+    }
+
+    pub(crate) fn on_control(&self, control: Control) {
+        self.hear();
+        match control {
+            Control::Report(progress) => self.on_report(progress),
+            Control::Repeat(progress) => {
+                self.on_report(progress);
+                self.outgoing.repeat_from(progress.received);
+            }
+            Control::End(end) => self.end(end),
+            Control::Unknown => {
+                let text = "the other bridge does not know the session: it was restarted, or has ended it";
+                self.end(End::new(Cause::Unknown, text));
+            }
+        }
+    }
+
+    fn on_report(&self, progress: Progress) {
+        self.outgoing.acknowledge(progress.received, progress.delivered);
+        let before = self.evicted_by_other.fetch_max(progress.evicted, Ordering::Relaxed);
+        if progress.evicted > before {
+            let count = progress.evicted - before;
+            Metrics::add(&self.hub.metrics.evicted_by_other_bridge, count);
+            tracing::debug!(session = %self.name(), count, "the other bridge evicted messages");
+        }
+    }
+
+    /// Sends a message of the local peer to the other bridge, and waits for room.
+    pub(crate) fn push(&self, message: &[u8]) -> Result<(), Over> {
+        self.outgoing.push(message)?;
+        Metrics::add(&self.hub.metrics.sent_messages, 1);
+        Metrics::add(&self.hub.metrics.sent_bytes, message.len() as u64);
+        Ok(())
+    }
+
+    /// Delivers what arrives, until the session is over or the local peer has gone. In the second case it then waits until
+    /// the other bridge has delivered all that the local peer had sent.
+    pub(crate) fn run(&self, target: &mut dyn Target) {
+        match self.deliver(target) {
+            Ok(()) => {}
+            Err(end) => self.abort(end),
+        }
+        if self.ended().is_none() {
+            self.outgoing.wait_until_delivered(None);
+        }
+    }
+
+    /// Returns `Ok` if the session is over or the local peer has gone.
+    fn deliver(&self, target: &mut dyn Target) -> Result<(), End> {
+        let mut records = Records::new(self.longest);
+        let mut chunks = VecDeque::new();
+        while self.inbox.take(&mut chunks) {
+            for chunk in chunks.drain(..) {
+                let mut skip = CHUNK_HEADER;
+                for slice in chunk.slices() {
+                    let (_, bytes) = slice.split_at(skip.min(slice.len()));
+                    skip -= slice.len() - bytes.len();
+                    let end = self.delivered.load(Ordering::Relaxed) + bytes.len() as u64;
+                    let mut ended = None;
+                    records.feed(bytes, |record, _| match record {
+                        Record::Message(message) => self.deliver_message(target, message),
+                        Record::End(end) => {
+                            ended = Some(end);
+                            Ok(())
+                        }
+                    })?;
+                    // A piece of a record counts as delivered: the bridge keeps it.
+                    self.delivered.store(end, Ordering::Release);
+                    if let Some(end) = ended {
+                        self.report();
+                        self.end(end);
+                    }
+                    if self.ended().is_some() {
+                        return Ok(());
+                    }
+                    if end - self.reported.load(Ordering::Relaxed) >= self.hub.settings.window as u64 / 4 {
+                        self.report();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver_message(&self, target: &mut dyn Target, message: &[u8]) -> Result<(), End> {
+        let sent = match self.hub.settings.when_full {
+            WhenFull::Evict => target.send_evicting(message),
+            WhenFull::Wait => loop {
+                match target.send_waiting(message, SLICE) {
+                    Err(ShmError::Timeout) if self.ended().is_none() => {}
+                    // The bridge stops, which interrupts calls. What has arrived is delivered within the grace time.
+                    Err(ShmError::Interrupted) if self.ended().is_none() => thread::sleep(RETRY),
+                    sent => break sent.map(|()| 0),
+                }
+            },
+        };
+        let metrics = &self.hub.metrics;
+        match sent {
+            Ok(evicted) => {
+                if evicted > 0 {
+                    self.evicted.fetch_add(u64::from(evicted), Ordering::Relaxed);
+                    Metrics::add(&metrics.evicted_by_bridge, u64::from(evicted));
+                }
+                Metrics::add(&metrics.delivered_messages, 1);
+                Metrics::add(&metrics.delivered_bytes, message.len() as u64);
+                Ok(())
+            }
+            // The thread that receives from the local peer finds its end too, and ends the session after the last message.
+            // An interrupted or late call means that the session is over.
+            Err(ShmError::NotConnected | ShmError::PeerDied { .. }) => Ok(()),
+            Err(ShmError::Interrupted | ShmError::Timeout) => Ok(()),
+            Err(error @ (ShmError::MessageTooLarge | ShmError::MessageTooSmall)) => {
+                let text = format!(
+                    "the channel {:?} refused a message of {} bytes: {error}",
+                    self.hub.name,
+                    message.len()
+                );
+                Err(End::new(Cause::Limit, text))
+            }
+            Err(error) => {
+                Err(End::new(Cause::Failed, format!("sending to the channel {:?}: {error}", self.hub.name)))
+            }
+        }
+    }
+}
+
+/// The end of a session whose local peer has ended it so.
+pub(crate) fn local_end(who: &str, error: &ShmError) -> End {
+    match error {
+        ShmError::NotConnected => End::new(Cause::Left, format!("the {who} left")),
+        ShmError::PeerDied { pid } => {
+            End::new(Cause::Died, format!("the {who}'s process {pid} ended without leaving"))
+        }
+        error => End::new(Cause::Failed, format!("receiving from the {who}: {error}")),
+    }
+}
+
+/// Runs a session whose local endpoint is split, until it is over. Returns the halves.
+pub(crate) fn run_split<E: Split + 'static>(
+    session: &Arc<Session>, who: &'static str, mut sender: OwnedSendHalf<E>,
+    mut receiver: OwnedReceiveHalf<E>,
+) -> (OwnedSendHalf<E>, OwnedReceiveHalf<E>) {
+    let interrupter = receiver.interrupter();
+    session.on_end(move |_| interrupter.interrupt());
+    let receive = {
+        let session = session.clone();
+        move || {
+            pull(&session, who, &mut receiver);
+            receiver
+        }
+    };
+    // A thread that cannot be started is a failure of the machine that no session survives.
+    let pulling = thread::Builder::new().name("pull".into()).spawn(receive).expect("a thread can be started");
+    session.run(&mut sender);
+    sender.interrupter().interrupt();
+    let receiver = pulling.join().expect("the thread does not panic");
+    sender.interrupter().reset();
+    (sender, receiver)
+}
+
+/// Sends what the local peer sends to the other bridge, until the peer has gone or the call is interrupted.
+fn pull<E: Split>(session: &Session, who: &str, receiver: &mut OwnedReceiveHalf<E>) {
+    let mut message = Vec::new();
+    let mut lost = receiver.stats().receive_dropped;
+    let end = loop {
+        let received = match receiver.try_receive(&mut message) {
+            Err(ShmError::QueueEmpty) => {
+                let dropped = receiver.stats().receive_dropped;
+                Metrics::add(&session.hub.metrics.evicted_by_source, dropped.wrapping_sub(lost));
+                lost = dropped;
+                receiver.receive(&mut message)
+            }
+            Err(ShmError::NotReady) => continue,
+            received => received,
+        };
+        match received {
+            Ok(_) => {
+                if session.push(&message).is_err() {
+                    return;
+                }
+            }
+            // The bridge stops, or the session is over. What the peer has sent is received first.
+            Err(ShmError::Interrupted) => break End::new(Cause::Stopped, "the bridge was stopped"),
+            Err(error) => break local_end(who, &error),
+        }
+    };
+    session.finish(&end);
+}

@@ -1,0 +1,449 @@
+//! Both sides of the bridge on one machine: the exported and the imported channel have different names.
+
+mod common;
+
+use common::{free_port, metric, metrics, number_before, unique, Place, Process, NOTICE, PATIENCE};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+use xshm::{MultiServer, ServerOptions, SharedClient, SharedServer, ShmError};
+
+/// Two bridges that carry one channel.
+struct Bridge {
+    /// The name of the server's channel, and that of the clients'.
+    here: String,
+    there: String,
+    key: String,
+    port: u16,
+    export: Process,
+    import: Process,
+}
+
+const HERE: Place = Place(None);
+
+fn export(here: &str, key: &str, port: u16, options: &[&str]) -> Process {
+    let endpoint = format!("tcp/127.0.0.1:{port}");
+    let export = HERE.bridge(&[&["export", here, "--key", key, "--listen", &endpoint], options].concat());
+    export.wait_for("exports");
+    export
+}
+
+fn import(there: &str, key: &str, port: u16, options: &[&str]) -> Process {
+    let endpoint = format!("tcp/127.0.0.1:{port}");
+    let import = HERE.bridge(&[&["import", there, "--key", key, "--connect", &endpoint], options].concat());
+    import.wait_for("imports");
+    import
+}
+
+impl Bridge {
+    fn start(name: &str, export_options: &[&str], import_options: &[&str]) -> Self {
+        let (here, there, port) = (unique(name), unique(name), free_port());
+        let key = format!("test/{here}");
+        let export = export(&here, &key, port, export_options);
+        let import = import(&there, &key, port, import_options);
+        import.wait_for("accepts clients");
+        Bridge { here, there, key, port, export, import }
+    }
+
+    fn client(&self) -> SharedClient {
+        SharedClient::connect(&self.there, PATIENCE).expect("the imported channel accepts")
+    }
+}
+
+/// How long a call takes to fail.
+fn time_to_end(client: &SharedClient) -> (Duration, ShmError) {
+    let started = Instant::now();
+    let mut message = Vec::new();
+    loop {
+        if let Err(end) = client.receive_from_server_timeout(&mut message, Some(Duration::from_secs(20))) {
+            return (started.elapsed(), end);
+        }
+    }
+}
+
+#[test]
+fn requests_have_their_answers() {
+    let bridge = Bridge::start("echo", &[], &[]);
+    let server = HERE.peer(&["echo-server", &bridge.here]);
+    server.wait_for("ready");
+    let mut first = HERE.peer(&["echo-client", &bridge.there, "500", "64"]);
+    let mut second = HERE.peer(&["echo-client", &bridge.there, "100", "60000"]);
+    println!("{}", first.finish());
+    println!("{}", second.finish());
+}
+
+#[test]
+fn calls_have_their_answers_from_a_server_for_one_client() {
+    let bridge = Bridge::start("calls", &[], &["--sync"]);
+    let server = HERE.peer(&["call-server", &bridge.here]);
+    server.wait_for("ready");
+    for _ in 0..3 {
+        HERE.peer(&["call-client", &bridge.there, "100"]).finish();
+    }
+}
+
+#[test]
+fn messages_arrive_in_order_and_without_loss() {
+    let bridge = Bridge::start("order", &[], &[]);
+    let sink = HERE.peer(&["sink", &bridge.here]);
+    sink.wait_for("ready");
+    let mut sources = [
+        HERE.peer(&["source", &bridge.there, "200000", "64"]),
+        HERE.peer(&["source", &bridge.there, "3000", "65535"]),
+        HERE.peer(&["source", &bridge.there, "20000", "1000"]),
+    ];
+    for source in &mut sources {
+        source.finish();
+    }
+    let mut counts: Vec<u64> = (0..3)
+        .map(|_| {
+            let line = sink.wait_for("gone PeerLeft");
+            assert!(line.contains(" 0 missing, 0 wrong"), "{line}");
+            number_before(&line, "messages") as u64
+        })
+        .collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [3000, 20_000, 200_000]);
+}
+
+#[test]
+fn a_file_arrives_as_it_is() {
+    let bridge = Bridge::start("file", &[], &["--sync"]);
+    let folder = std::env::temp_dir();
+    let (input, output) = (folder.join(unique("in")), folder.join(unique("out")));
+    let bytes: Vec<u8> = (0..20_000_003_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(&input, &bytes).expect("a temporary file");
+    let mut sender = HERE.peer(&["send-file", &bridge.here, input.to_str().unwrap()]);
+    sender.wait_for("ready");
+    let mut receiver = HERE.peer(&["receive-file", &bridge.there, output.to_str().unwrap()]);
+    receiver.finish();
+    println!("{}", sender.finish());
+    let same = std::fs::read(&output).expect("the file was stored") == bytes;
+    let _ = (std::fs::remove_file(&input), std::fs::remove_file(&output));
+    assert!(same, "the file differs");
+}
+
+#[test]
+fn long_and_empty_messages_pass_if_both_channels_carry_them() {
+    let sizes = ["--ring-size", "16777216", "--max-message-size", "4000000"];
+    let bridge = Bridge::start("long", &[], &sizes);
+    let options = ServerOptions::new().ring_size(16 << 20).max_message_size(4_000_000);
+    let mut server = options.start(&bridge.here).expect("a server");
+    let client = bridge.client();
+    server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+    let mut message = Vec::new();
+    for size in [0, 1, 2, 61_432, 61_433, 100_000, 4_000_000] {
+        let sent = vec![size as u8; size];
+        client.send_to_server_timeout(&sent, Some(PATIENCE)).expect("room");
+        server.receive_from_client_timeout(&mut message, Some(PATIENCE)).expect("the message");
+        assert!(message == sent, "{size} bytes to the server");
+        server.send_to_client_timeout(&sent, Some(PATIENCE)).expect("room");
+        client.receive_from_server_timeout(&mut message, Some(PATIENCE)).expect("the message");
+        assert!(message == sent, "{size} bytes to the client");
+    }
+}
+
+#[test]
+fn channels_of_different_limits_are_refused_with_both_numbers() {
+    let bridge = Bridge::start("limits", &[], &["--ring-size", "65536"]);
+    let _server = MultiServer::builder(&bridge.here).start().expect("a server");
+    let client = bridge.client();
+    let (_, end) = time_to_end(&client);
+    assert_eq!(end, ShmError::NotConnected);
+    let line = bridge.import.wait_for("session ended");
+    assert!(
+        line.contains("65535") && line.contains("32760") && line.contains("--max-message-size"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_message_that_the_other_channel_refuses_ends_the_session_with_a_reason() {
+    // Only the imported channel carries messages of one byte.
+    let bridge = Bridge::start("short", &[], &["--max-message-size", "65535"]);
+    let _server = MultiServer::builder(&bridge.here).start().expect("a server");
+    let client = bridge.client();
+    client.send_to_server(b"x").expect("room");
+    assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+    let line = bridge.import.wait_for("session ended");
+    assert!(line.contains("limit") && line.contains("1 bytes"), "{line}");
+}
+
+#[test]
+fn a_slow_server_holds_up_the_client() {
+    let bridge = Bridge::start("slow", &["--window", "100000"], &["--window", "100000"]);
+    let sink = HERE.peer(&["sink", &bridge.here, "1"]);
+    sink.wait_for("ready");
+    let started = Instant::now();
+    let mut source = HERE.peer(&["source", &bridge.there, "2000", "8000"]);
+    source.finish();
+    // Two rings with 250 messages each, and the window and the buffers between them: the others had to wait.
+    assert!(started.elapsed() > Duration::from_millis(1200), "{:?}", started.elapsed());
+    let line = sink.wait_for("gone PeerLeft");
+    assert!(line.contains("2000 messages") && line.contains(" 0 missing, 0 wrong"), "{line}");
+}
+
+#[test]
+fn evictions_are_counted_on_both_sides() {
+    let (export_page, import_page) = (free_port(), free_port());
+    let (export_metrics, import_metrics) =
+        (format!("127.0.0.1:{export_page}"), format!("127.0.0.1:{import_page}"));
+    let bridge = Bridge::start(
+        "evict",
+        &["--when-full", "evict", "--metrics", &export_metrics],
+        &["--metrics", &import_metrics],
+    );
+    let sink = HERE.peer(&["sink", &bridge.here, "1"]);
+    sink.wait_for("ready");
+    let mut source = HERE.peer(&["source", &bridge.there, "5000", "100"]);
+    source.finish();
+    let line = sink.wait_for("gone PeerLeft");
+    let (came, missing) = (number_before(&line, "messages") as u64, number_before(&line, "missing") as u64);
+    assert!(line.contains(" 0 wrong") && missing > 1000, "{line}");
+    assert_eq!(came + missing, 5000, "the newest message is not lost: {line}");
+    assert_eq!(metric(&HERE, export_page, "evicted_by_bridge_total"), missing, "{line}");
+    assert_eq!(metric(&HERE, import_page, "evicted_by_other_bridge_total"), missing, "{line}");
+    assert_eq!(metric(&HERE, import_page, "sent_messages_total"), 5000);
+}
+
+#[test]
+fn a_sender_that_evicts_loses_what_the_network_does_not_take() {
+    let page = free_port();
+    let address = format!("127.0.0.1:{page}");
+    let options = ["--window", "100000", "--metrics", &address];
+    let bridge = Bridge::start("source", &["--window", "100000"], &options);
+    let sink = HERE.peer(&["sink", &bridge.here, "1"]);
+    sink.wait_for("ready");
+    let mut source = HERE.peer(&["source", &bridge.there, "4000", "8000", "evict"]);
+    let evicted =
+        number_before(&source.finish().replace("evicted ", "").replace("messages,", "messages"), "messages");
+    assert_eq!(evicted, 4000.0);
+    let line = sink.wait_for("gone PeerLeft");
+    let missing = number_before(&line, "missing") as u64;
+    assert!(missing > 500 && line.contains(" 0 wrong"), "{line}");
+    assert_eq!(metric(&HERE, page, "evicted_by_source_total"), missing, "{line}");
+}
+
+#[test]
+fn a_killed_client_is_noticed() {
+    let bridge = Bridge::start("client-dies", &[], &[]);
+    let server = HERE.peer(&["echo-server", &bridge.here, "sync"]);
+    server.wait_for("ready");
+    let mut client = HERE.peer(&["hold", &bridge.there]);
+    bridge.import.wait_for("session opened");
+    thread::sleep(Duration::from_millis(200));
+    client.kill();
+    server.wait_within("client gone", NOTICE);
+    let line = bridge.export.wait_for("session ended");
+    assert!(line.contains("died"), "{line}");
+    // The next client is served.
+    HERE.peer(&["echo-client", &bridge.there, "10", "64"]).finish();
+}
+
+#[test]
+fn a_killed_server_is_noticed_and_its_successor_serves() {
+    let bridge = Bridge::start("server-dies", &[], &[]);
+    let mut server = HERE.peer(&["echo-server", &bridge.here]);
+    server.wait_for("ready");
+    let client = HERE.peer(&["hold", &bridge.there]);
+    bridge.import.wait_for("session opened");
+    server.kill();
+    client.wait_within("ended after", NOTICE);
+    let line = bridge.import.wait_for("session ended");
+    assert!(line.contains("died"), "{line}");
+    let server = HERE.peer(&["echo-server", &bridge.here]);
+    server.wait_for("ready");
+    HERE.peer(&["echo-client", &bridge.there, "10", "64"]).finish();
+}
+
+#[test]
+fn killed_bridges_are_noticed_and_their_successors_serve() {
+    let mut bridge = Bridge::start("bridge-dies", &[], &[]);
+    let server = HERE.peer(&["echo-server", &bridge.here, "sync"]);
+    server.wait_for("ready");
+    // The exporting bridge.
+    let client = HERE.peer(&["hold", &bridge.there]);
+    bridge.import.wait_for("session opened");
+    bridge.export.kill();
+    client.wait_within("ended after", NOTICE);
+    server.wait_within("client gone", NOTICE);
+    assert!(
+        SharedClient::connect(&bridge.there, Duration::from_secs(3)).is_err(),
+        "no exporting bridge is there"
+    );
+    bridge.export = export(&bridge.here, &bridge.key, bridge.port, &[]);
+    HERE.peer(&["echo-client", &bridge.there, "10", "64"]).finish();
+    server.wait_for("client gone");
+    // The importing bridge.
+    let client = HERE.peer(&["hold", &bridge.there]);
+    bridge.import.wait_for("session opened");
+    bridge.import.kill();
+    client.wait_within("ended after", NOTICE);
+    server.wait_within("client gone", NOTICE);
+    bridge.import = import(&bridge.there, &bridge.key, bridge.port, &[]);
+    HERE.peer(&["echo-client", &bridge.there, "10", "64"]).finish();
+}
+
+#[test]
+fn a_frozen_bridge_ends_the_sessions_after_the_lease() {
+    let bridge = Bridge::start("freeze", &[], &[]);
+    let server = HERE.peer(&["echo-server", &bridge.here, "sync"]);
+    server.wait_for("ready");
+    let client = HERE.peer(&["hold", &bridge.there]);
+    bridge.import.wait_for("session opened");
+    bridge.import.signal("-STOP");
+    server.wait_within("client gone", NOTICE + Duration::from_millis(300));
+    let line = bridge.export.wait_for("session ended");
+    assert!(line.contains("unreachable"), "{line}");
+    bridge.import.signal("-CONT");
+    client.wait_within("ended after", NOTICE);
+    HERE.peer(&["echo-client", &bridge.there, "10", "64"]).finish();
+}
+
+#[test]
+fn without_a_server_a_client_is_refused_with_a_reason() {
+    let bridge = Bridge::start("no-server", &["--connect-timeout-ms", "300"], &[]);
+    let client = bridge.client();
+    assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+    let line = bridge.import.wait_for("session ended");
+    assert!(line.contains("refused") && line.contains("no server has the name"), "{line}");
+}
+
+#[test]
+fn the_imported_name_exists_while_an_exporting_bridge_is_reachable() {
+    let (here, there, port) = (unique("late"), unique("late"), free_port());
+    let import = import(&there, "test/late", port, &[]);
+    let early = SharedClient::connect(&there, Duration::from_millis(300));
+    assert!(matches!(early, Err(ShmError::NoServer { .. })), "{:?}", early.err());
+    let _server = MultiServer::builder(&here).start().expect("a server");
+    let export = export(&here, "test/late", port, &[]);
+    // A client that waits meanwhile is served.
+    let client = SharedClient::connect(&there, PATIENCE).expect("the imported channel accepts");
+    import.wait_for("session opened");
+    export.terminate();
+    let (time, end) = time_to_end(&client);
+    assert_eq!(end, ShmError::NotConnected);
+    assert!(time < NOTICE, "{time:?}");
+}
+
+#[test]
+fn a_stop_delivers_what_was_sent() {
+    for stop_export in [false, true] {
+        let mut bridge = Bridge::start("stop", &[], &[]);
+        let mut server = SharedServer::start(&bridge.here).expect("a server");
+        let client = bridge.client();
+        server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+        for number in 0..200_u32 {
+            client.send_to_server_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
+            server.send_to_client_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
+        }
+        let stopped = if stop_export { &mut bridge.export } else { &mut bridge.import };
+        stopped.terminate();
+        let status = stopped.wait(Duration::from_secs(8));
+        assert!(status.success(), "{status}");
+        let mut message = Vec::new();
+        // What was sent against the direction of the stop may be lost; the rest arrives.
+        for number in 0..200_u32 {
+            if stop_export {
+                client.receive_from_server_timeout(&mut message, Some(PATIENCE)).expect("the message");
+            } else {
+                server.receive_from_client_timeout(&mut message, Some(PATIENCE)).expect("the message");
+            }
+            assert_eq!(message, number.to_le_bytes());
+        }
+        assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+    }
+}
+
+#[test]
+fn a_configuration_file_runs_several_channels() {
+    let (port, page) = (free_port(), free_port());
+    let (a, b) = (unique("file-a"), unique("file-b"));
+    let (a_there, b_there) = (unique("file-a"), unique("file-b"));
+    let file = |name: &str, text: String| {
+        let path = std::env::temp_dir().join(unique(name));
+        std::fs::write(&path, text).expect("a temporary file");
+        path
+    };
+    let exports = file(
+        "exports",
+        format!(
+            "[network]\nlisten = ['tcp/127.0.0.1:{port}']\n[observe]\nmetrics = '127.0.0.1:{page}'\nlog_format = 'json'\n\
+             [[export]]\nname = '{a}'\nkey = 'test/{a}'\n[[export]]\nname = '{b}'\nkey = 'test/{b}'\n"
+        ),
+    );
+    let imports = file(
+        "imports",
+        format!(
+            "[network]\nconnect = ['tcp/127.0.0.1:{port}']\n\
+             [[import]]\nname = '{a_there}'\nkey = 'test/{a}'\n[[import]]\nname = '{b_there}'\nkey = 'test/{b}'\nsync = true\n"
+        ),
+    );
+    let checked = std::process::Command::new(common::bridge_program())
+        .args(["run", "--check", imports.to_str().unwrap()])
+        .output()
+        .expect("the program runs");
+    assert_eq!(String::from_utf8_lossy(&checked.stdout), "0 exports and 2 imports\n");
+    let servers = [HERE.peer(&["echo-server", &a]), HERE.peer(&["echo-server", &b])];
+    for server in &servers {
+        server.wait_for("ready");
+    }
+    let exporting = HERE.bridge(&["run", exports.to_str().unwrap()]);
+    let line = exporting.wait_for("\"exports\"");
+    assert!(line.starts_with('{'), "{line}");
+    let mut importing = HERE.bridge(&["run", imports.to_str().unwrap()]);
+    HERE.peer(&["echo-client", &a_there, "50", "64"]).finish();
+    HERE.peer(&["echo-client", &b_there, "50", "64"]).finish();
+    let text = metrics(&HERE, page);
+    for name in [&a, &b] {
+        let line =
+            format!("sent_messages_total{{role=\"export\",channel=\"{name}\",key=\"test/{name}\"}} 50\n");
+        assert!(text.contains(&line), "{text}");
+    }
+    importing.terminate();
+    assert!(importing.wait(Duration::from_secs(8)).success());
+    let _ = (std::fs::remove_file(&exports), std::fs::remove_file(&imports));
+}
+
+#[test]
+fn wrong_arguments_are_refused_with_the_option() {
+    let refused = |arguments: &[&str], part: &str| {
+        let output = std::process::Command::new(common::bridge_program()).args(arguments).output();
+        let output = output.expect("the program runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(part), "{arguments:?}: {text}");
+    };
+    refused(&["export", "a"], "--key");
+    refused(&["export", "a", "--key", "a/**", "--no-multicast"], "wildcard");
+    refused(&["import", "a", "--key", "a", "--ring-size", "1000", "--no-multicast"], "ring_size");
+    refused(&["import", "a", "--key", "a", "--connect", "nonsense", "--no-multicast"], "endpoint");
+    refused(&["run", "/no/such/file"], "/no/such/file");
+    let taken = unique("taken");
+    let _server = SharedServer::start(&taken).expect("a server");
+    refused(&["import", &taken, "--key", "a", "--no-multicast"], "taken by a running server");
+}
+
+#[test]
+fn a_client_that_takes_nothing_holds_up_no_other() {
+    let bridge = Bridge::start("stalled", &[], &["--max-clients", "4"]);
+    let (sender, slots) = mpsc::channel();
+    let server = MultiServer::builder(&bridge.here)
+        .on_message(move |client, bytes| {
+            if bytes == b"flood" {
+                let client = client.clone();
+                thread::spawn(move || while client.send_timeout(&[1; 50_000], Some(PATIENCE)).is_ok() {});
+                sender.send(()).expect("the test waits");
+            } else {
+                client.send(bytes).expect("the client lives");
+            }
+        })
+        .start()
+        .expect("a server");
+    let stalled = bridge.client();
+    stalled.send_to_server(b"flood").expect("room");
+    slots.recv_timeout(PATIENCE).expect("the message arrives");
+    thread::sleep(Duration::from_millis(1500));
+    HERE.peer(&["echo-client", &bridge.there, "100", "64"]).finish();
+    assert!(stalled.is_connected());
+    drop(server);
+}
