@@ -97,7 +97,7 @@ impl Hub {
     /// Begins to receive, and to report at regular intervals. This lasts as long as the subscriber that it returns.
     pub(crate) fn start(self: &Arc<Self>) -> zenoh::Result<Subscriber<()>> {
         let hub = Arc::downgrade(self);
-        let interval = (self.settings.lease / 6).min(Duration::from_millis(250));
+        let interval = (self.settings.lease / 12).min(Duration::from_millis(125));
         thread::Builder::new().name("reports".into()).spawn(move || tick(&hub, interval))?;
         let hub = self.clone();
         self.zenoh
@@ -208,14 +208,14 @@ impl Hub {
     }
 }
 
-/// Looks after all sessions, as long as the hub lives.
+/// Looks after all sessions, as long as the hub lives. Every second time, it reports to the other bridge.
 fn tick(hub: &Weak<Hub>, interval: Duration) {
-    loop {
+    for number in 0_u32.. {
         thread::sleep(interval);
         let Some(hub) = hub.upgrade() else { return };
         let sessions: Vec<_> = hub.sessions().values().cloned().collect();
         for session in sessions {
-            session.tick();
+            session.tick(number % 2 == 0);
         }
     }
 }

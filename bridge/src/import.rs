@@ -69,6 +69,7 @@ impl Import {
             exporters_changed: Condvar::new(),
             interrupter,
         });
+        tracing::info!(channel = %hub.name, key = %hub.key, bridge = %format!("{:016x}", hub.id), "imports");
         let seen = shared.clone();
         let exporters = zenoh
             .liveliness()
@@ -82,7 +83,6 @@ impl Import {
             .name("import".into())
             .spawn(move || server.serve())
             .map_err(|error| Error::System { what: "starting a thread".into(), error })?;
-        tracing::info!(channel = %hub.name, key = %hub.key, bridge = %format!("{:016x}", hub.id), "imports");
         Ok(Import { shared, _subscriber: subscriber, _exporters: exporters, serving: Some(serving) })
     }
 

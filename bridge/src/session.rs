@@ -220,8 +220,8 @@ impl Session {
         self.send_control(&Control::Report(progress));
     }
 
-    /// Called at regular intervals: reports to the other bridge, and ends the session if that is silent.
-    pub(crate) fn tick(&self) {
+    /// Called at regular intervals: ends the session if the other bridge is silent, and reports to it if `reports` is set.
+    pub(crate) fn tick(&self, reports: bool) {
         if !self.is_open.load(Ordering::Acquire) || self.ended().is_some() {
             return;
         }
@@ -232,8 +232,10 @@ impl Session {
             self.end(End::new(Cause::Unreachable, text));
             return;
         }
-        self.report();
-        self.outgoing.check_progress();
+        if reports {
+            self.report();
+            self.outgoing.check_progress();
+        }
     }
 
     /// Takes a chunk of the stream.

@@ -45,6 +45,14 @@ impl Bridge {
         Bridge { here, there, key, port, export, import }
     }
 
+    /// Starts a client that waits for its session's end.
+    fn hold(&self) -> Process {
+        let client = HERE.peer(&["hold", &self.there]);
+        self.import.wait_for(&format!("client_process={}", client.pid()));
+        client.wait_for("ready");
+        client
+    }
+
     fn client(&self) -> SharedClient {
         SharedClient::connect(&self.there, PATIENCE).expect("the imported channel accepts")
     }
@@ -229,8 +237,7 @@ fn a_killed_client_is_noticed() {
     let bridge = Bridge::start("client-dies", &[], &[]);
     let server = HERE.peer(&["echo-server", &bridge.here, "sync"]);
     server.wait_for("ready");
-    let mut client = HERE.peer(&["hold", &bridge.there]);
-    bridge.import.wait_for("session opened");
+    let mut client = bridge.hold();
     thread::sleep(Duration::from_millis(200));
     client.kill();
     server.wait_within("client gone", NOTICE);
@@ -245,8 +252,7 @@ fn a_killed_server_is_noticed_and_its_successor_serves() {
     let bridge = Bridge::start("server-dies", &[], &[]);
     let mut server = HERE.peer(&["echo-server", &bridge.here]);
     server.wait_for("ready");
-    let client = HERE.peer(&["hold", &bridge.there]);
-    bridge.import.wait_for("session opened");
+    let client = bridge.hold();
     server.kill();
     client.wait_within("ended after", NOTICE);
     let line = bridge.import.wait_for("session ended");
@@ -262,8 +268,7 @@ fn killed_bridges_are_noticed_and_their_successors_serve() {
     let server = HERE.peer(&["echo-server", &bridge.here, "sync"]);
     server.wait_for("ready");
     // The exporting bridge.
-    let client = HERE.peer(&["hold", &bridge.there]);
-    bridge.import.wait_for("session opened");
+    let client = bridge.hold();
     bridge.export.kill();
     client.wait_within("ended after", NOTICE);
     server.wait_within("client gone", NOTICE);
@@ -275,8 +280,7 @@ fn killed_bridges_are_noticed_and_their_successors_serve() {
     HERE.peer(&["echo-client", &bridge.there, "10", "64"]).finish();
     server.wait_for("client gone");
     // The importing bridge.
-    let client = HERE.peer(&["hold", &bridge.there]);
-    bridge.import.wait_for("session opened");
+    let client = bridge.hold();
     bridge.import.kill();
     client.wait_within("ended after", NOTICE);
     server.wait_within("client gone", NOTICE);
@@ -289,8 +293,7 @@ fn a_frozen_bridge_ends_the_sessions_after_the_lease() {
     let bridge = Bridge::start("freeze", &[], &[]);
     let server = HERE.peer(&["echo-server", &bridge.here, "sync"]);
     server.wait_for("ready");
-    let client = HERE.peer(&["hold", &bridge.there]);
-    bridge.import.wait_for("session opened");
+    let client = bridge.hold();
     bridge.import.signal("-STOP");
     server.wait_within("client gone", NOTICE + Duration::from_millis(300));
     let line = bridge.export.wait_for("session ended");

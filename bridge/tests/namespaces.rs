@@ -1,0 +1,407 @@
+//! Both sides of the bridge in network namespaces of their own, with delay, loss and partition between them (Linux, as root).
+//!
+//! The tests make the namespaces themselves. The delay and the losses are those of `tc netem`; on a kernel without it, the
+//! example `slow_link` carries the packets in user space. Where no namespaces can be made, the tests print so and check nothing;
+//! with `XSHM_REQUIRE_ALL=1` they fail. `XSHM_LONG=1` makes them longer.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::{example, number_before, unique, Place, Process, NOTICE};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SERVER_SIDE: &str = "10.99.0.1";
+const CLIENT_SIDE: &str = "10.99.0.2";
+const ENDPOINT: &str = "tcp/10.99.0.1:7447";
+
+fn is_long() -> bool {
+    std::env::var_os("XSHM_LONG").is_some_and(|value| value == "1")
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.map_err(|error| format!("{program} cannot be started: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program} {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+/// What carries the packets between the namespaces.
+enum Link {
+    /// A pair of devices of the kernel, and `tc netem`.
+    Netem,
+    /// A pair of devices of the kernel, without netem.
+    Fast,
+    /// The example `slow_link`.
+    UserSpace(Process),
+}
+
+/// Two network namespaces with a link between them.
+struct Network {
+    server: Place,
+    client: Place,
+    names: [String; 2],
+    devices: [String; 2],
+    link: Link,
+}
+
+impl Network {
+    /// Makes two namespaces with a link whose delay and losses can be set. `None`: that is not possible here.
+    fn slow() -> Option<Self> {
+        Self::make(true)
+    }
+
+    /// Makes two namespaces with a link as fast as the kernel's.
+    fn fast() -> Option<Self> {
+        Self::make(false)
+    }
+
+    fn make(is_slow: bool) -> Option<Self> {
+        match Self::try_make(is_slow) {
+            Ok(network) => Some(network),
+            Err(error) if std::env::var_os("XSHM_REQUIRE_ALL").is_some_and(|value| value == "1") => {
+                panic!("the network namespaces cannot be made: {error}")
+            }
+            Err(error) => {
+                eprintln!("NOT CHECKED: the network namespaces cannot be made: {error}");
+                None
+            }
+        }
+    }
+
+    fn try_make(is_slow: bool) -> Result<Self, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let names = ["s", "c"].map(|side| format!("xb{}-{number}{side}", std::process::id()));
+        let devices = ["s", "c"].map(|side| format!("xb{}{number}{side}", std::process::id() % 100_000));
+        let mut network = Network {
+            server: Place(Some(names[0].clone())),
+            client: Place(Some(names[1].clone())),
+            names: names.clone(),
+            devices: devices.clone(),
+            link: Link::Fast,
+        };
+        for name in &names {
+            run("ip", &["netns", "add", name])?;
+        }
+        run("ip", &["link", "add", &devices[0], "type", "veth", "peer", "name", &devices[1]])?;
+        if is_slow {
+            let netem = ["qdisc", "add", "dev", &devices[0], "root", "netem", "delay", "1ms"];
+            match run("tc", &netem) {
+                Ok(()) => network.link = Link::Netem,
+                Err(error) => {
+                    println!("no netem ({error}): the example slow_link carries the packets");
+                    run("ip", &["link", "del", &devices[0]])?;
+                    let mut command = Command::new(example("slow_link"));
+                    command.args(&devices);
+                    let carrier = Process::start("slow_link", command);
+                    carrier.wait_for("ready");
+                    network.link = Link::UserSpace(carrier);
+                }
+            }
+        }
+        for ((name, device), address) in names.iter().zip(&devices).zip([SERVER_SIDE, CLIENT_SIDE]) {
+            run("ip", &["link", "set", device, "netns", name])?;
+            run("ip", &["-n", name, "addr", "add", &format!("{address}/24"), "dev", device])?;
+            run("ip", &["-n", name, "link", "set", device, "up"])?;
+            run("ip", &["-n", name, "link", "set", "lo", "up"])?;
+        }
+        if is_slow {
+            network.set(0.0, 0.0);
+        }
+        Ok(network)
+    }
+
+    /// Sets how much later a packet arrives, and how many of a hundred are lost, in both directions.
+    fn set(&mut self, delay_ms: f64, loss: f64) {
+        match &mut self.link {
+            Link::Netem => {
+                let (delay, loss) = (format!("{delay_ms}ms"), format!("{loss}%"));
+                for (name, device) in self.names.iter().zip(&self.devices) {
+                    let netem = ["netem", "delay", &delay, "loss", &loss, "limit", "20000"];
+                    let arguments = ["-n", name, "qdisc", "replace", "dev", device, "root"];
+                    run("tc", &[&arguments[..], &netem[..]].concat()).expect("netem takes the values");
+                }
+            }
+            Link::UserSpace(carrier) => {
+                carrier.write(&format!("{delay_ms} {loss}"));
+                carrier.wait_for("set");
+            }
+            Link::Fast => panic!("the link is fast"),
+        }
+    }
+
+    /// Loses every packet.
+    fn cut(&mut self) {
+        self.set(0.0, 100.0);
+    }
+
+    fn export(&self, name: &str, options: &[&str]) -> Process {
+        let export =
+            self.server.bridge(&[&["export", name, "--key", name, "--listen", ENDPOINT], options].concat());
+        export.wait_for("exports");
+        export
+    }
+
+    fn import(&self, name: &str, options: &[&str]) -> Process {
+        let import =
+            self.client.bridge(&[&["import", name, "--key", name, "--connect", ENDPOINT], options].concat());
+        import.wait_for("accepts clients");
+        import
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = run("ip", &["netns", "del", name]);
+        }
+    }
+}
+
+/// Starts a program of the library's examples.
+fn echo(place: &Place, role: &str, name: &str, count: &str) -> Process {
+    let mut command = place.command(&example("echo"));
+    command.args([role, name, count]);
+    Process::start(&format!("echo {role}"), command)
+}
+
+#[test]
+fn requests_and_answers_with_delay_and_loss() {
+    let Some(mut network) = Network::slow() else { return };
+    network.set(5.0, 1.0);
+    // The same name on both sides.
+    let name = unique("netns-echo");
+    let mut server = echo(&network.server, "serve", &name, "200");
+    let _export = network.export(&name, &[]);
+    let _import = network.import(&name, &[]);
+    echo(&network.client, "answer", &name, "200").finish();
+    assert!(server.finish().contains("200 messages came back"));
+}
+
+#[test]
+fn a_file_arrives_as_it_is() {
+    let Some(network) = Network::fast() else { return };
+    file(&network, "fast", if is_long() { 200_000_000 } else { 50_000_000 });
+}
+
+#[test]
+fn a_file_arrives_as_it_is_with_delay_and_loss() {
+    let Some(mut network) = Network::slow() else { return };
+    network.set(2.0, 0.1);
+    file(&network, "slow", if is_long() { 200_000_000 } else { 20_000_000 });
+}
+
+/// Sends a file from the server's side to the client's.
+fn file(network: &Network, kind: &str, size: usize) {
+    let name = unique("netns-file");
+    let folder = std::env::temp_dir();
+    let (input, output) = (folder.join(unique("in")), folder.join(unique("out")));
+    let bytes: Vec<u8> = (0..size as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(&input, &bytes).expect("a temporary file");
+    let mut sender = network.server.peer(&["send-file", &name, input.to_str().unwrap()]);
+    sender.wait_for("ready");
+    let _export = network.export(&name, &[]);
+    let _import = network.import(&name, &["--sync"]);
+    network.client.peer(&["receive-file", &name, output.to_str().unwrap()]).finish();
+    println!("{kind}: {}", sender.finish());
+    let same = std::fs::read(&output).expect("the file was stored") == bytes;
+    let _ = (std::fs::remove_file(&input), std::fs::remove_file(&output));
+    assert!(same, "the file differs");
+}
+
+#[test]
+fn twenty_remote_clients_with_delay_and_loss() {
+    const COUNT: u64 = 3000;
+    let Some(mut network) = Network::slow() else { return };
+    network.set(2.0, 0.5);
+    let name = unique("netns-many");
+    let sink = network.server.peer(&["sink", &name]);
+    sink.wait_for("ready");
+    let _export = network.export(&name, &[]);
+    let _import = network.import(&name, &[]);
+    let count = COUNT.to_string();
+    let mut sources: Vec<_> = (0..20)
+        .map(|n| network.client.peer(&["source", &name, &count, &(64 + n * 50).to_string()]))
+        .collect();
+    for source in &mut sources {
+        source.finish();
+    }
+    for _ in 0..20 {
+        let line = sink.wait_for("gone PeerLeft");
+        assert!(
+            line.contains(&format!("{COUNT} messages")) && line.contains(" 0 missing, 0 wrong"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn kills_at_either_side_are_noticed() {
+    let Some(mut network) = Network::slow() else { return };
+    network.set(5.0, 0.5);
+    let name = unique("netns-kills");
+    let mut server = network.server.peer(&["echo-server", &name, "sync"]);
+    server.wait_for("ready");
+    let mut export = network.export(&name, &[]);
+    let import = network.import(&name, &[]);
+    let hold = || {
+        let client = network.client.peer(&["hold", &name]);
+        import.wait_for(&format!("client_process={}", client.pid()));
+        client.wait_for("ready");
+        client
+    };
+    let mut client = hold();
+    client.kill();
+    server.wait_within("client gone", NOTICE);
+    let client = hold();
+    server.kill();
+    client.wait_within("ended after", NOTICE);
+    server = network.server.peer(&["echo-server", &name, "sync"]);
+    server.wait_for("ready");
+    let client = hold();
+    export.kill();
+    client.wait_within("ended after", NOTICE);
+    server.wait_within("client gone", NOTICE);
+    let _export = network.export(&name, &[]);
+    network.client.peer(&["echo-client", &name, "10", "64"]).finish();
+}
+
+#[test]
+fn a_partition_ends_sessions_and_heals() {
+    let Some(mut network) = Network::slow() else { return };
+    network.set(2.0, 0.0);
+    let name = unique("netns-partition");
+    let server = network.server.peer(&["echo-server", &name, "sync"]);
+    server.wait_for("ready");
+    let export = network.export(&name, &[]);
+    let import = network.import(&name, &[]);
+    for _ in 0..2 {
+        let client = network.client.peer(&["hold", &name]);
+        import.wait_for(&format!("client_process={}", client.pid()));
+        client.wait_for("ready");
+        network.cut();
+        client.wait_within("ended after", NOTICE);
+        server.wait_within("client gone", NOTICE);
+        for bridge in [&export, &import] {
+            let line = bridge.wait_for("session ended");
+            assert!(line.contains("unreachable"), "{line}");
+        }
+        // Long enough that Zenoh gives up its connection too.
+        thread::sleep(Duration::from_secs(4));
+        network.set(2.0, 0.0);
+        let healed = Instant::now();
+        network.client.peer(&["echo-client", &name, "20", "64"]).finish();
+        println!("the first answers after {:.1} s", healed.elapsed().as_secs_f64());
+        server.wait_for("client gone");
+    }
+}
+
+#[test]
+fn a_short_partition_loses_nothing() {
+    let Some(mut network) = Network::slow() else { return };
+    network.set(2.0, 0.0);
+    let name = unique("netns-short");
+    let server = network.server.peer(&["duplex-server", &name]);
+    server.wait_for("ready");
+    let _export = network.export(&name, &[]);
+    let _import = network.import(&name, &[]);
+    let mut client = network.client.peer(&["duplex-client", &name, "6", "500"]);
+    client.wait_for("ready");
+    for _ in 0..3 {
+        thread::sleep(Duration::from_millis(700));
+        network.cut();
+        thread::sleep(Duration::from_millis(400));
+        network.set(2.0, 0.0);
+    }
+    let printed = client.finish();
+    println!("{printed}");
+    assert!(!server.log().contains("wrong"), "{}", server.log());
+}
+
+/// Messages of several clients in both directions, with delay, loss and short partitions. Every message is checked.
+#[test]
+fn soak() {
+    const CLIENTS: usize = 4;
+    let Some(mut network) = Network::slow() else { return };
+    let seconds = if is_long() { 600 } else { 15 };
+    network.set(1.0, 0.1);
+    let name = unique("netns-soak");
+    let server = network.server.peer(&["duplex-server", &name]);
+    server.wait_for("ready");
+    let _export = network.export(&name, &[]);
+    let _import = network.import(&name, &[]);
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| network.client.peer(&["duplex-client", &name, &seconds.to_string(), "2000"]))
+        .collect();
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut round = 0;
+    while Instant::now() + Duration::from_secs(3) < end {
+        thread::sleep(Duration::from_secs(2));
+        round += 1;
+        match round % 4 {
+            1 => network.set(3.0, 0.5),
+            2 => {
+                network.cut();
+                thread::sleep(Duration::from_millis(200));
+                network.set(1.0, 0.1);
+            }
+            _ => network.set(1.0, 0.1),
+        }
+    }
+    let (mut sent, mut received) = (0.0, 0.0);
+    for client in &mut clients {
+        let printed = client.finish();
+        let line = printed.lines().find(|line| line.starts_with("sent ")).expect("its last line").to_owned()
+            + " end";
+        sent += number_before(&line, "received");
+        received += number_before(&line, "end");
+    }
+    println!(
+        "{CLIENTS} clients, {seconds} s: {sent} messages to the server, {received} to the clients, none lost"
+    );
+    assert!(sent > 100.0 && received > 100.0);
+    assert!(!server.log().contains("wrong"), "{}", server.log());
+}
+
+/// Compares the bridge with Zenoh alone between the same namespaces.
+#[test]
+fn throughput() {
+    let Some(network) = Network::fast() else { return };
+    let sink = network.server.peer(&["zenoh-sink", "tcp/10.99.0.1:7448"]);
+    sink.wait_for("ready");
+    let name = unique("netns-speed");
+    let server = network.server.peer(&["sink", &name]);
+    server.wait_for("ready");
+    let _export = network.export(&name, &[]);
+    let _import = network.import(&name, &[]);
+    let scale = if is_long() { 4 } else { 1 };
+    println!(
+        "{:>9} {:>14} {:>14} {:>7}   (messages per second, best of 3)",
+        "bytes", "Zenoh", "bridge", "ratio"
+    );
+    let mut failed = Vec::new();
+    for (size, count) in [(8, 400_000), (64, 400_000), (1024, 200_000), (16_384, 30_000), (65_535, 8_000)] {
+        let (count, size) = ((count * scale).to_string(), size.to_string());
+        let (mut alone, mut bridged) = (0.0_f64, 0.0_f64);
+        for _ in 0..3 {
+            network.client.peer(&["zenoh-source", "tcp/10.99.0.1:7448", &count, &size]).finish();
+            let line = sink.wait_for("messages");
+            alone = alone.max(number_before(&line, "messages") / number_before(&line, "s"));
+            network.client.peer(&["source", &name, &count, &size]).finish();
+            let line = server.wait_for("gone PeerLeft");
+            assert!(line.contains(" 0 missing, 0 wrong"), "{line}");
+            bridged = bridged.max(number_before(&line, "messages") / number_before(&line, "s"));
+        }
+        let ratio = bridged / alone;
+        println!("{size:>9} {alone:>14.0} {bridged:>14.0} {ratio:>7.2}");
+        if ratio < 0.7 {
+            failed.push(size);
+        }
+    }
+    assert!(failed.is_empty(), "less than 0.7 of Zenoh alone for {failed:?} bytes");
+}
