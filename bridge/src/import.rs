@@ -381,7 +381,7 @@ impl MultiHandler for Clients {
     }
 
     fn on_client_connect(&self, slot: u32) {
-        let Some(mut peer) = self.server.get().and_then(|server| server.peer(slot)) else { return };
+        let Some(peer) = self.server.get().and_then(|server| server.peer(slot)) else { return };
         let shared = self.shared.clone();
         let session = match shared.begin() {
             Ok(session) => session,
@@ -404,7 +404,7 @@ impl MultiHandler for Clients {
                     Ok(window) => {
                         shared.log_open(&session, peer.identity().map(|peer| peer.process_id));
                         session.open(window);
-                        session.run(&mut peer);
+                        session.run(peer);
                     }
                     Err(end) => session.end(end),
                 }

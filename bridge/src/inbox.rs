@@ -26,6 +26,8 @@ struct State {
     bytes: usize,
     received: u64,
     asked: Option<(u64, Instant)>,
+    /// The session's thread has something to do.
+    is_awaited: bool,
     is_closing: bool,
     is_over: bool,
 }
@@ -44,6 +46,7 @@ impl Inbox {
             bytes: 0,
             received: 0,
             asked: None,
+            is_awaited: false,
             is_closing: false,
             is_over: false,
         };
@@ -85,20 +88,26 @@ impl Inbox {
         state.received += length as u64;
         state.bytes += length;
         state.chunks.push_back(chunk.clone());
-        self.arrived.notify_one();
         Arrival::Taken
     }
 
-    /// Waits for chunks, and moves them to `chunks`. Returns `false` if none will come.
-    pub(crate) fn take(&self, chunks: &mut VecDeque<ZBytes>) -> bool {
+    /// Takes the next chunk out, if there is one. Never waits.
+    pub(crate) fn take(&self) -> Option<ZBytes> {
+        let mut state = self.state();
+        let chunk = state.chunks.pop_front()?;
+        state.bytes -= chunk.len() - CHUNK_HEADER;
+        Some(chunk)
+    }
+
+    /// Waits until there are chunks, or until another thread has called [`wake`](Self::wake). Returns `false` if no chunks will
+    /// come.
+    pub(crate) fn wait(&self) -> bool {
         let mut state = self.state();
         loop {
             if state.is_over {
                 return false;
             }
-            if !state.chunks.is_empty() {
-                state.bytes = 0;
-                std::mem::swap(&mut state.chunks, chunks);
+            if std::mem::take(&mut state.is_awaited) || !state.chunks.is_empty() {
                 return true;
             }
             if state.is_closing {
@@ -106,6 +115,12 @@ impl Inbox {
             }
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Ends the wait of the session's thread.
+    pub(crate) fn wake(&self) {
+        self.state().is_awaited = true;
+        self.arrived.notify_one();
     }
 
     /// The local peer has gone, or the bridge stops: what has arrived is still taken, and nothing else is waited for.
@@ -143,12 +158,14 @@ mod tests {
         assert_eq!(inbox.put(&chunk(0, 10)), Arrival::Taken, "a repeated chunk is dropped");
         assert_eq!(inbox.put(&chunk(10, 10)), Arrival::Taken);
         assert_eq!(inbox.put(&chunk(20, 10)), Arrival::Taken);
-        let mut chunks = VecDeque::new();
-        assert!(inbox.take(&mut chunks));
-        assert_eq!(chunks.len(), 3);
+        assert!(inbox.wait());
+        for _ in 0..3 {
+            assert!(inbox.take().is_some());
+        }
         inbox.close();
-        chunks.clear();
-        assert!(!inbox.take(&mut chunks));
+        assert!(!inbox.wait());
+        inbox.wake();
+        assert!(inbox.wait());
     }
 
     #[test]
@@ -165,8 +182,7 @@ mod tests {
         let inbox = Inbox::new(100);
         assert_eq!(inbox.put(&chunk(0, 150)), Arrival::Taken);
         assert_eq!(inbox.put(&chunk(150, 10)), Arrival::Gap);
-        let mut chunks = VecDeque::new();
-        assert!(inbox.take(&mut chunks));
+        assert!(inbox.take().is_some());
         assert_eq!(inbox.put(&chunk(150, 10)), Arrival::Taken);
     }
 }

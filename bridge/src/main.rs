@@ -12,6 +12,11 @@ use xshm_bridge::{
 };
 use zenoh::Wait;
 
+/// Chunks and packets are large, and each is freed by another thread than the one that allocated it. The system's allocators return
+/// such memory to the kernel, and get it again for the next one.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Carries channels of xshm from one machine to another over Zenoh.
 ///
 /// Run `export` on the machine of the channel's server, and `import` with the same key on the machines of its clients.

@@ -59,7 +59,7 @@ fn default_window() -> usize {
 }
 
 fn default_chunk() -> usize {
-    60 << 10
+    256 << 10
 }
 
 fn default_grace() -> u32 {

@@ -4,7 +4,8 @@ use crate::hub::Hub;
 use crate::inbox::{Arrival, Inbox};
 use crate::metrics::Metrics;
 use crate::outgoing::{Outgoing, Over};
-use crate::wire::{Cause, Control, End, Progress, Record, Records, CHUNK_HEADER};
+use crate::wire::{Cause, Control, End, Progress, Record, Records, CHUNK_HEADER, RECORD_HEADER};
+use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -34,14 +35,22 @@ pub enum WhenFull {
 }
 
 /// The local endpoint that gets the messages of a session.
-pub(crate) trait Target {
+pub(crate) trait Target: Send {
+    /// Sends if there is room.
+    fn try_send(&mut self, message: &[u8]) -> Result<(), ShmError>;
     /// Sends, and waits for room.
     fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError>;
     /// Sends, and returns the number of evicted messages.
     fn send_evicting(&mut self, message: &[u8]) -> Result<u32, ShmError>;
+    /// For the code that knows the type.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
-impl<E: Split> Target for OwnedSendHalf<E> {
+impl<E: Split + 'static> Target for OwnedSendHalf<E> {
+    fn try_send(&mut self, message: &[u8]) -> Result<(), ShmError> {
+        xshm::SendHalf::try_send(self, message)
+    }
+
     fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError> {
         self.send_timeout(message, Some(limit))
     }
@@ -49,9 +58,17 @@ impl<E: Split> Target for OwnedSendHalf<E> {
     fn send_evicting(&mut self, message: &[u8]) -> Result<u32, ShmError> {
         Ok(self.send(message)?.overwritten)
     }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
 }
 
 impl Target for PeerHandle {
+    fn try_send(&mut self, message: &[u8]) -> Result<(), ShmError> {
+        PeerHandle::try_send(self, message)
+    }
+
     fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError> {
         PeerHandle::send_timeout(self, message, Some(limit))
     }
@@ -59,6 +76,36 @@ impl Target for PeerHandle {
     fn send_evicting(&mut self, message: &[u8]) -> Result<u32, ShmError> {
         Ok(PeerHandle::send(self, message)?.overwritten)
     }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// What brings the stream into the ring of the local channel. The thread that receives from the network uses it as long as there
+/// is room. Otherwise the session's thread does, which may wait.
+struct Delivery {
+    records: Records,
+    /// The bytes of the stream that `records` has got.
+    fed: u64,
+    target: Option<Box<dyn Target>>,
+    /// Records that had no room, in their order.
+    held: VecDeque<Held>,
+    /// Their bytes of the stream.
+    held_bytes: u64,
+}
+
+/// A record that waits for room.
+enum Held {
+    Message(Vec<u8>),
+    End(End),
+}
+
+/// Whether a delivery may wait for room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Try,
+    Wait,
 }
 
 /// Called once, when the session is over.
@@ -71,8 +118,7 @@ pub(crate) struct Session {
     pub(crate) hub: Arc<Hub>,
     pub(crate) outgoing: Outgoing,
     inbox: Inbox,
-    /// The longest message that the local channel carries.
-    longest: usize,
+    delivery: Mutex<Delivery>,
     control: KeyExpr<'static>,
     publisher: Publisher<'static>,
     started: Instant,
@@ -100,7 +146,13 @@ impl Session {
             hub: hub.clone(),
             outgoing: Outgoing::new(settings.chunk),
             inbox: Inbox::new(2 * settings.window + settings.chunk),
-            longest,
+            delivery: Mutex::new(Delivery {
+                records: Records::new(longest),
+                fed: 0,
+                target: None,
+                held: VecDeque::new(),
+                held_bytes: 0,
+            }),
             control: hub.session_key(other, id, "control")?,
             publisher: hub.publisher(hub.session_key(other, id, "data")?)?,
             started: Instant::now(),
@@ -244,6 +296,18 @@ impl Session {
         if self.inbox.put(chunk) == Arrival::Gap {
             self.send_control(&Control::Repeat(self.progress()));
         }
+        // The shortest way, as long as the local ring has room.
+        if let Ok(mut delivery) = self.delivery.try_lock() {
+            if delivery.target.is_some() && delivery.held.is_empty() {
+                if let Err(end) = self.deliver(&mut delivery, Mode::Try) {
+                    self.abort(end);
+                }
+                if delivery.held.is_empty() {
+                    return;
+                }
+            }
+        }
+        self.inbox.wake();
     }
 
     pub(crate) fn on_control(&self, control: Control) {
@@ -280,59 +344,117 @@ impl Session {
         Ok(())
     }
 
+    fn delivery(&self) -> MutexGuard<'_, Delivery> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Delivers what arrives, until the session is over or the local peer has gone. In the second case it then waits until
-    /// the other bridge has delivered all that the local peer had sent.
-    pub(crate) fn run(&self, target: &mut dyn Target) {
-        match self.deliver(target) {
-            Ok(()) => {}
-            Err(end) => self.abort(end),
+    /// the other bridge has delivered all that the local peer had sent. Returns the target.
+    pub(crate) fn run<T: Target + 'static>(&self, target: T) -> Option<T> {
+        self.delivery().target = Some(Box::new(target));
+        loop {
+            let delivered = self.deliver(&mut self.delivery(), Mode::Wait);
+            if let Err(end) = delivered {
+                self.abort(end);
+            }
+            if self.ended().is_some() || !self.inbox.wait() {
+                break;
+            }
         }
         if self.ended().is_none() {
             self.outgoing.wait_until_delivered(None);
         }
+        let target = self.delivery().target.take()?;
+        target.into_any().downcast().ok().map(|target| *target)
     }
 
-    /// Returns `Ok` if the session is over or the local peer has gone.
-    fn deliver(&self, target: &mut dyn Target) -> Result<(), End> {
-        let mut records = Records::new(self.longest);
-        let mut chunks = VecDeque::new();
-        while self.inbox.take(&mut chunks) {
-            for chunk in chunks.drain(..) {
-                let mut skip = CHUNK_HEADER;
-                for slice in chunk.slices() {
-                    let (_, bytes) = slice.split_at(skip.min(slice.len()));
-                    skip -= slice.len() - bytes.len();
-                    let end = self.delivered.load(Ordering::Relaxed) + bytes.len() as u64;
-                    let mut ended = None;
-                    records.feed(bytes, |record, _| match record {
-                        Record::Message(message) => self.deliver_message(target, message),
-                        Record::End(end) => {
-                            ended = Some(end);
-                            Ok(())
-                        }
-                    })?;
-                    // A piece of a record counts as delivered: the bridge keeps it.
-                    self.delivered.store(end, Ordering::Release);
-                    if let Some(end) = ended {
-                        self.report();
-                        self.end(end);
-                    }
-                    if self.ended().is_some() {
-                        return Ok(());
-                    }
-                    if end - self.reported.load(Ordering::Relaxed) >= self.hub.settings.window as u64 / 4 {
-                        self.report();
-                    }
+    /// Delivers what has arrived. Returns when that is done, when there is no room and the delivery may not wait, or when the
+    /// session is over.
+    fn deliver(&self, delivery: &mut Delivery, mode: Mode) -> Result<(), End> {
+        while mode == Mode::Wait && self.ended().is_none() {
+            match delivery.held.pop_front() {
+                Some(Held::Message(message)) => {
+                    self.deliver_message(delivery, mode, &message)?;
+                    delivery.held_bytes -= (RECORD_HEADER + message.len()) as u64;
+                    self.record_delivery(delivery);
                 }
+                Some(Held::End(end)) => self.end_by_other(delivery, end),
+                None => break,
+            }
+        }
+        while delivery.held.is_empty() && self.ended().is_none() {
+            let Some(chunk) = self.inbox.take() else { break };
+            let mut skip = CHUNK_HEADER;
+            for slice in chunk.slices() {
+                let (_, bytes) = slice.split_at(skip.min(slice.len()));
+                skip -= slice.len() - bytes.len();
+                self.feed(delivery, mode, bytes)?;
             }
         }
         Ok(())
     }
 
-    fn deliver_message(&self, target: &mut dyn Target, message: &[u8]) -> Result<(), End> {
-        let sent = match self.hub.settings.when_full {
-            WhenFull::Evict => target.send_evicting(message),
-            WhenFull::Wait => loop {
+    fn feed(&self, delivery: &mut Delivery, mode: Mode, bytes: &[u8]) -> Result<(), End> {
+        let mut records = std::mem::replace(&mut delivery.records, Records::new(0));
+        delivery.fed += bytes.len() as u64;
+        let fed = records.feed(bytes, |record, size| match record {
+            Record::Message(message) if delivery.held.is_empty() => {
+                if self.deliver_message(delivery, mode, message)? {
+                    return Ok(());
+                }
+                delivery.held.push_back(Held::Message(message.to_vec()));
+                delivery.held_bytes += size as u64;
+                Ok(())
+            }
+            Record::Message(message) => {
+                delivery.held.push_back(Held::Message(message.to_vec()));
+                delivery.held_bytes += size as u64;
+                Ok(())
+            }
+            Record::End(end) => {
+                delivery.held.push_back(Held::End(end));
+                Ok(())
+            }
+        });
+        delivery.records = records;
+        // An end that waits for nothing counts now.
+        if matches!(delivery.held.front(), Some(Held::End(_))) {
+            if let Some(Held::End(end)) = delivery.held.pop_front() {
+                self.end_by_other(delivery, end);
+            }
+        }
+        self.record_delivery(delivery);
+        fed
+    }
+
+    /// Records how much of the stream is delivered, and reports it to the other bridge if that is worth a message. A piece of a
+    /// record counts as delivered: the bridge keeps it.
+    fn record_delivery(&self, delivery: &Delivery) {
+        let delivered = delivery.fed - delivery.held_bytes;
+        self.delivered.store(delivered, Ordering::Release);
+        let unknown = delivered - self.reported.load(Ordering::Relaxed);
+        if unknown >= self.hub.settings.window as u64 / 4 && self.ended().is_none() {
+            self.report();
+        }
+    }
+
+    /// The other bridge has ended the session, and all that was sent before is delivered.
+    fn end_by_other(&self, delivery: &Delivery, end: End) {
+        self.delivered.store(delivery.fed - delivery.held_bytes, Ordering::Release);
+        self.report();
+        self.end(end);
+    }
+
+    /// Returns `false` if there was no room, and the message was not delivered.
+    fn deliver_message(&self, delivery: &mut Delivery, mode: Mode, message: &[u8]) -> Result<bool, End> {
+        let Some(target) = &mut delivery.target else { return Ok(false) };
+        let sent = match (self.hub.settings.when_full, mode) {
+            (WhenFull::Evict, _) => target.send_evicting(message),
+            (WhenFull::Wait, Mode::Try) => match target.try_send(message) {
+                Err(ShmError::QueueFull | ShmError::Interrupted) => return Ok(false),
+                sent => sent.map(|()| 0),
+            },
+            (WhenFull::Wait, Mode::Wait) => loop {
                 match target.send_waiting(message, SLICE) {
                     Err(ShmError::Timeout) if self.ended().is_none() => {}
                     // The bridge stops, which interrupts calls. What has arrived is delivered within the grace time.
@@ -350,12 +472,12 @@ impl Session {
                 }
                 Metrics::add(&metrics.delivered_messages, 1);
                 Metrics::add(&metrics.delivered_bytes, message.len() as u64);
-                Ok(())
+                Ok(true)
             }
             // The thread that receives from the local peer finds its end too, and ends the session after the last message.
             // An interrupted or late call means that the session is over.
-            Err(ShmError::NotConnected | ShmError::PeerDied { .. }) => Ok(()),
-            Err(ShmError::Interrupted | ShmError::Timeout) => Ok(()),
+            Err(ShmError::NotConnected | ShmError::PeerDied { .. }) => Ok(true),
+            Err(ShmError::Interrupted | ShmError::Timeout) => Ok(true),
             Err(error @ (ShmError::MessageTooLarge | ShmError::MessageTooSmall)) => {
                 let text = format!(
                     "the channel {:?} refused a message of {} bytes: {error}",
@@ -384,8 +506,7 @@ pub(crate) fn local_end(who: &str, error: &ShmError) -> End {
 
 /// Runs a session whose local endpoint is split, until it is over. Returns the halves.
 pub(crate) fn run_split<E: Split + 'static>(
-    session: &Arc<Session>, who: &'static str, mut sender: OwnedSendHalf<E>,
-    mut receiver: OwnedReceiveHalf<E>,
+    session: &Arc<Session>, who: &'static str, sender: OwnedSendHalf<E>, mut receiver: OwnedReceiveHalf<E>,
 ) -> (OwnedSendHalf<E>, OwnedReceiveHalf<E>) {
     let interrupter = receiver.interrupter();
     session.on_end(move |_| interrupter.interrupt());
@@ -398,10 +519,11 @@ pub(crate) fn run_split<E: Split + 'static>(
     };
     // A thread that cannot be started is a failure of the machine that no session survives.
     let pulling = thread::Builder::new().name("pull".into()).spawn(receive).expect("a thread can be started");
-    session.run(&mut sender);
-    sender.interrupter().interrupt();
+    let interrupter = sender.interrupter();
+    let sender = session.run(sender).expect("the session has the sender that it got");
+    interrupter.interrupt();
     let receiver = pulling.join().expect("the thread does not panic");
-    sender.interrupter().reset();
+    interrupter.reset();
     (sender, receiver)
 }
 

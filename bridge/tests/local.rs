@@ -179,7 +179,11 @@ fn a_message_that_the_other_channel_refuses_ends_the_session_with_a_reason() {
 
 #[test]
 fn a_slow_server_holds_up_the_client() {
-    let bridge = Bridge::start("slow", &["--window", "100000"], &["--window", "100000"]);
+    let bridge = Bridge::start(
+        "slow",
+        &["--window", "100000", "--chunk", "20000"],
+        &["--window", "100000", "--chunk", "20000"],
+    );
     let sink = HERE.peer(&["sink", &bridge.here, "1"]);
     sink.wait_for("ready");
     let started = Instant::now();
@@ -218,8 +222,8 @@ fn evictions_are_counted_on_both_sides() {
 fn a_sender_that_evicts_loses_what_the_network_does_not_take() {
     let page = free_port();
     let address = format!("127.0.0.1:{page}");
-    let options = ["--window", "100000", "--metrics", &address];
-    let bridge = Bridge::start("source", &["--window", "100000"], &options);
+    let options = ["--window", "100000", "--chunk", "20000", "--metrics", &address];
+    let bridge = Bridge::start("source", &["--window", "100000", "--chunk", "20000"], &options);
     let sink = HERE.peer(&["sink", &bridge.here, "1"]);
     sink.wait_for("ready");
     let mut source = HERE.peer(&["source", &bridge.there, "4000", "8000", "evict"]);

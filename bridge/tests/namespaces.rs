@@ -288,8 +288,7 @@ fn a_partition_ends_sessions_and_heals() {
         client.wait_within("ended after", NOTICE);
         server.wait_within("client gone", NOTICE);
         for bridge in [&export, &import] {
-            let line = bridge.wait_for("session ended");
-            assert!(line.contains("unreachable"), "{line}");
+            bridge.wait_for("unreachable");
         }
         // Long enough that Zenoh gives up its connection too.
         thread::sleep(Duration::from_secs(4));
