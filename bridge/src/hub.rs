@@ -17,6 +17,9 @@ use zenoh::qos::{CongestionControl, Priority};
 use zenoh::sample::Sample;
 use zenoh::Wait;
 
+/// How often a bridge looks after its sessions. It reports to the other bridge every second time.
+const TICK: Duration = Duration::from_millis(125);
+
 /// What every session of a channel needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -97,8 +100,7 @@ impl Hub {
     /// Begins to receive, and to report at regular intervals. This lasts as long as the subscriber that it returns.
     pub(crate) fn start(self: &Arc<Self>) -> zenoh::Result<Subscriber<()>> {
         let hub = Arc::downgrade(self);
-        let interval = (self.settings.lease / 12).min(Duration::from_millis(125));
-        thread::Builder::new().name("reports".into()).spawn(move || tick(&hub, interval))?;
+        thread::Builder::new().name("reports".into()).spawn(move || tick(&hub))?;
         let hub = self.clone();
         self.zenoh
             .declare_subscriber(format!("{}/to/{:016x}/*/*", self.key, self.id))
@@ -208,10 +210,10 @@ impl Hub {
     }
 }
 
-/// Looks after all sessions, as long as the hub lives. Every second time, it reports to the other bridge.
-fn tick(hub: &Weak<Hub>, interval: Duration) {
+/// Looks after all sessions, as long as the hub lives.
+fn tick(hub: &Weak<Hub>) {
     for number in 0_u32.. {
-        thread::sleep(interval);
+        thread::sleep(TICK);
         let Some(hub) = hub.upgrade() else { return };
         let sessions: Vec<_> = hub.sessions().values().cloned().collect();
         for session in sessions {

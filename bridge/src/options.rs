@@ -99,8 +99,9 @@ impl CommonOptions {
             }
             Ok(_) => {}
         }
-        if !(100..=600_000).contains(&self.lease_ms) {
-            return invalid("lease-ms", format!("{} is not in 100 to 600000", self.lease_ms));
+        // The other bridge reports every 250 ms.
+        if !(600..=600_000).contains(&self.lease_ms) {
+            return invalid("lease-ms", format!("{} is not in 600 to 600000", self.lease_ms));
         }
         if !(1024..=16 << 20).contains(&self.chunk) {
             return invalid("chunk", format!("{} is not in 1024 to 16777216", self.chunk));
@@ -279,10 +280,12 @@ impl NetworkOptions {
             Some(file) => zenoh::Config::from_file(file).map_err(Error::Zenoh)?,
             None => {
                 let mut config = zenoh::Config::default();
-                // Shorter times than Zenoh's own: a partition is noticed within 2 s, and a connection comes back soon.
+                // Shorter times than Zenoh's own: a partition is noticed within 2 s, and a connection comes back soon. A longer
+                // queue: a chunk is several batches of Zenoh, and its sender waits for room less often.
                 for (key, value) in [
                     ("mode", "\"peer\""),
                     ("transport/link/tx/lease", "2000"),
+                    ("transport/link/tx/queue/size/data", "8"),
                     (
                         "connect/retry",
                         "{ period_init_ms: 200, period_max_ms: 1000, period_increase_factor: 2 }",

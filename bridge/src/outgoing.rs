@@ -341,7 +341,7 @@ mod tests {
     /// Sends messages through a window while 30 of 100 chunks are lost, and checks that they arrive in order.
     #[test]
     fn lost_chunks_are_repeated_in_order() {
-        const COUNT: u32 = 2000;
+        const COUNT: u32 = 200;
         let stream = Outgoing::new(256);
         stream.set_window(1024);
         let (sender, chunks) = mpsc::channel::<Vec<u8>>();

@@ -454,3 +454,72 @@ fn a_client_that_takes_nothing_holds_up_no_other() {
     assert!(stalled.is_connected());
     drop(server);
 }
+
+/// Makes a certificate authority, and a certificate for `localhost` of it, in a folder.
+fn make_certificates(folder: &std::path::Path) {
+    let openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl").args(arguments).current_dir(folder).output();
+        let output = output.expect("openssl is installed");
+        assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").expect("a temporary file");
+    let key = ["-newkey", "rsa:2048", "-nodes", "-days", "2"];
+    openssl(
+        &[&["req", "-x509"], &key[..], &["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca"]].concat(),
+    );
+    openssl(
+        &[&["req"], &key[..3], &["-keyout", "key.pem", "-out", "request", "-subj", "/CN=localhost"]].concat(),
+    );
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "request",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        "names",
+        "-out",
+        "cert.pem",
+    ]);
+}
+
+#[test]
+fn tls_admits_only_bridges_with_a_certificate() {
+    let folder = std::env::temp_dir().join(unique("tls"));
+    std::fs::create_dir(&folder).expect("a temporary folder");
+    make_certificates(&folder);
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (here, there, other, port) = (unique("tls"), unique("tls"), unique("tls"), free_port());
+    let config = |name: &str, endpoint: &str, keys: &str| {
+        let text = format!(
+            "{{ mode: 'peer', {endpoint}: {{ endpoints: ['tls/localhost:{port}'] }}, \
+             scouting: {{ multicast: {{ enabled: false }} }}, \
+             transport: {{ link: {{ tx: {{ lease: 2000 }}, tls: {{ root_ca_certificate: '{}', {keys} }} }} }} }}",
+            path("ca.pem")
+        );
+        std::fs::write(folder.join(name), text).expect("a temporary file");
+        path(name)
+    };
+    let keys = |kind: &str| {
+        format!("{kind}_private_key: '{}', {kind}_certificate: '{}'", path("key.pem"), path("cert.pem"))
+    };
+    let listen = config("export.json5", "listen", &format!("{}, enable_mtls: true", keys("listen")));
+    let connect = config("import.json5", "connect", &format!("{}, enable_mtls: true", keys("connect")));
+    let stranger = config("stranger.json5", "connect", "");
+    let server = HERE.peer(&["echo-server", &here]);
+    server.wait_for("ready");
+    let export = HERE.bridge(&["export", &here, "--key", "test/tls", "--zenoh-config", &listen]);
+    export.wait_for("exports");
+    let without = HERE.bridge(&["import", &other, "--key", "test/tls", "--zenoh-config", &stranger]);
+    let _import = HERE.bridge(&["import", &there, "--key", "test/tls", "--zenoh-config", &connect]);
+    HERE.peer(&["echo-client", &there, "50", "64"]).finish();
+    let refused = SharedClient::connect(&other, Duration::from_secs(1));
+    assert!(matches!(refused, Err(ShmError::NoServer { .. })), "{:?}\n{}", refused.err(), without.log());
+    let _ = std::fs::remove_dir_all(&folder);
+}

