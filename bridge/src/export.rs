@@ -24,7 +24,7 @@ pub struct Export {
     is_stopped: bool,
 }
 
-/// A session, and the halves of its local endpoint.
+/// A session, and both halves of the client that it has on this machine.
 type Opened = (Arc<Session>, OwnedSendHalf<SharedClient>, OwnedReceiveHalf<SharedClient>);
 
 struct Shared {

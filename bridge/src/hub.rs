@@ -6,7 +6,7 @@ use crate::wire::{Control, End};
 use crate::Cause;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,7 +44,35 @@ pub(crate) struct Hub {
     pub(crate) metrics: Arc<Metrics>,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     is_empty: Condvar,
+    /// When each other bridge was heard, for all its sessions together.
+    heard: Mutex<HashMap<u64, Weak<Heard>>>,
     is_stopping: AtomicBool,
+}
+
+/// When another bridge was last heard.
+pub(crate) struct Heard {
+    started: Instant,
+    /// Milliseconds since `started`.
+    last: AtomicU64,
+}
+
+impl Heard {
+    fn new() -> Self {
+        Heard { started: Instant::now(), last: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    pub(crate) fn record(&self) {
+        self.last.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Returns for how long the bridge was silent.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.last.load(Ordering::Relaxed)))
+    }
 }
 
 /// Returns a number that no other bridge or session has.
@@ -66,12 +94,26 @@ impl Hub {
             metrics,
             sessions: Mutex::new(HashMap::new()),
             is_empty: Condvar::new(),
+            heard: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         })
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when a bridge was heard. All sessions with the bridge share it: while the network is slow, a message of one session
+    /// waits behind the data of others.
+    pub(crate) fn heard(&self, bridge: u64) -> Arc<Heard> {
+        let mut all = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, heard| heard.strong_count() > 0);
+        if let Some(heard) = all.get(&bridge).and_then(Weak::upgrade) {
+            return heard;
+        }
+        let heard = Arc::new(Heard::new());
+        all.insert(bridge, Arc::downgrade(&heard));
+        heard
     }
 
     /// The key of what is sent to a bridge for a session.

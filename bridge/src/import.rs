@@ -239,7 +239,7 @@ impl Shared {
             match server.wait_for_client(None) {
                 Ok(()) => {}
                 Err(ShmError::Interrupted) if is_over() => break Ok(()),
-                // A session's end interrupts the calls of its endpoint.
+                // The end of a session interrupts calls too.
                 Err(ShmError::Interrupted) => {
                     self.interrupter.reset();
                     continue;

@@ -1,7 +1,7 @@
 //! Carries channels of xshm from one machine to another over [Zenoh](https://zenoh.io).
 //!
 //! On the machine of the server, an [`Export`] is a client of the channel. On another machine, an [`Import`] is a server with
-//! the channel's name: clients there use plain xshm. Each remote client has a session of its own, with a stream of messages in
+//! the channel's name: clients there use plain xshm. Each remote client has its own session, with a stream of messages in
 //! each direction: whole, in order, and with back-pressure from end to end.
 //!
 //! The program `xshm-bridge` does this from the command line and from a configuration file. This library is the same for

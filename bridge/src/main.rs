@@ -19,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Carries channels of xshm from one machine to another over Zenoh.
 ///
-/// Run `export` on the machine of the channel's server, and `import` with the same key on the machines of its clients.
+/// Run `export` on the machine of the channel's server, and `import` with the same key on the machines of the clients.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

@@ -320,7 +320,7 @@ impl Outgoing {
     }
 }
 
-/// A buffer with room for the header of its chunk.
+/// A buffer with room for the chunk's header.
 fn empty_buffer() -> Vec<u8> {
     let mut buffer = Vec::with_capacity(SMALL);
     buffer.resize(CHUNK_HEADER, 0);

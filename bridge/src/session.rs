@@ -1,6 +1,6 @@
 //! One session: a client on one machine, the server on another, and a stream in each direction between their bridges.
 
-use crate::hub::Hub;
+use crate::hub::{Heard, Hub};
 use crate::inbox::{Arrival, Inbox};
 use crate::metrics::Metrics;
 use crate::outgoing::{Outgoing, Over};
@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use xshm::{OwnedReceiveHalf, OwnedSendHalf, PeerHandle, ShmError, Split};
 use zenoh::bytes::ZBytes;
 use zenoh::key_expr::KeyExpr;
@@ -121,9 +121,7 @@ pub(crate) struct Session {
     delivery: Mutex<Delivery>,
     control: KeyExpr<'static>,
     publisher: Publisher<'static>,
-    started: Instant,
-    /// Milliseconds since `started`.
-    last_heard: AtomicU64,
+    heard: Arc<Heard>,
     /// Whether both bridges have opened the session. Before that, no reports are sent.
     is_open: AtomicBool,
     delivered: AtomicU64,
@@ -155,8 +153,7 @@ impl Session {
             }),
             control: hub.session_key(other, id, "control")?,
             publisher: hub.publisher(hub.session_key(other, id, "data")?)?,
-            started: Instant::now(),
-            last_heard: AtomicU64::new(0),
+            heard: hub.heard(other),
             is_open: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             reported: AtomicU64::new(0),
@@ -228,7 +225,7 @@ impl Session {
     /// The other bridge has opened the session too: begins to send.
     pub(crate) fn open(self: &Arc<Self>, window: u64) {
         self.outgoing.set_window(window);
-        self.hear();
+        self.heard.record();
         self.is_open.store(true, Ordering::Release);
         let session = self.clone();
         let pump = move || {
@@ -249,10 +246,6 @@ impl Session {
     /// The session's name in logs.
     pub(crate) fn name(&self) -> String {
         format!("{:016x}", self.id)
-    }
-
-    fn hear(&self) {
-        self.last_heard.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     fn progress(&self) -> Progress {
@@ -277,10 +270,9 @@ impl Session {
         if !self.is_open.load(Ordering::Acquire) || self.ended().is_some() {
             return;
         }
-        let now = self.started.elapsed().as_millis() as u64;
-        let silent = now.saturating_sub(self.last_heard.load(Ordering::Relaxed));
-        if u128::from(silent) > self.hub.settings.lease.as_millis() {
-            let text = format!("the other bridge was not heard for {silent} ms");
+        let silence = self.heard.silence();
+        if silence > self.hub.settings.lease {
+            let text = format!("the other bridge was not heard for {} ms", silence.as_millis());
             self.end(End::new(Cause::Unreachable, text));
             return;
         }
@@ -292,7 +284,7 @@ impl Session {
 
     /// Takes a chunk of the stream.
     pub(crate) fn on_data(&self, chunk: &ZBytes) {
-        self.hear();
+        self.heard.record();
         if self.inbox.put(chunk) == Arrival::Gap {
             self.send_control(&Control::Repeat(self.progress()));
         }
@@ -311,7 +303,7 @@ impl Session {
     }
 
     pub(crate) fn on_control(&self, control: Control) {
-        self.hear();
+        self.heard.record();
         match control {
             Control::Report(progress) => self.on_report(progress),
             Control::Repeat(progress) => {

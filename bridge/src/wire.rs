@@ -1,7 +1,7 @@
 //! What two bridges send each other: records, chunks, control messages, and the request that opens a session.
 //!
 //! Each direction of a session is a stream of bytes, made of records. A record is one message of the channel, or the
-//! session's end. A chunk is one Zenoh message: the offset of its first byte in the stream, and the bytes.
+//! session's end. A chunk is one Zenoh message: the place of the first byte in the stream, and the bytes.
 //!
 //! ```text
 //! chunk    offset: u64 | bytes of the stream
