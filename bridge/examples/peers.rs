@@ -5,7 +5,8 @@
 //! peers echo-client NAME COUNT SIZE         sends COUNT messages, one after the other, and checks each answer
 //! peers call-server NAME                    answers calls
 //! peers call-client NAME COUNT              calls, and checks the answers
-//! peers sink NAME [PAUSE_MS]                receives from many clients, checks the order, prints a line for each client's end
+//! peers sink NAME [PAUSE_MS [LIMIT]]        receives from many clients, checks the order, prints a line for each client's end;
+//!                                           LIMIT messages wait in a ring at most
 //! peers source NAME COUNT SIZE [evict]      sends COUNT numbered messages
 //! peers send-file NAME FILE                 is a server, and sends a file as a stream of bytes
 //! peers receive-file NAME FILE              is a client, and stores it
@@ -27,7 +28,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use xshm::{
     CallToken, Caller, ClientOptions, DisconnectReason, Incoming, MultiHandle, MultiHandler, MultiOptions,
-    MultiServer, SharedClient, SharedServer, ShmError,
+    MultiServer, ServerOptions, SharedClient, SharedServer, ShmError, MAX_MESSAGES,
 };
 use zenoh::qos::CongestionControl;
 use zenoh::Wait;
@@ -45,8 +46,9 @@ fn main() -> Outcome {
         ["echo-client", name, count, size] => echo_client(name, count.parse()?, size.parse()?),
         ["call-server", name] => call_server(name),
         ["call-client", name, count] => call_client(name, count.parse()?),
-        ["sink", name] => sink(name, Duration::ZERO),
-        ["sink", name, pause] => sink(name, Duration::from_millis(pause.parse()?)),
+        ["sink", name] => sink(name, Duration::ZERO, MAX_MESSAGES),
+        ["sink", name, pause] => sink(name, Duration::from_millis(pause.parse()?), MAX_MESSAGES),
+        ["sink", name, pause, limit] => sink(name, Duration::from_millis(pause.parse()?), limit.parse()?),
         ["source", name, count, size] => source(name, count.parse()?, size.parse()?, false),
         ["source", name, count, size, "evict"] => source(name, count.parse()?, size.parse()?, true),
         ["send-file", name, file] => send_file(name, file),
@@ -222,10 +224,11 @@ impl MultiHandler for Sink {
     }
 }
 
-fn sink(name: &str, pause: Duration) -> Outcome {
+fn sink(name: &str, pause: Duration, limit: usize) -> Outcome {
     let clients = Mutex::new((0..64).map(|_| Seen::default()).collect());
     let options = MultiOptions { max_clients: 64, ..MultiOptions::default() };
-    let _server = MultiServer::start(name, Arc::new(Sink { clients, pause }), options)?;
+    let server = ServerOptions::new().message_limit(limit);
+    let _server = server.start_multi(name, Arc::new(Sink { clients, pause }), options)?;
     say("ready");
     wait_for_the_end()
 }

@@ -376,10 +376,11 @@ fn throughput() {
     let sink = network.server.peer(&["zenoh-sink", "tcp/10.99.0.1:7448"]);
     sink.wait_for("ready");
     let name = unique("netns-speed");
-    let server = network.server.peer(&["sink", &name]);
+    // With the default of 250 messages, rings of small messages hold little, and both sides sleep often.
+    let server = network.server.peer(&["sink", &name, "0", "16000"]);
     server.wait_for("ready");
     let _export = network.export(&name, &[]);
-    let _import = network.import(&name, &[]);
+    let _import = network.import(&name, &["--message-limit", "16000"]);
     let (scale, attempts) = if is_long() { (4, 6) } else { (1, 4) };
     println!("{:>9} {:>14} {:>14} {:>7}   (messages per second)", "bytes", "Zenoh", "bridge", "ratio");
     let mut failed = Vec::new();
