@@ -330,7 +330,7 @@ fn empty_buffer() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Cause, Record, Records};
+    use crate::wire::{Cause, Part, Records};
     use std::sync::mpsc;
     use std::thread;
 
@@ -376,13 +376,15 @@ mod tests {
                     continue;
                 }
                 expected += (chunk.len() - CHUNK_HEADER) as u64;
-                let fed = records.feed(&chunk[CHUNK_HEADER..], |record, _| {
-                    match record {
-                        Record::Message(message) => {
-                            assert_eq!(message, count.to_le_bytes().repeat(1 + count as usize % 300));
-                            count += 1;
+                let fed = records.feed(&chunk[CHUNK_HEADER..], |part| {
+                    match part {
+                        Part::Messages(messages) => {
+                            for message in messages {
+                                assert_eq!(*message, count.to_le_bytes().repeat(1 + count as usize % 300));
+                                count += 1;
+                            }
                         }
-                        Record::End(end) => {
+                        Part::End(end) => {
                             assert_eq!(end.cause, Cause::Left);
                             ended = true;
                         }

@@ -4,7 +4,7 @@ use crate::hub::{Heard, Hub};
 use crate::inbox::{Arrival, Inbox};
 use crate::metrics::Metrics;
 use crate::outgoing::{Outgoing, Over};
-use crate::wire::{Cause, Control, End, Progress, Record, Records, CHUNK_HEADER, RECORD_HEADER};
+use crate::wire::{Cause, Control, End, Part, Progress, Records, CHUNK_HEADER, RECORD_HEADER};
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,6 +38,8 @@ pub enum WhenFull {
 pub(crate) trait Target: Send {
     /// Sends if there is room.
     fn try_send(&mut self, message: &[u8]) -> Result<(), ShmError>;
+    /// Sends several messages as long as there is room, and returns how many. After an error, none was sent.
+    fn try_send_batch(&mut self, messages: &[&[u8]]) -> Result<usize, ShmError>;
     /// Sends, and waits for room.
     fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError>;
     /// Sends, and returns the number of evicted messages.
@@ -49,6 +51,10 @@ pub(crate) trait Target: Send {
 impl<E: Split + 'static> Target for OwnedSendHalf<E> {
     fn try_send(&mut self, message: &[u8]) -> Result<(), ShmError> {
         xshm::SendHalf::try_send(self, message)
+    }
+
+    fn try_send_batch(&mut self, messages: &[&[u8]]) -> Result<usize, ShmError> {
+        xshm::SendHalf::try_send_batch(self, messages)
     }
 
     fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError> {
@@ -67,6 +73,11 @@ impl<E: Split + 'static> Target for OwnedSendHalf<E> {
 impl Target for PeerHandle {
     fn try_send(&mut self, message: &[u8]) -> Result<(), ShmError> {
         PeerHandle::try_send(self, message)
+    }
+
+    /// A server for many clients has no batches.
+    fn try_send_batch(&mut self, _: &[&[u8]]) -> Result<usize, ShmError> {
+        Ok(0)
     }
 
     fn send_waiting(&mut self, message: &[u8], limit: Duration) -> Result<(), ShmError> {
@@ -389,21 +400,9 @@ impl Session {
     fn feed(&self, delivery: &mut Delivery, mode: Mode, bytes: &[u8]) -> Result<(), End> {
         let mut records = std::mem::replace(&mut delivery.records, Records::new(0));
         delivery.fed += bytes.len() as u64;
-        let fed = records.feed(bytes, |record, size| match record {
-            Record::Message(message) if delivery.held.is_empty() => {
-                if self.deliver_message(delivery, mode, message)? {
-                    return Ok(());
-                }
-                delivery.held.push_back(Held::Message(message.to_vec()));
-                delivery.held_bytes += size as u64;
-                Ok(())
-            }
-            Record::Message(message) => {
-                delivery.held.push_back(Held::Message(message.to_vec()));
-                delivery.held_bytes += size as u64;
-                Ok(())
-            }
-            Record::End(end) => {
+        let fed = records.feed(bytes, |part| match part {
+            Part::Messages(messages) => self.deliver_messages(delivery, mode, messages),
+            Part::End(end) => {
                 delivery.held.push_back(Held::End(end));
                 Ok(())
             }
@@ -417,6 +416,28 @@ impl Session {
         }
         self.record_delivery(delivery);
         fed
+    }
+
+    /// Delivers messages that follow one another. Those that have no room are held.
+    fn deliver_messages(&self, delivery: &mut Delivery, mode: Mode, messages: &[&[u8]]) -> Result<(), End> {
+        let mut sent = 0;
+        if self.hub.settings.when_full == WhenFull::Wait && delivery.held.is_empty() && messages.len() > 1 {
+            if let Some(target) = &mut delivery.target {
+                // After an error none was sent. The messages then go one by one, which finds the wrong one.
+                sent = target.try_send_batch(messages).unwrap_or(0);
+                let bytes: usize = messages[..sent].iter().map(|message| message.len()).sum();
+                Metrics::add(&self.hub.metrics.delivered_messages, sent as u64);
+                Metrics::add(&self.hub.metrics.delivered_bytes, bytes as u64);
+            }
+        }
+        for message in &messages[sent..] {
+            if delivery.held.is_empty() && self.deliver_message(delivery, mode, message)? {
+                continue;
+            }
+            delivery.held.push_back(Held::Message(message.to_vec()));
+            delivery.held_bytes += (RECORD_HEADER + message.len()) as u64;
+        }
+        Ok(())
     }
 
     /// Records how much of the stream is delivered, and reports it to the other bridge if that is worth a message. A piece of a
