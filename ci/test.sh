@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs everything that must pass before a change goes in. Needs rustup; on Debian and Ubuntu it installs the rest.
 #   ci/test.sh              runs all steps
+#   ci/test.sh bridge       on Linux, runs a step that is not among them, since it builds an engine for minutes
 #   ci/test.sh list         lists the steps by name
 #   ci/test.sh clippy tests runs only these steps
 # On Linux the Windows programs run under Wine (ci/wine.sh). On Windows the script runs in Git's bash, for the target in
@@ -40,6 +41,7 @@ formatting() {
     cargo fmt --check --all
     cargo fmt --check --manifest-path fuzz/Cargo.toml
     cargo fmt --check --manifest-path benches/Cargo.toml
+    cargo fmt --check --manifest-path bridge/Cargo.toml
     cargo fmt --check --manifest-path cli/Cargo.toml
 }
 
@@ -127,6 +129,9 @@ send_file() {
 
 # The program xshm.
 cli() { ci/cli.sh; }
+
+# The bridge to other machines, in bridge/.
+bridge() { ci/bridge.sh; }
 
 c_interface() { ci/c.sh; }
 
@@ -222,7 +227,7 @@ if [ "${1:-}" = list ]; then
     exit 0
 fi
 for each in "$@"; do
-    case " ${steps[*]} " in
+    case " ${steps[*]} bridge " in
     *" $each "*) ;;
     *) echo "ci/test.sh: there is no step $each; the steps are: ${steps[*]}" >&2; exit 2 ;;
     esac
