@@ -64,6 +64,9 @@ fn open(path: &str, rights: u32) -> Option<Section> {
 
 /// The name in a link's, which has its bytes in hexadecimal.
 fn name_of_link(digits: &str) -> Option<String> {
+    if digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
     let pairs = digits.as_bytes().chunks(2);
     let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     String::from_utf8(bytes.collect::<Option<_>>()?).ok()
