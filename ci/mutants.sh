@@ -59,7 +59,7 @@ configuration="--cfg loom"
 
 # The ring.
 mutant no-zeroing 'self.ring.words.at(end).store(0, Relaxed);' '' models::push models::eviction
-mutant zeroing-what-is-unread 'self.free(self.read_pos).min(ZEROED_AHEAD)' 'ZEROED_AHEAD' models::eviction models::a_full
+mutant zeroing-what-is-unread 'self.free(self.read_pos).min(self.zeroing.most)' 'self.zeroing.most' models::eviction models::a_full
 mutant no-zeroing-where-the-zeros-end '!is_before(end, self.zeroed)' 'is_before(self.zeroed, end)' \
     models::push models::eviction
 mutant zeroed-too-far-at-first 'zeroed: start.wrapping_add(FRAME_ALIGN)' \

@@ -40,6 +40,7 @@
 
 mod consumer;
 mod producer;
+mod zeroing;
 
 #[cfg(not(loom))]
 pub(crate) use consumer::Borrowed;

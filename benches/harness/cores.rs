@@ -3,6 +3,10 @@
 use crate::bare::ticks;
 use core_affinity::CoreId;
 use serde::{Deserialize, Serialize};
+#[cfg(target_arch = "x86")]
+use std::arch::x86;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64 as x86;
 use std::time::{Duration, Instant};
 
 /// One core for each side. `None`: the system cannot pin threads, or has only one core.
@@ -48,14 +52,22 @@ pub fn are_near(bare_line_ns: f64) -> bool {
     bare_line_ns < 250.0
 }
 
+/// Whether AMD made the processor.
+pub fn is_amd() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        // The last part of "AuthenticAMD".
+        x86::__cpuid(0).ecx == u32::from_le_bytes(*b"cAMD")
+    }
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64")))]
+    false
+}
+
 /// The model of the processor, as it names itself.
 pub fn processor() -> String {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
-        #[cfg(target_arch = "x86")]
-        use std::arch::x86::__cpuid;
-        #[cfg(target_arch = "x86_64")]
-        use std::arch::x86_64::__cpuid;
+        use x86::__cpuid;
         const LEAVES: std::ops::RangeInclusive<u32> = 0x8000_0002..=0x8000_0004;
         if __cpuid(0x8000_0000).eax >= *LEAVES.end() {
             let words = LEAVES.map(__cpuid).flat_map(|leaf| [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]);

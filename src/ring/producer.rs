@@ -1,5 +1,6 @@
 //! The sending end of a ring. The parent module describes the protocol.
 
+use super::zeroing::Zeroing;
 use super::{Corrupted, Ring};
 use crate::bytes::{Words, WORD};
 use crate::constants::MAX_MESSAGES;
@@ -28,6 +29,7 @@ pub(crate) struct Producer {
     pub(super) clear: u64,
     /// From `write_pos` up to this position, every word where a frame can start is zero.
     pub(super) zeroed: u64,
+    zeroing: Zeroing,
     pub(super) sequence: u64,
     sent: u64,
     evicted: u64,
@@ -64,13 +66,6 @@ impl Place {
     }
 }
 
-/// When fewer than [`FEWEST_ZEROED`] bytes are zeroed ahead of the write position, the producer zeroes the header
-/// words up to this number of bytes ahead. docs/performance.md lists the costs of other distances. The models use a shorter
-/// distance.
-const ZEROED_AHEAD: u64 = if cfg!(loom) { 4 } else { 64 } * FRAME_ALIGN;
-
-const FEWEST_ZEROED: u64 = if cfg!(loom) { 2 } else { 60 } * FRAME_ALIGN;
-
 /// After a message whose frame is longer, the producer zeroes nothing ahead.
 const LONGEST_ZEROED_AFTER: u64 = if cfg!(loom) { 4 } else { 12 } * FRAME_ALIGN;
 
@@ -95,6 +90,7 @@ impl Producer {
             ends_limit: message_limit.min(MAX_MESSAGES),
             clear: start,
             zeroed: start.wrapping_add(FRAME_ALIGN),
+            zeroing: Zeroing::here(),
             sequence: 0,
             sent: 0,
             evicted: 0,
@@ -377,18 +373,17 @@ impl Producer {
 
     /// Zeroes the words where the next headers may be, as far as they are free.
     ///
-    /// The consumer's processor predicts where the consumer will read, and prefetches the next lines, some tens of them. So
-    /// the producer zeroes header words a page ahead, where the consumer's processor does not look yet, a few words at a time.
-    /// It does so after it has published a message, so that the message does not wait, and between the messages of a
-    /// batch. After a long message it zeroes none: if the next message is as long, few of the words would be headers.
+    /// The producer zeroes a few words at a time, at a distance that suits the processor ([`Zeroing`]). It does so after it has
+    /// published a message, so that the message does not wait, and between the messages of a batch. After a long message it
+    /// zeroes none: if the next message is as long, few of the words would be headers.
     #[inline]
     fn zero_ahead(&mut self, last: Place) {
         if last.frame() > LONGEST_ZEROED_AFTER
-            || !is_before(self.zeroed, self.write_pos.wrapping_add(FEWEST_ZEROED))
+            || !is_before(self.zeroed, self.write_pos.wrapping_add(self.zeroing.fewest))
         {
             return;
         }
-        let until = self.write_pos.wrapping_add(self.free(self.read_pos).min(ZEROED_AHEAD));
+        let until = self.write_pos.wrapping_add(self.free(self.read_pos).min(self.zeroing.most));
         while is_before(self.zeroed, until) {
             self.ring.words.at(self.zeroed).store(0, Relaxed);
             self.zeroed = self.zeroed.wrapping_add(FRAME_ALIGN);

@@ -11,6 +11,7 @@
 //! one message at a time, or several are shown together: the header of the first one is written last.
 
 use super::{Kind, Offer};
+use crate::cores;
 use crate::line::{Line, Outcome};
 use crate::region::Region;
 use crate::side::Shared;
@@ -20,9 +21,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const BYTES: usize = xshm::RING_CAPACITY;
 const FRAME_ALIGN: usize = 64;
 const WORD: usize = 8;
-/// The same distances as xshm's after short messages.
-const ZEROED_AHEAD: usize = 64 * FRAME_ALIGN;
-const FEWEST_ZEROED: usize = 60 * FRAME_ALIGN;
 
 /// Two rings, and after each of them a cache line for the receiver's position.
 const REGION: usize = 2 * (BYTES + FRAME_ALIGN);
@@ -75,6 +73,8 @@ struct Ring {
     position: usize,
     sequence: u64,
     zeroed: usize,
+    /// The distances at which xshm zeroes headers on this processor: the fewest bytes that it leaves zeroed, and the most.
+    ahead: [usize; 2],
     /// The position and the value of a header that is not written yet. `hidden`: the number of messages from it on.
     first: (usize, u64),
     hidden: usize,
@@ -90,6 +90,7 @@ impl Ring {
             position: 0,
             sequence: 1,
             zeroed: FRAME_ALIGN,
+            ahead: (if cores::is_amd() { [3, 6] } else { [60, 64] }).map(|lines| lines * FRAME_ALIGN),
             first: (0, 0),
             hidden: 0,
             taken: 0,
@@ -132,9 +133,10 @@ impl<const SHOWN: usize> Line for Frames<SHOWN> {
     fn send(&mut self, message: &[u8]) -> Outcome<()> {
         let ring = &mut self.sends;
         let (at, header) = (ring.position, ring.header(message.len()));
+        let [fewest, most] = ring.ahead;
         if SHOWN > 0 {
             // Headers that are zeroed ahead must not be unread either.
-            let end = at + frame(message.len()) + ZEROED_AHEAD;
+            let end = at + frame(message.len()) + most;
             if end - ring.taken > BYTES {
                 ring.show();
             }
@@ -164,8 +166,8 @@ impl<const SHOWN: usize> Line for Frames<SHOWN> {
         } else {
             ring.word(at).store(header, Ordering::Release);
         }
-        if ring.zeroed < ring.position + FEWEST_ZEROED {
-            while ring.zeroed < ring.position + ZEROED_AHEAD {
+        if ring.zeroed < ring.position + fewest {
+            while ring.zeroed < ring.position + most {
                 ring.word(ring.zeroed).store(0, Ordering::Relaxed);
                 ring.zeroed += FRAME_ALIGN;
             }
