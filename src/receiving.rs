@@ -95,8 +95,7 @@ impl ReceiveHalf {
         if let Some(len) = take(&self.session, &mut self.consumer, to)? {
             return Ok(len);
         }
-        let checked = self.watch.count(&self.session).and_then(|()| self.session.check());
-        let Err(over) = checked else { return Err(ShmError::QueueEmpty) };
+        let Err(over) = self.watch.count(&self.session) else { return Err(ShmError::QueueEmpty) };
         // What the peer sent before it left was published before we saw that it had left.
         take(&self.session, &mut self.consumer, to)?.ok_or(over)
     }

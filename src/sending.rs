@@ -141,20 +141,21 @@ impl SendHalf {
     /// Whether the session lives, as far as the section says and as the peer's process was asked for now and then.
     #[inline(always)]
     pub(crate) fn check(&mut self) -> Result<()> {
-        self.watch.count(&self.session)?;
-        self.session.check()
+        self.watch.count(&self.session)
     }
 
     /// Sends messages, whose lengths are checked, as far as there is room. Returns the number of sent messages.
     #[inline]
     pub(crate) fn push_some<'a>(&mut self, messages: impl IntoIterator<Item = &'a [u8]>) -> Result<usize> {
-        self.check()?;
         let session = &*self.session;
+        self.watch.begin(session)?;
+        session.check()?;
         let pushed = self.producer.push_some(messages).map_err(|what| session.corrupted(what))?;
         if pushed > 0 {
             fail_point!("send.published");
             session.announce_data(|| self.watch.peer_slept())?;
         }
+        self.watch.end(session);
         Ok(pushed)
     }
 
