@@ -29,8 +29,13 @@ pub struct Plan {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Way {
     RoundTrip,
+    /// Round trips with [`CROWD`] clients in turn, each of which waits on a line and a thread of its own.
+    InTurn,
     Stream,
 }
+
+/// The clients of [`Way::InTurn`].
+pub const CROWD: usize = 8;
 
 /// What a block measures.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +48,10 @@ pub struct Measure {
 impl Measure {
     pub fn round_trip(kind: &Kind, size: usize) -> Self {
         Measure { line: kind.name, way: Way::RoundTrip, size }
+    }
+
+    pub fn in_turn(kind: &Kind, size: usize) -> Self {
+        Measure { line: kind.name, way: Way::InTurn, size }
     }
 
     pub fn stream(kind: &Kind, size: usize) -> Self {
@@ -66,6 +75,7 @@ pub struct Bench {
     next: u64,
     pub nanoseconds: f64,
     links: HashMap<&'static str, Link>,
+    crowds: HashMap<&'static str, Vec<Box<dyn End>>>,
     /// The number of messages in a block.
     counts: HashMap<Measure, u64>,
 }
@@ -83,6 +93,7 @@ impl Bench {
             next: 1,
             nanoseconds: nanoseconds_per_tick(),
             links: HashMap::new(),
+            crowds: HashMap::new(),
             counts: HashMap::new(),
             shared,
         })
@@ -103,6 +114,26 @@ impl Bench {
         Ok(())
     }
 
+    /// Opens a line for each of the clients of [`Way::InTurn`], unless they are open already. They echo messages of this size.
+    pub fn open_crowd(&mut self, kind: &Kind, size: usize) -> Outcome<()> {
+        if self.crowds.contains_key(kind.name) {
+            return Ok(());
+        }
+        let kind = lines::find(kind.name)?;
+        let mut ends = Vec::new();
+        for client in 0..CROWD {
+            let shared = self.shared.named(&client.to_string());
+            let offer = (kind.offer)(&shared)?;
+            let (line, address) = (kind.name.to_owned(), offer.address);
+            self.process.give(Job::EchoAlways { line, shared, address, size })?;
+            let end = (offer.accept)();
+            self.process.answer()?;
+            ends.push(end?);
+        }
+        self.crowds.insert(kind.name, ends);
+        Ok(())
+    }
+
     fn side(&mut self, in_process: bool) -> &mut Side {
         if in_process {
             self.thread.get_or_insert_with(|| Side::thread(&self.shared))
@@ -114,6 +145,9 @@ impl Bench {
     /// Runs a block of `count` messages or round trips. Returns the nanoseconds for each of them.
     fn run(&mut self, measure: Measure, count: u64, times: Option<&mut Vec<u64>>) -> Outcome<f64> {
         let Measure { line, way, size } = measure;
+        if way == Way::InTurn {
+            return self.run_in_turn(line, size, count);
+        }
         let (name, buffers) = (line.to_owned(), &mut self.buffers);
         let link = self.links.get_mut(line).ok_or_else(|| format!("{line} is not open"))?;
         let side = match &mut self.thread {
@@ -121,6 +155,7 @@ impl Bench {
             _ => &mut self.process,
         };
         let elapsed = match way {
+            Way::InTurn => unreachable!("it has no link"),
             Way::RoundTrip => {
                 side.give(Job::Echo { line: name, size, rounds: count })?;
                 link.end.lead(buffers, size, WARM_UP, None)?;
@@ -143,18 +178,37 @@ impl Bench {
         Ok(elapsed as f64 * self.nanoseconds / count as f64)
     }
 
+    fn run_in_turn(&mut self, line: &str, size: usize, count: u64) -> Outcome<f64> {
+        let ends = self.crowds.get_mut(line).ok_or_else(|| format!("{line} is not open for a crowd"))?;
+        for end in &mut *ends {
+            end.lead(&mut self.buffers, size, 1, None)?;
+        }
+        let start = ticks();
+        for round in 0..count as usize {
+            ends[round % CROWD].lead(&mut self.buffers, size, 1, None)?;
+        }
+        Ok((ticks() - start) as f64 * self.nanoseconds / count as f64)
+    }
+
     /// The number of messages that fill a block.
     fn count(&mut self, measure: Measure) -> Outcome<u64> {
         if let Some(count) = self.counts.get(&measure) {
             return Ok(*count);
         }
         let block = match measure.way {
-            Way::RoundTrip => self.plan.round_trips,
+            Way::RoundTrip | Way::InTurn => self.plan.round_trips,
             Way::Stream => self.plan.stream,
         };
         let count = calibrate(block, |count| self.run(measure, count, None))?;
         self.counts.insert(measure, count);
         Ok(count)
+    }
+
+    /// Gives the blocks of one measure as many messages as those of another.
+    pub fn count_like(&mut self, measure: Measure, other: Measure) -> Outcome<()> {
+        let count = self.count(other)?;
+        self.counts.insert(measure, count);
+        Ok(())
     }
 
     /// Runs a block. Returns the nanoseconds for each message or round trip.

@@ -126,7 +126,7 @@ pub fn compare(bench: &mut Bench, other: &mut OtherBuild) -> Outcome<Vec<Row>> {
         }
         let row = |what| Row::new("build", what, "the other build", Goal::None);
         rows.push(match way {
-            Way::RoundTrip => row(format!("round trip, {what}")).times(&comparison),
+            Way::RoundTrip | Way::InTurn => row(format!("round trip, {what}")).times(&comparison),
             Way::Stream => row(format!("rate, {what}")).rates(&comparison),
         });
     }

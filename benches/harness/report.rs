@@ -10,6 +10,8 @@ use std::fmt::Write;
 pub enum Goal {
     AtMost(f64),
     AtLeast(f64),
+    /// At most one or the other, by the distance of the cores. The report decides it at the end, for all sessions.
+    AtMostBy { near: f64, far: f64 },
     /// The figure has no goal.
     None,
 }
@@ -19,7 +21,14 @@ impl Goal {
         match self {
             Goal::AtMost(most) => Some(figure <= most),
             Goal::AtLeast(least) => Some(figure >= least),
-            Goal::None => None,
+            Goal::AtMostBy { .. } | Goal::None => None,
+        }
+    }
+
+    fn decided(self, cores_are_near: bool) -> Self {
+        match self {
+            Goal::AtMostBy { near, far } => Goal::AtMost(if cores_are_near { near } else { far }),
+            other => other,
         }
     }
 }
@@ -153,7 +162,9 @@ impl Report {
 
     /// Calculates the figures from all blocks that were added.
     pub fn finish(&mut self) {
+        let near = self.has_near_cores();
         for row in &mut self.rows {
+            row.goal = row.goal.decided(near);
             if let Some(samples) = row.samples.take() {
                 let plain = std::mem::replace(row, Row::new("", "", "", Goal::None));
                 *row = plain.sampled(samples);
@@ -224,7 +235,7 @@ fn cells(row: &Row) -> [String; COLUMNS] {
     let goal = match row.goal {
         Goal::AtMost(most) => format!("≤ {most}"),
         Goal::AtLeast(least) => format!("≥ {least}"),
-        Goal::None => String::new(),
+        Goal::AtMostBy { .. } | Goal::None => String::new(),
     };
     let verdict = match row.reached {
         Some(true) => "reached",

@@ -1,7 +1,6 @@
 //! The rows between two processes: round trips, streams, kernel calls, memory.
 
-use crate::bench::{Bench, Measure};
-use crate::cores::are_near;
+use crate::bench::{Bench, Measure, CROWD};
 use crate::figures::Spread;
 use crate::line::{Outcome, LONGEST};
 use crate::lines::{
@@ -31,8 +30,8 @@ pub fn round_trips(bench: &mut Bench) -> Outcome<Vec<Row>> {
     const FEWEST: usize = 3;
     bench.open(&XSHM)?;
     bench.open(&FRAMES)?;
-    let (limit, bare_line_ns) = bench.limit()?;
-    let framed = Goal::AtMost(if are_near(bare_line_ns) { 1.2 } else { 1.05 });
+    let (limit, _) = bench.limit()?;
+    let framed = Goal::AtMostBy { near: 1.2, far: 1.05 };
     let ours = SIZES.iter().map(|(size, _)| Measure::round_trip(&XSHM, *size));
     let frames = SIZES[..FEWEST].iter().map(|(size, _)| Measure::round_trip(&FRAMES, *size));
     let subjects: Vec<_> = ours.chain(frames).collect();
@@ -264,6 +263,15 @@ pub fn peers(bench: &mut Bench) -> Outcome<Vec<Row>> {
             for (kind, comparison) in subjects.iter().zip(&comparisons) {
                 let asleep = if kind.name == ASLEEP.name { " asleep" } else { "" };
                 let what = format!("round trip{asleep}, {size} bytes");
+                rows.push(Row::new("peers", what, peer.name, Goal::None).times(comparison));
+            }
+        }
+        if peer.sleeps && !peer.in_process {
+            bench.open_crowd(&ASLEEP, SMALL)?;
+            bench.open_crowd(peer, SMALL)?;
+            let subject = Measure::in_turn(&ASLEEP, SMALL);
+            for comparison in &bench.compare(Measure::in_turn(peer, SMALL), &[subject])? {
+                let what = format!("round trip asleep, {SMALL} bytes, {CROWD} clients in turn");
                 rows.push(Row::new("peers", what, peer.name, Goal::None).times(comparison));
             }
         }

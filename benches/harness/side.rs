@@ -39,7 +39,6 @@ pub struct Shared {
 
 impl Shared {
     /// The same with other names.
-    #[cfg(target_os = "linux")]
     pub fn named(&self, what: &str) -> Self {
         Shared { base: format!("{}-{what}", self.base), ..self.clone() }
     }
@@ -58,6 +57,8 @@ pub enum Job {
     Open { line: String, address: String },
     /// Answer round trips.
     Echo { line: String, size: usize, rounds: u64 },
+    /// Open the other end of one more line, and answer round trips on a thread of its own until the process ends.
+    EchoAlways { line: String, shared: Shared, address: String, size: usize },
     /// Receive a stream; `barrier` is the next number of the page.
     Drain { line: String, size: usize, count: u64, barrier: u64 },
     /// Answer with the numbers of signals and sleeps.
@@ -114,6 +115,7 @@ impl Ends {
                 let end = self.ends.get_mut(&line).ok_or(CLOSED)?;
                 end.follow(&mut self.buffers, size, WARM_UP + rounds)?;
             }
+            Job::EchoAlways { line, shared, address, size } => echo_always(line, shared, address, size)?,
             Job::Drain { line, size, count, barrier } => {
                 let end = self.ends.get_mut(&line).ok_or(CLOSED)?;
                 self.page.follow::<true>(barrier, 1, || true);
@@ -149,6 +151,7 @@ impl Ends {
         let may_fail = matches!(
             job,
             Job::Open { .. }
+                | Job::EchoAlways { .. }
                 | Job::Connect { .. }
                 | Job::ConnectAnswering { .. }
                 | Job::Join { .. }
@@ -160,6 +163,25 @@ impl Ends {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Opens a line on a new thread, which then answers round trips. A line stays on the thread that opened it.
+fn echo_always(line: String, shared: Shared, address: String, size: usize) -> Outcome<()> {
+    let (sender, opened) = mpsc::channel();
+    thread::spawn(move || {
+        let end = lines::find(&line).and_then(|kind| kind.open(&shared, &address));
+        let mut end = match end {
+            Ok(end) => end,
+            Err(error) => return drop(sender.send(Err(error.to_string()))),
+        };
+        if sender.send(Ok(())).is_ok() {
+            let ended = end.follow(&mut Buffers::new(), size, u64::MAX);
+            // The first process would wait for ever.
+            eprintln!("{line}: a client of a crowd ended: {ended:?}");
+            std::process::exit(1);
+        }
+    });
+    Ok(opened.recv()??)
 }
 
 pub fn page_name(base: &str) -> String {
