@@ -370,14 +370,15 @@ fn print(report: &Report, args: &Bench) -> anyhow::Result<()> {
     output::line(format!("{}, {} {plural}, {}", processor.model, processor.count, report.system))?;
     output::line(place(processor))?;
     let spin = match args.spin {
-        None => "the library decides how long they spin".to_owned(),
-        Some(Duration::ZERO) => "they do not spin".to_owned(),
-        Some(spin) => format!("they spin for up to {}", humantime::format_duration(spin)),
+        None => "the library decides how long the two processes spin".to_owned(),
+        Some(Duration::ZERO) => "the two processes do not spin".to_owned(),
+        Some(spin) => format!("the two processes spin for up to {}", humantime::format_duration(spin)),
     };
-    output::line(format!("Two processes, messages of {} bytes; {spin}", thousands(report.size as f64)))?;
+    output::line(format!("Messages of {} bytes; {spin}", thousands(report.size as f64)))?;
 
     output::line("")?;
-    let heading = format!("Round trips: {}", thousands(round_trips.count as f64));
+    let heading =
+        format!("Round trips: {} (mean {})", thousands(round_trips.count as f64), time(round_trips.mean_ns));
     output::line(output::styled(BOLD, heading))?;
     let rows = [
         ("p50", round_trips.p50_ns as f64),
@@ -385,10 +386,9 @@ fn print(report: &Report, args: &Bench) -> anyhow::Result<()> {
         ("p99", round_trips.p99_ns as f64),
         ("p99.9", round_trips.p99_9_ns as f64),
         ("max", round_trips.max_ns as f64),
-        ("mean", round_trips.mean_ns),
     ];
     let cells: Vec<String> = rows.iter().map(|(name, ns)| format!("{name} {}", time(*ns))).collect();
-    output::line(format!("  {}", cells.join("  ")))?;
+    output::line(format!("  {}", cells.join("   ")))?;
     if round_trips.sleeps > 0 {
         let share = round_trips.sleeps as f64 / round_trips.count as f64 * 100.0;
         let text =
@@ -433,22 +433,16 @@ fn place(processor: &Processor) -> String {
         Some([first, second]) => format!("Pinned to processors {first} and {second}"),
         None => "Not pinned".to_owned(),
     };
-    if processor.count == 1 {
-        let text = "with one processor, the two processes take turns, and the scheduler decides the times";
+    if processor.count == 1 || processor.pinned.is_some_and(|[first, second]| first == second) {
+        let text = "the two processes take turns on one processor";
         return format!("{place}; {}", output::styled(DOUBT, text));
     }
     match processor.cache_line_ns {
         Some(ns) => {
             let distance = if cores::are_near(ns) { "near" } else { "far apart" };
-            format!("{place}; a bare cache line takes {} there and back: {distance}", time(ns))
+            format!("{place}; distance: {distance}, a bare cache line takes {}", time(ns))
         }
-        None if processor.pinned.is_some_and(|[first, second]| first == second) => {
-            let text = "on one processor, the two processes take turns, and the scheduler decides the times";
-            format!("{place}; {}", output::styled(DOUBT, text))
-        }
-        None => format!(
-            "{place}; the distance of the processors is not known: the system ran one thread at a time"
-        ),
+        None => format!("{place}; distance unknown: the system ran one thread at a time"),
     }
 }
 

@@ -1,36 +1,62 @@
 //! `xshm bench`.
 
-mod running;
+mod common;
 
-use running::{kill, run, wait_for_end, xshm, Running};
+use common::{kill, run, wait_for_end, wait_until, Xshm};
 use serde_json::Value;
-use std::time::Duration;
+use xshm::inspect::{look, Reach};
 
-/// A benchmark that runs until something ends it. Its second process has connected when this returns, or soon after.
-fn endless() -> (Running, u32) {
-    let running = Running::start(xshm(&["bench", "--messages", "1000000000"]));
-    let second = running.child_of_it();
-    std::thread::sleep(Duration::from_millis(500));
-    (running, second)
+/// A benchmark that runs until something ends it. Messages pass.
+fn endless() -> (Xshm, u32) {
+    let first = Xshm::start(&["bench", "--messages", "1000000000"]);
+    let second = first.second_process();
+    let name = format!("xshm-bench-{}-", first.id());
+    wait_until("messages pass", || {
+        let mut channels = look(Reach::Own).unwrap().channels.into_iter();
+        let channel =
+            channels.find(|channel| channel.name().is_some_and(|found| found.starts_with(&name)))?;
+        channel.read().to_client.filter(|ring| ring.passed > 0).map(|_| ())
+    });
+    (first, second)
 }
 
 fn json(arguments: &[&str]) -> Value {
-    let ended = run(xshm(arguments));
-    assert!(ended.status.success(), "{}", ended.err);
-    serde_json::from_str(&ended.out).unwrap()
+    serde_json::from_str(run(arguments, "").assert_status(0).text()).unwrap()
 }
 
 #[test]
 fn a_pipe_gets_plain_lines() {
-    let ended = run(xshm(&["bench", "--messages", "500"]));
-    assert!(ended.status.success(), "{}", ended.err);
-    assert!(ended.err.is_empty(), "{}", ended.err);
+    let ended = run(&["bench", "--messages", "500"], "").assert_status(0);
+    assert_eq!(ended.errors, "");
+    let output = ended.text();
     for text in
         ["Round trips: 500", "p50 ", "p99.9 ", "one at a time", "in batches of 32", "messages/s", "MB/s"]
     {
-        assert!(ended.out.contains(text), "{text}: {}", ended.out);
+        assert!(output.contains(text), "{text}: {output}");
     }
-    assert!(!ended.out.contains(['\x1b', '│', '█']), "{}", ended.out);
+    assert!(!output.contains(['\x1b', '│', '█']), "{output}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_terminal_gets_a_drawing_that_fits_it() {
+    use common::terminal::{Terminal, SIZE};
+    let size = portable_pty::PtySize { rows: 40, ..SIZE };
+    for arguments in [&["bench", "--messages", "500"][..], &["bench", "--messages", "20", "--size", "100000"]]
+    {
+        for pinned in [&[][..], &["--pin", "0,0"]] {
+            let (status, bytes) = Terminal::of_size(size, &[arguments, pinned].concat(), &[]).finish();
+            let mut screen = vt100::Parser::new(size.rows, size.cols, 0);
+            screen.process(&bytes);
+            let screen = screen.screen();
+            assert_eq!(status, 0, "{}", screen.contents());
+            assert!(screen.contents().contains("│█"), "{}", screen.contents());
+            // The first line has names that the machine and the system gave themselves.
+            for row in 1..size.rows {
+                assert!(!screen.row_wrapped(row), "line {row}: {}", screen.contents());
+            }
+        }
+    }
 }
 
 #[test]
@@ -88,10 +114,7 @@ fn a_wrong_command_line_is_refused() {
         (&["--pin", "0,x"], "invalid digit"),
         (&["--spin", "soon"], "--spin"),
     ] {
-        let ended = run(xshm(&[&["bench"], arguments].concat()));
-        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {}", ended.err);
-        assert!(ended.err.contains(text), "{arguments:?}: {}", ended.err);
-        assert!(ended.out.is_empty(), "{}", ended.out);
+        run(&[&["bench"], arguments].concat(), "").assert(2, "").says(text);
     }
 }
 
@@ -99,10 +122,7 @@ fn a_wrong_command_line_is_refused() {
 fn the_death_of_the_second_process_is_an_error() {
     let (first, second) = endless();
     kill(second);
-    let ended = first.finish();
-    assert_eq!(ended.status.code(), Some(5), "{}", ended.err);
-    assert!(ended.err.contains("the second process ended too early"), "{}", ended.err);
-    assert!(ended.out.is_empty(), "{}", ended.out);
+    first.until_end().assert(5, "").says("the second process ended too early");
 }
 
 #[test]
@@ -115,19 +135,16 @@ fn the_second_process_does_not_outlive_the_first_one() {
 #[test]
 fn a_second_process_without_a_first_one_ends() {
     // Its standard input ends at once.
-    let ended = run(xshm(&["bench", "--answer", "no-server-has-this-name"]));
-    assert!(ended.status.success(), "{}", ended.err);
+    run(&["bench", "--answer", "no-server-has-this-name"], "").assert(0, "");
 }
 
 #[cfg(unix)]
 #[test]
 fn ctrl_c_ends_both_processes() {
     let (first, second) = endless();
-    let sent = std::process::Command::new("kill").args(["-INT", &first.id().to_string()]).status();
-    assert!(sent.unwrap().success());
-    let ended = first.finish();
-    assert_eq!(ended.status.code(), Some(130), "{}", ended.err);
-    assert_eq!(ended.err, "xshm: interrupted\n");
+    first.interrupt();
+    let ended = first.until_end().assert(130, "");
+    assert_eq!(ended.errors, "xshm: interrupted\n");
     wait_for_end(second);
 }
 
@@ -137,15 +154,11 @@ fn ctrl_c_ends_both_processes() {
 fn a_second_process_that_cannot_start_is_an_error() {
     let mut command = std::process::Command::new("/lib64/ld-linux-x86-64.so.2");
     command.args([env!("CARGO_BIN_EXE_xshm"), "bench"]);
-    let ended = run(command);
-    assert_eq!(ended.status.code(), Some(5), "{}", ended.err);
-    assert!(ended.err.contains("the second process ended before it connected"), "{}", ended.err);
+    Xshm::spawn(&mut command).until_end().assert(5, "").says("the second process ended before it connected");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_channel_that_cannot_be_made_is_an_error() {
-    let ended = run(running::after("ulimit -f 100", "bench"));
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
-    assert!(ended.err.contains("RLIMIT_FSIZE"), "{}", ended.err);
+    Xshm::start_after("ulimit -f 100", &["bench"]).until_end().assert(1, "").says("RLIMIT_FSIZE");
 }

@@ -1,18 +1,18 @@
 //! `xshm doctor`.
 
-mod running;
+mod common;
 
-use running::{run, xshm, Ended};
+use common::{run, Ended};
 use serde_json::Value;
 
 /// The findings of a JSON document, which agrees with the status.
 fn findings(ended: &Ended) -> Vec<Value> {
-    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let report: Value = serde_json::from_str(ended.text()).unwrap();
     let findings = report["findings"].as_array().unwrap().clone();
     let count = |state: &str| findings.iter().filter(|finding| finding["state"] == state).count() as u64;
     assert_eq!(report["missing"], count("missing"));
     assert_eq!(report["warnings"], count("warning"));
-    assert_eq!(ended.status.code(), Some(i32::from(count("missing") > 0)), "{}", ended.err);
+    assert_eq!(ended.status, Some(i32::from(count("missing") > 0)), "{}", ended.errors);
     for finding in &findings {
         let state = finding["state"].as_str().unwrap();
         assert!(["ok", "note", "warning", "missing"].contains(&state), "{finding}");
@@ -36,19 +36,19 @@ fn finding<'a>(findings: &'a [Value], subject: &str) -> &'a Value {
 
 #[test]
 fn a_pipe_gets_one_line_for_each_finding() {
-    let ended = run(xshm(&["doctor"]));
-    assert!(ended.status.success(), "{}\n{}", ended.out, ended.err);
-    assert!(!ended.out.contains('\x1b'), "{}", ended.out);
-    for line in ended.out.lines() {
+    let ended = run(&["doctor"], "").assert_status(0);
+    let output = ended.text();
+    assert!(!output.contains('\x1b'), "{output}");
+    for line in output.lines() {
         let state = line.split(' ').next().unwrap();
         assert!(["ok", "note", "warning"].contains(&state), "{line}");
     }
-    assert!(ended.out.lines().count() > 5, "{}", ended.out);
+    assert!(output.lines().count() > 5, "{output}");
 }
 
 #[test]
 fn channels_work_here() {
-    let ended = run(xshm(&["doctor", "--json"]));
+    let ended = run(&["doctor", "--json"], "");
     let findings = findings(&ended);
     for subject in ["channel", "Global channel"] {
         assert_eq!(finding(&findings, subject)["state"], "ok");
@@ -69,25 +69,30 @@ fn channels_work_here() {
 #[cfg(target_os = "linux")]
 mod limits {
     use super::*;
-    use running::after;
+    use common::Xshm;
+
+    /// What `xshm doctor --json` finds when a shell runs `preparation` first.
+    fn after(preparation: &str) -> Ended {
+        Xshm::start_after(preparation, &["doctor", "--json"]).until_end()
+    }
 
     #[test]
     fn small_files_are_too_small_for_a_channel() {
-        let ended = run(after("ulimit -f 100", "doctor --json"));
+        let ended = after("ulimit -f 100");
         let findings = findings(&ended);
         for subject in ["size of files", "channel", "Global channel"] {
             let finding = finding(&findings, subject);
             assert_eq!(finding["state"], "missing", "{finding}");
             assert!(finding["advice"].as_str().unwrap().contains("ulimit -f"), "{finding}");
         }
-        assert!(ended.err.contains("3 things"), "{}", ended.err);
+        ended.says("3 things");
         assert!(findings.iter().all(|finding| finding["subject"] != "round trip"));
     }
 
     #[test]
     fn few_descriptors_are_enough_for_few_clients() {
         // The soft limit alone, so that the advice is to raise it.
-        let ended = run(after("ulimit -Sn 64", "doctor --json"));
+        let ended = after("ulimit -Sn 64");
         let findings = findings(&ended);
         let few = finding(&findings, "descriptors");
         assert_eq!(few["state"], "warning");
@@ -95,7 +100,7 @@ mod limits {
         assert!(few["advice"].as_str().unwrap().contains("1024"), "{few}");
         assert_eq!(finding(&findings, "channel")["state"], "ok");
 
-        let ended = run(after("ulimit -n 64", "doctor --json"));
+        let ended = after("ulimit -n 64");
         let findings = super::findings(&ended);
         assert!(finding(&findings, "descriptors")["advice"]
             .as_str()
@@ -105,7 +110,7 @@ mod limits {
 
     #[test]
     fn too_few_descriptors_are_an_error() {
-        let ended = run(after("ulimit -n 16", "doctor --json"));
+        let ended = after("ulimit -n 16");
         let findings = findings(&ended);
         assert!(finding(&findings, "descriptors")["found"].as_str().unwrap().contains("no client"));
         let channel = finding(&findings, "channel");
@@ -115,7 +120,7 @@ mod limits {
 
     #[test]
     fn little_address_space_is_a_warning() {
-        let ended = run(after("ulimit -v 80000", "doctor --json"));
+        let ended = after("ulimit -v 80000");
         let findings = findings(&ended);
         assert_eq!(finding(&findings, "address space")["state"], "warning");
     }
@@ -123,17 +128,12 @@ mod limits {
     /// `taskset` is a part of util-linux, which most machines have.
     #[test]
     fn one_processor_is_a_note() {
-        let mut command = std::process::Command::new("taskset");
-        command.args(["-c", "0", env!("CARGO_BIN_EXE_xshm"), "doctor", "--json"]);
-        let ended = match command.output() {
-            Ok(output) => output,
-            Err(error) => return eprintln!("not tested, there is no taskset: {error}"),
-        };
-        if !ended.status.success() && ended.stdout.is_empty() {
-            return eprintln!("not tested: {}", String::from_utf8_lossy(&ended.stderr));
+        let ended = after("taskset -p -c 0 $$ > /dev/null || exit 99");
+        if ended.status == Some(99) {
+            return eprintln!("not tested: {}", ended.errors);
         }
-        let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
-        let processors = finding(report["findings"].as_array().unwrap(), "processors");
+        let findings = findings(&ended);
+        let processors = finding(&findings, "processors");
         assert_eq!(processors["state"], "note");
         assert!(processors["found"].as_str().unwrap().contains("do not spin"), "{processors}");
     }

@@ -183,81 +183,9 @@ fn traffic_is_watched_in_lines() {
 #[cfg(unix)]
 mod terminal {
     use super::*;
-    use portable_pty::{native_pty_system, CommandBuilder, PtySize};
-    use std::io::{Read, Write};
-    use std::sync::mpsc::{channel, RecvTimeoutError};
-    use std::time::Duration;
-
-    const SIZE: PtySize = PtySize { rows: 24, cols: 80, pixel_width: 0, pixel_height: 0 };
-
-    /// The program in a terminal of 80 columns and 24 lines.
-    pub struct Terminal {
-        screen: vt100::Parser,
-        bytes: std::sync::mpsc::Receiver<Vec<u8>>,
-        input: Box<dyn Write + Send>,
-        child: Box<dyn portable_pty::Child + Send + Sync>,
-        _pair: Box<dyn portable_pty::MasterPty + Send>,
-    }
-
-    impl Terminal {
-        pub fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-            let pair = native_pty_system().openpty(SIZE).unwrap();
-            let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_xshm"));
-            command.args(arguments);
-            command.env("TERM", "xterm-256color");
-            command.env_remove("NO_COLOR");
-            variables.iter().for_each(|(name, value)| command.env(name, value));
-            let child = pair.slave.spawn_command(command).unwrap();
-            drop(pair.slave);
-            let mut reader = pair.master.try_clone_reader().unwrap();
-            let (sender, bytes) = channel();
-            std::thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                    if sender.send(buffer[..count].to_vec()).is_err() {
-                        return;
-                    }
-                }
-            });
-            let input = pair.master.take_writer().unwrap();
-            Terminal { screen: vt100::Parser::new(24, 80, 0), bytes, input, child, _pair: pair.master }
-        }
-
-        /// Whether the screen has this text now.
-        pub fn shows(&mut self, text: &str) -> bool {
-            self.bytes.try_iter().for_each(|bytes| self.screen.process(&bytes));
-            self.screen.screen().contents().contains(text)
-        }
-
-        /// Waits until the screen has this text. Returns the screen.
-        pub fn wait_for(&mut self, text: &str) -> String {
-            let start = std::time::Instant::now();
-            loop {
-                let screen = self.screen.screen().contents();
-                if screen.contains(text) {
-                    return screen;
-                }
-                assert!(start.elapsed() < LIMIT, "{text} is not on the screen:\n{screen}");
-                match self.bytes.recv_timeout(Duration::from_millis(100)) {
-                    Ok(bytes) => self.screen.process(&bytes),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => panic!("it ended without {text}:\n{screen}"),
-                }
-            }
-        }
-
-        pub fn press(&mut self, keys: &str) {
-            self.input.write_all(keys.as_bytes()).unwrap();
-            self.input.flush().unwrap();
-        }
-
-        /// Waits for the program's end. Returns its exit status and all that it wrote since the last wait.
-        pub fn finish(mut self) -> (u32, Vec<u8>) {
-            let status = self.child.wait().unwrap().exit_code();
-            let rest = self.bytes.iter().flatten().collect();
-            (status, rest)
-        }
-    }
+    use common::terminal::{Terminal, SIZE};
+    use portable_pty::{native_pty_system, CommandBuilder};
+    use std::io::Read;
 
     #[test]
     fn the_picture_fits_a_small_terminal() {

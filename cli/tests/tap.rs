@@ -347,8 +347,9 @@ fn a_full_disk_ends_the_recording_alone() {
     let bytes = noise(12_000_000);
     let server = Xshm::start(&["serve", &original, "--receive-only", "--format", "raw"]);
     // The memory of a channel counts as a file too, and has 4 MiB.
-    let tap = Xshm::start_with_file_limit(
-        8192,
+    // A write beyond 8 MiB fails; `sh` counts blocks of 512 bytes.
+    let tap = Xshm::start_after(
+        "trap '' XFSZ; ulimit -f 16384",
         &["tap", &original, "--as", &tapped, "--print", "none", "--once", "--record", as_text(&recording)],
     );
     let client = ["connect", &tapped, "--format", "raw", "--linger", "0s"];

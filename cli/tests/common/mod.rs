@@ -1,15 +1,19 @@
-//! What the tests share: the program, its processes and names.
+//! What the tests share: the program, its processes, its terminal and names.
 
 #![allow(dead_code)] // Each test program uses a part of it.
+
+#[cfg(unix)]
+pub mod terminal;
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
-/// How long anything may take before a test fails.
-pub const LIMIT: Duration = Duration::from_secs(60);
+/// How long anything may take before a test fails: much longer than it takes on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A name that no other test and no other run has.
 pub fn name(test: &str) -> String {
@@ -53,6 +57,12 @@ impl Ended {
     pub fn says(&self, what: &str) {
         assert!(self.errors.contains(what), "{what:?} is not in {:?}", self.errors);
     }
+
+    /// The output, which is text.
+    #[track_caller]
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.output).unwrap()
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -65,14 +75,15 @@ impl Xshm {
         Self::spawn(Command::new(env!("CARGO_BIN_EXE_xshm")).args(arguments))
     }
 
-    /// Starts one that can write files of this many KiB. A write beyond that fails.
-    #[cfg(target_os = "linux")]
-    pub fn start_with_file_limit(limit: u32, arguments: &[&str]) -> Self {
-        let script = format!("trap '' XFSZ; ulimit -f {limit}; exec \"$0\" \"$@\"");
-        Self::spawn(Command::new("bash").args(["-c", &script, env!("CARGO_BIN_EXE_xshm")]).args(arguments))
+    /// Starts one by a shell, which runs `preparation` first.
+    #[cfg(unix)]
+    pub fn start_after(preparation: &str, arguments: &[&str]) -> Self {
+        let script = format!("{preparation}; exec \"$0\" \"$@\"");
+        Self::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_xshm")]).args(arguments))
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    /// Starts another program, which runs this one.
+    pub fn spawn(command: &mut Command) -> Self {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, output) = mpsc::channel();
@@ -153,6 +164,18 @@ impl Xshm {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has started a second process, and returns that one's id.
+    #[track_caller]
+    pub fn second_process(&self) -> u32 {
+        let id = Some(Pid::from_u32(self.id()));
+        wait_until("a second process", || {
+            let system = processes();
+            let mut all = system.processes().iter();
+            let found = all.find(|(_, process)| process.parent() == id && process.thread_kind().is_none());
+            found.map(|(id, _)| id.as_u32())
+        })
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -192,6 +215,29 @@ impl Drop for Xshm {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// All processes of the machine.
+fn processes() -> System {
+    let mut system = System::new();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, ProcessRefreshKind::nothing());
+    system
+}
+
+/// Ends a process at once.
+pub fn kill(id: u32) {
+    let system = processes();
+    system.process(Pid::from_u32(id)).expect("the process runs").kill();
+}
+
+/// Waits until a process has ended.
+#[track_caller]
+pub fn wait_for_end(id: u32) {
+    wait_until("the process ended", || {
+        let system = processes();
+        let status = system.process(Pid::from_u32(id)).map(|process| process.status());
+        matches!(status, None | Some(ProcessStatus::Zombie | ProcessStatus::Dead)).then_some(())
+    });
 }
 
 /// Runs one with an input, and waits for its end.
