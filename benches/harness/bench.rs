@@ -29,7 +29,7 @@ pub struct Plan {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Way {
     RoundTrip,
-    /// Round trips with [`CROWD`] clients in turn, each of which waits on a line and a thread of its own.
+    /// Round trips with [`CROWD`] clients in turn. Each has its own line, and waits on its own thread.
     InTurn,
     Stream,
 }

@@ -57,7 +57,7 @@ pub enum Job {
     Open { line: String, address: String },
     /// Answer round trips.
     Echo { line: String, size: usize, rounds: u64 },
-    /// Open the other end of one more line, and answer round trips on a thread of its own until the process ends.
+    /// Open the other end of one more line, and answer round trips on a new thread until the process ends.
     EchoAlways { line: String, shared: Shared, address: String, size: usize },
     /// Receive a stream; `barrier` is the next number of the page.
     Drain { line: String, size: usize, count: u64, barrier: u64 },
