@@ -44,8 +44,24 @@ miri() {
         rustup toolchain install nightly --profile minimal --no-self-update --component miri,rust-src
     fi
     # The in-process platform represents sections by numbers, as a real platform does.
-    MIRIFLAGS="-Zmiri-permissive-provenance $miri_flags ${MIRIFLAGS:-}" CARGO_TARGET_DIR="$target_dir/miri" \
-        cargo +nightly miri test --locked --lib
+    local -x MIRIFLAGS="-Zmiri-permissive-provenance $miri_flags ${MIRIFLAGS:-}"
+    local run=(cargo +nightly miri test --locked --lib --target-dir "$target_dir/miri" --)
+    # Miri runs one test after the other. So each processor, up to eight, has a process with a part of the tests.
+    local names each count lane lanes=() status=0
+    # With several seeds, Miri prints the list once for each.
+    names=$("${run[@]}" --list | sed -n 's/: test$//p' | sort -u)
+    [ -n "$names" ] || { echo "ci/models.sh: Miri lists no test" >&2; return 1; }
+    count=$(nproc)
+    count=$((count < 8 ? count : 8))
+    for ((lane = 0; lane < count; lane++)); do
+        # shellcheck disable=SC2046 # One word for each name.
+        "${run[@]}" --exact $(awk -v lane="$lane" -v count="$count" 'NR % count == lane' <<<"$names") &
+        lanes+=($!)
+    done
+    for each in "${lanes[@]}"; do
+        wait "$each" || status=1
+    done
+    return "$status"
 }
 
 steps=(loom full_frames long_frames miri)

@@ -11,7 +11,10 @@ pub enum Goal {
     AtMost(f64),
     AtLeast(f64),
     /// At most one or the other, by the distance of the cores. The report decides it at the end, for all sessions.
-    AtMostBy { near: f64, far: f64 },
+    AtMostBy {
+        near: f64,
+        far: f64,
+    },
     /// The figure has no goal.
     None,
 }
