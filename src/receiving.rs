@@ -73,7 +73,7 @@ impl ReceiveHalf {
     /// # Errors
     /// - [`ShmError::QueueEmpty`]: there is no message.
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. If there is no message, this half
-    ///   asks the kernel whether the peer runs: every 100 ms, or at every 4th call, whichever is later.
+    ///   asks the kernel whether the peer runs: every 100 ms, or at every third call, whichever is later.
     /// - [`ShmError::NotReady`]: the peer overwrites messages faster than this call can take one. Try again.
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].
     #[inline]

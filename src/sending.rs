@@ -39,7 +39,7 @@ impl SendHalf {
     /// # Errors
     /// - [`ShmError::MessageTooSmall`], [`ShmError::MessageTooLarge`].
     /// - [`ShmError::NotConnected`], [`ShmError::PeerDied`]: the peer is known to be gone. This half asks the kernel whether
-    ///   the peer runs: every 100 ms, or at every 4th call, whichever is later.
+    ///   the peer runs: every 100 ms, or at every third call, whichever is later.
     /// - [`ShmError::QueueFull`]: there is no room, and the channel [rejects when
     ///   full](crate::ServerOptions::reject_when_full).
     /// - [`ShmError::Corrupted`], [`ShmError::Forked`].

@@ -13,7 +13,7 @@ use crate::sys;
 pub(crate) const CHECK_INTERVAL: u32 = 100;
 
 /// The number of calls per reading of the clock, if calls follow each other quickly.
-const QUICK_CALLS: u32 = 4;
+const QUICK_CALLS: u32 = 3;
 
 /// Calls count as quick after this number of successive readings of the clock that are each less than [`SLOW`] ms
 /// apart.
@@ -51,7 +51,8 @@ impl PeerWatch {
         Ok(())
     }
 
-    /// The call ends. If the last ones were quick, every 4th call asks. What it finds is recorded: the next call fails.
+    /// The call ends. If the last ones were quick, every third call reads the clock. What it finds is recorded: the next call
+    /// fails.
     #[inline(always)]
     pub(crate) fn end(&mut self, session: &Session) {
         if self.calls_left > 0 {

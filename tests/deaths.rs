@@ -102,6 +102,30 @@ fn late_calls<E>(
     late
 }
 
+/// Quick calls do not ask for the peer each time. However many there were, one of the next four reports the death.
+#[test]
+fn one_of_four_calls_after_quick_ones_reports_that_the_peer_was_killed() {
+    const QUICK: std::ops::Range<usize> = 100..104;
+    let mut late = Vec::new();
+    for quick in QUICK {
+        for (what, call) in SERVERS_CALLS {
+            let (mut end, mut peer) = pair("silent-four", ServerOptions::new());
+            for _ in 0..quick {
+                // The queue may be full or empty: the result does not matter.
+                let _ = call(&mut end);
+            }
+            peer.kill();
+            // From then on the calls count.
+            std::thread::sleep(Duration::from_millis(100));
+            let results: Vec<_> = (0..4).map(|_| call(&mut end)).collect();
+            if !matches!(results[3], Err(ShmError::PeerDied { .. })) {
+                late.push(format!("{what}, after {quick} quick calls: {results:?}"));
+            }
+        }
+    }
+    assert!(late.is_empty(), "{late:#?}");
+}
+
 /// A server that only sends, or only looks for messages, never waits for its client.
 #[test]
 fn a_server_that_never_waits_finds_that_its_client_was_killed() {
