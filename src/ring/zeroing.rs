@@ -5,6 +5,7 @@
 //! processor. docs/performance.md has the measurements.
 
 use crate::layout::FRAME_ALIGN;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Distances from the write position, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -34,9 +35,17 @@ impl Zeroing {
         if cfg!(loom) {
             return SHORT;
         }
-        // A hypervisor may answer the question, which takes microseconds.
-        static IS_AMD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        if *IS_AMD.get_or_init(is_amd) {
+        // A hypervisor may answer the question, which takes microseconds, so that it is asked once. No lock: a fork would copy it.
+        static MAKER: AtomicU8 = AtomicU8::new(UNKNOWN);
+        const UNKNOWN: u8 = 0;
+        const AMD: u8 = 1;
+        const OTHER: u8 = 2;
+        let mut maker = MAKER.load(Ordering::Relaxed);
+        if maker == UNKNOWN {
+            maker = if is_amd() { AMD } else { OTHER };
+            MAKER.store(maker, Ordering::Relaxed);
+        }
+        if maker == AMD {
             NEAR
         } else {
             FAR
