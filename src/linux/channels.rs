@@ -11,6 +11,7 @@ use super::wire::{BUSY, MACHINE};
 use crate::error::Result;
 use crate::sys::kinds::{self, Reach};
 use rustix::fs::{fstat, lstat, readlink, Dir};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::collections::HashMap;
 use std::fs::File;
@@ -30,7 +31,7 @@ pub(crate) fn channels(reach: Reach) -> Result<Channels> {
     let (mut holders, mut sections) = (HashMap::new(), Vec::new());
     let processes = entries("/proc").map_err(failed("listing the processes (open /proc)"))?;
     for process in processes.iter().filter_map(|name| name.parse().ok()) {
-        look_at_process(process, &mut holders, &mut sections);
+        look_at_process(process, &mut holders, &mut sections).map_err(failed("looking at the processes"))?;
     }
     let names = sockets.into_iter().map(|socket| FoundName {
         process: holders.get(&socket.number).copied(),
@@ -82,7 +83,17 @@ fn listening(list: &[u8]) -> Vec<NameSocket> {
         };
         Some(NameSocket { number: number.parse().ok()?, name, user, is_busy: false })
     };
-    let mut sockets: Vec<NameSocket> = list.split(|byte| *byte == b'\n').filter_map(read).collect();
+    // A name may contain newlines, which the kernel prints as they are. Each line of a socket begins with an address of 16 digits.
+    let is_socket =
+        |line: &[u8]| line.len() > 17 && line[16] == b':' && line[..16].iter().all(u8::is_ascii_hexdigit);
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for line in list.split(|byte| *byte == b'\n') {
+        match lines.last_mut() {
+            Some(last) if !line.is_empty() && !is_socket(line) => last.extend([b"\n", line].concat()),
+            _ => lines.push(line.to_vec()),
+        }
+    }
+    let mut sockets: Vec<NameSocket> = lines.iter().filter_map(|line| read(line)).collect();
     // A name that another one extends by this ending is no name, but says that the other one's server is busy.
     let ending = BUSY.replace('\0', "@");
     let (busy, names): (Vec<_>, Vec<_>) =
@@ -104,11 +115,21 @@ fn entries(folder: &str) -> rustix::io::Result<Vec<String>> {
     folder.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
+/// Leaves out what has ended, or what this process may not look into. Fails if this process lacks descriptors or memory.
+fn unless_lacking<T>(result: rustix::io::Result<T>) -> rustix::io::Result<Option<T>> {
+    match result {
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
+        result => Ok(result.ok()),
+    }
+}
+
 /// Adds the sections and the sockets that a process has open. Adds nothing of a process that has ended, or that this one may not
 /// look into.
-fn look_at_process(process: u32, holders: &mut HashMap<u64, u32>, sections: &mut Vec<FoundSection>) {
+fn look_at_process(
+    process: u32, holders: &mut HashMap<u64, u32>, sections: &mut Vec<FoundSection>,
+) -> rustix::io::Result<()> {
     let folder = format!("/proc/{process}/fd");
-    for number in entries(&folder).unwrap_or_default() {
+    for number in unless_lacking(entries(&folder))?.unwrap_or_default() {
         let path = format!("{folder}/{number}");
         let Ok(target) = readlink(&path, Vec::new()) else { continue };
         // The permissions of a link are those of its descriptor. One that may only read belongs to a process that looks, as this one.
@@ -117,9 +138,10 @@ fn look_at_process(process: u32, holders: &mut HashMap<u64, u32>, sections: &mut
         if let Some(number) = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) {
             number.parse().ok().map(|number| holders.insert(number, process));
         } else if let Some(name) = name_of_section(&target).filter(|_| !reads_only()) {
-            add_section(process, &path, name, sections);
+            add_section(process, &path, name, sections)?;
         }
     }
+    Ok(())
 }
 
 /// The name in the link to a section's file. `None`: it is another file. `Some(None)`: the channel has no name.
@@ -132,20 +154,23 @@ fn name_of_section(target: &str) -> Option<Option<&str>> {
     }
 }
 
-fn add_section(process: u32, path: &str, name: Option<&str>, sections: &mut Vec<FoundSection>) {
-    let Ok(file) = descriptors::existing(path) else { return };
-    let Ok(stat) = fstat(&file) else { return };
+fn add_section(
+    process: u32, path: &str, name: Option<&str>, sections: &mut Vec<FoundSection>,
+) -> rustix::io::Result<()> {
+    let Some(file) = unless_lacking(descriptors::existing(path))? else { return Ok(()) };
+    let Ok(stat) = fstat(&file) else { return Ok(()) };
     let id = stat.st_ino;
     if let Some(known) = sections.iter_mut().find(|section| section.id == id) {
         if !known.processes.contains(&process) {
             known.processes.push(process);
         }
-        return;
+        return Ok(());
     }
     // A file of this name that is not sealed is no section: to look into it could fault.
-    let Ok(section) = Section::from_file(file) else { return };
+    let Ok(section) = Section::from_file(file) else { return Ok(()) };
     let name = name.map(str::to_owned);
     sections.push(FoundSection { id, name, section, processes: vec![process], access: None });
+    Ok(())
 }
 
 #[cfg(test)]
@@ -162,8 +187,8 @@ mod tests {
             0000000000000000: 00000002 00000000 00010000 0005 01 25 @xshm/global/a/b\n\
             0000000000000000: 00000002 00000000 00010000 0005 01 26 @xshm/0/x@busy\n\
             0000000000000000: 00000002 00000000 00010000 0001 01 27 /run/socket\n\
-            0000000000000000: 00000002 00000000 00000000 0002 01 28\n\
-            @xshm/\n";
+            0000000000000000: 00000002 00000000 00010000 0005 01 29 @xshm/0/two\nlines\n\
+            0000000000000000: 00000002 00000000 00000000 0002 01 28\n";
         let socket =
             |number, name: &str, user, is_busy| NameSocket { number, name: name.to_owned(), user, is_busy };
         let found = listening(list.as_bytes());
@@ -173,6 +198,7 @@ mod tests {
                 socket(21, "demo", Some(0), true),
                 socket(22, "with a space", Some(1000), false),
                 socket(25, "Global\\a/b", None, false),
+                socket(29, "two\nlines", Some(0), false),
                 socket(26, "x@busy", Some(0), false),
             ]
         );
