@@ -21,7 +21,7 @@ Exit status:
   4  the time was over
   5  the peer died, left, or broke the protocol
   6  the system or the peer refused access
-  130  Ctrl-C or a signal ended serve, connect or replay
+  130  Ctrl-C or a signal ended serve, connect, replay or bench
 
 NO_COLOR=1 turns colours off. When the output is no terminal, there are none.";
 
@@ -82,7 +82,7 @@ pub struct Info {
 /// Watch the traffic of channels
 ///
 /// Shows messages and megabytes per second in both directions, the depth of the queues, evicted messages, and how much of the time each
-/// side sleeps. In a terminal it draws; `q` ends it. Otherwise it prints a line for each channel and interval.
+/// side sleeps. In a terminal it draws; `q` ends it. Otherwise it prints a line for each direction of each channel and interval.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -145,7 +145,10 @@ pub struct Transfer {
 /// Serve a channel: a netcat that listens
 ///
 /// Waits for a client, sends it what comes from standard input, and prints what it sends. Ends with status 0 when standard input has
-/// ended and the client has left. Status 5 says that the client died, or left before it had received everything.
+/// ended and the client has left. Status 5 says that the client died, or left before it had received everything, or could not send
+/// all of its input. If both sides end their input, each waits until the other one leaves: give one of them a --linger, or press
+/// Ctrl-C. Ctrl-C and signals leave in order, so that the other side ends with status 0. A second one, half a second later or more,
+/// ends the program at once.
 ///
 /// No message is lost: when the client's queue is full, the server waits for the client. The client still gets what was sent before
 /// the server has left. Messages may be empty.
@@ -188,7 +191,8 @@ pub struct Serve {
 ///
 /// Sends what comes from standard input to the server, and prints what the server sends. The server may be one for one client or for
 /// many. Ends with status 0 when standard input has ended and the server has left, or as --count and --linger say. Status 5 says that
-/// the server died, or left before it had received everything.
+/// the server died, or left before it had received everything, or could not send all of its input. If both sides end their input,
+/// each waits until the other one leaves.
 ///
 /// No message is lost: when the server's queue is full, the client waits for the server. The server still gets what was sent before
 /// the client has left. Most servers accept messages of 2 to 65535 bytes, so an empty line ends the client with an error there; those
@@ -228,7 +232,8 @@ pub enum Print {
 /// Stand between a server and its clients, and show or record the messages
 ///
 /// Serves NEWNAME, and connects to NAME for each client that has come. Each message goes on in its direction, unchanged and in order.
-/// NEWNAME serves one client after the other, or many at a time if the server does, with the sizes of the server's channel.
+/// NEWNAME serves one client after the other, or many at a time if the server does, with the sizes of the server's channel. A server of
+/// another user hides these: the tap then serves one client after the other, with the default sizes, and fails if the server has others.
 ///
 /// No message is lost on the way: when one side is slow, the other side waits, or evicts messages if that is how it sends. When one
 /// side leaves or dies, the other side's session ends too, and the tap waits for the next client. Ctrl-C ends the tap with status 0.

@@ -7,7 +7,7 @@ mod second;
 use crate::args::Bench;
 use crate::exit::{coded, USAGE};
 use crate::output::{self, BOLD, DIM, DOUBT};
-use anyhow::Context;
+use crate::signals;
 use hdrhistogram::Histogram;
 use histogram::time;
 use quanta::Clock;
@@ -140,9 +140,14 @@ fn measure(args: &Bench) -> anyhow::Result<Report> {
     let pinned = cores::pair(&args.pin)?;
     let interrupter = Interrupter::new()?;
     let on_signal = interrupter.clone();
-    ctrlc::set_handler(move || on_signal.interrupt()).context("handling Ctrl-C")?;
+    signals::on_end(move |again| {
+        if again {
+            std::process::exit(INTERRUPTED.into());
+        }
+        on_signal.interrupt();
+    })?;
 
-    let cache_line_ns = cores::distance(pinned).map(|ns| (ns * 10.0).round() / 10.0);
+    let cache_line_ns = cores::distance(pinned)?.map(|ns| (ns * 10.0).round() / 10.0);
     let processor = Processor {
         model: cores::model(),
         count: cores::count(),

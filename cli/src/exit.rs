@@ -1,5 +1,6 @@
 //! What the program's exit status says. `args.rs` has the list for users.
 
+use crate::output::visible;
 use std::io;
 use std::process::ExitCode;
 use xshm::ShmError;
@@ -42,7 +43,7 @@ pub fn code(outcome: anyhow::Result<()>) -> ExitCode {
     if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_closed_pipe)) {
         return ExitCode::SUCCESS;
     }
-    anstream::eprintln!("xshm: {error:#}");
+    anstream::eprintln!("xshm: {}", visible(&format!("{error:#}")));
     ExitCode::from(status(&error))
 }
 

@@ -15,16 +15,21 @@ struct Details {
 
 pub fn run(args: &Info) -> anyhow::Result<()> {
     // Another user's channel may have the same name: this user's is meant, if there is one.
+    let wanted = args.name.strip_prefix("Local\\").unwrap_or(&args.name);
     let mut machine = Machine::look(Reach::Own)?;
-    if machine.named(&args.name).next().is_none() {
+    if machine.named(wanted).next().is_none() {
         machine = Machine::look(Reach::Machine)?;
     }
-    let channels: Vec<Row> = machine.named(&args.name).map(|channel| machine.row(channel)).collect();
+    let channels: Vec<Row> = machine.named(wanted).map(|channel| machine.row(channel)).collect();
     if channels.is_empty() {
-        return Err(match machine.names.iter().any(|name| name.name == args.name) {
+        return Err(match machine.names.iter().any(|name| name.name == wanted) {
             true => coded(
                 REFUSED,
-                format!("a server has the name {:?}, but this user may not read its memory; try as root or administrator", args.name),
+                format!(
+                    "a server has the name {:?}, but this user sees no channel of it: it belongs to another user (try as root or \
+                     administrator), or is no server of xshm",
+                    args.name
+                ),
             ),
             false => coded(
                 NO_CHANNEL,

@@ -12,7 +12,9 @@ mod output;
 mod pages;
 mod recording;
 mod replay;
+mod signals;
 mod tap;
+mod threads;
 mod transfer;
 mod users;
 mod watch;
@@ -22,6 +24,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    signals::let_writes_fail();
     let outcome = match Cli::parse().command {
         Command::List(args) => list::run(&args),
         Command::Info(args) => info::run(&args),

@@ -21,6 +21,6 @@ pub fn man(args: &Man) -> anyhow::Result<()> {
     let name = args.command.as_ref().map_or_else(|| "xshm".to_owned(), |command| format!("xshm-{command}"));
     match PAGES.iter().find(|(page, _)| *page == name) {
         Some((_, text)) => Ok(io::stdout().write_all(text.as_bytes())?),
-        None => Err(coded(USAGE, format!("there is no command {:?}; `xshm help` lists them", args.command))),
+        None => Err(coded(USAGE, format!("there is no page {name}; `xshm help` lists the commands"))),
     }
 }

@@ -28,7 +28,7 @@ pub fn run(args: &Replay) -> anyhow::Result<()> {
     let header = reader.header().clone();
     let source = |longest| {
         let pace = speed.map(|speed| Pace { speed, begin: None });
-        let recorded = Recorded { reader, from, client: args.client, pace, longest };
+        let recorded = Recorded { reader, from, client: args.client, pace, longest, found: false };
         Some(Box::new(recorded) as Box<dyn Source>)
     };
     match from {
@@ -104,6 +104,8 @@ struct Recorded<R: Read> {
     client: Option<u32>,
     pace: Option<Pace>,
     longest: usize,
+    /// Whether a message was one of those to send.
+    found: bool,
 }
 
 impl<R: Read + Send> Source for Recorded<R> {
@@ -111,7 +113,13 @@ impl<R: Read + Send> Source for Recorded<R> {
         loop {
             let record = match self.reader.next() {
                 Ok(Some(record)) => record,
-                Ok(None) => return Ok(false),
+                Ok(None) if self.found => return Ok(false),
+                Ok(None) => match self.client {
+                    Some(client) => {
+                        return Err(anyhow!("the recording has no such message of client {client}"))
+                    }
+                    None => return Ok(false),
+                },
                 Err(problem) => return Err(report(problem, self.reader.count())),
             };
             if record.from != self.from || self.client.is_some_and(|client| client != record.client) {
@@ -125,6 +133,7 @@ impl<R: Read + Send> Source for Recorded<R> {
                 pace.wait(record.time);
             }
             *message = record.message;
+            self.found = true;
             return Ok(true);
         }
     }

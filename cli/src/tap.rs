@@ -6,7 +6,9 @@ mod original;
 
 use crate::args::Tap;
 use crate::exit::{coded, FAILED, PEER};
+use crate::output::visible;
 use crate::recording::From;
+use crate::threads;
 use crate::transfer::exchange::{Control, Event};
 use anyhow::Context;
 use observer::Observer;
@@ -31,7 +33,16 @@ pub fn run(args: &Tap) -> anyhow::Result<()> {
 
 /// Reports an error of a session that does not end the tap.
 pub fn report(client: u32, error: &anyhow::Error) {
-    anstream::eprintln!("xshm: client {client}: {error:#}");
+    anstream::eprintln!("xshm: client {client}: {}", visible(&format!("{error:#}")));
+}
+
+/// Adds how many messages of a client the tap has not taken, when its session failed.
+fn with_loss(error: anyhow::Error, server: &mut SharedServer) -> anyhow::Error {
+    match server.stats().map_or(0, |stats| stats.receive_depth) {
+        0 => error,
+        1 => anyhow::anyhow!("{error:#}; a message of the client is lost"),
+        lost => anyhow::anyhow!("{error:#}; {lost} messages of the client are lost"),
+    }
 }
 
 /// Connects to the original server for a client.
@@ -41,8 +52,12 @@ fn connect(
     let upstream = options.connect(name, timeout)?;
     let (found, expected) = (upstream.max_message_size(), original.max_message_size);
     if found != expected {
-        let what =
-            format!("the server's longest message is now {found} bytes, not {expected}: start the tap again");
+        let advice = if original.is_seen {
+            "start the tap again"
+        } else {
+            "the server belongs to another user, whose channels this user cannot see: start the tap as that user"
+        };
+        let what = format!("the server's longest message has {found} bytes, not {expected}: {advice}");
         return Err(coded(FAILED, what));
     }
     Ok(upstream)
@@ -71,7 +86,8 @@ fn one_after_the_other(
                 Err(error) => return Err(error.into()),
             }
         }
-        let outcome = session(args, original, &mut server, client, observer, control);
+        let outcome = session(args, original, &mut server, client, observer, control)
+            .map_err(|error| with_loss(error, &mut server));
         // The client still gets what the server has sent.
         server.disconnect_client();
         // First the reset: a Ctrl-C after it interrupts the next wait.
@@ -111,10 +127,10 @@ fn session(
         end
     };
     let (by_client, by_server) = thread::scope(|scope| {
-        let by_client = scope.spawn(|| run(from_client, to_server, From::Client));
+        let by_client = threads::start_in(scope, || run(from_client, to_server, From::Client))?;
         let by_server = run(from_server, to_client, From::Server);
-        (by_client.join(), by_server)
-    });
+        anyhow::Ok((by_client.join(), by_server))
+    })?;
     let by_client = by_client.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     match (by_client, by_server) {
         (End::Failed(error), _) | (_, End::Failed(error)) => Err(error.into()),

@@ -7,10 +7,10 @@ use crate::args::Watch;
 use crate::channels::Machine;
 use crate::exit::{coded, NO_CHANNEL};
 use crate::output::{self, visible};
+use crate::{signals, threads};
 use meter::Meters;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use std::sync::mpsc::{channel, Receiver, Sender};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 use xshm::inspect::Reach;
 
@@ -42,7 +42,7 @@ enum Next {
 pub fn run(args: &Watch) -> anyhow::Result<()> {
     let (sender, inputs) = channel();
     let stop = sender.clone();
-    ctrlc::set_handler(move || drop(stop.send(Input::Stop)))?;
+    signals::on_end(move |_| drop(stop.send(Input::Stop)))?;
     let mut meters = Meters::default();
     look(args, &mut meters)?;
     if meters.is_empty() && !args.names.is_empty() {
@@ -127,7 +127,7 @@ fn draw(
 ) -> anyhow::Result<()> {
     let mut terminal = ratatui::try_init()?;
     // A separate thread, since a read does not end when the terminal is closed. It ends with the program.
-    thread::spawn(move || {
+    let reading = threads::start("keys", move || {
         while let Ok(event) = event::read() {
             let input = match event {
                 Event::Key(key) if key.kind != KeyEventKind::Release => Input::Key(key),
@@ -139,7 +139,7 @@ fn draw(
             }
         }
     });
-    let outcome = draw_until_stopped(args, meters, inputs, &mut terminal);
+    let outcome = reading.and_then(|_| draw_until_stopped(args, meters, inputs, &mut terminal));
     ratatui::restore();
     outcome
 }

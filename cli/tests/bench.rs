@@ -162,3 +162,15 @@ fn a_second_process_that_cannot_start_is_an_error() {
 fn a_channel_that_cannot_be_made_is_an_error() {
     Xshm::start_after("ulimit -f 100", &["bench"]).until_end().assert(1, "").says("RLIMIT_FSIZE");
 }
+
+/// The thread that is missing must not leave another one spinning.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_that_cannot_start_is_an_error() {
+    for limit in 1..=3 {
+        let Some(bench) = Xshm::start_with_threads(limit, &["bench", "--messages", "10"]) else { return };
+        let ended = bench.until_end();
+        assert!(matches!(ended.status, Some(1 | 5)), "{limit}: {ended:?}");
+        assert!(!ended.errors.contains("panicked"), "{limit}: {}", ended.errors);
+    }
+}

@@ -119,6 +119,17 @@ mod limits {
     }
 
     #[test]
+    fn too_few_threads_are_an_error() {
+        let Some(doctor) = Xshm::start_with_threads(1, &["doctor", "--json"]) else { return };
+        let ended = doctor.until_end();
+        let findings = findings(&ended);
+        let channel = finding(&findings, "channel");
+        assert_eq!(channel["state"], "missing");
+        assert!(channel["advice"].as_str().unwrap().contains("ulimit -u"), "{channel}");
+        assert!(!ended.errors.contains("panicked"), "{}", ended.errors);
+    }
+
+    #[test]
     fn little_address_space_is_a_warning() {
         let ended = after("ulimit -v 80000");
         let findings = findings(&ended);

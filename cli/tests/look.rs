@@ -306,6 +306,21 @@ mod linux {
         assert!(watched.contains("damaged"), "{watched}");
     }
 
+    /// What this process lacks is not taken for what others forbid.
+    #[test]
+    fn too_few_descriptors_are_an_error() {
+        let ended = Xshm::start_after("ulimit -n 4", &["list"]).until_end().assert_status(1);
+        ended.says("Too many open files");
+    }
+
+    #[test]
+    fn a_newline_in_a_name_makes_no_second_row() {
+        let name = common::name("two\nlines");
+        let _server = Xshm::start(&["serve", &name]);
+        row_in_state(&name, "idle");
+        assert!(rows(name.lines().next().unwrap()).is_empty());
+    }
+
     /// A user sees the names of others, and not their memory.
     #[test]
     fn the_channels_of_another_user_are_hidden() {

@@ -35,7 +35,9 @@ fn replayed(recording: &Path, from: &str, more: &[&str]) -> (Ended, Vec<u8>) {
     let other = if from == "client" { "serve" } else { "connect" };
     let receiver = Xshm::start(&[other, &name, "--receive-only", "--format", "length"]);
     let replay = Xshm::start(&replay).until_end();
-    (replay, receiver.until_end().assert_status(0).output)
+    // The receiver of a part does not take it for all.
+    let receiver = receiver.until_end().assert_status(if replay.status == Some(0) { 0 } else { 5 });
+    (replay, receiver.output)
 }
 
 /// Messages in the format `length`.
@@ -84,7 +86,8 @@ fn a_tap_shows_and_records_both_directions() {
     assert_eq!(replay.status, Some(0), "{}", replay.errors);
     assert_eq!(sent, with_lengths(&[b"answer 0", b"answer 1", b"answer 2"]));
     let (replay, sent) = replayed(&recording, "client", &["--client", "1"]);
-    assert_eq!((replay.status, sent), (Some(0), Vec::new()));
+    assert_eq!((replay.status, sent), (Some(1), Vec::new()));
+    replay.says("no such message of client 1");
 }
 
 /// Both sides send as fast as they can, and neither reads before it has sent.
@@ -349,7 +352,7 @@ fn a_full_disk_ends_the_recording_alone() {
     // The memory of a channel counts as a file too, and has 4 MiB.
     // A write beyond 8 MiB fails; `sh` counts blocks of 512 bytes.
     let tap = Xshm::start_after(
-        "trap '' XFSZ; ulimit -f 16384",
+        "ulimit -f 16384",
         &["tap", &original, "--as", &tapped, "--print", "none", "--once", "--record", as_text(&recording)],
     );
     let client = ["connect", &tapped, "--format", "raw", "--linger", "0s"];

@@ -1,6 +1,7 @@
 //! The processors: which there are, which to use, and how far two of them are from each other.
 
 use crate::exit::{coded, USAGE};
+use crate::threads;
 use core_affinity::CoreId;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -85,30 +86,42 @@ struct Line(AtomicU64);
 /// Measures how many nanoseconds a bare cache line takes to another processor and back: the least time that a round trip of
 /// any message can take. Without a pair, the system chooses the processors. `None`: there is one processor only, or other
 /// programs kept both sides from running at the same time.
-pub fn distance(pair: Option<Pair>) -> Option<f64> {
+pub fn distance(pair: Option<Pair>) -> anyhow::Result<Option<f64>> {
     if count() == 1 || pair.is_some_and(|[first, second]| first == second) {
-        return None;
+        return Ok(None);
     }
     let (lines, over) = (Lines::default(), AtomicBool::new(false));
     let mut blocks = std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let follower = || {
             if let Some([_, second]) = pair {
                 let _ = pin(second);
             }
             follow(&lines, &over);
-        });
-        let leader = scope.spawn(|| {
+        };
+        let leader = || {
+            // However this ends, the other thread ends too.
+            let _over = SetOnDrop(&over);
             if let Some([first, _]) = pair {
                 let _ = pin(first);
             }
-            let blocks = lead(&lines);
-            over.store(true, Ordering::Relaxed);
-            blocks
-        });
-        leader.join().unwrap_or_default()
-    });
+            lead(&lines)
+        };
+        // The leader first: it ends by itself.
+        let leader = threads::start_in(scope, leader)?;
+        threads::start_in(scope, follower)?;
+        anyhow::Ok(leader.join().unwrap_or_default())
+    })?;
     blocks.sort_unstable_by(f64::total_cmp);
-    blocks.get(blocks.len() / 2).copied()
+    Ok(blocks.get(blocks.len() / 2).copied())
+}
+
+/// Sets a flag when it is dropped.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Returns the nanoseconds for a round trip, for each block.

@@ -15,6 +15,7 @@
 use super::cores;
 use crate::args::Bench;
 use crate::exit::{coded, PEER, TIMEOUT};
+use crate::threads;
 use anyhow::Context;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -194,11 +195,12 @@ fn keep_from_signals(command: &mut Command) {
 
 /// What the second process does.
 pub fn answer(args: &Bench, channel: &str) -> anyhow::Result<()> {
-    std::thread::spawn(|| {
+    let until_end = || {
         // Returns when the first process has ended, or has closed the pipe.
         let _ = std::io::copy(&mut std::io::stdin().take(u64::MAX), &mut std::io::sink());
         std::process::exit(0);
-    });
+    };
+    threads::start("end", until_end)?;
     let mut options = ClientOptions::new();
     if let Some(spin) = args.spin {
         options = options.spin(spin);

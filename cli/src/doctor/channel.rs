@@ -1,6 +1,7 @@
 //! Channels, for real: a server and a client in this process exchange messages.
 
 use super::{Finding, State};
+use crate::threads;
 use core_affinity::CoreId;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -18,6 +19,9 @@ const ROUND_TRIPS: usize = 5000;
 const QUICK: Duration = Duration::from_micros(5);
 /// How long the measured wait should take.
 const WAIT: Duration = Duration::from_millis(1);
+
+/// The error of Linux if a process can start no more threads.
+const EAGAIN: i32 = 11;
 
 /// What a channel has shown.
 struct Trial {
@@ -75,6 +79,7 @@ fn advice(error: &ShmError) -> Option<&'static str> {
     const ENOSYS: i32 = 38;
     Some(match error {
         ShmError::SystemError { code: EFBIG, .. } => "ulimit -f unlimited, or a smaller `ring_size`",
+        ShmError::SystemError { code: EAGAIN, .. } => threads::ADVICE,
         ShmError::SystemError { code: EMFILE, .. } => "ulimit -n 1024, or more",
         ShmError::SystemError { code: ENFILE, .. } => "sysctl fs.file-max: the whole machine has no descriptors left",
         ShmError::SystemError { code: ENOMEM, .. } => {
@@ -105,7 +110,7 @@ fn pinned(name: &str) -> Option<Duration> {
     let pair = [*cores.first()?, *cores.last()?];
     let name = name.to_owned();
     // A thread of its own, since no thread is released from its processor.
-    let trial = thread::spawn(move || attempt(&name, Some(pair))).join();
+    let trial = threads::start("pinned", move || attempt(&name, Some(pair))).ok()?.join();
     trial.ok()?.ok().map(|trial| trial.round_trip)
 }
 
@@ -153,7 +158,7 @@ fn attempt(name: &str, pair: Option<[CoreId; 2]>) -> xshm::Result<Trial> {
     let interrupter = Interrupter::new()?;
     let options = ClientOptions::new().interrupter(interrupter.clone());
     let connect = name.to_owned();
-    let client = thread::spawn(move || -> xshm::Result<()> {
+    let client = threads::start("client", move || -> xshm::Result<()> {
         let client = options.connect(&connect, PATIENCE)?;
         // Only now: a side that begins on a thread with one processor does not spin.
         pin(1);
@@ -166,6 +171,7 @@ fn attempt(name: &str, pair: Option<[CoreId; 2]>) -> xshm::Result<Trial> {
             }
         }
     });
+    let client = client.map_err(|_| ShmError::SystemError { code: EAGAIN, context: "starting a thread" })?;
     // In slices, because a client that has failed does not come.
     let started = Instant::now();
     let accepted = loop {

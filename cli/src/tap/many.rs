@@ -5,13 +5,14 @@ use super::original::Original;
 use super::{connect, end_of, forward, report, End};
 use crate::args::Tap;
 use crate::recording::From;
+use crate::threads;
 use crate::transfer::exchange::{Control, Event};
 use crate::transfer::many::send_patiently;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use xshm::{
     ClientId, ClientOptions, DisconnectReason, Interrupter, MultiHandle, MultiHandler, MultiOptions,
@@ -193,7 +194,7 @@ impl Handler {
         let session = Arc::new(Session { number, to_server, interrupter, is_over: AtomicBool::new(false) });
         lock(&self.sessions).insert(client.slot(), session.clone());
         let (server, shared) = (server.clone(), self.shared.clone());
-        let thread = thread::Builder::new().name("to client".to_owned()).spawn(move || {
+        let thread = threads::start("to client", move || {
             let end = forward(&mut from_server, &session.is_over, |message| {
                 shared.see(From::Server, number, message)?;
                 send_patiently(&server, client, message)

@@ -6,6 +6,7 @@ use crate::exit::{coded, FAILED};
 use crate::message::hex;
 use crate::output::visible;
 use crate::recording::{From, Header, Recorder};
+use crate::threads;
 use crate::transfer::exchange::output_error;
 use anyhow::Context;
 use std::fs::{File, OpenOptions};
@@ -95,7 +96,7 @@ impl Observer {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
         let writer = shared.clone();
-        thread::Builder::new().name("write".to_owned()).spawn(move || write(&writer))?;
+        threads::start("write", move || write(&writer))?;
         Ok(Observer { shared, print: args.print, begin: Instant::now(), start })
     }
 

@@ -9,6 +9,9 @@ use xshm::{ServerOptions, ShmError, MAX_MESSAGES, MAX_MESSAGE_SIZE, RING_CAPACIT
 /// How often to look for a server that is not there yet.
 const INTERVAL: Duration = Duration::from_millis(30);
 
+/// How long a server may have its name, and no channel, when it starts.
+const START: Duration = Duration::from_millis(500);
+
 /// The sizes of the original channel.
 #[derive(Debug, Clone, Copy)]
 pub struct Original {
@@ -27,11 +30,18 @@ impl Original {
     /// Waits for a server with this name. `None`: Ctrl-C ended the wait.
     pub fn find(name: &str, timeout: Duration, control: &Control) -> anyhow::Result<Option<Self>> {
         let deadline = Instant::now().checked_add(timeout);
+        let mut hidden_since = None;
         loop {
-            if let Some(found) = look(name)? {
-                return Ok(Some(found));
+            match look(name)? {
+                Some(found) if found.is_seen => return Ok(Some(found)),
+                // A server that has just started has its name before its channel.
+                Some(hidden) if hidden_since.get_or_insert_with(Instant::now).elapsed() > START => {
+                    return Ok(Some(hidden));
+                }
+                Some(_) => {}
+                None => hidden_since = None,
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if hidden_since.is_none() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 let error = ShmError::NoServer { name: name.to_owned() };
                 return Err(coded(NO_CHANNEL, error.to_string()));
             }

@@ -2,11 +2,11 @@
 
 use super::formats::{Output, Source};
 use crate::exit::{coded, FAILED, INTERRUPTED, PEER};
+use crate::{signals, threads};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 use xshm::{Interrupter, OwnedReceiveHalf, OwnedSendHalf, ShmError, Split, MIN_MESSAGE_SIZE};
 
@@ -48,14 +48,13 @@ pub struct Control {
 }
 
 impl Control {
-    /// Catches Ctrl-C. The second Ctrl-C ends the program at once.
+    /// Catches Ctrl-C and signals. Another one, some time later, ends the program at once.
     pub fn new() -> anyhow::Result<Self> {
         let interrupter = Interrupter::new()?;
         let (events, inbox) = mpsc::channel();
         let (on_signal, stop) = (events.clone(), interrupter.clone());
-        let was_pressed = AtomicBool::new(false);
-        ctrlc::set_handler(move || {
-            if was_pressed.swap(true, Ordering::Relaxed) {
+        signals::on_end(move |again| {
+            if again {
                 std::process::exit(INTERRUPTED.into());
             }
             // The program may be ending already.
@@ -99,6 +98,7 @@ struct Halves<E: Split> {
     sender: Mutex<Option<OwnedSendHalf<E>>>,
     receiver: Mutex<Option<OwnedReceiveHalf<E>>>,
     is_over: AtomicBool,
+    has_input_failed: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -116,12 +116,13 @@ pub fn run<E: Split + 'static>(
         sender: Mutex::new(Some(sender)),
         receiver: Mutex::new(Some(receiver)),
         is_over: AtomicBool::new(false),
+        has_input_failed: AtomicBool::new(false),
     });
     match source {
         None => drop(control.events.send(Event::InputEnded)),
         Some(mut source) => {
             let (halves, events) = (halves.clone(), control.events.clone());
-            thread::Builder::new().name("send".to_owned()).spawn(move || {
+            threads::start("send", move || {
                 let sent = send_all(&mut *source, |message| match lock(&halves.sender).as_mut() {
                     Some(half) => half.send_timeout(message, None),
                     None => Err(ShmError::Interrupted),
@@ -133,7 +134,7 @@ pub fn run<E: Split + 'static>(
         }
     }
     let (shared, events) = (halves.clone(), control.events.clone());
-    thread::Builder::new().name("receive".to_owned()).spawn(move || {
+    threads::start("receive", move || {
         let ended = receive_all(&shared, &mut output, plan.count);
         let flushed = output.flush();
         drop(output);
@@ -146,7 +147,13 @@ pub fn run<E: Split + 'static>(
     let (mut is_output_open, outcome) = decide(&halves, plan, control);
     halves.is_over.store(true, Ordering::Release);
     control.interrupter.interrupt();
-    drop((lock(&halves.sender).take(), lock(&halves.receiver).take()));
+    let taken = (lock(&halves.sender).take(), lock(&halves.receiver).take());
+    if halves.has_input_failed.load(Ordering::Relaxed) {
+        // The peer should not take what it got for all: it sees that this process ends without leaving.
+        std::mem::forget(taken);
+    } else {
+        drop(taken);
+    }
     // The output may be stuck. A second Ctrl-C ends the program.
     let deadline = was_interrupted(&outcome).then(|| Instant::now() + LAST_OUTPUT);
     while is_output_open {
@@ -191,7 +198,10 @@ fn decide<E: Split>(halves: &Halves<E>, plan: Plan, control: &Control) -> (bool,
                 has_input_ended = true;
                 deadline = plan.linger.and_then(|linger| Instant::now().checked_add(linger));
             }
-            Event::InputFailed(error) => return (!has_peer_left, Err(error)),
+            Event::InputFailed(error) => {
+                halves.has_input_failed.store(true, Ordering::Relaxed);
+                return (!has_peer_left, Err(error));
+            }
             Event::SendFailed(error) if is_end(&error) => {
                 if has_peer_left {
                     return (false, Err(not_sent(error)));

@@ -3,10 +3,10 @@
 use super::exchange::{interrupted, output_error, send_all, Control, Event};
 use super::formats::{Output, Source};
 use crate::exit::{coded, TIMEOUT};
+use crate::threads;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 use xshm::{ClientId, DisconnectReason, MultiHandle, MultiHandler, MultiOptions, ServerOptions, ShmError};
 
@@ -60,7 +60,7 @@ pub fn run(
     let multi = MultiOptions { max_clients: plan.max_clients, ..MultiOptions::default() };
     let server = options.start_multi(name, handler, multi)?;
     let (events, count) = (control.events.clone(), plan.count);
-    thread::Builder::new().name("output".to_owned()).spawn(move || {
+    threads::start("output", move || {
         let _ = events.send(match write_all(&waiting, output, count) {
             Ok(true) => Event::Count,
             Ok(false) => Event::OutputClosed,
@@ -72,7 +72,7 @@ pub fn run(
     // Stops the server, which then drops the handler, so that the output thread ends when it has written all.
     server.request_stop();
     let (stopped, has_stopped) = mpsc::channel();
-    thread::Builder::new().name("stop".to_owned()).spawn(move || {
+    threads::start("stop", move || {
         drop(server);
         let _ = stopped.send(());
     })?;
@@ -173,13 +173,15 @@ fn decide(
 }
 
 /// Starts to send what the source has.
-fn start(server: &MultiHandle, source: Option<Box<dyn Source>>, events: &Sender<Event>) -> io::Result<()> {
+fn start(
+    server: &MultiHandle, source: Option<Box<dyn Source>>, events: &Sender<Event>,
+) -> anyhow::Result<()> {
     let Some(mut source) = source else {
         let _ = events.send(Event::InputEnded);
         return Ok(());
     };
     let (server, events) = (server.clone(), events.clone());
-    thread::Builder::new().name("send".to_owned()).spawn(move || {
+    threads::start("send", move || {
         let _ = events.send(send_all(&mut *source, |message| send_to_all(&server, message)));
     })?;
     Ok(())

@@ -31,11 +31,16 @@ pub struct Xshm {
 }
 
 /// How an `xshm` has ended.
-#[derive(Debug)]
 pub struct Ended {
     pub status: Option<i32>,
     pub output: Vec<u8>,
     pub errors: String,
+}
+
+impl std::fmt::Debug for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "status {:?}, {:?}, {}", self.status, self.errors, text(&self.output))
+    }
 }
 
 impl Ended {
@@ -80,6 +85,23 @@ impl Xshm {
     pub fn start_after(preparation: &str, arguments: &[&str]) -> Self {
         let script = format!("{preparation}; exec \"$0\" \"$@\"");
         Self::spawn(Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_xshm")]).args(arguments))
+    }
+
+    /// Starts one as a user that may have this number of processes and threads. `None`: no program can be started as another user.
+    #[cfg(target_os = "linux")]
+    pub fn start_with_threads(limit: u32, arguments: &[&str]) -> Option<Self> {
+        let as_user = |script: &str| {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", "64123", "--regid", "64123", "--clear-groups", "bash", "-c", script]);
+            command.arg(env!("CARGO_BIN_EXE_xshm")).args(arguments);
+            command
+        };
+        if !as_user("true").status().is_ok_and(|status| status.success()) {
+            eprintln!("not tested: no program can be started as another user here");
+            assert!(std::env::var_os("XSHM_REQUIRE_ALL").is_none());
+            return None;
+        }
+        Some(Self::spawn(&mut as_user(&format!("ulimit -u {limit}; exec \"$0\" \"$@\""))))
     }
 
     /// Starts another program, which runs this one.
@@ -154,8 +176,14 @@ impl Xshm {
     /// Sends it the signal of Ctrl-C.
     #[cfg(unix)]
     pub fn interrupt(&self) {
-        let status = Command::new("kill").args(["-INT", &self.id().to_string()]).status().unwrap();
-        assert!(status.success());
+        self.signal("INT", 1);
+    }
+
+    /// Sends it a signal, so often.
+    #[cfg(unix)]
+    pub fn signal(&self, name: &str, times: usize) {
+        let script = format!("kill -{name} {};", self.id()).repeat(times);
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     }
 
     /// Kills it, as a crash would.
