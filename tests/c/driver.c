@@ -1,7 +1,7 @@
 /*
  * xshm_driver.h against the library: two implementations of one protocol, in one process, over two mappings of a section.
  *
- *   driver golden            prints the section after each step of a session, with zeros for process ids
+ *   driver golden            prints the section after each step of a session, with zeros for process ids and in free room
  *   driver exchange COUNT    COUNT messages in each direction at the same time, first without loss, then with eviction
  *   driver mutated COUNT     COUNT faulty sections, for which both receivers and both senders must give the same results
  *   driver control COUNT     COUNT faulty control blocks, likewise
@@ -227,13 +227,36 @@ static uint32_t number_of(const unsigned char *message, uint32_t size)
 
 /* ---------------------------------------------------------------------------------------------------- golden */
 
+#define GOLDEN_RING 4096u
+
+/* Clears what is free in a copy of a ring, from the word at the write position on. What is left there is no part of the protocol:
+ * how far ahead a sender zeroes depends on the processor. */
+static void clear_free(unsigned char *header)
+{
+    unsigned char *data = header + 64;
+    xshm_driver_u64 read_pos, position, word;
+    memcpy(&read_pos, header + 8, 8);
+    for (position = read_pos; position < read_pos + GOLDEN_RING;) {
+        uint32_t offset = (uint32_t)(position % GOLDEN_RING);
+        memcpy(&word, data + offset, 8);
+        if (word == 0) break;
+        if ((word >> 16 & 15) == XSHM_DRIVER_PAD)
+            position += GOLDEN_RING - offset;
+        else
+            position += (8 + (word & 0xffff) + XSHM_DRIVER_FRAME - 1) / XSHM_DRIVER_FRAME * XSHM_DRIVER_FRAME;
+    }
+    for (; position < read_pos + GOLDEN_RING; position++) data[position % GOLDEN_RING] = 0;
+}
+
 static void dump(const struct pair *pair, const char *step)
 {
-    unsigned char copy[192 + 2 * 4096];
+    unsigned char copy[192 + 2 * GOLDEN_RING];
     uint32_t line, at;
     memcpy(copy, pair->base, sizeof copy);
     memset(copy + 20, 0, 4);
     memset(copy + 52, 0, 4);
+    clear_free(copy + 64);
+    clear_free(copy + 128 + GOLDEN_RING);
     printf("# %s\n", step);
     for (line = 0; line < sizeof copy; line += 16) {
         static const unsigned char zeros[16];
