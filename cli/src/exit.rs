@@ -3,6 +3,7 @@
 use crate::output::visible;
 use std::io;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 use xshm::ShmError;
 
 pub const FAILED: u8 = 1;
@@ -32,6 +33,21 @@ impl std::error::Error for Coded {}
 /// Makes an error with its own status.
 pub fn coded(code: u8, message: impl Into<String>) -> anyhow::Error {
     Coded { code, message: message.into() }.into()
+}
+
+/// Errors of a server that goes on. The same one is not reported again and again.
+#[derive(Default)]
+pub struct Complaints(Mutex<String>);
+
+impl Complaints {
+    pub fn report(&self, error: &ShmError) {
+        let text = visible(&error.to_string());
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != text {
+            anstream::eprintln!("xshm: {text}");
+            *last = text;
+        }
+    }
 }
 
 /// Reports an error on standard error, and returns the status.

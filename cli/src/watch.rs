@@ -52,7 +52,7 @@ pub fn run(args: &Watch) -> anyhow::Result<()> {
             format!("no channel of this user is called {names}; `xshm list` shows them"),
         ));
     }
-    if output::is_terminal() && !args.plain {
+    if output::is_terminal() && !args.plain && has_usual_size() {
         draw(args, &mut meters, sender, &inputs)
     } else {
         print(args, &mut meters, &inputs)
@@ -120,6 +120,13 @@ fn print(args: &Watch, meters: &mut Meters, inputs: &Receiver<Input>) -> anyhow:
         }
     }
     Ok(())
+}
+
+/// Whether the terminal is one to draw in: a picture takes memory for each of its characters.
+fn has_usual_size() -> bool {
+    const MOST: u32 = 1_000_000;
+    ratatui::crossterm::terminal::size()
+        .is_ok_and(|(columns, rows)| u32::from(columns) * u32::from(rows) <= MOST)
 }
 
 fn draw(

@@ -4,6 +4,7 @@ use super::observer::Observer;
 use super::original::Original;
 use super::{connect, end_of, forward, report, End};
 use crate::args::Tap;
+use crate::exit::Complaints;
 use crate::recording::From;
 use crate::threads;
 use crate::transfer::exchange::{Control, Event};
@@ -41,6 +42,7 @@ pub fn run(
         clients: AtomicU32::new(0),
         connecting: Mutex::default(),
         is_stopping: AtomicBool::new(false),
+        complaints: Complaints::default(),
     });
     // A handler that waits for the original server delays its own client alone.
     let multi = MultiOptions { max_clients: MOST_CLIENTS, clients_per_worker: 1, ..MultiOptions::default() };
@@ -115,6 +117,7 @@ struct Handler {
     /// Ends the attempt to connect to the original server. One thread accepts all clients, and connects for them.
     connecting: Mutex<Option<Interrupter>>,
     is_stopping: AtomicBool,
+    complaints: Complaints,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -175,7 +178,7 @@ impl MultiHandler for Handler {
     }
 
     fn on_error(&self, _: Option<u32>, error: ShmError) {
-        anstream::eprintln!("xshm: {error}");
+        self.complaints.report(&error);
     }
 }
 

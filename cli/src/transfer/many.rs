@@ -2,7 +2,7 @@
 
 use super::exchange::{interrupted, output_error, send_all, Control, Event};
 use super::formats::{Output, Source};
-use crate::exit::{coded, TIMEOUT};
+use crate::exit::{coded, Complaints, TIMEOUT};
 use crate::threads;
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -31,6 +31,7 @@ pub struct Plan {
 struct Handler {
     events: Sender<Event>,
     messages: SyncSender<(u32, Vec<u8>)>,
+    complaints: Complaints,
 }
 
 impl MultiHandler for Handler {
@@ -46,6 +47,10 @@ impl MultiHandler for Handler {
         // It waits while the output is slow, and so do the clients, once their queues are full.
         let _ = self.messages.send((client, message.to_vec()));
     }
+
+    fn on_error(&self, _: Option<u32>, error: ShmError) {
+        self.complaints.report(&error);
+    }
 }
 
 /// Serves until the input has ended and the clients have left, or as `plan` says.
@@ -56,7 +61,8 @@ pub fn run(
     plan: &Plan, control: &Control,
 ) -> anyhow::Result<()> {
     let (messages, waiting) = mpsc::sync_channel((MOST_WAITING / longest.max(1)).clamp(1, 256));
-    let handler = Arc::new(Handler { events: control.events.clone(), messages });
+    let handler =
+        Arc::new(Handler { events: control.events.clone(), messages, complaints: Complaints::default() });
     let multi = MultiOptions { max_clients: plan.max_clients, ..MultiOptions::default() };
     let server = options.start_multi(name, handler, multi)?;
     let (events, count) = (control.events.clone(), plan.count);
