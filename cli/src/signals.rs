@@ -27,7 +27,7 @@ pub fn on_end(mut end: impl FnMut(bool) + Send + 'static) -> anyhow::Result<()> 
 pub fn let_writes_fail() {
     #[cfg(unix)]
     {
-        // Whoever reads the flag learns nothing that the failed write does not say. An error leaves the system's default.
+        // Nothing reads the flag: the failed write says the same. An error leaves the system's default.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
     }
 }
