@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::time::{Duration, Instant};
 use xshm::{Access, ClientOptions, ServerOptions, SharedServer, ShmError, Trust};
-use xshm::{MAX_MESSAGES, MAX_MESSAGE_SIZE, MAX_RING_CAPACITY, RING_CAPACITY};
+use xshm::{MAX_MESSAGES, MAX_MESSAGE_SIZE, MAX_RING_CAPACITY, MIN_RING_CAPACITY, RING_CAPACITY};
 
 /// How often the sides look whether a peer runs that the system does not let them watch.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -113,6 +113,14 @@ pub fn server_options(
 ) -> anyhow::Result<ServerOptions> {
     let longest = longest_message(ring_size, max_message_size);
     let ring_size = match ring_size {
+        Some(bytes)
+            if !bytes.is_power_of_two() || !(MIN_RING_CAPACITY..=MAX_RING_CAPACITY).contains(&bytes) =>
+        {
+            let text = format!(
+                "--ring-size is a power of two from {MIN_RING_CAPACITY} to {MAX_RING_CAPACITY}, not {bytes}"
+            );
+            return Err(coded(USAGE, text));
+        }
         Some(bytes) => bytes,
         None => ring_for(longest).ok_or_else(|| {
             let most = most_in_ring(MAX_RING_CAPACITY);
@@ -140,11 +148,19 @@ struct Streams<'a> {
 }
 
 impl<'a> Streams<'a> {
-    /// Opens the file to send. It does so before the peer is there: a peer should not come for a file that is missing.
+    /// Opens the file to send, and looks for the folder of the file to write. It does so before the peer is there: a peer should not
+    /// come for a file that is missing. A file that exists is only replaced when the peer is there.
     fn open(args: &'a Transfer) -> anyhow::Result<Self> {
         let open = |path: &std::path::PathBuf| {
+            if path.is_dir() {
+                anyhow::bail!("cannot send {}: it is a folder", path.display());
+            }
             File::open(path).with_context(|| format!("cannot open {}", path.display()))
         };
+        let folder = args.receive.as_ref().and_then(|path| path.parent());
+        if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+            anyhow::bail!("cannot write into {}: there is no such folder", folder.display());
+        }
         Ok(Streams { args, send: args.send.as_ref().map(open).transpose()? })
     }
 

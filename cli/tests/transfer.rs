@@ -161,6 +161,9 @@ fn input_in_the_wrong_format_is_an_error() {
 fn a_missing_file_ends_before_the_peer_comes() {
     let ended = run(&["serve", &name("no-file"), "--send", "this-file-is-missing"], "");
     ended.assert(1, "").says("cannot open this-file-is-missing");
+    run(&["serve", &name("folder"), "--send", "src"], "").assert(1, "").says("it is a folder");
+    let ended = run(&["connect", &name("no-folder"), "--receive", "no-folder/file"], "");
+    ended.assert(1, "").says("there is no such folder");
 }
 
 #[test]
@@ -188,7 +191,9 @@ fn what_is_missing_has_its_own_status() {
     assert_eq!(client.line(), "hi");
     run(&["connect", &busy, "--timeout", "50ms"], "").assert(4, "").says("the server has a client");
 
-    run(&["serve", &name("sizes"), "--ring-size", "5000"], "").assert(2, "").says("ring_size");
+    run(&["serve", &name("sizes"), "--ring-size", "5000"], "")
+        .assert(2, "")
+        .says("--ring-size is a power of two from 4096");
     run(&["serve", &name("sizes"), "--max-message-size", "536870849"], "").assert(2, "").says("536870848");
     run(&["serve", "a\\b\\c"], "").assert(2, "");
     run(&["connect", &name("count"), "--count", "0"], "").assert(2, "");
