@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{library_server, name, noise, run, wait_until, Xshm, LIMIT};
+use common::{library_server, name, noise, run, Xshm, LIMIT};
 use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -377,7 +377,9 @@ fn a_server_for_many_says_why_it_accepts_no_more_clients() {
     let server = Xshm::start_after("ulimit -n 64", &serve);
     let mut clients: Vec<_> = (0..12).map(|_| Xshm::start(&["connect", &name, "--timeout", "1s"])).collect();
     // Some connect, and wait for the server's messages. The others end.
-    wait_until("a client is refused", || clients.iter_mut().any(|client| !client.is_running()).then_some(()));
+    common::wait_until("a client is refused", || {
+        clients.iter_mut().any(|client| !client.is_running()).then_some(())
+    });
     server.interrupt();
     server.until_end().assert(130, "").says("Too many open files");
 }
