@@ -9,7 +9,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Calls `end` when the program should end, with `false`; and with `true` if it should still end some time later.
 ///
-/// Signals that are ignored when the program starts stay ignored, as `nohup` wants it.
+/// A hang-up that is ignored when the program starts stays ignored, as `nohup` wants it. An ignored SIGINT does not: shells start
+/// programs in the background in that way, and there it is how scripts end this program in order.
 pub fn on_end(mut end: impl FnMut(bool) + Send + 'static) -> anyhow::Result<()> {
     let mut first: Option<Instant> = None;
     system::on_signal(move || match first {
@@ -39,9 +40,10 @@ mod system {
     use signal_hook::iterator::Signals;
 
     pub fn on_signal(mut call: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
-        let ignored = ignored();
-        let awaited = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-        let mut signals = Signals::new(awaited)?;
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        if ignored() >> (SIGHUP - 1) & 1 == 0 {
+            signals.add_signal(SIGHUP)?;
+        }
         threads::start("signals", move || signals.forever().for_each(|_| call()))?;
         Ok(())
     }

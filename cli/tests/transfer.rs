@@ -402,7 +402,7 @@ fn two_signals_at_once_are_one_wish() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn signals_that_are_ignored_stay_ignored() {
+fn a_hang_up_that_is_ignored_stays_ignored() {
     let name = name("nohup");
     let mut server = Xshm::start_after("trap '' HUP", &["serve", &name]);
     let mut client = Xshm::start(&["connect", &name]);
