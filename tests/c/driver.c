@@ -1,7 +1,8 @@
 /*
  * xshm_driver.h against the library: two implementations of one protocol, in one process, over two mappings of a section.
  *
- *   driver golden            prints the section after each step of a session, with zeros for process ids and in free room
+ *   driver golden            prints the section after each step of a session, with zeros for process ids and where later
+ *                           headers may be
  *   driver exchange COUNT    COUNT messages in each direction at the same time, first without loss, then with eviction
  *   driver mutated COUNT     COUNT faulty sections, for which both receivers and both senders must give the same results
  *   driver control COUNT     COUNT faulty control blocks, likewise
@@ -229,9 +230,8 @@ static uint32_t number_of(const unsigned char *message, uint32_t size)
 
 #define GOLDEN_RING 4096u
 
-/* Clears what is free in a copy of a ring, from the word at the write position on. What is left there is no part of the protocol:
- * how far ahead a sender zeroes depends on the processor. */
-static void clear_free(unsigned char *header)
+/* Clears the words in a copy of a ring where later headers may be. How many of them a sender has zeroed depends on the processor. */
+static void clear_later_headers(unsigned char *header)
 {
     unsigned char *data = header + 64;
     xshm_driver_u64 read_pos, position, word;
@@ -245,7 +245,7 @@ static void clear_free(unsigned char *header)
         else
             position += (8 + (word & 0xffff) + XSHM_DRIVER_FRAME - 1) / XSHM_DRIVER_FRAME * XSHM_DRIVER_FRAME;
     }
-    for (; position < read_pos + GOLDEN_RING; position++) data[position % GOLDEN_RING] = 0;
+    for (; position < read_pos + GOLDEN_RING; position += XSHM_DRIVER_FRAME) memset(data + position % GOLDEN_RING, 0, 8);
 }
 
 static void dump(const struct pair *pair, const char *step)
@@ -255,8 +255,8 @@ static void dump(const struct pair *pair, const char *step)
     memcpy(copy, pair->base, sizeof copy);
     memset(copy + 20, 0, 4);
     memset(copy + 52, 0, 4);
-    clear_free(copy + 64);
-    clear_free(copy + 128 + GOLDEN_RING);
+    clear_later_headers(copy + 64);
+    clear_later_headers(copy + 128 + GOLDEN_RING);
     printf("# %s\n", step);
     for (line = 0; line < sizeof copy; line += 16) {
         static const unsigned char zeros[16];
