@@ -5,7 +5,7 @@ mod histogram;
 mod second;
 
 use crate::args::Bench;
-use crate::exit::{coded, USAGE};
+use crate::exit::{coded, INTERRUPTED, USAGE};
 use crate::output::{self, BOLD, DIM, DOUBT};
 use crate::signals;
 use hdrhistogram::Histogram;
@@ -32,8 +32,6 @@ const TIME: Duration = Duration::from_secs(2);
 const RUNS: u64 = 5;
 /// The time of a block of round trips, and of the longest warm-up.
 const BLOCK: Duration = Duration::from_millis(50);
-/// The status of a program that Ctrl-C has ended, as shells report it.
-const INTERRUPTED: u8 = 130;
 
 pub fn run(args: &Bench) -> anyhow::Result<()> {
     check(args)?;
