@@ -124,6 +124,13 @@ send_file() {
     head -c "$bytes" /dev/urandom >"$sent"
     windows_cargo run --release --example send_file -- "$sent" "$received"
     cmp "$sent" "$received"
+    rm -f "$received"
+    # The two sides, started one by one.
+    local channel="ci-send-file-$$"
+    windows_cargo run --release --example send_file -- --receive "$channel" "$received" &
+    windows_cargo run --release --example send_file -- --send "$channel" "$sent"
+    wait $!
+    cmp "$sent" "$received"
     rm -f "$sent" "$received"
 }
 

@@ -8,6 +8,13 @@
 //! a temporary file beside the output, compares size and checksum, and renames the file at the end. So the output is never half a
 //! file. The temporary file is left only if both processes are killed.
 //!
+//! The two sides may also be started one by one, in two terminals, or on two machines with a bridge between them:
+//!
+//! ```text
+//! send_file --send <channel> <input>
+//! send_file --receive <channel> <output>
+//! ```
+//!
 //! ```text
 //! sender                                       receiver
 //!   size: u64                         ──►       creates the temporary file
@@ -36,7 +43,10 @@ use std::time::{Duration, Instant};
 use xshm::{ReceiveHalf, SendHalf, SharedClient, SharedServer, ShmError, MAX_MESSAGE_SIZE};
 
 const USAGE: &str = "usage: send_file <input> <output>
-Copies a file through a second process, over a shared-memory channel.";
+       send_file --send <channel> <input>
+       send_file --receive <channel> <output>
+Copies a file over a shared-memory channel: through a second process that the program starts, or from
+a program with --send to one with --receive.";
 
 /// The first argument of the second process: `<channel> <output> <temporary>` follow.
 const RECEIVER: &str = "--run-as-receiver";
@@ -58,7 +68,13 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let outcome = match &arguments[..] {
         [role, channel, output, temporary] if role == RECEIVER => {
-            receive(&channel.to_string_lossy(), Path::new(output), Path::new(temporary))
+            receive(&channel.to_string_lossy(), Path::new(output), Path::new(temporary), Printing::BySender)
+        }
+        [role, channel, input] if role == "--send" => {
+            send_alone(&channel.to_string_lossy(), Path::new(input))
+        }
+        [role, channel, output] if role == "--receive" => {
+            receive_alone(&channel.to_string_lossy(), Path::new(output))
         }
         [help] if help == "--help" || help == "-h" => {
             println!("{USAGE}");
@@ -103,7 +119,8 @@ impl<T: Read> Read for Checked<T> {
 
 // ------------------------------------------------------------------------------------------------------ sender
 
-fn send(input: &Path, output: &Path) -> Result<(), String> {
+/// Opens the file, and returns its size too.
+fn open(input: &Path) -> Result<(File, u64), String> {
     let failed = |error| format!("can't read {}: {error}", input.display());
     // The check comes before opening: on Windows, opening a directory gives a misleading error.
     let metadata = fs::metadata(input).map_err(failed)?;
@@ -112,6 +129,42 @@ fn send(input: &Path, output: &Path) -> Result<(), String> {
     }
     let file = File::open(input).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
+    Ok((file, size))
+}
+
+fn progress_bar(size: u64) -> ProgressBar {
+    ProgressBar::new(size).with_style(
+        ProgressStyle::with_template("{bytes} of {total_bytes}, {bytes_per_sec} {wide_bar} {eta} {msg}")
+            .expect("the template is right"),
+    )
+}
+
+fn print_summary(input: &Path, to: &str, size: u64, times: &Times) {
+    let seconds = times.received.as_secs_f64();
+    println!(
+        "{} -> {to}: {size} bytes in {seconds:.3} s, {:.0} MB/s, checksum verified; on disk after {:.3} s",
+        input.display(),
+        size as f64 / 1e6 / seconds.max(1e-9),
+        times.stored.as_secs_f64(),
+    );
+}
+
+/// Sends to the receiver that connects, whichever program that is.
+fn send_alone(channel: &str, input: &Path) -> Result<(), String> {
+    let (file, size) = open(input)?;
+    let mut server =
+        SharedServer::start(channel).map_err(|error| format!("starting the channel {channel}: {error}"))?;
+    eprintln!("waiting for a receiver at the channel {channel}");
+    server.wait_for_client(None).map_err(|error| format!("waiting for a receiver: {error}"))?;
+    let progress = progress_bar(size);
+    let outcome = transfer(&mut server, file, size, input, &progress);
+    progress.finish_and_clear();
+    print_summary(input, channel, size, &outcome?);
+    Ok(())
+}
+
+fn send(input: &Path, output: &Path) -> Result<(), String> {
+    let (file, size) = open(input)?;
     let channel = common::channel_name("send-file");
     let temporary = temporary_name(output, &channel)?;
 
@@ -121,10 +174,7 @@ fn send(input: &Path, output: &Path) -> Result<(), String> {
     let mut receiver =
         SecondProcess::start(arguments).map_err(|error| format!("starting the receiver: {error}"))?;
 
-    let progress = ProgressBar::new(size).with_style(
-        ProgressStyle::with_template("{bytes} of {total_bytes}, {bytes_per_sec} {wide_bar} {eta} {msg}")
-            .expect("the template is right"),
-    );
+    let progress = progress_bar(size);
     let outcome = receiver
         .accept(&mut server, CONNECT_TIMEOUT)
         .and_then(|()| transfer(&mut server, file, size, input, &progress));
@@ -140,22 +190,15 @@ fn send(input: &Path, output: &Path) -> Result<(), String> {
     if !ended.is_ok_and(|status| status.success()) {
         return Err("the file was stored, but the receiver failed afterwards".to_owned());
     }
-    let seconds = times.received.as_secs_f64();
-    println!(
-        "{} -> {}: {size} bytes in {seconds:.3} s, {:.0} MB/s, checksum verified; on disk after {:.3} s",
-        input.display(),
-        output.display(),
-        size as f64 / 1e6 / seconds.max(1e-9),
-        times.stored.as_secs_f64(),
-    );
+    print_summary(input, &output.display().to_string(), size, &times);
     Ok(())
 }
 
-/// A name in the folder of the output, so that renaming stays within one file system. It is unique like the channel's name.
-fn temporary_name(output: &Path, channel: &str) -> Result<PathBuf, String> {
+/// A name in the folder of the output, so that renaming stays within one file system. It is as unique as `part`.
+fn temporary_name(output: &Path, part: &str) -> Result<PathBuf, String> {
     let mut name =
         output.file_name().ok_or_else(|| format!("{} is no file name", output.display()))?.to_owned();
-    name.push(format!(".part-{channel}"));
+    name.push(format!(".part-{part}"));
     Ok(output.with_file_name(name))
 }
 
@@ -240,14 +283,37 @@ fn failure(answer: &[u8]) -> String {
 
 // ---------------------------------------------------------------------------------------------------- receiver
 
-fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String> {
+/// The program that prints an error which both sides have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Printing {
+    /// The sender, which has the same terminal.
+    BySender,
+    /// Each side, for its own terminal.
+    ByBoth,
+}
+
+fn receive_alone(channel: &str, output: &Path) -> Result<(), String> {
+    let temporary = temporary_name(output, &common::channel_name("send-file"))?;
+    receive(channel, output, &temporary, Printing::ByBoth)?;
+    println!("{channel} -> {}: stored, checksum verified", output.display());
+    Ok(())
+}
+
+fn receive(channel: &str, output: &Path, temporary: &Path, printing: Printing) -> Result<(), String> {
+    let of_both = |reason: String| match printing {
+        Printing::BySender => Err(String::new()),
+        Printing::ByBoth => Err(reason),
+    };
     let mut client = SharedClient::connect(channel, CONNECT_TIMEOUT)
         .map_err(|error| format!("receiver: connecting to {channel}: {error}"))?;
     let (sender, receiver) = client.split().map_err(|error| error.to_string())?;
     let mut unfinished = Unfinished { path: temporary, file: None };
     match store(sender, receiver, output, &mut unfinished) {
         Ok(()) => Ok(()),
-        Err(Failure::Sender(ShmError::NotConnected)) => Err(String::new()), // The sender prints why it left.
+        Err(Failure::Sender(ShmError::NotConnected)) => of_both(format!(
+            "the sender left before the file was complete; {} was removed",
+            temporary.display()
+        )),
         Err(Failure::Sender(error)) => Err(format!("receiver: {error}; {} was removed", temporary.display())),
         Err(Failure::Own(reason)) => {
             // The file is removed before the sender learns of the failure and looks for it.
@@ -255,7 +321,7 @@ fn receive(channel: &str, output: &Path, temporary: &Path) -> Result<(), String>
             let mut message = vec![FAILED];
             message.extend(reason.bytes().take(MAX_MESSAGE_SIZE - 1));
             match sender.send(&message) {
-                Ok(_) => Err(String::new()), // The sender prints it.
+                Ok(_) => of_both(reason),
                 Err(error) => {
                     Err(format!("receiver: {reason} (and sending this to the sender failed: {error})"))
                 }

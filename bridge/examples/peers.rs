@@ -8,8 +8,8 @@
 //! peers sink NAME [PAUSE_MS [LIMIT]]        receives from many clients, checks the order, prints a line for each client's end;
 //!                                           LIMIT messages wait in a ring at most
 //! peers source NAME COUNT SIZE [evict]      sends COUNT numbered messages
-//! peers send-file NAME FILE                 is a server, and sends a file as a stream of bytes
-//! peers receive-file NAME FILE              is a client, and stores it
+//! peers stream-server NAME [LIMIT]          sends what each client wants, as numbered messages, and disconnects the client
+//! peers stream-client NAME COUNT SIZE       wants COUNT messages, checks the order, and prints how many came
 //! peers duplex-server NAME                  receives and sends numbered messages at the same time, for each client
 //! peers duplex-client NAME SECONDS SIZE     the same, and prints how many came
 //! peers hold NAME                           is a client that waits until its session ends, and prints the reason
@@ -20,8 +20,7 @@
 //! A numbered message begins with its number, as a `u64`. Every program prints `ready` when it is, and an error on its last line.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{mpsc, Arc, Mutex};
 use std::thread;
@@ -51,8 +50,9 @@ fn main() -> Outcome {
         ["sink", name, pause, limit] => sink(name, Duration::from_millis(pause.parse()?), limit.parse()?),
         ["source", name, count, size] => source(name, count.parse()?, size.parse()?, false),
         ["source", name, count, size, "evict"] => source(name, count.parse()?, size.parse()?, true),
-        ["send-file", name, file] => send_file(name, file),
-        ["receive-file", name, file] => receive_file(name, file),
+        ["stream-server", name] => stream_server(name, MAX_MESSAGES),
+        ["stream-server", name, limit] => stream_server(name, limit.parse()?),
+        ["stream-client", name, count, size] => stream_client(name, count.parse()?, size.parse()?),
         ["duplex-server", name] => duplex_server(name),
         ["duplex-client", name, seconds, size] => duplex_client(name, seconds.parse()?, size.parse()?),
         ["hold", name] => hold(name),
@@ -173,7 +173,7 @@ fn call_client(name: &str, count: u32) -> Outcome {
 
 // ------------------------------------------------------------------------------------------------- one direction
 
-/// What a client has sent, as the sink sees it.
+/// What was received of a sender of numbered messages.
 #[derive(Default)]
 struct Seen {
     messages: u64,
@@ -182,6 +182,30 @@ struct Seen {
     missing: u64,
     wrong: u64,
     first: Option<Instant>,
+}
+
+impl Seen {
+    fn record(&mut self, message: &[u8]) {
+        self.first.get_or_insert_with(Instant::now);
+        self.messages += 1;
+        self.bytes += message.len() as u64;
+        let number = message.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        if number < self.next {
+            self.wrong += 1;
+        } else {
+            self.missing += number - self.next;
+            self.next = number + 1;
+        }
+    }
+
+    /// The counts, and the seconds since the first message.
+    fn summary(&self) -> String {
+        let seconds = self.first.map_or(0.0, |first| first.elapsed().as_secs_f64());
+        format!(
+            "{} messages, {} bytes, {} missing, {} wrong, {seconds:.6} s",
+            self.messages, self.bytes, self.missing, self.wrong
+        )
+    }
 }
 
 struct Sink {
@@ -199,28 +223,12 @@ impl MultiHandler for Sink {
         if !self.pause.is_zero() {
             thread::sleep(self.pause);
         }
-        let mut clients = self.clients.lock().unwrap();
-        let seen = &mut clients[slot as usize];
-        seen.first.get_or_insert_with(Instant::now);
-        seen.messages += 1;
-        seen.bytes += message.len() as u64;
-        let number = message.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        if number < seen.next {
-            seen.wrong += 1;
-        } else {
-            seen.missing += number - seen.next;
-            seen.next = number + 1;
-        }
+        self.clients.lock().unwrap()[slot as usize].record(message);
     }
 
     fn on_client_disconnect_because(&self, slot: u32, reason: &DisconnectReason) {
-        let clients = self.clients.lock().unwrap();
-        let seen = &clients[slot as usize];
-        let seconds = seen.first.map_or(0.0, |first| first.elapsed().as_secs_f64());
-        say(format_args!(
-            "client {slot} gone {reason:?}: {} messages, {} bytes, {} missing, {} wrong, {seconds:.6} s",
-            seen.messages, seen.bytes, seen.missing, seen.wrong
-        ));
+        let summary = self.clients.lock().unwrap()[slot as usize].summary();
+        say(format_args!("client {slot} gone {reason:?}: {summary}"));
     }
 }
 
@@ -250,36 +258,49 @@ fn source(name: &str, count: u64, size: usize, evict: bool) -> Outcome {
     Ok(())
 }
 
-// ------------------------------------------------------------------------------------------------------- a file
+// ------------------------------------------------------------------------------------------- the other direction
 
-fn send_file(name: &str, file: &str) -> Outcome {
-    let mut server = SharedServer::start(name)?;
+/// The first message of a client has the number of the messages that it wants, and their size.
+fn stream_server(name: &str, limit: usize) -> Outcome {
+    let mut server = ServerOptions::new().message_limit(limit).start(name)?;
     say("ready");
-    server.wait_for_client(Some(PATIENCE))?;
-    let started = Instant::now();
-    let (sender, receiver) = server.split()?;
-    let mut writer = sender.writer().timeout(Some(PATIENCE));
-    let size = io::copy(&mut BufReader::with_capacity(1 << 16, File::open(file)?), &mut writer)?;
-    writer.finish()?;
-    let mut stored = Vec::new();
-    receiver.receive_timeout(&mut stored, Some(PATIENCE))?;
-    if stored != size.to_le_bytes() {
-        return Err("the client stored another number of bytes".into());
+    let mut request = Vec::new();
+    loop {
+        server.wait_for_client(None)?;
+        server.receive_from_client_timeout(&mut request, Some(PATIENCE))?;
+        let [count, size] = words(&request)?;
+        let mut message = numbered(0, size as usize);
+        for number in 0..count {
+            message[..8].copy_from_slice(&number.to_le_bytes());
+            server.send_to_client_timeout(&message, Some(PATIENCE))?;
+        }
+        server.disconnect_client();
     }
-    let seconds = started.elapsed().as_secs_f64();
-    say(format_args!("{size} bytes in {seconds:.3} s, {:.0} MB/s", size as f64 / 1e6 / seconds));
-    Ok(())
 }
 
-fn receive_file(name: &str, file: &str) -> Outcome {
-    let mut client = connect(name)?;
+/// The numbers in a request of this form: `COUNT SIZE`.
+fn words(request: &[u8]) -> Result<[u64; 2], Box<dyn Error>> {
+    let request = std::str::from_utf8(request)?;
+    let (count, size) = request.split_once(' ').ok_or("the request has no second number")?;
+    Ok([count.parse()?, size.parse()?])
+}
+
+fn stream_client(name: &str, count: u64, size: usize) -> Outcome {
+    let client = connect(name)?;
     say("ready");
-    let (sender, receiver) = client.split()?;
-    let mut writer = BufWriter::with_capacity(1 << 16, File::create(file)?);
-    let size = io::copy(&mut receiver.reader(), &mut writer)?;
-    writer.into_inner()?.sync_all()?;
-    sender.send_timeout(&size.to_le_bytes(), Some(PATIENCE))?;
-    say(format_args!("stored {size} bytes"));
+    client.send_to_server_timeout(format!("{count} {size}").as_bytes(), Some(PATIENCE))?;
+    let (mut seen, mut message) = (Seen::default(), Vec::new());
+    loop {
+        match client.receive_from_server_timeout(&mut message, Some(PATIENCE)) {
+            Ok(_) => seen.record(&message),
+            Err(ShmError::NotConnected) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if seen.messages != count {
+        return Err(format!("{} messages of {count} came", seen.messages).into());
+    }
+    say(seen.summary());
     Ok(())
 }
 
@@ -397,14 +418,9 @@ fn zenoh_sink(endpoint: &str) -> Outcome {
         let number = payload.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let mut seen = seen.lock().unwrap();
         if number == u64::MAX {
-            let seconds = seen.first.map_or(0.0, |first| first.elapsed().as_secs_f64());
-            let line = format!("{} messages, {} bytes, {seconds:.6} s", seen.messages, seen.bytes);
-            *seen = Seen::default();
-            let _ = sender.send(line);
-        } else if number != u64::MAX - 1 {
-            seen.first.get_or_insert_with(Instant::now);
-            seen.messages += 1;
-            seen.bytes += payload.len() as u64;
+            let _ = sender.send(std::mem::take(&mut *seen).summary());
+        } else {
+            seen.record(&payload);
         }
     });
     let _subscriber = subscriber.wait().map_err(|error| error.to_string())?;

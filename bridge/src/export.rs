@@ -6,6 +6,7 @@ use crate::session::{run_split, Session};
 use crate::wire::{Cause, End, OpenAnswer, OpenRequest, VERSION};
 use crate::{Error, ExportOptions};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,8 +25,9 @@ pub struct Export {
     is_stopped: bool,
 }
 
-/// A session, and both halves of the client that it has on this machine.
-type Opened = (Arc<Session>, OwnedSendHalf<SharedClient>, OwnedReceiveHalf<SharedClient>);
+/// A session, how many bytes may be under way to the other bridge, and both halves of the client that the session has on this
+/// machine.
+type Opened = (Arc<Session>, u64, OwnedSendHalf<SharedClient>, OwnedReceiveHalf<SharedClient>);
 
 struct Shared {
     hub: Arc<Hub>,
@@ -33,6 +35,31 @@ struct Shared {
     trust: Option<Trust>,
     /// What ends the calls on the local endpoint of each session.
     interrupters: Mutex<HashMap<u64, Interrupter>>,
+    /// How many sessions are open or being opened.
+    places: Arc<AtomicU32>,
+}
+
+/// One of the sessions that an export may have at a time. Dropping it makes room for another one.
+struct Place(Arc<AtomicU32>);
+
+impl Place {
+    /// Returns `None` if there are `most` already.
+    fn take(places: &Arc<AtomicU32>, most: u32) -> Option<Self> {
+        let taken = places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
+            (number < most).then_some(number + 1)
+        });
+        taken.ok().map(|_| Place(places.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn refusal(text: impl Into<String>) -> End {
+    End::new(Cause::Refused, text)
 }
 
 impl Export {
@@ -47,13 +74,19 @@ impl Export {
         let trust = options.trust()?;
         let common = &options.common;
         let hub = Hub::new(zenoh.clone(), &common.name, &common.key, common.settings(), metrics);
-        let shared = Arc::new(Shared { hub: hub.clone(), options, trust, interrupters: Mutex::default() });
+        let shared = Arc::new(Shared {
+            hub: hub.clone(),
+            options,
+            trust,
+            interrupters: Mutex::default(),
+            places: Arc::default(),
+        });
         let subscriber = hub.start().map_err(Error::Zenoh)?;
         let exporter = hub.exporter_key(&format!("{:016x}", hub.id));
         let queries = shared.clone();
         let queryable = zenoh
             .declare_queryable(exporter.clone())
-            .callback(move |query| queries.on_query(query))
+            .callback(move |query| queries.on_query(&query))
             .wait()
             .map_err(Error::Zenoh)?;
         let token = zenoh.liveliness().declare_token(exporter).wait().map_err(Error::Zenoh)?;
@@ -101,33 +134,33 @@ impl Shared {
     }
 
     /// An importing bridge opens a session. Connecting may take long, so another thread does it.
-    fn on_query(self: &Arc<Self>, query: Query) {
-        let shared = self.clone();
-        let serve = move || shared.serve(query);
+    fn on_query(self: &Arc<Self>, query: &Query) {
+        let most = self.options.max_sessions;
+        let Some(place) = Place::take(&self.places, most) else {
+            let text = format!(
+                "the exporting bridge has {most} sessions, its most: start it with a larger --max-sessions"
+            );
+            return self.refuse(query, refusal(text));
+        };
+        let (shared, queried) = (self.clone(), query.clone());
+        let serve = move || shared.serve(queried, place);
         if let Err(error) = thread::Builder::new().name("session".into()).spawn(serve) {
-            // The importing bridge finds that the query had no answer.
-            tracing::warn!(%error, "no thread can be started for a session");
+            self.refuse(query, refusal(format!("the exporting bridge can start no thread: {error}")));
         }
     }
 
-    fn serve(self: &Arc<Self>, query: Query) {
-        let (request, client) = match self.connect(&query) {
-            Ok(connected) => connected,
-            Err(end) => {
-                tracing::warn!(channel = %self.hub.name, reason = %end.text, "a session was refused");
-                if let Err(error) = query.reply_err(end.text).wait() {
-                    tracing::debug!(%error, "the refusal was not sent");
-                }
-                return;
-            }
-        };
-        let (session, sender, receiver) = match self.open(&request, client) {
+    fn refuse(&self, query: &Query, end: End) {
+        tracing::warn!(channel = %self.hub.name, reason = %end.text, "a session was refused");
+        if let Err(error) = query.reply_err(end.text).wait() {
+            tracing::debug!(%error, "the refusal was not sent");
+        }
+    }
+
+    fn serve(self: &Arc<Self>, query: Query, place: Place) {
+        let opened = self.connect(&query).and_then(|(request, client)| self.open(&request, client));
+        let (session, window, sender, receiver) = match opened {
             Ok(opened) => opened,
-            Err(text) => {
-                tracing::warn!(channel = %self.hub.name, reason = %text, "a session failed to open");
-                let _ = query.reply_err(text).wait();
-                return;
-            }
+            Err(end) => return self.refuse(&query, end),
         };
         let answer = OpenAnswer { window: self.hub.settings.window as u64 };
         let answered = toml::to_string(&answer).map_err(|error| error.to_string()).and_then(|answer| {
@@ -137,33 +170,34 @@ impl Shared {
         drop(query);
         match answered {
             Ok(()) => {
-                session.open(request.window);
+                session.open(window);
                 drop(run_split(&session, "server", sender, receiver));
             }
             Err(text) => session.end(End::new(Cause::Failed, format!("the answer was not sent: {text}"))),
         }
         self.interrupters().remove(&session.id);
+        // Before the log has the session's end: a reader of the log may count on the place.
+        drop(place);
         self.hub.remove(&session);
     }
 
     fn connect(&self, query: &Query) -> Result<(OpenRequest, SharedClient), End> {
-        let refuse = |text: String| End::new(Cause::Refused, text);
         let payload = query.payload().map(|payload| payload.to_bytes().into_owned()).unwrap_or_default();
         let request: OpenRequest = String::from_utf8(payload)
             .ok()
             .and_then(|text| toml::from_str(&text).ok())
-            .ok_or_else(|| refuse("the request is none of this version of the bridge".into()))?;
+            .ok_or_else(|| refusal("the request is none of this version of the bridge"))?;
         if request.version != VERSION {
             let text = format!("the bridges have incompatible versions: {} and {VERSION}", request.version);
-            return Err(refuse(text));
+            return Err(refusal(text));
         }
         if self.hub.is_stopping() {
-            return Err(refuse("the exporting bridge stops".into()));
+            return Err(refusal("the exporting bridge stops"));
         }
-        let client = self.connect_local().map_err(|error| refuse(error.to_string()))?;
+        let client = self.connect_local().map_err(|error| refusal(error.to_string()))?;
         let (here, there) = (client.max_message_size() as u64, request.max_message_size);
         if here != there {
-            return Err(refuse(format!(
+            return Err(refusal(format!(
                 "the exported channel {:?} carries messages of up to {here} bytes, and the imported one of up to {there}: \
                  start the import with --max-message-size or --ring-size of the exported channel",
                 self.hub.name
@@ -192,23 +226,27 @@ impl Shared {
     }
 
     /// Makes the session of a client that has connected to the local channel.
-    fn open(&self, request: &OpenRequest, client: SharedClient) -> Result<Opened, String> {
-        let number = |text: &str| u64::from_str_radix(text, 16).map_err(|_| "an id is invalid".to_owned());
+    fn open(&self, request: &OpenRequest, client: SharedClient) -> Result<Opened, End> {
+        let number = |text: &str| {
+            u64::from_str_radix(text, 16)
+                .map_err(|_| refusal(format!("{text:?} is no id of a bridge or session")))
+        };
         let (other, id) = (number(&request.bridge)?, number(&request.session)?);
         let session = Session::new(&self.hub, id, other, client.max_message_size());
-        let session = session.map_err(|error| error.to_string())?;
+        let session = session.map_err(|error| refusal(format!("Zenoh: {error}")))?;
         let process = client.peer().map(|peer| peer.process_id);
-        let (sender, receiver) = client.into_split().map_err(|error| error.to_string())?;
-        // Before the session is added: a stop interrupts every session that it finds.
-        self.interrupters().insert(id, receiver.interrupter());
-        if !self.hub.add(&session) {
-            self.interrupters().remove(&id);
-            return Err("the exporting bridge stops".into());
+        let (sender, receiver) = client.into_split().map_err(|error| refusal(error.to_string()))?;
+        self.hub.add(&session)?;
+        let interrupter = receiver.interrupter();
+        self.interrupters().insert(id, interrupter.clone());
+        // A stop interrupts what it finds. If it came before the insertion, it has found nothing here.
+        if self.hub.is_stopping() {
+            interrupter.interrupt();
         }
         tracing::info!(
             channel = %self.hub.name, session = %session.name(), importer = %request.bridge, server_process = process,
             "session opened"
         );
-        Ok((session, sender, receiver))
+        Ok((session, request.window, sender, receiver))
     }
 }

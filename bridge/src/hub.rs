@@ -4,7 +4,7 @@ use crate::metrics::Metrics;
 use crate::session::{Session, WhenFull};
 use crate::wire::{Control, End};
 use crate::Cause;
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -180,16 +180,23 @@ impl Hub {
         }
     }
 
-    /// Adds a session. Returns `false` while the bridge stops.
-    pub(crate) fn add(&self, session: &Arc<Session>) -> bool {
+    /// Adds a session.
+    ///
+    /// # Errors
+    /// Why it can't be added: the bridge stops, or has a session with this id.
+    pub(crate) fn add(&self, session: &Arc<Session>) -> Result<(), End> {
         let mut sessions = self.sessions();
         if self.is_stopping() {
-            return false;
+            return Err(End::new(Cause::Stopped, "the bridge stops"));
         }
-        sessions.insert(session.id, session.clone());
+        // The other bridge chooses the id. A second session must not get the messages of the first.
+        let Entry::Vacant(place) = sessions.entry(session.id) else {
+            return Err(End::new(Cause::Refused, format!("there is a session {} already", session.name())));
+        };
+        place.insert(session.clone());
         self.metrics.sessions.store(sessions.len() as u64, Ordering::Relaxed);
         Metrics::add(&self.metrics.opened_sessions, 1);
-        true
+        Ok(())
     }
 
     /// Removes a session that is over, and writes the reason into the log.

@@ -293,11 +293,8 @@ impl Shared {
         let longest = self.options.longest();
         let session = Session::new(&self.hub, random_id(), other, longest);
         let session = session.map_err(|error| refused(format!("Zenoh: {error}")))?;
-        if self.hub.add(&session) {
-            Ok(session)
-        } else {
-            Err(End::new(Cause::Stopped, "the importing bridge stops"))
-        }
+        self.hub.add(&session)?;
+        Ok(session)
     }
 
     /// Asks the exporting bridge to open a session. Returns how many bytes may be under way to it.

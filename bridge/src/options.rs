@@ -145,16 +145,28 @@ pub struct ExportOptions {
     #[arg(long, default_value_t = default_connect_timeout())]
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_ms: u32,
+    /// The most sessions at a time, of all importing bridges together
+    #[arg(long, default_value_t = default_max_sessions())]
+    #[serde(default = "default_max_sessions")]
+    pub max_sessions: u32,
 }
 
 fn default_connect_timeout() -> u32 {
     2000
 }
 
+fn default_max_sessions() -> u32 {
+    256
+}
+
 impl ExportOptions {
     /// Returns the default options for a channel and a key.
     pub fn new(name: impl Into<String>, key: impl Into<String>) -> Self {
-        ExportOptions { common: CommonOptions::new(name, key), connect_timeout_ms: default_connect_timeout() }
+        ExportOptions {
+            common: CommonOptions::new(name, key),
+            connect_timeout_ms: default_connect_timeout(),
+            max_sessions: default_max_sessions(),
+        }
     }
 
     pub(crate) fn trust(&self) -> Result<Option<Trust>, Error> {

@@ -121,10 +121,9 @@ fn a_file_arrives_as_it_is() {
     let (input, output) = (folder.join(unique("in")), folder.join(unique("out")));
     let bytes: Vec<u8> = (0..20_000_003_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(&input, &bytes).expect("a temporary file");
-    let mut sender = HERE.peer(&["send-file", &bridge.here, input.to_str().unwrap()]);
-    sender.wait_for("ready");
-    let mut receiver = HERE.peer(&["receive-file", &bridge.there, output.to_str().unwrap()]);
-    receiver.finish();
+    let mut sender = HERE.example("send_file", &["--send", &bridge.here, input.to_str().unwrap()]);
+    sender.wait_for("waiting for a receiver");
+    HERE.example("send_file", &["--receive", &bridge.there, output.to_str().unwrap()]).finish();
     println!("{}", sender.finish());
     let same = std::fs::read(&output).expect("the file was stored") == bytes;
     let _ = (std::fs::remove_file(&input), std::fs::remove_file(&output));
@@ -314,6 +313,22 @@ fn without_a_server_a_client_is_refused_with_a_reason() {
     assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
     let line = bridge.import.wait_for("session ended");
     assert!(line.contains("refused") && line.contains("no server has the name"), "{line}");
+}
+
+#[test]
+fn a_session_over_the_exports_limit_is_refused_with_the_option() {
+    let bridge = Bridge::start("most", &["--max-sessions", "2"], &[]);
+    let server = HERE.peer(&["echo-server", &bridge.here]);
+    server.wait_for("ready");
+    let (_first, second) = (bridge.hold(), bridge.hold());
+    let third = bridge.client();
+    assert_eq!(time_to_end(&third).1, ShmError::NotConnected);
+    let line = bridge.import.wait_for("session ended");
+    assert!(line.contains("refused") && line.contains("--max-sessions"), "{line}");
+    // The end of a session makes room for another one.
+    drop(second);
+    bridge.export.wait_for("session ended");
+    HERE.peer(&["echo-client", &bridge.there, "10", "64"]).finish();
 }
 
 #[test]

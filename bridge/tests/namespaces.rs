@@ -163,23 +163,16 @@ impl Drop for Network {
     }
 }
 
-/// Starts a program of the library's examples.
-fn echo(place: &Place, role: &str, name: &str, count: &str) -> Process {
-    let mut command = place.command(&example("echo"));
-    command.args([role, name, count]);
-    Process::start(&format!("echo {role}"), command)
-}
-
 #[test]
 fn requests_and_answers_with_delay_and_loss() {
     let Some(mut network) = Network::slow() else { return };
     network.set(5.0, 1.0);
     // The same name on both sides.
     let name = unique("netns-echo");
-    let mut server = echo(&network.server, "serve", &name, "200");
+    let mut server = network.server.example("echo", &["serve", &name, "200"]);
     let _export = network.export(&name, &[]);
     let _import = network.import(&name, &[]);
-    echo(&network.client, "answer", &name, "200").finish();
+    network.client.example("echo", &["answer", &name, "200"]).finish();
     assert!(server.finish().contains("200 messages came back"));
 }
 
@@ -203,11 +196,11 @@ fn file(network: &Network, kind: &str, size: usize) {
     let (input, output) = (folder.join(unique("in")), folder.join(unique("out")));
     let bytes: Vec<u8> = (0..size as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(&input, &bytes).expect("a temporary file");
-    let mut sender = network.server.peer(&["send-file", &name, input.to_str().unwrap()]);
-    sender.wait_for("ready");
+    let mut sender = network.server.example("send_file", &["--send", &name, input.to_str().unwrap()]);
+    sender.wait_for("waiting for a receiver");
     let _export = network.export(&name, &[]);
     let _import = network.import(&name, &["--sync"]);
-    network.client.peer(&["receive-file", &name, output.to_str().unwrap()]).finish();
+    network.client.example("send_file", &["--receive", &name, output.to_str().unwrap()]).finish();
     println!("{kind}: {}", sender.finish());
     let same = std::fs::read(&output).expect("the file was stored") == bytes;
     let _ = (std::fs::remove_file(&input), std::fs::remove_file(&output));
@@ -367,41 +360,72 @@ fn soak() {
     assert!(!server.log().contains("wrong"), "{}", server.log());
 }
 
-/// Compares the bridge with Zenoh alone between the same namespaces. Both take turns, and the best rates count, since other programs
-/// of the machine only make them worse. If the bridge seems too slow, the test measures again, since such a program may have
-/// disturbed only the bridge.
+/// The direction in which the messages of a measurement go.
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    ToServer,
+    ToClient,
+}
+
+/// Compares the bridge with Zenoh alone between the same namespaces, in both directions. Both take turns, and the best rates count,
+/// since other programs of the machine only make them worse. If the bridge seems too slow, the test measures again, since such a
+/// program may have disturbed only the bridge.
 #[test]
 fn throughput() {
+    // With the default of 250 messages, rings of small messages hold little, and both sides sleep often.
+    const LIMIT: &str = "16000";
     let Some(network) = Network::fast() else { return };
     let sink = network.server.peer(&["zenoh-sink", "tcp/10.99.0.1:7448"]);
     sink.wait_for("ready");
-    let name = unique("netns-speed");
-    // With the default of 250 messages, rings of small messages hold little, and both sides sleep often.
-    let server = network.server.peer(&["sink", &name, "0", "16000"]);
-    server.wait_for("ready");
-    let _export = network.export(&name, &[]);
-    let _import = network.import(&name, &["--message-limit", "16000"]);
+    let rate = |line: &str| {
+        assert!(line.contains(" 0 missing, 0 wrong"), "{line}");
+        number_before(line, "messages") / number_before(line, "s")
+    };
     let (scale, attempts) = if is_long() { (4, 6) } else { (1, 4) };
-    println!("{:>9} {:>14} {:>14} {:>7}   (messages per second)", "bytes", "Zenoh", "bridge", "ratio");
+    println!(
+        "{:>9} {:>9} {:>14} {:>14} {:>7}   (messages per second)",
+        "bytes", "direction", "Zenoh", "bridge", "ratio"
+    );
     let mut failed = Vec::new();
-    for (size, count) in [(8, 500_000), (64, 500_000), (1024, 250_000), (16_384, 30_000), (65_535, 8_000)] {
-        let (count, size) = ((count * scale).to_string(), size.to_string());
-        let (mut alone, mut bridged, mut rounds) = (0.0_f64, 0.0_f64, 0);
-        while rounds < 3 || rounds < 3 * attempts && bridged < 0.7 * alone {
-            network.client.peer(&["zenoh-source", "tcp/10.99.0.1:7448", &count, &size]).finish();
-            let line = sink.wait_for("messages");
-            alone = alone.max(number_before(&line, "messages") / number_before(&line, "s"));
-            network.client.peer(&["source", &name, &count, &size]).finish();
-            let line = server.wait_for("gone PeerLeft");
-            assert!(line.contains(" 0 missing, 0 wrong"), "{line}");
-            bridged = bridged.max(number_before(&line, "messages") / number_before(&line, "s"));
-            rounds += 1;
-        }
-        let ratio = bridged / alone;
-        println!("{size:>9} {alone:>14.0} {bridged:>14.0} {ratio:>7.2}   best of {rounds}");
-        if ratio < 0.7 {
-            failed.push(size);
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        let name = unique("netns-speed");
+        let server = match direction {
+            Direction::ToServer => network.server.peer(&["sink", &name, "0", LIMIT]),
+            Direction::ToClient => network.server.peer(&["stream-server", &name, LIMIT]),
+        };
+        server.wait_for("ready");
+        let _export = network.export(&name, &[]);
+        let _import = network.import(&name, &["--message-limit", LIMIT]);
+        for (size, count) in [(8, 500_000), (64, 500_000), (1024, 250_000), (16_384, 30_000), (65_535, 8_000)]
+        {
+            let (count, size) = ((count * scale).to_string(), size.to_string());
+            let (mut alone, mut bridged, mut rounds) = (0.0_f64, 0.0_f64, 0);
+            while rounds < 3 || rounds < 3 * attempts && bridged < 0.7 * alone {
+                network.client.peer(&["zenoh-source", "tcp/10.99.0.1:7448", &count, &size]).finish();
+                alone = alone.max(rate(&sink.wait_for("messages")));
+                let line = match direction {
+                    Direction::ToServer => {
+                        network.client.peer(&["source", &name, &count, &size]).finish();
+                        server.wait_for("gone PeerLeft")
+                    }
+                    Direction::ToClient => {
+                        let mut client = network.client.peer(&["stream-client", &name, &count, &size]);
+                        let line = client.wait_for("messages");
+                        client.finish();
+                        line
+                    }
+                };
+                bridged = bridged.max(rate(&line));
+                rounds += 1;
+            }
+            let (ratio, direction) = (bridged / alone, format!("{direction:?}"));
+            println!(
+                "{size:>9} {direction:>9} {alone:>14.0} {bridged:>14.0} {ratio:>7.2}   best of {rounds}"
+            );
+            if ratio < 0.7 {
+                failed.push((size, direction));
+            }
         }
     }
-    assert!(failed.is_empty(), "less than 0.7 of Zenoh alone for {failed:?} bytes");
+    assert!(failed.is_empty(), "less than 0.7 of Zenoh alone: {failed:?}");
 }

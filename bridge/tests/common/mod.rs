@@ -171,9 +171,14 @@ impl Place {
     }
 
     pub fn peer(&self, arguments: &[&str]) -> Process {
-        let mut command = self.command(&example("peers"));
+        self.example("peers", arguments)
+    }
+
+    /// Starts an example of the bridge, or of the library.
+    pub fn example(&self, name: &str, arguments: &[&str]) -> Process {
+        let mut command = self.command(&example(name));
         command.args(arguments);
-        Process::start(&format!("peers {}", arguments[0]), command)
+        Process::start(&format!("{name} {}", arguments[0]), command)
     }
 }
 
