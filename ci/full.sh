@@ -2,7 +2,7 @@
 # Runs the long forms: first all of ci/test.sh, then the tests with long counts, the models with wider bounds, the mutants
 # and others, and then every test again and again. Takes hours. Needs what ci/test.sh needs.
 #   ci/full.sh            all steps
-#   ci/full.sh STEP ...   only these steps: short tests models mutants driver new_wine sanitizers fuzz soak
+#   ci/full.sh STEP ...   only these steps: short tests models mutants driver new_wine sanitizers fuzz soak bridge
 #                         first_program deadlines repeat registry bench
 # XSHM_REPEATS is the number of repetitions, by default 100.
 set -euo pipefail
@@ -74,6 +74,12 @@ first_program() {
     echo "$repeats runs of $repeats"
 }
 
+# The bridge with long forms, and as Windows programs.
+bridge() {
+    XSHM_LONG=1 ci/bridge.sh lints native
+    ci/bridge.sh wine
+}
+
 # Calls with a deadline of 5 ms beside busy loops: at least 99 % keep it.
 deadlines() {
     local round
@@ -103,7 +109,7 @@ repeat() {
     done
 }
 
-steps=(short tests models mutants driver new_wine sanitizers fuzz soak first_program deadlines repeat registry bench)
+steps=(short tests models mutants driver new_wine sanitizers fuzz soak bridge first_program deadlines repeat registry bench)
 for each in "$@"; do
     case " ${steps[*]} " in
     *" $each "*) ;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs everything that must pass before a change goes in. Needs rustup; on Debian and Ubuntu it installs the rest.
 #   ci/test.sh              runs all steps
-#   ci/test.sh bridge       on Linux, runs a step that is not among them, since it builds an engine for minutes
+#   ci/test.sh bridge       runs a step that is not among them, since it builds an engine for minutes
 #   ci/test.sh list         lists the steps by name
 #   ci/test.sh clippy tests runs only these steps
 # On Linux the Windows programs run under Wine (ci/wine.sh). On Windows the script runs in Git's bash, for the target in

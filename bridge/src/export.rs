@@ -67,12 +67,11 @@ impl Export {
     ///
     /// # Errors
     /// An option is invalid, or Zenoh refuses the key.
-    pub fn start(
-        zenoh: &zenoh::Session, options: ExportOptions, metrics: Arc<Metrics>,
-    ) -> Result<Self, Error> {
+    pub fn start(zenoh: &zenoh::Session, options: ExportOptions) -> Result<Self, Error> {
         options.common.check()?;
         let trust = options.trust()?;
         let common = &options.common;
+        let metrics = Metrics::new("export", &common.name, &common.key);
         let hub = Hub::new(zenoh.clone(), &common.name, &common.key, common.settings(), metrics);
         let shared = Arc::new(Shared {
             hub: hub.clone(),

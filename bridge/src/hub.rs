@@ -41,7 +41,7 @@ pub(crate) struct Hub {
     /// This bridge.
     pub(crate) id: u64,
     pub(crate) settings: Settings,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Metrics,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     is_empty: Condvar,
     /// When each other bridge was heard, for all its sessions together.
@@ -83,7 +83,7 @@ pub(crate) fn random_id() -> u64 {
 
 impl Hub {
     pub(crate) fn new(
-        zenoh: zenoh::Session, name: &str, key: &str, settings: Settings, metrics: Arc<Metrics>,
+        zenoh: zenoh::Session, name: &str, key: &str, settings: Settings, metrics: Metrics,
     ) -> Arc<Self> {
         Arc::new(Hub {
             zenoh,
@@ -194,8 +194,8 @@ impl Hub {
             return Err(End::new(Cause::Refused, format!("there is a session {} already", session.name())));
         };
         place.insert(session.clone());
-        self.metrics.sessions.store(sessions.len() as u64, Ordering::Relaxed);
-        Metrics::add(&self.metrics.opened_sessions, 1);
+        self.metrics.sessions.set(sessions.len() as f64);
+        self.metrics.opened_sessions.increment(1);
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl Hub {
     pub(crate) fn remove(&self, session: &Session) {
         session.end_in_order();
         let Some(end) = session.ended() else { return };
-        Metrics::add(&self.metrics.ended_sessions[end.cause as usize], 1);
+        self.metrics.ended_sessions(end.cause).increment(1);
         let (session_name, cause, reason) = (session.name(), end.cause.name(), &end.text);
         match end.cause {
             Cause::Left | Cause::Stopped | Cause::Unknown => {
@@ -215,7 +215,7 @@ impl Hub {
         }
         let mut sessions = self.sessions();
         sessions.remove(&session.id);
-        self.metrics.sessions.store(sessions.len() as u64, Ordering::Relaxed);
+        self.metrics.sessions.set(sessions.len() as f64);
         if sessions.is_empty() {
             self.is_empty.notify_all();
         }
@@ -237,25 +237,19 @@ impl Hub {
 
     /// Waits until all sessions are over, up to the grace time. Then it ends those that are left.
     pub(crate) fn wait_for_sessions(&self) {
-        let deadline = Instant::now() + self.settings.grace;
-        let mut sessions = self.sessions();
-        while !sessions.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            sessions = self.is_empty.wait_timeout(sessions, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let late: Vec<_> = sessions.values().cloned().collect();
-        drop(sessions);
+        let late: Vec<_> = self.wait_until_empty(self.settings.grace).values().cloned().collect();
         for session in &late {
             session.abort(End::new(Cause::Stopped, "a bridge was stopped before all was delivered"));
         }
         // Their threads end by themselves; they need a moment to release the local endpoints.
-        let deadline = Instant::now() + Duration::from_secs(1);
-        while self.session_count() > 0 && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(5));
-        }
+        drop(self.wait_until_empty(Duration::from_secs(1)));
+    }
+
+    /// Waits until there are no sessions, or the time is over.
+    fn wait_until_empty(&self, limit: Duration) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+        let waited =
+            self.is_empty.wait_timeout_while(self.sessions(), limit, |sessions| !sessions.is_empty());
+        waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 

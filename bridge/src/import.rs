@@ -3,7 +3,7 @@
 use crate::hub::{random_id, Hub};
 use crate::metrics::Metrics;
 use crate::session::{run_split, Session};
-use crate::wire::{Cause, End, OpenAnswer, OpenRequest, VERSION};
+use crate::wire::{one_line, Cause, End, OpenAnswer, OpenRequest, VERSION};
 use crate::{Error, ImportOptions};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,6 @@ use xshm::{
     ChannelKind, DisconnectReason, Interrupter, MultiHandle, MultiHandler, MultiOptions, MultiServer,
     SharedServer, ShmError,
 };
-use zenoh::bytes::ZBytes;
 use zenoh::pubsub::Subscriber;
 use zenoh::query::ConsolidationMode;
 use zenoh::sample::SampleKind;
@@ -38,7 +37,8 @@ pub struct Import {
 struct Shared {
     hub: Arc<Hub>,
     options: ImportOptions,
-    exporters: Mutex<BTreeSet<String>>,
+    /// The ids of the exporting bridges that are reachable.
+    exporters: Mutex<BTreeSet<u64>>,
     exporters_changed: Condvar,
     /// Ends the waits of a server for one client.
     interrupter: Interrupter,
@@ -50,17 +50,15 @@ impl Import {
     ///
     /// # Errors
     /// An option is invalid, the name is taken by another server, or Zenoh refuses the key.
-    pub fn start(
-        zenoh: &zenoh::Session, options: ImportOptions, metrics: Arc<Metrics>,
-    ) -> Result<Self, Error> {
+    pub fn start(zenoh: &zenoh::Session, options: ImportOptions) -> Result<Self, Error> {
         options.common.check()?;
         let common = &options.common;
         let channel = |error| Error::Channel { name: common.name.clone(), error };
         // A wrong option or a taken name is reported now, not when the first exporting bridge comes.
         drop(options.server_options()?.start(&common.name).map_err(channel)?);
         let interrupter = Interrupter::new().map_err(channel)?;
-        let settings = common.settings();
-        let hub = Hub::new(zenoh.clone(), &common.name, &common.key, settings, metrics);
+        let metrics = Metrics::new("import", &common.name, &common.key);
+        let hub = Hub::new(zenoh.clone(), &common.name, &common.key, common.settings(), metrics);
         let subscriber = hub.start().map_err(Error::Zenoh)?;
         let shared = Arc::new(Shared {
             hub: hub.clone(),
@@ -116,20 +114,25 @@ impl Drop for Import {
 }
 
 impl Shared {
-    fn exporters(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn exporters(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         self.exporters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn on_exporter(&self, key: &str, kind: SampleKind) {
-        let Some((_, id)) = key.rsplit_once('/') else { return };
+        let id = key.rsplit_once('/').and_then(|(_, id)| u64::from_str_radix(id, 16).ok());
+        let Some(id) = id else {
+            tracing::warn!(channel = %self.hub.name, ?key, "a token under the key is none of an exporting bridge");
+            return;
+        };
         let mut exporters = self.exporters();
         match kind {
-            SampleKind::Put => exporters.insert(id.to_owned()),
-            SampleKind::Delete => exporters.remove(id),
+            SampleKind::Put => exporters.insert(id),
+            SampleKind::Delete => exporters.remove(&id),
         };
         let count = exporters.len();
-        self.hub.metrics.other_bridges.store(count as u64, Ordering::Relaxed);
-        tracing::info!(channel = %self.hub.name, exporter = id, ?kind, count, "exporting bridges changed");
+        self.hub.metrics.other_bridges.set(count as f64);
+        let exporter = format!("{id:016x}");
+        tracing::info!(channel = %self.hub.name, exporter, ?kind, count, "exporting bridges changed");
         if count > 1 {
             tracing::warn!(
                 channel = %self.hub.name, key = %self.hub.key, count,
@@ -246,10 +249,7 @@ impl Shared {
                 }
                 Err(error) => break Err(channel(error)),
             }
-            server = match self.serve_client(server) {
-                Ok(server) => server,
-                Err(error) => break Err(error),
-            };
+            server = self.serve_client(server);
             server.disconnect_client();
             if is_over() {
                 break Ok(());
@@ -264,32 +264,28 @@ impl Shared {
         served
     }
 
-    fn serve_client(self: &Arc<Self>, server: SharedServer) -> Result<SharedServer, Error> {
+    /// Carries the messages of the client that the server has, and returns the server after the session.
+    fn serve_client(self: &Arc<Self>, server: SharedServer) -> SharedServer {
         let process = server.peer().map(|peer| peer.process_id);
-        let failed = |text: String| Error::Zenoh(text.into());
-        let (sender, receiver) = server.into_split().map_err(|error| failed(error.to_string()))?;
-        let session = match self.open(process) {
-            Ok((session, window)) => {
-                session.open(window);
-                session
-            }
+        let (session, window) = match self.open(process) {
+            Ok(opened) => opened,
             Err(end) => {
                 tracing::warn!(channel = %self.hub.name, reason = %end.text, "a client's session was ended: it cannot be opened");
-                return sender.rejoin(receiver).map_err(|error| failed(error.to_string()));
+                return server;
             }
         };
+        session.open(window);
+        let (sender, receiver) = server.into_split().expect("the server has a client");
         let (sender, receiver) = run_split(&session, "client", sender, receiver);
         self.hub.remove(&session);
-        sender.rejoin(receiver).map_err(|error| failed(error.to_string()))
+        sender.rejoin(receiver).expect("both halves are of this server")
     }
 
     /// Makes a session for a client.
     fn begin(&self) -> Result<Arc<Session>, End> {
         let refused = |text: String| End::new(Cause::Refused, text);
-        let exporter = self.exporters().first().cloned();
-        let exporter = exporter.ok_or_else(|| refused("no exporting bridge is reachable".into()))?;
-        let other =
-            u64::from_str_radix(&exporter, 16).map_err(|_| refused(format!("{exporter:?} is no id")))?;
+        let exporter = self.exporters().first().copied();
+        let other = exporter.ok_or_else(|| refused("no exporting bridge is reachable".into()))?;
         let longest = self.options.longest();
         let session = Session::new(&self.hub, random_id(), other, longest);
         let session = session.map_err(|error| refused(format!("Zenoh: {error}")))?;
@@ -320,12 +316,11 @@ impl Shared {
         let Ok(reply) = replies.recv() else {
             return Err(refused("the exporting bridge did not answer in time".into()));
         };
-        let text = |payload: &ZBytes| String::from_utf8_lossy(&payload.to_bytes()).into_owned();
         match reply.into_result() {
-            Ok(sample) => toml::from_str(&text(sample.payload()))
+            Ok(sample) => toml::from_str(&String::from_utf8_lossy(&sample.payload().to_bytes()))
                 .map(|answer: OpenAnswer| answer.window)
-                .map_err(|error| refused(format!("the answer of the exporting bridge: {error}"))),
-            Err(error) => Err(refused(text(error.payload()))),
+                .map_err(|error| refused(format!("the answer of the exporting bridge: {}", error.message()))),
+            Err(error) => Err(refused(one_line(&error.payload().to_bytes()))),
         }
     }
 
@@ -439,7 +434,7 @@ impl MultiHandler for Clients {
 
     fn on_overflow(&self, _: u32, direction: ChannelKind, count: u32) {
         if direction == ChannelKind::ClientToServer {
-            Metrics::add(&self.shared.hub.metrics.evicted_by_source, u64::from(count));
+            self.shared.hub.metrics.evicted_by_source.increment(u64::from(count));
         }
     }
 

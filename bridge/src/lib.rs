@@ -8,18 +8,18 @@
 //! programs that have a Zenoh session already:
 //!
 //! ```no_run
-//! use xshm_bridge::{Export, ExportOptions, Registry, NetworkOptions};
+//! use xshm_bridge::{Export, ExportOptions, NetworkOptions};
 //! use zenoh::Wait;
 //!
 //! let zenoh = zenoh::open(NetworkOptions::default().zenoh()?).wait().map_err(xshm_bridge::Error::Zenoh)?;
-//! let registry = Registry::default();
-//! let metrics = registry.add("export", "press", "plant/press");
-//! let mut export = Export::start(&zenoh, ExportOptions::new("press", "plant/press"), metrics)?;
+//! let mut export = Export::start(&zenoh, ExportOptions::new("press", "plant/press"))?;
 //! std::thread::sleep(std::time::Duration::from_secs(60));
 //! export.stop();
-//! println!("{}", registry.text());
 //! # Ok::<(), xshm_bridge::Error>(())
 //! ```
+//!
+//! Logs go to the subscriber of the crate `tracing` that the program has set, and counts to the recorder of the crate `metrics`
+//! that it has installed before the start. Their names are in the bridge's documentation.
 
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -36,7 +36,6 @@ mod wire;
 
 pub use export::Export;
 pub use import::Import;
-pub use metrics::{Metrics, Registry};
 pub use options::{
     CommonOptions, ExportOptions, File, ImportOptions, LogFormat, NetworkOptions, ObserveOptions,
 };

@@ -2,13 +2,14 @@
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{mpsc, Arc};
+use std::sync::mpsc;
 use std::thread;
 use xshm_bridge::{
-    Export, ExportOptions, File, Import, ImportOptions, LogFormat, NetworkOptions, ObserveOptions, Registry,
+    Export, ExportOptions, File, Import, ImportOptions, LogFormat, NetworkOptions, ObserveOptions,
 };
 use zenoh::Wait;
 
@@ -75,9 +76,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     let observe = &mut file.observe;
     observe.metrics = arguments.observe.metrics.or(observe.metrics);
     observe.log = arguments.observe.log.or(observe.log.take());
-    if arguments.observe.log_format != LogFormat::default() {
-        observe.log_format = arguments.observe.log_format;
-    }
+    observe.log_format = arguments.observe.log_format.or(observe.log_format);
     start_log(observe)?;
     serve(file)
 }
@@ -99,7 +98,7 @@ fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
     };
     let filter = EnvFilter::try_new(&filter).with_context(|| format!("the log's filter {filter:?}"))?;
     let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match observe.log_format {
+    match observe.log_format.unwrap_or(LogFormat::Text) {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
@@ -109,20 +108,18 @@ fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
 fn serve(file: File) -> anyhow::Result<()> {
     // Before anything starts: a signal that comes early ends the program in order too.
     let stop = stop_signals()?;
-    let registry = Arc::new(Registry::default());
     if let Some(address) = file.observe.metrics {
-        let address = registry.serve(address).with_context(|| format!("serving metrics at {address}"))?;
+        let metrics = PrometheusBuilder::new().with_http_listener(address);
+        metrics.install().with_context(|| format!("serving metrics at {address}"))?;
         tracing::info!(%address, "serves metrics");
     }
     let zenoh = zenoh::open(file.network.zenoh()?).wait().map_err(xshm_bridge::Error::Zenoh)?;
     let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for options in file.export {
-        let metrics = registry.add("export", &options.common.name, &options.common.key);
-        exports.push(Export::start(&zenoh, options, metrics)?);
+        exports.push(Export::start(&zenoh, options)?);
     }
     for options in file.import {
-        let metrics = registry.add("import", &options.common.name, &options.common.key);
-        imports.push(Import::start(&zenoh, options, metrics)?);
+        imports.push(Import::start(&zenoh, options)?);
     }
     let signal = stop.recv()?;
     tracing::info!(signal, "stops");

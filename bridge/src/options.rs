@@ -28,7 +28,7 @@ pub struct CommonOptions {
     #[arg(long, default_value_t = default_lease())]
     #[serde(default = "default_lease")]
     pub lease_ms: u32,
-    /// How many bytes may be under way to this bridge, for each session
+    /// How many bytes may be under way in each direction of a session. The smaller window of the two bridges counts
     #[arg(long, default_value_t = default_window())]
     #[serde(default = "default_window")]
     pub window: usize,
@@ -321,11 +321,10 @@ impl NetworkOptions {
 }
 
 /// The format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Lines for people.
-    #[default]
     Text,
     /// One JSON object a line.
     Json,
@@ -341,9 +340,9 @@ pub struct ObserveOptions {
     /// What goes to the log, such as info or xshm_bridge=debug,zenoh=info. The default is info, and zenoh=warn
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
-    /// The format of the log
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub log_format: LogFormat,
+    /// The format of the log. The default is text
+    #[arg(long, global = true, value_enum)]
+    pub log_format: Option<LogFormat>,
 }
 
 /// A configuration file: any number of exports and imports over one Zenoh session.
@@ -379,6 +378,15 @@ impl File {
         for common in file.export.iter().map(|e| &e.common).chain(file.import.iter().map(|i| &i.common)) {
             common.check().map_err(|error| format!("channel {:?}: {error}", common.name))?;
         }
+        for import in &file.import {
+            let CommonOptions { name, key, .. } = &import.common;
+            if file.export.iter().any(|export| export.common.name == *name && export.common.key == *key) {
+                return Err(format!(
+                    "channel {name:?}: the file exports and imports it under the key {key:?}, so the bridge would be the client of \
+                     its own server"
+                ));
+            }
+        }
         Ok(file)
     }
 }
@@ -410,7 +418,7 @@ mod tests {
         assert_eq!(file.import[0].common.when_full, WhenFull::Evict);
         assert_eq!(file.import[0].longest(), 32_760);
         assert!(file.import[0].sync);
-        assert_eq!(file.observe.log_format, LogFormat::Json);
+        assert_eq!(file.observe.log_format, Some(LogFormat::Json));
         assert!(File::parse(text).is_err(), "an unknown option of [observe]");
     }
 
@@ -428,6 +436,7 @@ mod tests {
         refused("[[import]]\nname = 'a'\nkey = 'a'\nlease_ms = 5", "lease-ms");
         refused("[[import]]\nname = 'a'\nkey = 'a'\nwindow = 5", "window");
         refused("[[import]]\nname = 'a'\nkey = 'a'\nusers = ['me']", "user");
+        refused("[[export]]\nname = 'a'\nkey = 'a'\n[[import]]\nname = 'a'\nkey = 'a'", "its own server");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::hub::{Heard, Hub};
 use crate::inbox::{Arrival, Inbox};
-use crate::metrics::Metrics;
 use crate::outgoing::{Outgoing, Over};
 use crate::wire::{Cause, Control, End, Part, Progress, Records, CHUNK_HEADER, RECORD_HEADER};
 use std::any::Any;
@@ -135,6 +134,8 @@ pub(crate) struct Session {
     heard: Arc<Heard>,
     /// Whether both bridges have opened the session. Before that, no reports are sent.
     is_open: AtomicBool,
+    /// How many bytes may be under way in each direction.
+    window: AtomicU64,
     delivered: AtomicU64,
     /// The part of `delivered` that the other bridge knows.
     reported: AtomicU64,
@@ -166,6 +167,7 @@ impl Session {
             publisher: hub.publisher(hub.session_key(other, id, "data")?)?,
             heard: hub.heard(other),
             is_open: AtomicBool::new(false),
+            window: AtomicU64::new(settings.window as u64),
             delivered: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -233,15 +235,18 @@ impl Session {
         self.inbox.close();
     }
 
-    /// The other bridge has opened the session too: begins to send.
+    /// The other bridge has opened the session too: begins to send. Of the windows of both bridges, the smaller one counts. So the
+    /// other bridge cannot make this one keep more bytes than its options say.
     pub(crate) fn open(self: &Arc<Self>, window: u64) {
+        let window = window.min(self.hub.settings.window as u64);
+        self.window.store(window, Ordering::Relaxed);
         self.outgoing.set_window(window);
         self.heard.record();
         self.is_open.store(true, Ordering::Release);
         let session = self.clone();
         let pump = move || {
             let repeated = |count: usize| {
-                Metrics::add(&session.hub.metrics.repeated_chunks, count as u64);
+                session.hub.metrics.repeated_chunks.increment(count as u64);
                 tracing::debug!(session = %session.name(), count, "repeats chunks");
             };
             let sent = session.outgoing.run_pump(|chunk| session.publisher.put(chunk).wait(), repeated);
@@ -334,7 +339,7 @@ impl Session {
         let before = self.evicted_by_other.fetch_max(progress.evicted, Ordering::Relaxed);
         if progress.evicted > before {
             let count = progress.evicted - before;
-            Metrics::add(&self.hub.metrics.evicted_by_other_bridge, count);
+            self.hub.metrics.evicted_by_other_bridge.increment(count);
             tracing::debug!(session = %self.name(), count, "the other bridge evicted messages");
         }
     }
@@ -342,8 +347,8 @@ impl Session {
     /// Sends a message of the local peer to the other bridge, and waits for room.
     pub(crate) fn push(&self, message: &[u8]) -> Result<(), Over> {
         self.outgoing.push(message)?;
-        Metrics::add(&self.hub.metrics.sent_messages, 1);
-        Metrics::add(&self.hub.metrics.sent_bytes, message.len() as u64);
+        self.hub.metrics.sent_messages.increment(1);
+        self.hub.metrics.sent_bytes.increment(message.len() as u64);
         Ok(())
     }
 
@@ -426,8 +431,8 @@ impl Session {
                 // After an error none was sent. The messages then go one by one, which finds the wrong one.
                 sent = target.try_send_batch(messages).unwrap_or(0);
                 let bytes: usize = messages[..sent].iter().map(|message| message.len()).sum();
-                Metrics::add(&self.hub.metrics.delivered_messages, sent as u64);
-                Metrics::add(&self.hub.metrics.delivered_bytes, bytes as u64);
+                self.hub.metrics.delivered_messages.increment(sent as u64);
+                self.hub.metrics.delivered_bytes.increment(bytes as u64);
             }
         }
         for message in &messages[sent..] {
@@ -443,17 +448,23 @@ impl Session {
     /// Records how much of the stream is delivered, and reports it to the other bridge if that is worth a message. A piece of a
     /// record counts as delivered: the bridge keeps it.
     fn record_delivery(&self, delivery: &Delivery) {
-        let delivered = delivery.fed - delivery.held_bytes;
-        self.delivered.store(delivered, Ordering::Release);
-        let unknown = delivered - self.reported.load(Ordering::Relaxed);
-        if unknown >= self.hub.settings.window as u64 / 4 && self.ended().is_none() {
+        let delivered = self.advance(delivery);
+        let unknown = delivered.saturating_sub(self.reported.load(Ordering::Relaxed));
+        if unknown >= self.window.load(Ordering::Relaxed) / 4 && self.ended().is_none() {
             self.report();
         }
     }
 
+    /// Stores how much of the stream is delivered, and returns it. The number never becomes smaller: of a message that is held, a
+    /// piece may have counted before.
+    fn advance(&self, delivery: &Delivery) -> u64 {
+        let delivered = delivery.fed - delivery.held_bytes;
+        self.delivered.fetch_max(delivered, Ordering::AcqRel).max(delivered)
+    }
+
     /// The other bridge has ended the session, and all that was sent before is delivered.
     fn end_by_other(&self, delivery: &Delivery, end: End) {
-        self.delivered.store(delivery.fed - delivery.held_bytes, Ordering::Release);
+        self.advance(delivery);
         self.report();
         self.end(end);
     }
@@ -481,10 +492,10 @@ impl Session {
             Ok(evicted) => {
                 if evicted > 0 {
                     self.evicted.fetch_add(u64::from(evicted), Ordering::Relaxed);
-                    Metrics::add(&metrics.evicted_by_bridge, u64::from(evicted));
+                    metrics.evicted_by_bridge.increment(u64::from(evicted));
                 }
-                Metrics::add(&metrics.delivered_messages, 1);
-                Metrics::add(&metrics.delivered_bytes, message.len() as u64);
+                metrics.delivered_messages.increment(1);
+                metrics.delivered_bytes.increment(message.len() as u64);
                 Ok(true)
             }
             // The thread that receives from the local peer finds its end too, and ends the session after the last message.
@@ -522,20 +533,17 @@ pub(crate) fn run_split<E: Split + 'static>(
     session: &Arc<Session>, who: &'static str, sender: OwnedSendHalf<E>, mut receiver: OwnedReceiveHalf<E>,
 ) -> (OwnedSendHalf<E>, OwnedReceiveHalf<E>) {
     let interrupter = receiver.interrupter();
-    session.on_end(move |_| interrupter.interrupt());
-    let receive = {
-        let session = session.clone();
-        move || {
-            pull(&session, who, &mut receiver);
-            receiver
+    let interrupted = interrupter.clone();
+    session.on_end(move |_| interrupted.interrupt());
+    let sender = thread::scope(|scope| {
+        let pulling = || pull(session, who, &mut receiver);
+        if let Err(error) = thread::Builder::new().name("pull".into()).spawn_scoped(scope, pulling) {
+            session.abort(End::new(Cause::Failed, format!("no thread can be started: {error}")));
         }
-    };
-    // A thread that cannot be started is a failure of the machine that no session survives.
-    let pulling = thread::Builder::new().name("pull".into()).spawn(receive).expect("a thread can be started");
-    let interrupter = sender.interrupter();
-    let sender = session.run(sender).expect("the session has the sender that it got");
-    interrupter.interrupt();
-    let receiver = pulling.join().expect("the thread does not panic");
+        let sender = session.run(sender).expect("the session has the sender that it got");
+        interrupter.interrupt();
+        sender
+    });
     interrupter.reset();
     (sender, receiver)
 }
@@ -548,7 +556,7 @@ fn pull<E: Split>(session: &Session, who: &str, receiver: &mut OwnedReceiveHalf<
         let received = match receiver.try_receive(&mut message) {
             Err(ShmError::QueueEmpty) => {
                 let dropped = receiver.stats().receive_dropped;
-                Metrics::add(&session.hub.metrics.evicted_by_source, dropped.wrapping_sub(lost));
+                session.hub.metrics.evicted_by_source.increment(dropped.wrapping_sub(lost));
                 lost = dropped;
                 receiver.receive(&mut message)
             }

@@ -106,10 +106,15 @@ impl End {
 
     fn read(bytes: &[u8]) -> Self {
         match bytes {
-            [cause, text @ ..] => End::new(Cause::of(*cause), String::from_utf8_lossy(text)),
+            [cause, text @ ..] => End::new(Cause::of(*cause), one_line(text)),
             [] => End::new(Cause::Failed, "the other bridge gave no cause"),
         }
     }
+}
+
+/// Reads a text of the other bridge for the log: a hostile one could begin a line of its own.
+pub(crate) fn one_line(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).replace(char::is_control, " ")
 }
 
 impl fmt::Display for End {
@@ -390,6 +395,13 @@ mod tests {
                 assert_eq!(Control::decode(&bytes[..cut]), None);
             }
         }
+    }
+
+    #[test]
+    fn a_text_of_the_other_bridge_stays_on_one_line() {
+        let control = [&[2, 1][..], &[0; 7], b"\x01died\nINFO \x1b[2Jall is well"].concat();
+        let Some((1, Control::End(end))) = Control::decode(&control) else { panic!("{control:?}") };
+        assert_eq!(end, End::new(Cause::Died, "died INFO  [2Jall is well"));
     }
 
     #[test]

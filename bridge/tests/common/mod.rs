@@ -33,7 +33,8 @@ pub fn bridge_program() -> PathBuf {
 }
 
 pub fn example(name: &str) -> PathBuf {
-    let path = bridge_program().with_file_name("examples").join(name);
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    let path = bridge_program().with_file_name("examples").join(file);
     assert!(path.exists(), "{} is missing: `cargo build --release --examples` makes it", path.display());
     path
 }
@@ -45,6 +46,7 @@ pub struct Process {
     input: Option<ChildStdin>,
     lines: mpsc::Receiver<String>,
     log: Arc<Mutex<String>>,
+    readers: Vec<thread::JoinHandle<()>>,
 }
 
 impl Process {
@@ -55,16 +57,17 @@ impl Process {
         let log = Arc::new(Mutex::new(String::new()));
         let streams: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().expect("a pipe")), Box::new(child.stderr.take().expect("a pipe"))];
-        for stream in streams {
+        let read = |stream| {
             let (sender, log) = (sender.clone(), log.clone());
             thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
                     let _ = writeln!(log.lock().unwrap(), "{line}");
                     let _ = sender.send(line);
                 }
-            });
-        }
-        Process { name: name.to_owned(), input: child.stdin.take(), child, lines, log }
+            })
+        };
+        let readers = streams.into_iter().map(read).collect();
+        Process { name: name.to_owned(), input: child.stdin.take(), child, lines, log, readers }
     }
 
     /// Waits for a line that contains a text, and returns it. Other lines are dropped.
@@ -107,11 +110,19 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// Asks the process to end, as a service manager does.
-    pub fn terminate(&self) {
-        self.signal("-TERM");
+    /// Asks the process to end, as a service manager does, and waits until it has ended well. Windows has no such signal for another
+    /// program without a window: there the process is killed.
+    pub fn stop(&mut self) {
+        if cfg!(unix) {
+            self.signal("-TERM");
+            let status = self.wait(Duration::from_secs(8));
+            assert!(status.success(), "{} failed ({status}):\n{}", self.name, self.log());
+        } else {
+            self.kill();
+        }
     }
 
+    /// Sends a signal of Unix.
     pub fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.pid().to_string()]).status();
         assert!(status.is_ok_and(|status| status.success()), "{} could not be signalled", self.name);
@@ -132,8 +143,9 @@ impl Process {
     /// Waits until the process has ended well, and returns what it printed.
     pub fn finish(&mut self) -> String {
         let status = self.wait(PATIENCE * 5);
-        // The threads that read the last lines need a moment.
-        thread::sleep(Duration::from_millis(50));
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
         assert!(status.success(), "{} failed ({status}):\n{}", self.name, self.log());
         self.log()
     }
@@ -193,7 +205,10 @@ pub fn metric(place: &Place, port: u16, name: &str) -> u64 {
 pub fn metrics(place: &Place, port: u16) -> String {
     assert!(place.0.is_none(), "the page is in the test's namespace");
     let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the page is served");
-    connection.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").expect("a request");
+    connection.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    connection
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("a request");
     let mut page = String::new();
     connection.read_to_string(&mut page).expect("a page");
     page
