@@ -47,6 +47,30 @@ wine() {
     "${wine_test[@]}" --no-run
     "${wine_test[@]}" --lib --bins
     "${wine_test[@]}" --test library --test local -- --test-threads=2
+    # Between the two systems, in both directions.
+    cargo build --locked --release --manifest-path "$manifest" --bins --example peers
+    local built="${CARGO_TARGET_DIR:-bridge/target}"
+    local windows="ci/wine.sh exec $built/x86_64-pc-windows-gnu/release"
+    between "$built/release" "" "$windows" .exe
+    between "$windows" .exe "$built/release" ""
+    ci/wine.sh stop
+}
+
+# A server and its bridge, and a client and its bridge, for two systems. The arguments: for each, how a command of it begins, up to the
+# folder of the programs, and how the program's name ends.
+between() {
+    local server=$1 server_end=$2 client=$3 client_end=$4
+    local name="ci-between-$$" port=$((20000 + RANDOM % 10000)) started=() result=0
+    $server/examples/peers$server_end echo-server "$name-here" sync &
+    started+=($!)
+    $server/xshm-bridge$server_end export "$name-here" --key "$name" --listen "tcp/127.0.0.1:$port" --no-multicast &
+    started+=($!)
+    $client/xshm-bridge$client_end import "$name-there" --key "$name" --connect "tcp/127.0.0.1:$port" --no-multicast &
+    started+=($!)
+    $client/examples/peers$client_end echo-client "$name-there" 500 1000 || result=$?
+    kill "${started[@]}" || true
+    wait "${started[@]}" || true
+    return "$result"
 }
 
 steps=(lints native wine)

@@ -1,4 +1,4 @@
-//! A network link in user space that delays and loses packets, for the tests on kernels without netem (Linux, as root):
+//! A network link in user space that delays and loses packets, and has a rate, for the tests on kernels without netem (Linux, as root):
 //!
 //! ```text
 //! slow_link DEVICE DEVICE     makes two TUN devices, and carries packets between them
@@ -8,8 +8,11 @@
 //! changes the link, in both directions:
 //!
 //! ```text
-//! DELAY_MS LOSS_PERCENT       a packet arrives this much later, or is lost with this probability
+//! DELAY_MS LOSS_PERCENT [MBIT]    a packet arrives this much later, or is lost with this probability; and so many megabits pass in
+//!                                 a second
 //! ```
+//!
+//! A link with a rate has a queue for 300 ms. Packets that find it full are lost.
 
 #[cfg(target_os = "linux")]
 fn main() -> std::io::Result<()> {
@@ -34,11 +37,16 @@ mod linux {
     /// Packets that wait for their time. More are lost, as in a real queue.
     const QUEUE: usize = 20_000;
 
+    /// How long a packet waits at most for those before it, on a link with a rate.
+    const LONGEST_WAIT: Duration = Duration::from_millis(300);
+
     #[derive(Default)]
     struct Link {
         delay_us: AtomicU64,
         /// Lost packets of a million.
         loss: AtomicU64,
+        /// Bits that pass in a second; 0: any number.
+        rate: AtomicU64,
     }
 
     pub fn run() -> io::Result<()> {
@@ -62,10 +70,12 @@ mod linux {
         for line in io::stdin().lock().lines() {
             let line = line?;
             let mut numbers = line.split_whitespace().map(|word| word.parse::<f64>().unwrap_or(0.0));
-            let (delay, loss) = (numbers.next().unwrap_or(0.0), numbers.next().unwrap_or(0.0));
+            let mut next = || numbers.next().unwrap_or(0.0);
+            let (delay, loss, rate) = (next(), next(), next());
             link.delay_us.store((delay * 1e3) as u64, Ordering::Relaxed);
             link.loss.store((loss * 1e4) as u64, Ordering::Relaxed);
-            println!("set {delay} ms, {loss} %");
+            link.rate.store((rate * 1e6) as u64, Ordering::Relaxed);
+            println!("set {delay} ms, {loss} %, {rate} Mbit/s");
             io::stdout().flush()?;
         }
         Ok(())
@@ -74,6 +84,8 @@ mod linux {
     fn collect(from: &SyncDevice, link: &Link, queue: &mpsc::SyncSender<(Instant, Vec<u8>)>, seed: u64) {
         let mut packet = vec![0; 1 << 16];
         let mut random = seed;
+        // When the last packet has passed.
+        let mut passed = Instant::now();
         loop {
             let Ok(length) = from.recv(&mut packet) else {
                 // The device is not up yet, or not any more.
@@ -85,7 +97,18 @@ mod linux {
             if (random >> 33) % 1_000_000 < link.loss.load(Ordering::Relaxed) {
                 continue;
             }
-            let due = Instant::now() + Duration::from_micros(link.delay_us.load(Ordering::Relaxed));
+            let mut due = Instant::now();
+            if let Some(nanoseconds) =
+                (length as u64 * 8_000_000_000).checked_div(link.rate.load(Ordering::Relaxed))
+            {
+                let begins = due.max(passed);
+                if begins - due > LONGEST_WAIT {
+                    continue;
+                }
+                passed = begins + Duration::from_nanos(nanoseconds);
+                due = passed;
+            }
+            due += Duration::from_micros(link.delay_us.load(Ordering::Relaxed));
             let _ = queue.try_send((due, packet[..length].to_vec()));
         }
     }

@@ -1,8 +1,7 @@
 //! The receiving end of a session's stream: the chunks that have arrived, in order, and not been delivered yet.
 
-use crate::wire::CHUNK_HEADER;
+use crate::wire::{ChunkHeader, CHUNK_HEADER};
 use std::collections::VecDeque;
-use std::io::Read;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use zenoh::bytes::ZBytes;
@@ -63,12 +62,8 @@ impl Inbox {
     }
 
     /// Takes a chunk that arrived. Never waits.
-    pub(crate) fn put(&self, chunk: &ZBytes) -> Arrival {
-        let mut header = [0; CHUNK_HEADER];
-        if chunk.reader().read_exact(&mut header).is_err() {
-            return Arrival::Taken;
-        }
-        let offset = u64::from_le_bytes(header);
+    pub(crate) fn put(&self, header: ChunkHeader, chunk: &ZBytes) -> Arrival {
+        let offset = header.offset;
         let length = chunk.len() - CHUNK_HEADER;
         let mut state = self.state();
         if offset < state.received || length == 0 && offset == state.received || state.is_over {
@@ -142,22 +137,26 @@ impl Inbox {
 mod tests {
     use super::*;
 
-    fn chunk(offset: u64, length: usize) -> ZBytes {
-        let mut bytes = offset.to_le_bytes().to_vec();
-        bytes.resize(CHUNK_HEADER + length, 1);
-        bytes.into()
+    impl Inbox {
+        /// A chunk of a length arrives.
+        fn arrives(&self, offset: u64, length: usize) -> Arrival {
+            let header = ChunkHeader { offset, wants_report: false };
+            let mut bytes = header.encode().to_vec();
+            bytes.resize(CHUNK_HEADER + length, 1);
+            self.put(header, &bytes.into())
+        }
     }
 
     #[test]
     fn only_the_next_chunk_is_taken() {
         let inbox = Inbox::new(100);
-        assert_eq!(inbox.put(&chunk(0, 10)), Arrival::Taken);
-        assert_eq!(inbox.put(&chunk(20, 10)), Arrival::Gap);
-        assert_eq!(inbox.put(&chunk(30, 10)), Arrival::GapAgain);
+        assert_eq!(inbox.arrives(0, 10), Arrival::Taken);
+        assert_eq!(inbox.arrives(20, 10), Arrival::Gap);
+        assert_eq!(inbox.arrives(30, 10), Arrival::GapAgain);
         assert_eq!(inbox.received(), 10);
-        assert_eq!(inbox.put(&chunk(0, 10)), Arrival::Taken, "a repeated chunk is dropped");
-        assert_eq!(inbox.put(&chunk(10, 10)), Arrival::Taken);
-        assert_eq!(inbox.put(&chunk(20, 10)), Arrival::Taken);
+        assert_eq!(inbox.arrives(0, 10), Arrival::Taken, "a repeated chunk is dropped");
+        assert_eq!(inbox.arrives(10, 10), Arrival::Taken);
+        assert_eq!(inbox.arrives(20, 10), Arrival::Taken);
         assert!(inbox.wait());
         for _ in 0..3 {
             assert!(inbox.take().is_some());
@@ -171,18 +170,17 @@ mod tests {
     #[test]
     fn an_empty_chunk_shows_what_is_missing() {
         let inbox = Inbox::new(100);
-        assert_eq!(inbox.put(&chunk(0, 0)), Arrival::Taken);
-        assert_eq!(inbox.put(&chunk(10, 0)), Arrival::Gap);
-        assert_eq!(inbox.put(&b"short"[..].into()), Arrival::Taken, "no chunk of this protocol");
+        assert_eq!(inbox.arrives(0, 0), Arrival::Taken);
+        assert_eq!(inbox.arrives(10, 0), Arrival::Gap);
         assert_eq!(inbox.received(), 0);
     }
 
     #[test]
     fn the_inbox_has_a_limit() {
         let inbox = Inbox::new(100);
-        assert_eq!(inbox.put(&chunk(0, 150)), Arrival::Taken);
-        assert_eq!(inbox.put(&chunk(150, 10)), Arrival::Gap);
+        assert_eq!(inbox.arrives(0, 150), Arrival::Taken);
+        assert_eq!(inbox.arrives(150, 10), Arrival::Gap);
         assert!(inbox.take().is_some());
-        assert_eq!(inbox.put(&chunk(150, 10)), Arrival::Taken);
+        assert_eq!(inbox.arrives(150, 10), Arrival::Taken);
     }
 }

@@ -1,6 +1,6 @@
 //! The sending end of a session's stream: collects messages into chunks, waits for the window, and repeats what is lost.
 
-use crate::wire::{write_end, write_record_header, End, CHUNK_HEADER, RECORD_HEADER};
+use crate::wire::{write_end, write_record_header, ChunkHeader, End, CHUNK_HEADER, RECORD_HEADER};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +8,16 @@ use zenoh::bytes::ZBytes;
 
 /// How long the other bridge may have received nothing more before the stream asks, by an empty chunk, whether bytes are missing.
 const PROBE_AFTER: Duration = Duration::from_millis(500);
+
+/// How many bytes are on the way at first, and at least. As in TCP, the number then doubles as long as the network is quick.
+const FIRST_BUDGET: u64 = 16 << 10;
+const LEAST_BUDGET: u64 = 4 << 10;
+
+/// The network is quick if the bytes on the way cost less than this, in addition to the shortest time of a chunk, and slow if they
+/// cost more than the second time. Bytes that wait in the network hold up the reports of both bridges, and the session ends if none
+/// comes within the lease.
+const QUICK: Duration = Duration::from_millis(150);
+const SLOW: Duration = Duration::from_millis(350);
 
 /// The session is over, so the stream takes no more messages.
 #[derive(Debug)]
@@ -46,6 +56,12 @@ struct State {
     /// When `received` last changed, or when bytes were first sent after all were received.
     progress: Instant,
     window: u64,
+    /// How many bytes may be on the way: sent, and not received. At most the window.
+    budget: u64,
+    /// The chunk whose arrival the other bridge reports at once: where it ends, and when it was sent.
+    timed: Option<(u64, Instant)>,
+    /// The shortest time from sending such a chunk to its report.
+    shortest: Duration,
     /// The pump repeats the stream from this offset.
     repeat: Option<u64>,
     /// The pump sends an empty chunk.
@@ -68,10 +84,28 @@ impl State {
         self.next + (ready + self.buffered()) as u64
     }
 
-    /// Whether the pump may send a chunk now. A chunk longer than the window may be sent alone.
+    /// The bytes on the way.
+    fn on_the_way(&self) -> u64 {
+        self.next - self.received
+    }
+
+    /// Whether the pump may send a chunk now. A chunk longer than the window or the budget may be sent alone.
     fn may_send(&self) -> bool {
         let length = self.ready.front().map_or(self.buffered(), |chunk| chunk.len() - CHUNK_HEADER) as u64;
-        length > 0 && (self.unacknowledged.is_empty() || self.next + length - self.delivered <= self.window)
+        length > 0
+            && (self.unacknowledged.is_empty() || self.next + length - self.delivered <= self.window)
+            && (self.on_the_way() == 0 || self.on_the_way() + length <= self.budget)
+    }
+
+    /// The report on the timed chunk has come: changes the budget.
+    fn adapt(&mut self, time: Duration) {
+        self.shortest = self.shortest.min(time);
+        let waited = time - self.shortest;
+        if waited < QUICK {
+            self.budget = (2 * self.budget).min(self.window);
+        } else if waited > SLOW {
+            self.budget = (self.budget / 2).max(LEAST_BUDGET.min(self.window));
+        }
     }
 }
 
@@ -103,6 +137,9 @@ impl Outgoing {
             received: 0,
             progress: Instant::now(),
             window: 0,
+            budget: 0,
+            timed: None,
+            shortest: Duration::MAX,
             repeat: None,
             probe: false,
             finished: None,
@@ -122,9 +159,17 @@ impl Outgoing {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets how many bytes may be under way. The pump starts afterwards.
+    /// Sets how many bytes may be under way: sent, and not delivered. The pump starts afterwards.
     pub(crate) fn set_window(&self, window: u64) {
-        self.state().window = window;
+        let mut state = self.state();
+        state.window = window;
+        state.budget = FIRST_BUDGET.min(window);
+    }
+
+    /// The most bytes of a chunk now. Each one is a sign of life for the other bridge, so they are short on a slow network.
+    fn longest(&self, state: &State) -> usize {
+        let half = usize::try_from(state.budget.max(LEAST_BUDGET) / 2).unwrap_or(usize::MAX);
+        self.chunk.min(half)
     }
 
     /// Appends a message to the stream, and waits for room. One thread at a time appends.
@@ -134,18 +179,18 @@ impl Outgoing {
             return Err(Over);
         }
         let size = RECORD_HEADER + message.len();
-        if state.buffered() > 0 && state.buffered() + size > self.chunk {
+        if state.buffered() > 0 && state.buffered() + size > self.longest(&state) {
             // The message begins the next chunk, so that the other bridge finds it in one piece.
             state = self.begin_chunk(state)?;
         }
         if size > SMALL && state.buffer.capacity() < size + CHUNK_HEADER {
-            let more = self.chunk - state.buffered();
+            let more = self.longest(&state).saturating_sub(state.buffered());
             state.buffer.reserve(more);
         }
         write_record_header(message.len(), &mut state.buffer);
         let mut rest = message;
         loop {
-            let now = rest.len().min(self.chunk.saturating_sub(state.buffered()));
+            let now = rest.len().min(self.longest(&state).saturating_sub(state.buffered()));
             state.buffer.extend_from_slice(&rest[..now]);
             rest = &rest[now..];
             self.wake_pump(&mut state);
@@ -153,7 +198,8 @@ impl Outgoing {
                 return Ok(());
             }
             state = self.begin_chunk(state)?;
-            state.buffer.reserve(rest.len().min(self.chunk));
+            let more = self.longest(&state).min(rest.len());
+            state.buffer.reserve(more);
         }
     }
 
@@ -234,6 +280,10 @@ impl Outgoing {
         if received > state.received {
             state.received = received;
             state.progress = Instant::now();
+            if let Some((_, sent)) = state.timed.take_if(|(end, _)| *end <= received) {
+                state.adapt(sent.elapsed());
+            }
+            self.wake_pump(&mut state);
         }
         if delivered > state.delivered {
             state.delivered = delivered;
@@ -289,11 +339,14 @@ impl Outgoing {
                 return Step::Stop;
             }
             if let Some(offset) = state.repeat.take() {
+                // The time of a chunk that was sent twice says nothing.
+                state.timed = None;
                 let chunks = state.unacknowledged.iter().filter(|chunk| chunk.end() > offset);
                 return Step::Repeat(chunks.map(|chunk| chunk.bytes.clone()).collect());
             }
             if std::mem::take(&mut state.probe) {
-                return Step::Send(state.next.to_le_bytes().to_vec().into());
+                let header = ChunkHeader { offset: state.next, wants_report: false };
+                return Step::Send(header.encode().to_vec().into());
             }
             if state.may_send() {
                 return Step::Send(self.take_chunk(&mut state));
@@ -308,12 +361,17 @@ impl Outgoing {
         let chunk = state.ready.pop_front();
         let mut chunk = chunk.unwrap_or_else(|| std::mem::replace(&mut state.buffer, empty_buffer()));
         let (offset, length) = (state.next, (chunk.len() - CHUNK_HEADER) as u64);
-        chunk[..CHUNK_HEADER].copy_from_slice(&offset.to_le_bytes());
-        let bytes = ZBytes::from(chunk);
-        if state.received == state.next {
+        // Few bytes on the way show nothing of the network.
+        let wants_report = state.timed.is_none() && 2 * (state.on_the_way() + length) >= state.budget;
+        if state.on_the_way() == 0 {
             state.progress = Instant::now();
         }
         state.next += length;
+        if wants_report {
+            state.timed = Some((state.next, Instant::now()));
+        }
+        chunk[..CHUNK_HEADER].copy_from_slice(&ChunkHeader { offset, wants_report }.encode());
+        let bytes = ZBytes::from(chunk);
         state.unacknowledged.push_back(Chunk { offset, length, bytes: bytes.clone() });
         self.room.notify_one();
         bytes
@@ -335,7 +393,7 @@ mod tests {
     use std::thread;
 
     fn offset(chunk: &[u8]) -> u64 {
-        u64::from_le_bytes(*chunk.first_chunk().expect("a chunk has a header"))
+        ChunkHeader::decode(*chunk.first_chunk().expect("a chunk has a header")).offset
     }
 
     /// Sends messages through a window while 30 of 100 chunks are lost, and checks that they arrive in order.
@@ -429,6 +487,57 @@ mod tests {
             thread::sleep(Duration::from_millis(200));
             let under_way = *sent.lock().unwrap();
             assert!((250..=350).contains(&under_way), "{under_way} bytes under way");
+            stream.stop();
+        });
+    }
+
+    #[test]
+    fn the_budget_grows_on_a_quick_network_and_shrinks_on_a_slow_one() {
+        let stream = Outgoing::new(256 << 10);
+        stream.set_window(100_000);
+        let budget_after = |times: &[u64]| {
+            let mut state = stream.state();
+            for time in times {
+                state.adapt(Duration::from_millis(*time));
+            }
+            state.budget
+        };
+        assert_eq!(budget_after(&[]), FIRST_BUDGET);
+        // The network's own time does not count, and the window bounds the budget.
+        assert_eq!(budget_after(&[800, 810]), 4 * FIRST_BUDGET);
+        assert_eq!(budget_after(&[820, 830]), 100_000);
+        assert_eq!(budget_after(&[1000, 1100]), 100_000, "neither quick nor slow");
+        assert_eq!(budget_after(&[1200, 1200]), 25_000);
+        assert_eq!(budget_after(&[1200; 9]), LEAST_BUDGET);
+        assert_eq!(stream.longest(&stream.state()), LEAST_BUDGET as usize / 2);
+    }
+
+    /// A report on half of the budget lets twice as much go.
+    #[test]
+    fn the_budget_bounds_what_is_on_the_way() {
+        let stream = Outgoing::new(1000);
+        stream.set_window(1 << 20);
+        let (sender, chunks) = mpsc::channel::<ZBytes>();
+        thread::scope(|scope| {
+            scope.spawn(|| stream.run_pump(|chunk| sender.send(chunk), |_| {}));
+            scope.spawn(|| while stream.push(&[7; 996]).is_ok() {});
+            let (mut taken, mut asked) = (0, Vec::new());
+            let mut take = || {
+                while let Ok(chunk) = chunks.recv_timeout(Duration::from_millis(200)) {
+                    let header = ChunkHeader::decode(*chunk.to_bytes().first_chunk().expect("a header"));
+                    assert_eq!(header.offset, taken);
+                    taken += (chunk.len() - CHUNK_HEADER) as u64;
+                    asked.extend(header.wants_report.then_some(taken));
+                }
+                (taken, asked.clone())
+            };
+            assert_eq!(take(), (16_000, vec![9000]), "16 KiB hold 16 chunks");
+            stream.acknowledge(9000, 0);
+            assert_eq!(
+                take(),
+                (41_000, vec![9000, 26_000]),
+                "32 KiB behind the 9,000 bytes that have arrived"
+            );
             stream.stop();
         });
     }

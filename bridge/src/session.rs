@@ -3,9 +3,10 @@
 use crate::hub::{Heard, Hub};
 use crate::inbox::{Arrival, Inbox};
 use crate::outgoing::{Outgoing, Over};
-use crate::wire::{Cause, Control, End, Part, Progress, Records, CHUNK_HEADER, RECORD_HEADER};
+use crate::wire::{Cause, ChunkHeader, Control, End, Part, Progress, Records, CHUNK_HEADER, RECORD_HEADER};
 use std::any::Any;
 use std::collections::VecDeque;
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -301,21 +302,33 @@ impl Session {
     /// Takes a chunk of the stream.
     pub(crate) fn on_data(&self, chunk: &ZBytes) {
         self.heard.record();
-        if self.inbox.put(chunk) == Arrival::Gap {
+        let mut header = [0; CHUNK_HEADER];
+        if chunk.reader().read_exact(&mut header).is_err() {
+            return;
+        }
+        let header = ChunkHeader::decode(header);
+        let arrival = self.inbox.put(header, chunk);
+        if !self.deliver_at_once() {
+            self.inbox.wake();
+        }
+        if arrival == Arrival::Gap {
             self.send_control(&Control::Repeat(self.progress()));
+        } else if header.wants_report {
+            self.report();
         }
-        // The shortest way, as long as the local ring has room.
-        if let Ok(mut delivery) = self.delivery.try_lock() {
-            if delivery.target.is_some() && delivery.held.is_empty() {
-                if let Err(end) = self.deliver(&mut delivery, Mode::Try) {
-                    self.abort(end);
-                }
-                if delivery.held.is_empty() {
-                    return;
-                }
-            }
+    }
+
+    /// The shortest way of what has arrived, as long as the local ring has room. Returns `false` if something is left for the
+    /// session's thread.
+    fn deliver_at_once(&self) -> bool {
+        let Ok(mut delivery) = self.delivery.try_lock() else { return false };
+        if delivery.target.is_none() || !delivery.held.is_empty() {
+            return false;
         }
-        self.inbox.wake();
+        if let Err(end) = self.deliver(&mut delivery, Mode::Try) {
+            self.abort(end);
+        }
+        delivery.held.is_empty()
     }
 
     pub(crate) fn on_control(&self, control: Control) {

@@ -4,24 +4,47 @@
 //! session's end. A chunk is one Zenoh message: the place of the first byte in the stream, and the bytes.
 //!
 //! ```text
-//! chunk    offset: u64 | bytes of the stream
+//! chunk    place: u64  | bytes of the stream
 //! record   length: u32 | the message
 //! end      u32::MAX    | length: u16 | cause: u8 | text
 //! control  kind: u8    | sender: u64 | received: u64 | delivered: u64 | evicted: u64 | cause: u8 | text
 //! ```
 //!
-//! All numbers are little-endian.
+//! All numbers are little-endian. The place of a chunk is the offset of its first byte in the stream; the highest bit asks for a
+//! report at once.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of this protocol. Two bridges work together if it is the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The bytes in front of a chunk.
 pub(crate) const CHUNK_HEADER: usize = 8;
 /// The bytes in front of a message.
 pub(crate) const RECORD_HEADER: usize = 4;
+
+/// What stands in front of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChunkHeader {
+    /// The place of the chunk's first byte in the stream.
+    pub offset: u64,
+    /// The sender wants a report as soon as the chunk has arrived.
+    pub wants_report: bool,
+}
+
+impl ChunkHeader {
+    const WANTS_REPORT: u64 = 1 << 63;
+
+    pub(crate) fn encode(self) -> [u8; CHUNK_HEADER] {
+        (self.offset | if self.wants_report { Self::WANTS_REPORT } else { 0 }).to_le_bytes()
+    }
+
+    pub(crate) fn decode(bytes: [u8; CHUNK_HEADER]) -> Self {
+        let place = u64::from_le_bytes(bytes);
+        ChunkHeader { offset: place & !Self::WANTS_REPORT, wants_report: place & Self::WANTS_REPORT != 0 }
+    }
+}
 
 const END_MARK: u32 = u32::MAX;
 const END_HEADER: usize = 6;
@@ -112,7 +135,7 @@ impl End {
     }
 }
 
-/// Reads a text of the other bridge for the log: a hostile one could begin a line of its own.
+/// Reads a text of the other bridge for the log. Without line breaks, so that no text looks like a line of this bridge.
 pub(crate) fn one_line(text: &[u8]) -> String {
     String::from_utf8_lossy(text).replace(char::is_control, " ")
 }

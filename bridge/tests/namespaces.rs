@@ -118,17 +118,25 @@ impl Network {
 
     /// Sets how much later a packet arrives, and how many of a hundred are lost, in both directions.
     fn set(&mut self, delay_ms: f64, loss: f64) {
+        self.set_with_rate(delay_ms, loss, 0.0);
+    }
+
+    /// Sets also how many megabits pass in a second, 0 for any number. The link has a queue for 300 ms.
+    fn set_with_rate(&mut self, delay_ms: f64, loss: f64, mbit: f64) {
         match &mut self.link {
             Link::Netem => {
-                let (delay, loss) = (format!("{delay_ms}ms"), format!("{loss}%"));
+                let (delay, loss, rate) =
+                    (format!("{delay_ms}ms"), format!("{loss}%"), format!("{mbit}mbit"));
+                let packets = (mbit * 1e6 * 0.3 / 8.0 / 1500.0).ceil();
+                let limit = if mbit > 0.0 { packets.to_string() } else { "20000".into() };
                 for (name, device) in self.names.iter().zip(&self.devices) {
-                    let netem = ["netem", "delay", &delay, "loss", &loss, "limit", "20000"];
+                    let netem = ["netem", "delay", &delay, "loss", &loss, "rate", &rate, "limit", &limit];
                     let arguments = ["-n", name, "qdisc", "replace", "dev", device, "root"];
                     run("tc", &[&arguments[..], &netem[..]].concat()).expect("netem takes the values");
                 }
             }
             Link::UserSpace(carrier) => {
-                carrier.write(&format!("{delay_ms} {loss}"));
+                carrier.write(&format!("{delay_ms} {loss} {mbit}"));
                 carrier.wait_for("set");
             }
             Link::Fast => panic!("the link is fast"),
@@ -231,6 +239,22 @@ fn twenty_remote_clients_with_delay_and_loss() {
             "{line}"
         );
     }
+}
+
+/// On this link, the longest chunk would take longer than the lease.
+#[test]
+fn a_link_of_half_a_megabit_ends_no_session() {
+    let Some(mut network) = Network::slow() else { return };
+    network.set_with_rate(20.0, 0.0, 0.5);
+    let name = unique("netns-narrow");
+    let sink = network.server.peer(&["sink", &name]);
+    sink.wait_for("ready");
+    let _export = network.export(&name, &[]);
+    let _import = network.import(&name, &[]);
+    network.client.peer(&["source", &name, "100", "4000"]).finish();
+    let line = sink.wait_for("gone PeerLeft");
+    println!("{line}");
+    assert!(line.contains("100 messages") && line.contains(" 0 missing, 0 wrong"), "{line}");
 }
 
 #[test]
