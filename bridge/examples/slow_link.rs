@@ -8,7 +8,7 @@
 //! changes the link, in both directions:
 //!
 //! ```text
-//! DELAY_MS LOSS_PERCENT [MBIT]    a packet arrives this much later, or is lost with this probability; and so many megabits pass in
+//! DELAY_MS LOSS_PERCENT [MBIT]    a packet arrives this much later, or is lost with this probability; at most MBIT megabits pass in
 //!                                 a second
 //! ```
 //!

@@ -10,7 +10,7 @@
 //! control  kind: u8    | sender: u64 | received: u64 | delivered: u64 | evicted: u64 | cause: u8 | text
 //! ```
 //!
-//! All numbers are little-endian. The place of a chunk is the offset of its first byte in the stream; the highest bit asks for a
+//! All numbers are little-endian. The place of a chunk is the number of bytes before it in the stream; the highest bit asks for a
 //! report at once.
 
 use serde::{Deserialize, Serialize};
