@@ -3,7 +3,8 @@
 mod common;
 
 use common::{free_port, metric, metrics, number_before, unique, Place, Process, NOTICE, PATIENCE};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -523,8 +524,8 @@ fn a_client_that_takes_nothing_holds_up_no_other() {
     drop(server);
 }
 
-/// Makes a certificate authority, and a certificate for `localhost` of it, in a folder.
-fn make_certificates(folder: &std::path::Path) {
+/// Makes a certificate authority in a folder, and certificates of it: that of the server is for `localhost`.
+fn make_certificates(folder: &Path, names: &[&str]) {
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a temporary file");
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -532,44 +533,59 @@ fn make_certificates(folder: &std::path::Path) {
     let issuer =
         CertifiedIssuer::self_signed(authority, KeyPair::generate().expect("a key")).expect("a certificate");
     write("ca.pem", issuer.pem());
-    let (key, names) = (KeyPair::generate().expect("a key"), vec!["localhost".to_owned()]);
-    let params = CertificateParams::new(names).expect("a name");
-    write("cert.pem", params.signed_by(&key, &issuer).expect("a certificate").pem());
-    write("key.pem", key.serialize_pem());
+    for name in names {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, *name);
+        write(&format!("{name}.pem"), params.signed_by(&key, &issuer).expect("a certificate").pem());
+        write(&format!("{name}.key"), key.serialize_pem());
+    }
 }
 
+/// The configuration files of `packaging/`, with the folder and the port of a test.
 #[test]
-fn tls_admits_only_bridges_with_a_certificate() {
+fn only_bridges_with_a_permitted_certificate_reach_an_export() {
     let folder = std::env::temp_dir().join(unique("tls"));
     std::fs::create_dir(&folder).expect("a temporary folder");
-    make_certificates(&folder);
-    // A backslash begins an escape in JSON5.
-    let path = |name: &str| folder.join(name).to_str().unwrap().replace('\\', "/");
-    let (here, there, other, port) = (unique("tls"), unique("tls"), unique("tls"), free_port());
-    let config = |name: &str, endpoint: &str, keys: &str| {
-        let text = format!(
-            "{{ mode: 'peer', {endpoint}: {{ endpoints: ['tls/localhost:{port}'] }}, \
-             scouting: {{ multicast: {{ enabled: false }} }}, \
-             transport: {{ link: {{ tx: {{ lease: 2000 }}, tls: {{ root_ca_certificate: '{}', {keys} }} }} }} }}",
-            path("ca.pem")
-        );
-        std::fs::write(folder.join(name), text).expect("a temporary file");
-        path(name)
+    make_certificates(&folder, &["server", "line-1", "line-3"]);
+    let (port, key) = (free_port(), "plant/press-3");
+    let config = |name: &str, file: &str, change: &dyn Fn(String) -> String| {
+        let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(file);
+        let text = std::fs::read_to_string(packaged).expect("the file of the package");
+        // A backslash begins an escape in JSON5.
+        let here = folder.to_str().unwrap().replace('\\', "/");
+        let endpoint = format!("tls/localhost:{port}");
+        let text = text.replace("/etc/xshm-bridge", &here).replace("tls/0.0.0.0:7447", &endpoint);
+        let path = folder.join(name);
+        std::fs::write(&path, change(text.replace("tls/server.example:7447", &endpoint))).expect("a file");
+        path.to_str().unwrap().to_owned()
     };
-    let keys = |kind: &str| {
-        format!("{kind}_private_key: '{}', {kind}_certificate: '{}'", path("key.pem"), path("cert.pem"))
-    };
-    let listen = config("export.json5", "listen", &format!("{}, enable_mtls: true", keys("listen")));
-    let connect = config("import.json5", "connect", &format!("{}, enable_mtls: true", keys("connect")));
-    let stranger = config("stranger.json5", "connect", "");
+    let here = unique("tls");
     let server = HERE.peer(&["echo-server", &here]);
     server.wait_for("ready");
-    let export = HERE.bridge(&["export", &here, "--key", "test/tls", "--zenoh-config", &listen]);
+    let listen = config("export.json5", "zenoh-export.json5", &|text| text);
+    let export = HERE.bridge(&["export", &here, "--key", key, "--zenoh-config", &listen]);
     export.wait_for("exports");
-    let without = HERE.bridge(&["import", &other, "--key", "test/tls", "--zenoh-config", &stranger]);
-    let _import = HERE.bridge(&["import", &there, "--key", "test/tls", "--zenoh-config", &connect]);
+    let import = |config: &str| {
+        let there = unique("tls");
+        (HERE.bridge(&["import", &there, "--key", key, "--zenoh-config", config]), there)
+    };
+    let connect = "zenoh-import.json5";
+    let permitted = config("line-1.json5", connect, &|text| text);
+    let other = config("line-3.json5", connect, &|text| text.replace("line-1", "line-3"));
+    let without = config("without.json5", connect, &|text| {
+        let is_kept = |line: &&str| !line.contains("connect_") && !line.contains("enable_mtls");
+        text.lines().filter(is_kept).collect::<Vec<_>>().join("\n")
+    });
+    let (_import, there) = import(&permitted);
+    let strangers = [import(&other), import(&without)];
     HERE.peer(&["echo-client", &there, "50", "64"]).finish();
-    let refused = SharedClient::connect(&other, Duration::from_secs(1));
-    assert!(matches!(refused, Err(ShmError::NoServer { .. })), "{:?}\n{}", refused.err(), without.log());
+    for (bridge, name) in &strangers {
+        let refused = SharedClient::connect(name, Duration::from_secs(1));
+        assert!(matches!(refused, Err(ShmError::NoServer { .. })), "{:?}\n{}", refused.err(), bridge.log());
+    }
+    // Later clients of the permitted bridge are served as before.
+    HERE.peer(&["echo-client", &there, "50", "64"]).finish();
     let _ = std::fs::remove_dir_all(&folder);
 }
