@@ -19,9 +19,9 @@ use zenoh::query::ConsolidationMode;
 use zenoh::sample::SampleKind;
 use zenoh::Wait;
 
-/// How long the imported channel's name stays after the last exporting bridge has gone. A connection that comes back
-/// within this time ends no session.
-const LINGER: Duration = Duration::from_secs(1);
+/// How much longer than the lease the imported channel's name stays after the last exporting bridge has gone. The sessions end by the
+/// lease before, with this cause; a connection that comes back in time ends none.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How long the bridge waits before it tries again to start a server that the system refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -181,7 +181,7 @@ impl Shared {
     /// Waits until no exporting bridge is reachable, or the bridge stops.
     fn wait_while_reachable(&self) {
         while self.wait_for_exporters(false, None) {
-            if !self.wait_for_exporters(true, Some(LINGER)) {
+            if !self.wait_for_exporters(true, Some(self.hub.settings.lease + LINGER)) {
                 return;
             }
         }

@@ -307,6 +307,9 @@ fn killed_bridges_are_noticed_and_their_successors_serve() {
     bridge.export.kill();
     client.wait_within("ended after", NOTICE);
     server.wait_within("client gone", NOTICE);
+    let line = bridge.import.wait_for("session ended");
+    assert!(line.contains("unreachable"), "{line}");
+    bridge.import.wait_for("accepts no clients");
     assert!(
         SharedClient::connect(&bridge.there, Duration::from_secs(3)).is_err(),
         "no exporting bridge is there"

@@ -339,6 +339,29 @@ fn a_short_partition_loses_nothing() {
     assert!(!server.log().contains("wrong"), "{}", server.log());
 }
 
+/// The cut is so long that Zenoh gives up its connection and makes another one.
+#[test]
+fn a_long_lease_survives_a_long_partition() {
+    const LEASE: [&str; 2] = ["--lease-ms", "10000"];
+    let Some(mut network) = Network::slow() else { return };
+    network.set(2.0, 0.0);
+    let name = unique("netns-lease");
+    let server = network.server.peer(&["duplex-server", &name]);
+    server.wait_for("ready");
+    let export = network.export(&name, &LEASE);
+    let import = network.import(&name, &LEASE);
+    let mut client = network.client.peer(&["duplex-client", &name, "9", "500"]);
+    client.wait_for("ready");
+    thread::sleep(Duration::from_millis(500));
+    network.cut();
+    import.wait_for("exporting bridges changed");
+    network.set(2.0, 0.0);
+    let printed = client.finish();
+    println!("{printed}");
+    assert!(!server.log().contains("wrong"), "{}", server.log());
+    assert!(export.log().matches("session opened").count() == 1, "{}", export.log());
+}
+
 /// Messages of several clients in both directions, with delay, loss and short partitions. Every message is checked.
 #[test]
 fn soak() {
