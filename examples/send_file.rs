@@ -46,7 +46,7 @@ const USAGE: &str = "usage: send_file <input> <output>
        send_file --send <channel> <input>
        send_file --receive <channel> <output>
 Copies a file over a shared-memory channel: through a second process that the program starts, or from
-a program with --send to one with --receive.";
+a program with --send, the channel's server, to one with --receive, its client.";
 
 /// The first argument of the second process: `<channel> <output> <temporary>` follow.
 const RECEIVER: &str = "--run-as-receiver";

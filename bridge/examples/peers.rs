@@ -17,7 +17,8 @@
 //! peers zenoh-source ENDPOINT COUNT SIZE    sends by Zenoh alone
 //! ```
 //!
-//! A numbered message begins with its number, as a `u64`. Every program prints `ready` when it is, and an error on its last line.
+//! A numbered message begins with its number, as a `u64`. Every program prints `ready` when it is, and an error on its last line. The
+//! servers for many clients end with their input.
 
 use std::error::Error;
 use std::io::{self, Write};

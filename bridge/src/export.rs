@@ -62,13 +62,20 @@ fn refusal(text: impl Into<String>) -> End {
     End::new(Cause::Refused, text)
 }
 
+impl OpenRequest {
+    fn read(query: &Query) -> Option<Self> {
+        let payload = query.payload().filter(|payload| payload.len() <= OpenRequest::LONGEST)?;
+        toml::from_str(std::str::from_utf8(&payload.to_bytes()).ok()?).ok()
+    }
+}
+
 impl Export {
     /// Begins to export a channel over an open Zenoh session. The channel's server may start later.
     ///
     /// # Errors
     /// An option is invalid, or Zenoh refuses the key.
     pub fn start(zenoh: &zenoh::Session, options: ExportOptions) -> Result<Self, Error> {
-        options.common.check()?;
+        options.check()?;
         let trust = options.trust()?;
         let common = &options.common;
         let metrics = Metrics::new("export", &common.name, &common.key);
@@ -149,7 +156,11 @@ impl Shared {
     }
 
     fn refuse(&self, query: &Query, end: End) {
-        tracing::warn!(channel = %self.hub.name, reason = %end.text, "a session was refused");
+        let request = OpenRequest::read(query);
+        let (session, importer) =
+            request.map_or_else(Default::default, |request| (request.session, request.bridge));
+        self.hub.metrics.ended_sessions(Cause::Refused).increment(1);
+        tracing::warn!(channel = %self.hub.name, session, importer, reason = %end.text, "a session was refused");
         if let Err(error) = query.reply_err(end.text).wait() {
             tracing::debug!(%error, "the refusal was not sent");
         }
@@ -181,10 +192,7 @@ impl Shared {
     }
 
     fn connect(&self, query: &Query) -> Result<(OpenRequest, SharedClient), End> {
-        let payload = query.payload().map(|payload| payload.to_bytes().into_owned()).unwrap_or_default();
-        let request: OpenRequest = String::from_utf8(payload)
-            .ok()
-            .and_then(|text| toml::from_str(&text).ok())
+        let request = OpenRequest::read(query)
             .ok_or_else(|| refusal("the request is none of this version of the bridge"))?;
         if request.version != VERSION {
             let text = format!("the bridges have incompatible versions: {} and {VERSION}", request.version);
@@ -193,7 +201,11 @@ impl Shared {
         if self.hub.is_stopping() {
             return Err(refusal("the exporting bridge stops"));
         }
-        let client = self.connect_local().map_err(|error| refusal(error.to_string()))?;
+        // The reason has to reach the other bridge while that waits for it.
+        let limit = self.options.connect_timeout_ms.min(request.timeout_ms / 5 * 4);
+        let client = self
+            .connect_local(Duration::from_millis(limit.into()))
+            .map_err(|error| refusal(error.to_string()))?;
         let (here, there) = (client.max_message_size() as u64, request.max_message_size);
         if here != there {
             return Err(refusal(format!(
@@ -206,8 +218,8 @@ impl Shared {
     }
 
     /// Connects to the local channel. If its server is not there, or has its one client, this waits up to the time limit.
-    fn connect_local(&self) -> xshm::Result<SharedClient> {
-        let deadline = Instant::now() + Duration::from_millis(self.options.connect_timeout_ms.into());
+    fn connect_local(&self, limit: Duration) -> xshm::Result<SharedClient> {
+        let deadline = Instant::now() + limit;
         loop {
             // The bridge is no faster if it spins: what it waits for comes over the network.
             let mut options = ClientOptions::new().spin(Duration::ZERO);

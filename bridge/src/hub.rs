@@ -164,7 +164,8 @@ impl Hub {
 
     fn on_control(&self, id: u64, session: Option<&Session>, payload: &ZBytes) {
         let Some((sender, control)) = Control::decode(&payload.to_bytes()) else {
-            tracing::warn!(key = %self.key, "a control message is none of this protocol");
+            // Not a warning: a hostile program could fill the log.
+            tracing::debug!(key = %self.key, "a control message is none of this protocol");
             return;
         };
         match session {
@@ -195,7 +196,6 @@ impl Hub {
         };
         place.insert(session.clone());
         self.metrics.sessions.set(sessions.len() as f64);
-        self.metrics.opened_sessions.increment(1);
         Ok(())
     }
 
@@ -237,19 +237,20 @@ impl Hub {
 
     /// Waits until all sessions are over, up to the grace time. Then it ends those that are left.
     pub(crate) fn wait_for_sessions(&self) {
-        let late: Vec<_> = self.wait_until_empty(self.settings.grace).values().cloned().collect();
+        self.wait_until_empty(self.settings.grace);
+        let late: Vec<_> = self.sessions().values().cloned().collect();
         for session in &late {
             session.abort(End::new(Cause::Stopped, "a bridge was stopped before all was delivered"));
         }
         // Their threads end by themselves; they need a moment to release the local endpoints.
-        drop(self.wait_until_empty(Duration::from_secs(1)));
+        self.wait_until_empty(Duration::from_secs(1));
     }
 
     /// Waits until there are no sessions, or the time is over.
-    fn wait_until_empty(&self, limit: Duration) -> MutexGuard<'_, HashMap<u64, Arc<Session>>> {
+    pub(crate) fn wait_until_empty(&self, limit: Duration) {
         let waited =
             self.is_empty.wait_timeout_while(self.sessions(), limit, |sessions| !sessions.is_empty());
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 }
 

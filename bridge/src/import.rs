@@ -11,17 +11,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use xshm::{
-    ChannelKind, DisconnectReason, Interrupter, MultiHandle, MultiHandler, MultiOptions, MultiServer,
-    SharedServer, ShmError,
+    ChannelKind, DisconnectReason, Interrupter, MultiHandle, MultiHandler, MultiServer, SharedServer,
+    ShmError,
 };
 use zenoh::pubsub::Subscriber;
 use zenoh::query::ConsolidationMode;
 use zenoh::sample::SampleKind;
 use zenoh::Wait;
 
-/// How much longer than the lease the imported channel's name stays after the last exporting bridge has gone. The sessions end by the
-/// lease before, with this cause; a connection that comes back in time ends none.
+/// How much longer than the lease the import waits at most for the end of its sessions after the last exporting bridge has gone. They
+/// end by the lease, with this cause.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// After how long without an exporting bridge the log has a warning.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// How long the bridge waits before it tries again to start a server that the system refused.
 const RETRY: Duration = Duration::from_secs(1);
@@ -53,10 +56,10 @@ impl Import {
     pub fn start(zenoh: &zenoh::Session, options: ImportOptions) -> Result<Self, Error> {
         options.common.check()?;
         let common = &options.common;
-        let channel = |error| Error::Channel { name: common.name.clone(), error };
         // A wrong option or a taken name is reported now, not when the first exporting bridge comes.
-        drop(options.server_options()?.start(&common.name).map_err(channel)?);
-        let interrupter = Interrupter::new().map_err(channel)?;
+        options.try_server(&common.name)?;
+        let interrupter =
+            Interrupter::new().map_err(|error| Error::Channel { name: common.name.clone(), error })?;
         let metrics = Metrics::new("import", &common.name, &common.key);
         let hub = Hub::new(zenoh.clone(), &common.name, &common.key, common.settings(), metrics);
         let subscriber = hub.start().map_err(Error::Zenoh)?;
@@ -131,8 +134,10 @@ impl Shared {
         };
         let count = exporters.len();
         self.hub.metrics.other_bridges.set(count as f64);
-        let exporter = format!("{id:016x}");
-        tracing::info!(channel = %self.hub.name, exporter, ?kind, count, "exporting bridges changed");
+        let change = if kind == SampleKind::Put { "came" } else { "went" };
+        tracing::info!(
+            channel = %self.hub.name, exporter = %format_args!("{id:016x}"), change, count, "exporting bridges changed"
+        );
         if count > 1 {
             tracing::warn!(
                 channel = %self.hub.name, key = %self.hub.key, count,
@@ -169,6 +174,13 @@ impl Shared {
 
     /// Has a server while an exporting bridge is reachable.
     fn serve(self: &Arc<Self>) {
+        if !self.wait_for_exporters(true, Some(SILENCE)) && !self.hub.is_stopping() {
+            tracing::warn!(
+                channel = %self.hub.name, key = %self.hub.key,
+                "no exporting bridge is reachable yet: does one export under this key, is the endpoint right, and do both bridges \
+                 admit each other (TLS, access control)?"
+            );
+        }
         while self.wait_for_exporters(true, None) {
             let served = if self.options.sync { self.serve_one() } else { self.serve_many() };
             if let Err(error) = served {
@@ -181,19 +193,15 @@ impl Shared {
     /// Waits until no exporting bridge is reachable, or the bridge stops.
     fn wait_while_reachable(&self) {
         while self.wait_for_exporters(false, None) {
-            if !self.wait_for_exporters(true, Some(self.hub.settings.lease + LINGER)) {
+            // A connection that comes back in time ends no session. Without sessions, the next client may as well wait.
+            self.hub.wait_until_empty(self.hub.settings.lease + LINGER);
+            if !self.wait_for_exporters(true, Some(Duration::ZERO)) {
                 return;
             }
         }
     }
 
     fn serve_many(self: &Arc<Self>) -> Result<(), Error> {
-        let options = MultiOptions {
-            max_clients: self.options.max_clients,
-            // A client whose session has no room waits inside its handler, and holds up no other client.
-            clients_per_worker: 1,
-            ..MultiOptions::default()
-        };
         let handler = Arc::new(Clients {
             shared: self.clone(),
             server: OnceLock::new(),
@@ -203,7 +211,7 @@ impl Shared {
         let server: MultiServer = self
             .options
             .server_options()?
-            .start_multi(name, handler, options)
+            .start_multi(name, handler, self.options.multi_options())
             .map_err(|error| Error::Channel { name: name.clone(), error })?;
         tracing::info!(channel = %name, "the imported channel accepts clients");
         self.wait_while_reachable();
@@ -302,6 +310,7 @@ impl Shared {
             session: session.name(),
             max_message_size: self.options.longest() as u64,
             window: self.hub.settings.window as u64,
+            timeout_ms: self.options.open_timeout_ms,
         };
         let request = toml::to_string(&request).map_err(|error| refused(error.to_string()))?;
         let replies = self
@@ -313,14 +322,20 @@ impl Shared {
             .timeout(Duration::from_millis(self.options.open_timeout_ms.into()))
             .wait()
             .map_err(|error| refused(format!("Zenoh: {error}")))?;
-        let Ok(reply) = replies.recv() else {
-            return Err(refused("the exporting bridge did not answer in time".into()));
+        let late = || {
+            let limit = self.options.open_timeout_ms;
+            refused(format!("the exporting bridge did not answer within {limit} ms (--open-timeout-ms)"))
         };
+        let reply = replies.recv().map_err(|_| late())?;
         match reply.into_result() {
             Ok(sample) => toml::from_str(&String::from_utf8_lossy(&sample.payload().to_bytes()))
                 .map(|answer: OpenAnswer| answer.window)
                 .map_err(|error| refused(format!("the answer of the exporting bridge: {}", error.message()))),
-            Err(error) => Err(refused(one_line(&error.payload().to_bytes()))),
+            Err(error) => match &*error.payload().to_bytes() {
+                // Zenoh's own answer at the end of the time.
+                b"Timeout" => Err(late()),
+                reason => Err(refused(format!("the exporting bridge: {}", one_line(reason)))),
+            },
         }
     }
 
@@ -341,9 +356,9 @@ impl Shared {
     }
 
     fn log_open(&self, session: &Session, process: Option<u32>) {
-        let exporter = format!("{:016x}", session.other);
         tracing::info!(
-            channel = %self.hub.name, session = %session.name(), exporter, client_process = process, "session opened"
+            channel = %self.hub.name, session = %session.name(), exporter = %format_args!("{:016x}", session.other),
+            client_process = process, "session opened"
         );
     }
 }
@@ -384,14 +399,14 @@ impl MultiHandler for Clients {
             }
         };
         self.set_session(slot, Some(session.clone()));
+        let kicked = peer.clone();
+        session.on_end(move |_| {
+            // The client still receives what was delivered.
+            let _ = kicked.disconnect();
+        });
         let run = {
             let session = session.clone();
             move || {
-                let kicked = peer.clone();
-                session.on_end(move |_| {
-                    // The client still receives what was delivered.
-                    let _ = kicked.disconnect();
-                });
                 match shared.request(&session) {
                     Ok(window) => {
                         shared.log_open(&session, peer.identity().map(|peer| peer.process_id));

@@ -18,6 +18,8 @@ pub(crate) enum Arrival {
     Gap,
     /// As `Gap`, and the other bridge was asked a moment ago.
     GapAgain,
+    /// The chunk is longer than all that may be under way. The other bridge breaks the protocol.
+    TooLong,
 }
 
 struct State {
@@ -65,6 +67,9 @@ impl Inbox {
     pub(crate) fn put(&self, header: ChunkHeader, chunk: &ZBytes) -> Arrival {
         let offset = header.offset;
         let length = chunk.len() - CHUNK_HEADER;
+        if length > self.limit {
+            return Arrival::TooLong;
+        }
         let mut state = self.state();
         if offset < state.received || length == 0 && offset == state.received || state.is_over {
             return Arrival::Taken;
@@ -178,9 +183,10 @@ mod tests {
     #[test]
     fn the_inbox_has_a_limit() {
         let inbox = Inbox::new(100);
-        assert_eq!(inbox.arrives(0, 150), Arrival::Taken);
-        assert_eq!(inbox.arrives(150, 10), Arrival::Gap);
+        assert_eq!(inbox.arrives(0, 101), Arrival::TooLong);
+        assert_eq!(inbox.arrives(0, 100), Arrival::Taken);
+        assert_eq!(inbox.arrives(100, 10), Arrival::Gap);
         assert!(inbox.take().is_some());
-        assert_eq!(inbox.arrives(150, 10), Arrival::Taken);
+        assert_eq!(inbox.arrives(100, 10), Arrival::Taken);
     }
 }

@@ -41,8 +41,22 @@ pub use options::{
 };
 pub use session::WhenFull;
 pub use wire::{Cause, End, VERSION};
+/// The version of Zenoh whose sessions an export and an import take.
+pub use zenoh;
 
 use std::path::PathBuf;
+
+/// The text of an error of Zenoh, without the places in Zenoh's source.
+pub(crate) fn of_zenoh(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    while let Some(end) = text.find(".rs:") {
+        let Some(begin) = text[..end].rfind(" at ") else { break };
+        let digits =
+            text[end + 4..].find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len() - end - 4);
+        text.replace_range(begin..end + 4 + digits, "");
+    }
+    text
+}
 
 /// Why an export or an import did not start.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +79,7 @@ pub enum Error {
         reason: String,
     },
     /// A call of Zenoh failed.
-    #[error("Zenoh: {0}")]
+    #[error("Zenoh: {}", of_zenoh(.0.as_ref()))]
     Zenoh(zenoh::Error),
     /// A call of xshm failed.
     #[error("the channel {name:?}: {error}")]
@@ -83,4 +97,18 @@ pub enum Error {
         /// The system's error.
         error: std::io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_zenoh_is_shown_without_its_source() {
+        let error = std::io::Error::other(
+            "no such peer at /root/x/lib.rs:12. - Caused by no link at tcp/a:1 at b.rs:7.",
+        );
+        assert_eq!(of_zenoh(&error), "no such peer - Caused by no link at tcp/a:1");
+        assert_eq!(of_zenoh(&std::io::Error::other("odd .rs:1")), "odd .rs:1");
+    }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
 use std::thread;
+use tracing_subscriber::{fmt, EnvFilter};
 use xshm_bridge::{
     Export, ExportOptions, File, Import, ImportOptions, LogFormat, NetworkOptions, ObserveOptions,
 };
@@ -26,9 +27,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Network")]
     network: NetworkOptions,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Logs and metrics")]
     observe: ObserveOptions,
 }
 
@@ -66,6 +67,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             let file = File::read(&file)?;
             if check {
                 file.network.zenoh()?;
+                log_filter(&file.observe)?;
                 println!("{} exports and {} imports", file.export.len(), file.import.len());
                 return Ok(());
             }
@@ -89,15 +91,17 @@ fn merge(network: &mut NetworkOptions, arguments: NetworkOptions) {
     network.zenoh_config = arguments.zenoh_config.or(network.zenoh_config.take());
 }
 
-fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
-    use tracing_subscriber::{fmt, EnvFilter};
+fn log_filter(observe: &ObserveOptions) -> anyhow::Result<EnvFilter> {
     let filter = match (&observe.log, std::env::var("RUST_LOG")) {
         (Some(filter), _) => filter.clone(),
         (None, Ok(filter)) => filter,
         (None, Err(_)) => "info,zenoh=warn".to_owned(),
     };
-    let filter = EnvFilter::try_new(&filter).with_context(|| format!("the log's filter {filter:?}"))?;
-    let log = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    EnvFilter::try_new(&filter).with_context(|| format!("the log's filter {filter:?}"))
+}
+
+fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
+    let log = fmt().with_env_filter(log_filter(observe)?).with_writer(std::io::stderr);
     match observe.log_format.unwrap_or(LogFormat::Text) {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().flatten_event(true).init(),

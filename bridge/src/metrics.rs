@@ -72,7 +72,12 @@ impl Metrics {
             sessions: number("xshm_bridge_sessions", "Sessions that live."),
             opened_sessions: count("xshm_bridge_opened_sessions_total", "Sessions that were opened."),
             ended_sessions: Cause::ALL.map(ended),
-            other_bridges: number("xshm_bridge_other_bridges", "Reachable bridges on the other side."),
+            // Only an import knows.
+            other_bridges: if role == "import" {
+                number("xshm_bridge_other_bridges", "Exporting bridges that are reachable.")
+            } else {
+                Gauge::noop()
+            },
         }
     }
 

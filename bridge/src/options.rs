@@ -1,15 +1,19 @@
 //! The options of the program, from the command line and from a configuration file.
 
-use crate::hub::Settings;
+use crate::hub::{random_id, Settings};
 use crate::session::WhenFull;
-use crate::Error;
+use crate::{of_zenoh, Error};
 use clap::Args;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use xshm::{Access, Trust, UserId, MAX_MESSAGE_SIZE, RING_CAPACITY};
+use xshm::{
+    Access, ChannelEvent, MultiHandler, MultiOptions, Trust, UserId, MAX_MESSAGE_SIZE, RING_CAPACITY,
+};
+use zenoh::config::EndPoint;
 
 /// The options that an export and an import have.
 #[derive(Debug, Clone, Args, Deserialize)]
@@ -24,15 +28,16 @@ pub struct CommonOptions {
     #[arg(long, value_enum, default_value_t)]
     #[serde(default)]
     pub when_full: WhenFull,
-    /// After how many milliseconds without a sign of life of the other bridge a session ends
+    /// After how many milliseconds without a sign of life of the other bridge a session ends: 600 to 600000
     #[arg(long, default_value_t = default_lease())]
     #[serde(default = "default_lease")]
     pub lease_ms: u32,
-    /// How many bytes may be under way in each direction of a session. The smaller window of the two bridges counts
+    /// How many bytes may be under way in each direction of a session, at least a chunk. The smaller window of the two bridges
+    /// counts
     #[arg(long, default_value_t = default_window())]
     #[serde(default = "default_window")]
     pub window: usize,
-    /// The most bytes of one Zenoh message
+    /// The most bytes of one Zenoh message: 1024 to 16777216
     #[arg(long, default_value_t = default_chunk())]
     #[serde(default = "default_chunk")]
     pub chunk: usize,
@@ -42,12 +47,28 @@ pub struct CommonOptions {
     pub grace_ms: u32,
     /// A further user whose processes may be at the other end of the local channel: a number on Linux, a SID on Windows
     #[arg(long = "user")]
-    #[serde(default)]
+    #[serde(default, deserialize_with = "user_ids")]
     pub users: Vec<String>,
     /// What a configuration file has and this version does not know.
     #[arg(skip)]
     #[serde(flatten)]
-    unknown: BTreeMap<String, toml::Value>,
+    #[doc(hidden)]
+    pub unknown: BTreeMap<String, toml::Value>,
+}
+
+/// Reads user ids that are texts or numbers.
+fn user_ids<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum User {
+        Number(u32),
+        Text(String),
+    }
+    let users = Vec::<User>::deserialize(deserializer)?.into_iter().map(|user| match user {
+        User::Number(number) => number.to_string(),
+        User::Text(text) => text,
+    });
+    Ok(users.collect())
 }
 
 fn default_lease() -> u32 {
@@ -88,14 +109,17 @@ impl CommonOptions {
     /// [`Error::Option`] names the option and its limits.
     pub fn check(&self) -> Result<(), Error> {
         let invalid = |option, reason: String| Err(Error::Option { option, reason });
+        if self.name.is_empty() {
+            return invalid("name", "it is empty".into());
+        }
         if let Some(option) = self.unknown.keys().next() {
-            return invalid("configuration", format!("{option:?} is no option of this version"));
+            return invalid("name", format!("there is no option {option:?} here"));
         }
         let key = zenoh::key_expr::KeyExpr::try_from(self.key.as_str());
         match key {
             Err(error) => return invalid("key", error.to_string()),
             Ok(key) if key.is_wild() || key.as_str().starts_with('@') => {
-                return invalid("key", format!("{key:?} has a wildcard or begins with @"))
+                return invalid("key", format!("{:?} has a wildcard or begins with @", self.key))
             }
             Ok(_) => {}
         }
@@ -141,7 +165,8 @@ pub struct ExportOptions {
     #[serde(flatten)]
     #[allow(missing_docs)]
     pub common: CommonOptions,
-    /// How many milliseconds a new session waits for the local server, before it is refused
+    /// How many milliseconds a new session waits for the local server, before it is refused. The import's --open-timeout-ms
+    /// may be shorter
     #[arg(long, default_value_t = default_connect_timeout())]
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_ms: u32,
@@ -169,6 +194,18 @@ impl ExportOptions {
         }
     }
 
+    /// Checks the options that have limits.
+    ///
+    /// # Errors
+    /// [`Error::Option`] names the option and its limits.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.max_sessions == 0 {
+            let reason = "an export has at least one session".to_owned();
+            return Err(Error::Option { option: "max-sessions", reason });
+        }
+        self.common.check()
+    }
+
     pub(crate) fn trust(&self) -> Result<Option<Trust>, Error> {
         let users = self.common.user_ids()?;
         Ok((!users.is_empty()).then_some(Trust::Users(users)))
@@ -194,11 +231,12 @@ pub struct ImportOptions {
     #[arg(long, default_value_t = RING_CAPACITY)]
     #[serde(default = "default_ring_size")]
     pub ring_size: usize,
-    /// The most messages that each ring of the imported channel queues
+    /// The most messages that each ring of the imported channel queues. The default is 250
     #[arg(long)]
     #[serde(default)]
     pub message_limit: Option<usize>,
-    /// The length of the longest message. It has to be that of the exported channel
+    /// The length of the longest message. It has to be that of the exported channel. The default follows from the ring size, and
+    /// is at most 65535
     #[arg(long)]
     #[serde(default)]
     pub max_message_size: Option<usize>,
@@ -244,9 +282,46 @@ impl ImportOptions {
         self.max_message_size.unwrap_or_else(|| MAX_MESSAGE_SIZE.min((self.ring_size / 2).saturating_sub(8)))
     }
 
+    /// Checks the options, the sizes of the channel included: by a server with another name, which ends at once.
+    ///
+    /// # Errors
+    /// [`Error::Option`] or [`Error::Channel`] names the option.
+    pub fn check(&self) -> Result<(), Error> {
+        self.common.check()?;
+        self.try_server(&format!("xshm-bridge-check-{:016x}", random_id()))
+    }
+
+    /// Starts a server with these options, and ends it at once.
+    pub(crate) fn try_server(&self, name: &str) -> Result<(), Error> {
+        struct Nothing;
+        impl MultiHandler for Nothing {}
+        let options = self.server_options()?;
+        let tried = if self.sync {
+            options.start(name).map(drop)
+        } else {
+            options.start_multi(name, Arc::new(Nothing), self.multi_options()).map(drop)
+        };
+        tried.map_err(|error| Error::Channel { name: self.common.name.clone(), error })
+    }
+
+    pub(crate) fn multi_options(&self) -> MultiOptions {
+        MultiOptions {
+            max_clients: self.max_clients,
+            // A client whose session has no room waits inside its handler, and holds up no other client.
+            clients_per_worker: 1,
+            ..MultiOptions::default()
+        }
+    }
+
     pub(crate) fn server_options(&self) -> Result<xshm::ServerOptions, Error> {
         // The bridge is no faster if it spins: what it waits for comes over the network.
         let mut options = xshm::ServerOptions::new().ring_size(self.ring_size).spin(Duration::ZERO);
+        let name = self.common.name.clone();
+        options = options.on_event(move |event| {
+            if let ChannelEvent::Refused(error) = event {
+                tracing::warn!(channel = %name, %error, "a client was refused");
+            }
+        });
         if let Some(messages) = self.message_limit {
             options = options.message_limit(messages);
         }
@@ -268,16 +343,18 @@ impl ImportOptions {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkOptions {
-    /// Connect to this endpoint, such as tcp/192.0.2.7:7447. May be given several times
+    /// Connect to this endpoint, such as tcp/192.0.2.7:7447 or, with a configuration file, tls/server.example:7447. May be
+    /// given several times
     #[arg(long, global = true)]
     pub connect: Vec<String>,
-    /// Accept connections at this endpoint, such as tcp/0.0.0.0:7447. May be given several times
+    /// Accept connections at this endpoint, such as tcp/0.0.0.0:7447. May be given several times. With --connect and without this,
+    /// the bridge accepts none
     #[arg(long, global = true)]
     pub listen: Vec<String>,
-    /// Find no other bridges by multicast
+    /// Find no other bridges by multicast, as with --connect or --listen
     #[arg(long, global = true)]
     pub no_multicast: bool,
-    /// A configuration file of Zenoh (JSON5), for TLS, access control, routers and all else that Zenoh offers
+    /// A configuration file of Zenoh (its name ends with .json5), for TLS, access control, routers and all else that Zenoh offers
     #[arg(long, global = true, value_name = "FILE")]
     pub zenoh_config: Option<PathBuf>,
 }
@@ -289,7 +366,8 @@ impl NetworkOptions {
     /// The file cannot be read, or Zenoh refuses a value.
     pub fn zenoh(&self) -> Result<zenoh::Config, Error> {
         let mut config = match &self.zenoh_config {
-            Some(file) => zenoh::Config::from_file(file).map_err(Error::Zenoh)?,
+            Some(file) => zenoh::Config::from_file(file)
+                .map_err(|error| Error::File { path: file.clone(), reason: of_zenoh(error.as_ref()) })?,
             None => {
                 let mut config = zenoh::Config::default();
                 // Shorter times than Zenoh's own: a partition is noticed within 2 s, and a connection comes back soon. A longer
@@ -308,12 +386,25 @@ impl NetworkOptions {
                 config
             }
         };
-        for (key, endpoints) in [("connect/endpoints", &self.connect), ("listen/endpoints", &self.listen)] {
+        for (option, key, endpoints) in
+            [("connect", "connect/endpoints", &self.connect), ("listen", "listen/endpoints", &self.listen)]
+        {
+            let refused = |error: &dyn std::error::Error| Error::Option { option, reason: of_zenoh(error) };
+            for endpoint in endpoints {
+                endpoint.parse::<EndPoint>().map_err(|error| refused(error.as_ref()))?;
+            }
             if !endpoints.is_empty() {
-                config.insert_json5(key, &format!("{endpoints:?}")).map_err(Error::Zenoh)?;
+                config
+                    .insert_json5(key, &format!("{endpoints:?}"))
+                    .map_err(|error| refused(error.as_ref()))?;
             }
         }
-        if self.no_multicast {
+        let has_endpoints = !(self.connect.is_empty() && self.listen.is_empty());
+        if self.zenoh_config.is_none() && has_endpoints && self.listen.is_empty() {
+            // By default, Zenoh accepts connections of everybody at some port.
+            config.insert_json5("listen/endpoints", "[]").map_err(Error::Zenoh)?;
+        }
+        if self.no_multicast || self.zenoh_config.is_none() && has_endpoints {
             config.insert_json5("scouting/multicast/enabled", "false").map_err(Error::Zenoh)?;
         }
         Ok(config)
@@ -334,7 +425,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ObserveOptions {
-    /// Serve metrics for Prometheus at this address, such as 127.0.0.1:9471
+    /// Serve metrics for Prometheus at this address and port, such as 127.0.0.1:9471
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
     /// What goes to the log, such as info or xshm_bridge=debug,zenoh=info. The default is info, and zenoh=warn
@@ -375,8 +466,31 @@ impl File {
         if file.export.is_empty() && file.import.is_empty() {
             return Err("the file has no [[export]] and no [[import]]".into());
         }
-        for common in file.export.iter().map(|e| &e.common).chain(file.import.iter().map(|i| &i.common)) {
-            common.check().map_err(|error| format!("channel {:?}: {error}", common.name))?;
+        for (table, common) in (file.export.iter().map(|export| ("export", &export.common)))
+            .chain(file.import.iter().map(|import| ("import", &import.common)))
+        {
+            if let Some(option) = common.unknown.keys().next() {
+                return Err(format!(
+                    "channel {:?}: a table [[{table}]] has no option {option:?}",
+                    common.name
+                ));
+            }
+        }
+        for export in &file.export {
+            export.check().map_err(|error| format!("channel {:?}: {error}", export.common.name))?;
+        }
+        for import in &file.import {
+            import.check().map_err(|error| format!("channel {:?}: {error}", import.common.name))?;
+        }
+        if let Some(key) = repeated(file.export.iter().map(|export| &export.common.key)) {
+            return Err(format!(
+                "two tables [[export]] have the key {key:?}: clients would reach only one of them"
+            ));
+        }
+        if let Some(name) = repeated(file.import.iter().map(|import| &import.common.name)) {
+            return Err(format!(
+                "two tables [[import]] have the name {name:?}: only one of them can have it"
+            ));
         }
         for import in &file.import {
             let CommonOptions { name, key, .. } = &import.common;
@@ -389,6 +503,12 @@ impl File {
         }
         Ok(file)
     }
+}
+
+/// Returns an item that comes twice.
+fn repeated<'a>(items: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    let mut seen = BTreeSet::new();
+    items.into_iter().find(|item| !seen.insert(*item))
 }
 
 #[cfg(test)]
@@ -432,7 +552,16 @@ mod tests {
         refused("[[export]]\nname = 'a'", "key");
         refused("[[export]]\nname = 'a'\nkey = 'a/*'", "wildcard");
         refused("[[export]]\nname = 'a'\nkey = '/a'", "key");
-        refused("[[export]]\nname = 'a'\nkey = 'a'\nrign_size = 1", "rign_size");
+        refused(
+            "[[export]]\nname = 'a'\nkey = 'a'\nrign_size = 1",
+            "a table [[export]] has no option \"rign_size\"",
+        );
+        refused("[[export]]\nname = ''\nkey = 'a'", "empty");
+        refused("[[export]]\nname = 'a'\nkey = 'a'\nmax_sessions = 0", "max-sessions");
+        refused("[[import]]\nname = 'a'\nkey = 'a'\nring_size = 1000", "ring_size");
+        refused("[[import]]\nname = 'a'\nkey = 'a'\nmax_clients = 0", "max_clients");
+        refused("[[import]]\nname = 'a'\nkey = 'a'\n[[import]]\nname = 'a'\nkey = 'b'", "the name \"a\"");
+        refused("[[export]]\nname = 'a'\nkey = 'a'\n[[export]]\nname = 'b'\nkey = 'a'", "the key \"a\"");
         refused("[[import]]\nname = 'a'\nkey = 'a'\nlease_ms = 5", "lease-ms");
         refused("[[import]]\nname = 'a'\nkey = 'a'\nwindow = 5", "window");
         refused("[[import]]\nname = 'a'\nkey = 'a'\nusers = ['me']", "user");
@@ -449,8 +578,25 @@ mod tests {
         let config = options.zenoh().expect("the options are right");
         let text = config.to_string();
         assert!(text.contains("tcp/192.0.2.7:7447"), "{text}");
-        assert!(NetworkOptions { listen: vec!["nonsense".into()], ..NetworkOptions::default() }
-            .zenoh()
-            .is_err());
+        let wrong = NetworkOptions { listen: vec!["nonsense".into()], ..NetworkOptions::default() };
+        let error = wrong.zenoh().expect_err("this is no endpoint").to_string();
+        assert!(error.contains("the option listen") && error.contains("nonsense"), "{error}");
+        assert!(!error.contains(".rs"), "{error}");
+    }
+
+    #[test]
+    fn a_bridge_that_only_connects_accepts_no_connections() {
+        let value = |options: &NetworkOptions, key: &str| {
+            options.zenoh().expect("the options are right").get_json(key).expect("the key exists")
+        };
+        let mut options =
+            NetworkOptions { connect: vec!["tcp/192.0.2.7:7447".into()], ..NetworkOptions::default() };
+        assert_eq!(value(&options, "listen/endpoints"), "[]");
+        assert_eq!(value(&options, "scouting/multicast/enabled"), "false");
+        options.listen = vec!["tcp/0.0.0.0:7447".into()];
+        assert!(value(&options, "listen/endpoints").contains("tcp/0.0.0.0:7447"));
+        let found_by_multicast = NetworkOptions::default();
+        assert_ne!(value(&found_by_multicast, "listen/endpoints"), "[]");
+        assert_ne!(value(&found_by_multicast, "scouting/multicast/enabled"), "false");
     }
 }

@@ -13,11 +13,16 @@ const PROBE_AFTER: Duration = Duration::from_millis(500);
 const FIRST_BUDGET: u64 = 16 << 10;
 const LEAST_BUDGET: u64 = 4 << 10;
 
-/// The network is quick if the bytes on the way cost less than this, in addition to the shortest time of a chunk, and slow if they
-/// cost more than the second time. Bytes that wait in the network hold up the reports of both bridges, and the session ends if none
+/// The network is quick if the bytes on the way cost less than this, or than half of the shortest time of a chunk, in addition to that
+/// time. It is slow if they cost more than the second time, and than twice the shortest. Bytes that wait in the network hold up the reports of both bridges, and the session ends if none
 /// comes within the lease.
 const QUICK: Duration = Duration::from_millis(150);
 const SLOW: Duration = Duration::from_millis(350);
+
+/// After this many slow chunks one after the other, or chunks that are neither quick nor slow, the shortest time is measured again, with
+/// the fewest bytes on the way: the path may have become longer.
+const SLOW_CHUNKS: u32 = 3;
+const OTHER_CHUNKS: u32 = 16;
 
 /// The session is over, so the stream takes no more messages.
 #[derive(Debug)]
@@ -60,8 +65,11 @@ struct State {
     budget: u64,
     /// The chunk whose arrival the other bridge reports at once: where it ends, and when it was sent.
     timed: Option<(u64, Instant)>,
-    /// The shortest time from sending such a chunk to its report.
-    shortest: Duration,
+    /// The shortest time from sending such a chunk to its report. `None`: the next one is measured.
+    shortest: Option<Duration>,
+    /// How many such chunks were slow, or neither quick nor slow, one after the other.
+    slow_chunks: u32,
+    other_chunks: u32,
     /// The pump repeats the stream from this offset.
     repeat: Option<u64>,
     /// The pump sends an empty chunk.
@@ -99,12 +107,25 @@ impl State {
 
     /// The report on the timed chunk has come: changes the budget.
     fn adapt(&mut self, time: Duration) {
-        self.shortest = self.shortest.min(time);
-        let waited = time - self.shortest;
-        if waited < QUICK {
+        let shortest = self.shortest.map_or(time, |shortest| shortest.min(time));
+        self.shortest = Some(shortest);
+        let waited = time - shortest;
+        // TCP takes several round trips for what it has not sent as fast before.
+        let (quick, slow) = (QUICK.max(shortest / 2), SLOW.max(2 * shortest));
+        (self.slow_chunks, self.other_chunks) = match waited {
+            _ if waited < quick => (0, 0),
+            _ if waited > slow => (self.slow_chunks + 1, 0),
+            _ => (0, self.other_chunks + 1),
+        };
+        let least = LEAST_BUDGET.min(self.window);
+        if waited < quick {
             self.budget = (2 * self.budget).min(self.window);
-        } else if waited > SLOW {
-            self.budget = (self.budget / 2).max(LEAST_BUDGET.min(self.window));
+        } else if waited > slow {
+            self.budget = (self.budget / 2).max(least);
+        }
+        if self.slow_chunks >= SLOW_CHUNKS || self.other_chunks >= OTHER_CHUNKS {
+            (self.slow_chunks, self.other_chunks, self.shortest) = (0, 0, None);
+            self.budget = least;
         }
     }
 }
@@ -139,7 +160,9 @@ impl Outgoing {
             window: 0,
             budget: 0,
             timed: None,
-            shortest: Duration::MAX,
+            shortest: None,
+            slow_chunks: 0,
+            other_chunks: 0,
             repeat: None,
             probe: false,
             finished: None,
@@ -504,12 +527,15 @@ mod tests {
         };
         assert_eq!(budget_after(&[]), FIRST_BUDGET);
         // The network's own time does not count, and the window bounds the budget.
-        assert_eq!(budget_after(&[800, 810]), 4 * FIRST_BUDGET);
-        assert_eq!(budget_after(&[820, 830]), 100_000);
-        assert_eq!(budget_after(&[1000, 1100]), 100_000, "neither quick nor slow");
-        assert_eq!(budget_after(&[1200, 1200]), 25_000);
-        assert_eq!(budget_after(&[1200; 9]), LEAST_BUDGET);
+        assert_eq!(budget_after(&[100, 110]), 4 * FIRST_BUDGET);
+        assert_eq!(budget_after(&[120, 240]), 100_000);
+        assert_eq!(budget_after(&[260, 440]), 100_000, "neither quick nor slow");
+        assert_eq!(budget_after(&[460, 460]), 25_000);
+        assert_eq!(budget_after(&[460]), LEAST_BUDGET, "the path is measured again");
         assert_eq!(stream.longest(&stream.state()), LEAST_BUDGET as usize / 2);
+        assert_eq!(budget_after(&[460, 680, 680]), 8 * LEAST_BUDGET, "it has become longer");
+        assert_eq!(budget_after(&[900; 15]), 8 * LEAST_BUDGET, "neither quick nor slow");
+        assert_eq!(budget_after(&[900, 900]), 2 * LEAST_BUDGET, "measured again");
     }
 
     /// A report on half of the budget lets twice as much go.

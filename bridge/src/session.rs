@@ -20,6 +20,9 @@ use zenoh::Wait;
 /// How long a call that waits for room waits before it looks again whether the session is over.
 const SLICE: Duration = Duration::from_millis(200);
 
+/// The most bytes of a chunk whose records are found at a time: as many as Zenoh has in one piece.
+const PIECE: usize = 1 << 16;
+
 /// How long a call that was interrupted pauses before it looks for room again.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -104,6 +107,15 @@ struct Delivery {
     held: VecDeque<Held>,
     /// Their bytes of the stream.
     held_bytes: u64,
+    /// The chunk of these records, and how many bytes of it `records` has got.
+    rest: Option<(ZBytes, usize)>,
+}
+
+impl Delivery {
+    /// Whether nothing waits for room.
+    fn is_clear(&self) -> bool {
+        self.held.is_empty() && self.rest.is_none()
+    }
 }
 
 /// A record that waits for room.
@@ -163,6 +175,7 @@ impl Session {
                 target: None,
                 held: VecDeque::new(),
                 held_bytes: 0,
+                rest: None,
             }),
             control: hub.session_key(other, id, "control")?,
             publisher: hub.publisher(hub.session_key(other, id, "data")?)?,
@@ -243,6 +256,7 @@ impl Session {
         self.window.store(window, Ordering::Relaxed);
         self.outgoing.set_window(window);
         self.heard.record();
+        self.hub.metrics.opened_sessions.increment(1);
         self.is_open.store(true, Ordering::Release);
         let session = self.clone();
         let pump = move || {
@@ -311,10 +325,18 @@ impl Session {
         if !self.deliver_at_once() {
             self.inbox.wake();
         }
-        if arrival == Arrival::Gap {
-            self.send_control(&Control::Repeat(self.progress()));
-        } else if header.wants_report {
-            self.report();
+        match arrival {
+            Arrival::Gap => self.send_control(&Control::Repeat(self.progress())),
+            Arrival::TooLong => {
+                let text =
+                    format!("the other bridge sent {} bytes at once, more than its window", chunk.len());
+                self.abort(End::new(Cause::Failed, text));
+            }
+            Arrival::Taken | Arrival::GapAgain => {
+                if header.wants_report {
+                    self.report();
+                }
+            }
         }
     }
 
@@ -322,13 +344,13 @@ impl Session {
     /// session's thread.
     fn deliver_at_once(&self) -> bool {
         let Ok(mut delivery) = self.delivery.try_lock() else { return false };
-        if delivery.target.is_none() || !delivery.held.is_empty() {
+        if delivery.target.is_none() || !delivery.is_clear() {
             return false;
         }
         if let Err(end) = self.deliver(&mut delivery, Mode::Try) {
             self.abort(end);
         }
-        delivery.held.is_empty()
+        delivery.is_clear()
     }
 
     pub(crate) fn on_control(&self, control: Control) {
@@ -404,12 +426,29 @@ impl Session {
             }
         }
         while delivery.held.is_empty() && self.ended().is_none() {
-            let Some(chunk) = self.inbox.take() else { break };
-            let mut skip = CHUNK_HEADER;
-            for slice in chunk.slices() {
-                let (_, bytes) = slice.split_at(skip.min(slice.len()));
-                skip -= slice.len() - bytes.len();
-                self.feed(delivery, mode, bytes)?;
+            let next = delivery.rest.take().or_else(|| Some((self.inbox.take()?, CHUNK_HEADER)));
+            let Some((chunk, fed)) = next else { break };
+            self.deliver_chunk(delivery, mode, chunk, fed)?;
+        }
+        Ok(())
+    }
+
+    /// Delivers a chunk, without the bytes that were fed before. If there is no room, the rest waits as it is.
+    fn deliver_chunk(
+        &self, delivery: &mut Delivery, mode: Mode, chunk: ZBytes, mut fed: usize,
+    ) -> Result<(), End> {
+        let mut end = 0;
+        for slice in chunk.slices() {
+            let begin = end;
+            end += slice.len();
+            let (_, bytes) = slice.split_at(fed.saturating_sub(begin).min(slice.len()));
+            for piece in bytes.chunks(PIECE) {
+                if !delivery.held.is_empty() || self.ended().is_some() {
+                    delivery.rest = Some((chunk.clone(), fed));
+                    return Ok(());
+                }
+                self.feed(delivery, mode, piece)?;
+                fed += piece.len();
             }
         }
         Ok(())

@@ -349,6 +349,13 @@ pub(crate) struct OpenRequest {
     pub max_message_size: u64,
     /// How many bytes may be under way to the importing bridge.
     pub window: u64,
+    /// How many milliseconds the importing bridge waits for the answer.
+    pub timeout_ms: u32,
+}
+
+impl OpenRequest {
+    /// The most bytes of a request. It has about 150.
+    pub(crate) const LONGEST: usize = 1024;
 }
 
 /// What an exporting bridge answers, in TOML.

@@ -360,7 +360,7 @@ fn a_second_exporting_bridge_takes_over() {
     assert!(opened == [2, 0] || opened == [0, 2], "one of the bridges has all sessions: {opened:?}");
     let used = opened.iter().position(|count| *count > 0).expect("one has the sessions");
     exports[used].kill();
-    import.wait_for("kind=Delete");
+    import.wait_for("change=\"went\"");
     HERE.peer(&["echo-client", &there, "10", "64"]).finish();
     exports[1 - used].wait_for("session opened");
 }
@@ -368,6 +368,32 @@ fn a_second_exporting_bridge_takes_over() {
 #[test]
 fn without_a_server_a_client_is_refused_with_a_reason() {
     let bridge = Bridge::start("no-server", &["--connect-timeout-ms", "300"], &[]);
+    let client = bridge.client();
+    assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+    let line = bridge.import.wait_for("session ended");
+    assert!(line.contains("refused") && line.contains("no server has the name"), "{line}");
+}
+
+#[test]
+fn a_client_over_the_imports_limit_is_refused() {
+    let bridge = Bridge::start("clients", &[], &["--max-clients", "1"]);
+    let server = HERE.peer(&["echo-server", &bridge.here]);
+    server.wait_for("ready");
+    let _first = bridge.hold();
+    let second = SharedClient::connect(&bridge.there, PATIENCE);
+    assert!(matches!(second, Err(ShmError::NoFreeSlot)), "{:?}", second.err());
+}
+
+#[test]
+fn an_import_without_an_export_says_so() {
+    let import = import(&unique("alone"), "test/alone", free_port(), &[]);
+    import.wait_for("no exporting bridge is reachable yet");
+}
+
+#[test]
+fn a_client_that_waits_for_a_server_gets_the_reason_within_the_imports_time() {
+    let options = (["--connect-timeout-ms", "60000"], ["--open-timeout-ms", "1000"]);
+    let bridge = Bridge::start("late-server", &options.0, &options.1);
     let client = bridge.client();
     assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
     let line = bridge.import.wait_for("session ended");
@@ -495,7 +521,10 @@ fn wrong_arguments_are_refused_with_the_option() {
     refused(&["export", "a"], "--key");
     refused(&["export", "a", "--key", "a/**", "--no-multicast"], "wildcard");
     refused(&["import", "a", "--key", "a", "--ring-size", "1000", "--no-multicast"], "ring_size");
-    refused(&["import", "a", "--key", "a", "--connect", "nonsense", "--no-multicast"], "endpoint");
+    refused(&["import", "a", "--key", "a", "--connect", "nonsense", "--no-multicast"], "the option connect");
+    refused(&["import", "a", "--key", "a", "--max-clients", "0", "--no-multicast"], "max_clients");
+    refused(&["export", "a", "--key", "a", "--max-sessions", "0", "--no-multicast"], "max-sessions");
+    refused(&["export", "a", "--key", "a", "--zenoh-config", "/no/such/file.json5"], "/no/such/file.json5");
     refused(&["run", "/no/such/file"], "/no/such/file");
     let taken = unique("taken");
     let _server = SharedServer::start(&taken).expect("a server");

@@ -257,6 +257,31 @@ fn a_link_of_half_a_megabit_ends_no_session() {
     assert!(line.contains("100 messages") && line.contains(" 0 missing, 0 wrong"), "{line}");
 }
 
+/// A longer way is no queue: the sender has to find its speed again.
+#[test]
+fn a_path_that_becomes_longer_carries_a_stream() {
+    const COUNT: u64 = 3000;
+    const OPTIONS: [&str; 6] = ["--lease-ms", "5000", "--window", "262144", "--chunk", "65536"];
+    let Some(mut network) = Network::slow() else { return };
+    network.set(1.0, 0.0);
+    let name = unique("netns-longer");
+    // The sink takes up to 1,000 messages a second.
+    let sink = network.server.peer(&["sink", &name, "1"]);
+    sink.wait_for("ready");
+    let _export = network.export(&name, &OPTIONS);
+    let _import = network.import(&name, &OPTIONS);
+    let started = Instant::now();
+    let mut source = network.client.peer(&["source", &name, &COUNT.to_string(), "1000"]);
+    source.wait_for("ready");
+    thread::sleep(Duration::from_secs(1));
+    network.set(250.0, 0.0);
+    source.finish();
+    let line = sink.wait_for("gone PeerLeft");
+    println!("{line}");
+    assert!(line.contains(&format!("{COUNT} messages")) && line.contains(" 0 missing, 0 wrong"), "{line}");
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
+}
+
 #[test]
 fn kills_at_either_side_are_noticed() {
     let Some(mut network) = Network::slow() else { return };
