@@ -19,8 +19,8 @@ use zenoh::query::ConsolidationMode;
 use zenoh::sample::SampleKind;
 use zenoh::Wait;
 
-/// How much longer than the lease the import waits at most for the end of its sessions after the last exporting bridge has gone. They
-/// end by the lease, with this cause.
+/// How much longer than the lease the import waits at most for sessions to end after the last exporting bridge has gone. They end by
+/// the lease, with this cause.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// After how long without an exporting bridge the log has a warning.

@@ -371,11 +371,13 @@ impl NetworkOptions {
             None => {
                 let mut config = zenoh::Config::default();
                 // Shorter times than Zenoh's own: a partition is noticed within 2 s, and a connection comes back soon. A longer
-                // queue: a chunk is several batches of Zenoh, and its sender waits for room less often.
+                // queue: a chunk is several batches of Zenoh, and its sender waits for room less often. Shorter messages, twice as
+                // long as the longest chunk: a hostile peer can make Zenoh keep one.
                 for (key, value) in [
                     ("mode", "\"peer\""),
                     ("transport/link/tx/lease", "2000"),
                     ("transport/link/tx/queue/size/data", "8"),
+                    ("transport/link/rx/max_message_size", "33554432"),
                     (
                         "connect/retry",
                         "{ period_init_ms: 200, period_max_ms: 1000, period_increase_factor: 2 }",
