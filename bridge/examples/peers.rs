@@ -428,6 +428,7 @@ fn zenoh_sink(endpoint: &str) -> Outcome {
     say("ready");
     for line in ends {
         say(line);
+        session.put("measure/end", "").wait().map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -436,6 +437,11 @@ fn zenoh_source(endpoint: &str, count: u64, size: usize) -> Outcome {
     let session = zenoh_peer("connect", endpoint).map_err(|error| error.to_string())?;
     let publisher = session.declare_publisher("measure/data").congestion_control(CongestionControl::Block);
     let publisher = publisher.wait().map_err(|error| error.to_string())?;
+    let (sender, ends) = mpsc::channel();
+    let subscriber = session.declare_subscriber("measure/end").callback(move |_| {
+        let _ = sender.send(());
+    });
+    let _subscriber = subscriber.wait().map_err(|error| error.to_string())?;
     let matching = Instant::now();
     while !publisher.matching_status().wait().is_ok_and(|status| status.matching()) {
         if matching.elapsed() > PATIENCE {
@@ -450,6 +456,8 @@ fn zenoh_source(endpoint: &str, count: u64, size: usize) -> Outcome {
         publisher.put(message.as_slice()).wait().map_err(|error| error.to_string())?;
     }
     publisher.put(u64::MAX.to_le_bytes().as_slice()).wait().map_err(|error| error.to_string())?;
+    // Zenoh loses what is under way when a session closes.
+    ends.recv_timeout(PATIENCE).map_err(|_| "the sink did not get the last message")?;
     say(format_args!("sent {count} messages"));
     session.close().wait().map_err(|error| error.to_string())?;
     Ok(())
