@@ -54,12 +54,12 @@ impl Import {
     /// # Errors
     /// An option is invalid, the name is taken by another server, or Zenoh refuses the key.
     pub fn start(zenoh: &zenoh::Session, options: ImportOptions) -> Result<Self, Error> {
-        options.common.check()?;
+        options.check()?;
         let common = &options.common;
-        // A wrong option or a taken name is reported now, not when the first exporting bridge comes.
-        options.try_server(&common.name)?;
-        let interrupter =
-            Interrupter::new().map_err(|error| Error::Channel { name: common.name.clone(), error })?;
+        let channel = |error| Error::Channel { name: common.name.clone(), error };
+        // A taken name is reported now, not when the first exporting bridge comes. This server accepts no client.
+        drop(options.server_options()?.start(&common.name).map_err(channel)?);
+        let interrupter = Interrupter::new().map_err(channel)?;
         let metrics = Metrics::new("import", &common.name, &common.key);
         let hub = Hub::new(zenoh.clone(), &common.name, &common.key, common.settings(), metrics);
         let subscriber = hub.start().map_err(Error::Zenoh)?;

@@ -287,19 +287,17 @@ impl ImportOptions {
     /// # Errors
     /// [`Error::Option`] or [`Error::Channel`] names the option.
     pub fn check(&self) -> Result<(), Error> {
-        self.common.check()?;
-        self.try_server(&format!("xshm-bridge-check-{:016x}", random_id()))
-    }
-
-    /// Starts a server with these options, and ends it at once.
-    pub(crate) fn try_server(&self, name: &str) -> Result<(), Error> {
         struct Nothing;
         impl MultiHandler for Nothing {}
+        self.common.check()?;
         let options = self.server_options()?;
+        // No client knows this name. It has the same reach as the channel's.
+        let reach = if self.common.name.starts_with("Global\\") { "Global\\" } else { "" };
+        let name = format!("{reach}xshm-bridge-check-{:016x}", random_id());
         let tried = if self.sync {
-            options.start(name).map(drop)
+            options.start(&name).map(drop)
         } else {
-            options.start_multi(name, Arc::new(Nothing), self.multi_options()).map(drop)
+            options.start_multi(&name, Arc::new(Nothing), self.multi_options()).map(drop)
         };
         tried.map_err(|error| Error::Channel { name: self.common.name.clone(), error })
     }

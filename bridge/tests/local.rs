@@ -433,6 +433,28 @@ fn the_imported_name_exists_while_an_exporting_bridge_is_reachable() {
     assert!(time < NOTICE, "{time:?}");
 }
 
+#[test]
+fn an_import_that_starts_accepts_no_client_before_an_export_is_there() {
+    let (here, there, port) = (unique("wait"), unique("wait"), free_port());
+    let waiting = {
+        let there = there.clone();
+        thread::spawn(move || SharedClient::connect(&there, PATIENCE))
+    };
+    for _ in 0..5 {
+        import(&there, "test/wait", port, &[]).stop();
+    }
+    let import = import(&there, "test/wait", port, &[]);
+    assert!(!waiting.is_finished(), "{:?}", waiting.join().map(|connected| connected.err()));
+    let server = HERE.peer(&["echo-server", &here]);
+    server.wait_for("ready");
+    let _export = export(&here, "test/wait", port, &[]);
+    let client = waiting.join().expect("no panic").expect("the imported channel accepts");
+    client.send_to_server_timeout(b"hello", Some(PATIENCE)).expect("room");
+    let mut answer = Vec::new();
+    client.receive_from_server_timeout(&mut answer, Some(PATIENCE)).expect("the answer");
+    assert_eq!(answer, b"hello", "{}", import.log());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_stop_delivers_what_was_sent() {
