@@ -189,10 +189,12 @@ impl Outgoing {
         state.budget = FIRST_BUDGET.min(window);
     }
 
-    /// The most bytes of a chunk now. Each one is a sign of life for the other bridge, so they are short on a slow network.
+    /// The most bytes of a chunk now: half of the budget, so that a chunk which finds no room follows one that asks for a report. Each
+    /// is a sign of life for the other bridge, so they are short on a slow network.
     fn longest(&self, state: &State) -> usize {
-        let half = usize::try_from(state.budget.max(LEAST_BUDGET) / 2).unwrap_or(usize::MAX);
-        self.chunk.min(half)
+        // Before the window is known, there is no budget.
+        let budget = if state.window == 0 { LEAST_BUDGET } else { state.budget.max(2) };
+        self.chunk.min(usize::try_from(budget / 2).unwrap_or(usize::MAX))
     }
 
     /// Appends a message to the stream, and waits for room. One thread at a time appends.
@@ -536,6 +538,39 @@ mod tests {
         assert_eq!(budget_after(&[460, 680, 680]), 8 * LEAST_BUDGET, "it has become longer");
         assert_eq!(budget_after(&[900; 15]), 8 * LEAST_BUDGET, "neither quick nor slow");
         assert_eq!(budget_after(&[900, 900]), 2 * LEAST_BUDGET, "measured again");
+    }
+
+    /// A short chunk at the end of a long message does not make the next one wait for a report that nobody sends.
+    #[test]
+    fn a_small_window_holds_two_chunks() {
+        let stream = Outgoing::new(256 << 10);
+        stream.set_window(2048);
+        let mut chunks = Vec::new();
+        thread::scope(|scope| {
+            let pushing = scope.spawn(|| {
+                for _ in 0..20 {
+                    stream.push(&[7; 65_535]).expect("the session lives");
+                }
+                stream.stop();
+            });
+            let pumped = stream.run_pump(
+                |chunk| {
+                    let bytes = chunk.to_bytes();
+                    let header = ChunkHeader::decode(*bytes.first_chunk().expect("a header"));
+                    let end = header.offset + (bytes.len() - CHUNK_HEADER) as u64;
+                    // The other bridge reports only where it is asked to.
+                    if header.wants_report {
+                        stream.acknowledge(end, end);
+                    }
+                    chunks.push(bytes.len() - CHUNK_HEADER);
+                    Ok::<(), ()>(())
+                },
+                |_| {},
+            );
+            assert!(pumped.is_ok());
+            pushing.join().expect("no panic");
+        });
+        assert_eq!(chunks.iter().max(), Some(&1024));
     }
 
     /// A report on half of the budget lets twice as much go.
