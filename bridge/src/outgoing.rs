@@ -540,7 +540,7 @@ mod tests {
         assert_eq!(budget_after(&[900, 900]), 2 * LEAST_BUDGET, "measured again");
     }
 
-    /// A short chunk at the end of a long message does not make the next one wait for a report that nobody sends.
+    /// A short chunk at the end of a long message does not make the next one wait for a report that does not come.
     #[test]
     fn a_small_window_holds_two_chunks() {
         let stream = Outgoing::new(256 << 10);
