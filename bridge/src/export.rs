@@ -58,13 +58,12 @@ impl Drop for Place {
     }
 }
 
-fn refusal(text: impl Into<String>) -> End {
-    End::new(Cause::Refused, text)
-}
-
 impl OpenRequest {
+    /// The most bytes of a request. It has about 150.
+    const LONGEST: usize = 1024;
+
     fn read(query: &Query) -> Option<Self> {
-        let payload = query.payload().filter(|payload| payload.len() <= OpenRequest::LONGEST)?;
+        let payload = query.payload().filter(|payload| payload.len() <= Self::LONGEST)?;
         toml::from_str(std::str::from_utf8(&payload.to_bytes()).ok()?).ok()
     }
 }
@@ -146,12 +145,12 @@ impl Shared {
             let text = format!(
                 "the exporting bridge has {most} sessions, its most: start it with a larger --max-sessions"
             );
-            return self.refuse(query, refusal(text));
+            return self.refuse(query, End::refused(text));
         };
         let (shared, queried) = (self.clone(), query.clone());
         let serve = move || shared.serve(queried, place);
         if let Err(error) = thread::Builder::new().name("session".into()).spawn(serve) {
-            self.refuse(query, refusal(format!("the exporting bridge can start no thread: {error}")));
+            self.refuse(query, End::refused(format!("the exporting bridge can start no thread: {error}")));
         }
     }
 
@@ -174,7 +173,7 @@ impl Shared {
         };
         let answer = OpenAnswer { window: self.hub.settings.window as u64 };
         let answered = toml::to_string(&answer).map_err(|error| error.to_string()).and_then(|answer| {
-            query.reply(query.key_expr(), answer).wait().map_err(|error| error.to_string())
+            query.reply(query.key_expr(), answer).wait().map_err(|error| Error::Zenoh(error).to_string())
         });
         // The importing bridge gets the answer when the query is over.
         drop(query);
@@ -193,22 +192,22 @@ impl Shared {
 
     fn connect(&self, query: &Query) -> Result<(OpenRequest, SharedClient), End> {
         let request = OpenRequest::read(query)
-            .ok_or_else(|| refusal("the request is none of this version of the bridge"))?;
+            .ok_or_else(|| End::refused("the request is none of this version of the bridge"))?;
         if request.version != VERSION {
             let text = format!("the bridges have incompatible versions: {} and {VERSION}", request.version);
-            return Err(refusal(text));
+            return Err(End::refused(text));
         }
         if self.hub.is_stopping() {
-            return Err(refusal("the exporting bridge stops"));
+            return Err(End::refused("the exporting bridge stops"));
         }
         // The reason has to reach the other bridge while that waits for it.
         let limit = self.options.connect_timeout_ms.min(request.timeout_ms / 5 * 4);
         let client = self
             .connect_local(Duration::from_millis(limit.into()))
-            .map_err(|error| refusal(error.to_string()))?;
+            .map_err(|error| End::refused(error.to_string()))?;
         let (here, there) = (client.max_message_size() as u64, request.max_message_size);
         if here != there {
-            return Err(refusal(format!(
+            return Err(End::refused(format!(
                 "the exported channel {:?} carries messages of up to {here} bytes, and the imported one of up to {there}: \
                  start the import with --max-message-size or --ring-size of the exported channel",
                 self.hub.name
@@ -240,13 +239,13 @@ impl Shared {
     fn open(&self, request: &OpenRequest, client: SharedClient) -> Result<Opened, End> {
         let number = |text: &str| {
             u64::from_str_radix(text, 16)
-                .map_err(|_| refusal(format!("{text:?} is no id of a bridge or session")))
+                .map_err(|_| End::refused(format!("{text:?} is no id of a bridge or session")))
         };
         let (other, id) = (number(&request.bridge)?, number(&request.session)?);
         let session = Session::new(&self.hub, id, other, client.max_message_size());
-        let session = session.map_err(|error| refusal(format!("Zenoh: {error}")))?;
+        let session = session.map_err(|error| End::refused(Error::Zenoh(error).to_string()))?;
         let process = client.peer().map(|peer| peer.process_id);
-        let (sender, receiver) = client.into_split().map_err(|error| refusal(error.to_string()))?;
+        let (sender, receiver) = client.into_split().map_err(|error| End::refused(error.to_string()))?;
         self.hub.add(&session)?;
         let interrupter = receiver.interrupter();
         self.interrupters().insert(id, interrupter.clone());

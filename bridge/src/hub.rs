@@ -192,7 +192,7 @@ impl Hub {
         }
         // The other bridge chooses the id. A second session must not get the messages of the first.
         let Entry::Vacant(place) = sessions.entry(session.id) else {
-            return Err(End::new(Cause::Refused, format!("there is a session {} already", session.name())));
+            return Err(End::refused(format!("there is a session {} already", session.name())));
         };
         place.insert(session.clone());
         self.metrics.sessions.set(sessions.len() as f64);

@@ -291,19 +291,17 @@ impl Shared {
 
     /// Makes a session for a client.
     fn begin(&self) -> Result<Arc<Session>, End> {
-        let refused = |text: String| End::new(Cause::Refused, text);
         let exporter = self.exporters().first().copied();
-        let other = exporter.ok_or_else(|| refused("no exporting bridge is reachable".into()))?;
+        let other = exporter.ok_or_else(|| End::refused("no exporting bridge is reachable"))?;
         let longest = self.options.longest();
         let session = Session::new(&self.hub, random_id(), other, longest);
-        let session = session.map_err(|error| refused(format!("Zenoh: {error}")))?;
+        let session = session.map_err(|error| End::refused(Error::Zenoh(error).to_string()))?;
         self.hub.add(&session)?;
         Ok(session)
     }
 
     /// Asks the exporting bridge to open a session. Returns how many bytes may be under way to it.
     fn request(&self, session: &Session) -> Result<u64, End> {
-        let refused = |text: String| End::new(Cause::Refused, text);
         let request = OpenRequest {
             version: VERSION,
             bridge: format!("{:016x}", self.hub.id),
@@ -312,7 +310,7 @@ impl Shared {
             window: self.hub.settings.window as u64,
             timeout_ms: self.options.open_timeout_ms,
         };
-        let request = toml::to_string(&request).map_err(|error| refused(error.to_string()))?;
+        let request = toml::to_string(&request).map_err(|error| End::refused(error.to_string()))?;
         let replies = self
             .hub
             .zenoh
@@ -321,20 +319,22 @@ impl Shared {
             .consolidation(ConsolidationMode::None)
             .timeout(Duration::from_millis(self.options.open_timeout_ms.into()))
             .wait()
-            .map_err(|error| refused(format!("Zenoh: {error}")))?;
+            .map_err(|error| End::refused(Error::Zenoh(error).to_string()))?;
         let late = || {
             let limit = self.options.open_timeout_ms;
-            refused(format!("the exporting bridge did not answer within {limit} ms (--open-timeout-ms)"))
+            End::refused(format!("the exporting bridge did not answer within {limit} ms (--open-timeout-ms)"))
         };
         let reply = replies.recv().map_err(|_| late())?;
         match reply.into_result() {
             Ok(sample) => toml::from_str(&String::from_utf8_lossy(&sample.payload().to_bytes()))
                 .map(|answer: OpenAnswer| answer.window)
-                .map_err(|error| refused(format!("the answer of the exporting bridge: {}", error.message()))),
+                .map_err(|error| {
+                    End::refused(format!("the answer of the exporting bridge: {}", error.message()))
+                }),
             Err(error) => match &*error.payload().to_bytes() {
                 // Zenoh's own answer at the end of the time.
                 b"Timeout" => Err(late()),
-                reason => Err(refused(format!("the exporting bridge: {}", one_line(reason)))),
+                reason => Err(End::refused(format!("the exporting bridge: {}", one_line(reason)))),
             },
         }
     }

@@ -117,7 +117,7 @@ impl CommonOptions {
         }
         let key = zenoh::key_expr::KeyExpr::try_from(self.key.as_str());
         match key {
-            Err(error) => return invalid("key", error.to_string()),
+            Err(error) => return invalid("key", of_zenoh(error.as_ref())),
             Ok(key) if key.is_wild() || key.as_str().starts_with('@') => {
                 return invalid("key", format!("{:?} has a wildcard or begins with @", self.key))
             }
@@ -547,6 +547,7 @@ mod tests {
         let refused = |text: &str, part: &str| {
             let reason = File::parse(text).expect_err("the file is wrong");
             assert!(reason.contains(part), "{reason}");
+            assert!(!reason.contains(".rs:"), "a place in the source: {reason}");
         };
         refused("", "no [[export]]");
         refused("[[export]]\nname = 'a'", "key");

@@ -14,8 +14,8 @@ const FIRST_BUDGET: u64 = 16 << 10;
 const LEAST_BUDGET: u64 = 4 << 10;
 
 /// The network is quick if the bytes on the way cost less than this, or than half of the shortest time of a chunk, in addition to that
-/// time. It is slow if they cost more than the second time, and than twice the shortest. Bytes that wait in the network hold up the reports of both bridges, and the session ends if none
-/// comes within the lease.
+/// time. It is slow if they cost more than the second time, and than twice the shortest. Bytes that wait in the network hold up the
+/// reports of both bridges, and the session ends if none comes within the lease.
 const QUICK: Duration = Duration::from_millis(150);
 const SLOW: Duration = Duration::from_millis(350);
 
@@ -112,17 +112,16 @@ impl State {
         let waited = time - shortest;
         // TCP takes several round trips for what it has not sent as fast before.
         let (quick, slow) = (QUICK.max(shortest / 2), SLOW.max(2 * shortest));
-        (self.slow_chunks, self.other_chunks) = match waited {
-            _ if waited < quick => (0, 0),
-            _ if waited > slow => (self.slow_chunks + 1, 0),
-            _ => (0, self.other_chunks + 1),
-        };
         let least = LEAST_BUDGET.min(self.window);
-        if waited < quick {
+        (self.slow_chunks, self.other_chunks) = if waited < quick {
             self.budget = (2 * self.budget).min(self.window);
+            (0, 0)
         } else if waited > slow {
             self.budget = (self.budget / 2).max(least);
-        }
+            (self.slow_chunks + 1, 0)
+        } else {
+            (0, self.other_chunks + 1)
+        };
         if self.slow_chunks >= SLOW_CHUNKS || self.other_chunks >= OTHER_CHUNKS {
             (self.slow_chunks, self.other_chunks, self.shortest) = (0, 0, None);
             self.budget = least;

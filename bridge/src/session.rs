@@ -2,6 +2,7 @@
 
 use crate::hub::{Heard, Hub};
 use crate::inbox::{Arrival, Inbox};
+use crate::of_zenoh;
 use crate::outgoing::{Outgoing, Over};
 use crate::wire::{Cause, ChunkHeader, Control, End, Part, Progress, Records, CHUNK_HEADER, RECORD_HEADER};
 use std::any::Any;
@@ -266,7 +267,10 @@ impl Session {
             };
             let sent = session.outgoing.run_pump(|chunk| session.publisher.put(chunk).wait(), repeated);
             if let Err(error) = sent {
-                session.end(End::new(Cause::Failed, format!("sending by Zenoh failed: {error}")));
+                session.end(End::new(
+                    Cause::Failed,
+                    format!("sending by Zenoh failed: {}", of_zenoh(error.as_ref())),
+                ));
             }
         };
         if let Err(error) = thread::Builder::new().name("pump".into()).spawn(pump) {

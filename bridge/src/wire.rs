@@ -118,6 +118,11 @@ impl End {
         End { cause, text: text.into() }
     }
 
+    /// Makes the end of a session that is not opened.
+    pub(crate) fn refused(text: impl Into<String>) -> Self {
+        End::new(Cause::Refused, text)
+    }
+
     fn write(&self, to: &mut Vec<u8>) {
         let mut end = self.text.len().min(LONGEST_TEXT);
         while !self.text.is_char_boundary(end) {
@@ -351,11 +356,6 @@ pub(crate) struct OpenRequest {
     pub window: u64,
     /// How many milliseconds the importing bridge waits for the answer.
     pub timeout_ms: u32,
-}
-
-impl OpenRequest {
-    /// The most bytes of a request. It has about 150.
-    pub(crate) const LONGEST: usize = 1024;
 }
 
 /// What an exporting bridge answers, in TOML.

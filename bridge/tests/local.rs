@@ -58,6 +58,12 @@ impl Bridge {
     fn client(&self) -> SharedClient {
         SharedClient::connect(&self.there, PATIENCE).expect("the imported channel accepts")
     }
+
+    /// A client comes, whose session the bridges do not open. Returns the line of the import's log.
+    fn end_of_client(&self) -> String {
+        assert_eq!(time_to_end(&self.client()).1, ShmError::NotConnected);
+        self.import.wait_for("session ended")
+    }
 }
 
 /// How long a call takes to fail.
@@ -156,10 +162,7 @@ fn long_and_empty_messages_pass_if_both_channels_carry_them() {
 fn channels_of_different_limits_are_refused_with_both_numbers() {
     let bridge = Bridge::start("limits", &[], &["--ring-size", "65536"]);
     let _server = MultiServer::builder(&bridge.here).start().expect("a server");
-    let client = bridge.client();
-    let (_, end) = time_to_end(&client);
-    assert_eq!(end, ShmError::NotConnected);
-    let line = bridge.import.wait_for("session ended");
+    let line = bridge.end_of_client();
     assert!(
         line.contains("65535") && line.contains("32760") && line.contains("--max-message-size"),
         "{line}"
@@ -368,9 +371,7 @@ fn a_second_exporting_bridge_takes_over() {
 #[test]
 fn without_a_server_a_client_is_refused_with_a_reason() {
     let bridge = Bridge::start("no-server", &["--connect-timeout-ms", "300"], &[]);
-    let client = bridge.client();
-    assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
-    let line = bridge.import.wait_for("session ended");
+    let line = bridge.end_of_client();
     assert!(line.contains("refused") && line.contains("no server has the name"), "{line}");
 }
 
@@ -394,9 +395,7 @@ fn an_import_without_an_export_says_so() {
 fn a_client_that_waits_for_a_server_gets_the_reason_within_the_imports_time() {
     let options = (["--connect-timeout-ms", "60000"], ["--open-timeout-ms", "1000"]);
     let bridge = Bridge::start("late-server", &options.0, &options.1);
-    let client = bridge.client();
-    assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
-    let line = bridge.import.wait_for("session ended");
+    let line = bridge.end_of_client();
     assert!(line.contains("refused") && line.contains("no server has the name"), "{line}");
 }
 
@@ -406,9 +405,7 @@ fn a_session_over_the_exports_limit_is_refused_with_the_option() {
     let server = HERE.peer(&["echo-server", &bridge.here]);
     server.wait_for("ready");
     let (_first, second) = (bridge.hold(), bridge.hold());
-    let third = bridge.client();
-    assert_eq!(time_to_end(&third).1, ShmError::NotConnected);
-    let line = bridge.import.wait_for("session ended");
+    let line = bridge.end_of_client();
     assert!(line.contains("refused") && line.contains("--max-sessions"), "{line}");
     // The end of a session makes room for another one.
     drop(second);
