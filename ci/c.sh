@@ -804,24 +804,24 @@ for each in "$@"; do
     esac
 done
 [ $# -eq 0 ] || steps=("$@")
-# The compilers that check the headers take minutes on one processor, and write nothing that another step uses. So they run beside
-# the other steps.
 run() {
     local started=$SECONDS
     echo "== c: $1"
     "$1"
     echo "-- c: $1: $((SECONDS - started)) s"
 }
+# The compilers that check the headers take minutes on one processor, and write nothing that another step uses. So they run beside
+# the other steps, and report through a pipe that they passed. `wait` cannot report it: Linux gives the id of an ended process to
+# a later one, and when this shell starts that one, bash forgets how the first one ended.
 beside=
 if [ "${steps[0]}" = headers ] && [ ${#steps[@]} -gt 1 ]; then
-    run headers >"$out/headers.log" 2>&1 &
-    beside=$!
+    exec {beside}< <(set -e; run headers >"$out/headers.log" 2>&1; echo passed)
     steps=("${steps[@]:1}")
 fi
 for each in "${steps[@]}"; do
     run "$each"
 done
 if [ -n "$beside" ]; then
-    wait "$beside" || { cat "$out/headers.log" >&2; exit 1; }
+    read -r _ <&"$beside" || { cat "$out/headers.log" >&2; exit 1; }
     cat "$out/headers.log"
 fi
