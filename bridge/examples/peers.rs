@@ -15,6 +15,7 @@
 //! peers hold NAME                           is a client that waits until its session ends, and prints the reason
 //! peers zenoh-sink ENDPOINT                 receives by Zenoh alone
 //! peers zenoh-source ENDPOINT COUNT SIZE    sends by Zenoh alone
+//! peers zenoh-router ENDPOINT               is a router of Zenoh
 //! ```
 //!
 //! A numbered message begins with its number, as a `u64`. Every program prints `ready` when it is, and an error on its last line. The
@@ -59,6 +60,7 @@ fn main() -> Outcome {
         ["hold", name] => hold(name),
         ["zenoh-sink", endpoint] => zenoh_sink(endpoint),
         ["zenoh-source", endpoint, count, size] => zenoh_source(endpoint, count.parse()?, size.parse()?),
+        ["zenoh-router", endpoint] => zenoh_router(endpoint),
         _ => Err("usage: see the first lines of the source".into()),
     }
 }
@@ -402,16 +404,17 @@ fn hold(name: &str) -> Outcome {
 
 // ------------------------------------------------------------------------------------------------- Zenoh alone
 
-/// Opens a peer that finds others only by the endpoint.
-fn zenoh_peer(kind: &str, endpoint: &str) -> zenoh::Result<zenoh::Session> {
+/// Opens a session of a mode (`peer` or `router`) that finds others only by the endpoint.
+fn zenoh_session(mode: &str, kind: &str, endpoint: &str) -> zenoh::Result<zenoh::Session> {
     let mut config = zenoh::Config::default();
+    config.insert_json5("mode", &format!("{mode:?}"))?;
     config.insert_json5("scouting/multicast/enabled", "false")?;
     config.insert_json5(&format!("{kind}/endpoints"), &format!("[{endpoint:?}]"))?;
     zenoh::open(config).wait()
 }
 
 fn zenoh_sink(endpoint: &str) -> Outcome {
-    let session = zenoh_peer("listen", endpoint).map_err(|error| error.to_string())?;
+    let session = zenoh_session("peer", "listen", endpoint).map_err(|error| error.to_string())?;
     let (sender, ends) = mpsc::channel();
     let seen = Mutex::new(Seen::default());
     let subscriber = session.declare_subscriber("measure/data").callback(move |sample| {
@@ -434,7 +437,7 @@ fn zenoh_sink(endpoint: &str) -> Outcome {
 }
 
 fn zenoh_source(endpoint: &str, count: u64, size: usize) -> Outcome {
-    let session = zenoh_peer("connect", endpoint).map_err(|error| error.to_string())?;
+    let session = zenoh_session("peer", "connect", endpoint).map_err(|error| error.to_string())?;
     let publisher = session.declare_publisher("measure/data").congestion_control(CongestionControl::Block);
     let publisher = publisher.wait().map_err(|error| error.to_string())?;
     let (sender, ends) = mpsc::channel();
@@ -461,6 +464,12 @@ fn zenoh_source(endpoint: &str, count: u64, size: usize) -> Outcome {
     say(format_args!("sent {count} messages"));
     session.close().wait().map_err(|error| error.to_string())?;
     Ok(())
+}
+
+fn zenoh_router(endpoint: &str) -> Outcome {
+    let _session = zenoh_session("router", "listen", endpoint).map_err(|error| error.to_string())?;
+    say("ready");
+    wait_for_the_end()
 }
 
 /// Waits until the program's input ends: a test closes it, or the test has died.

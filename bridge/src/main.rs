@@ -6,8 +6,9 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 use tracing_subscriber::{fmt, EnvFilter};
 use xshm_bridge::{
     Export, ExportOptions, File, Import, ImportOptions, LogFormat, NetworkOptions, ObserveOptions,
@@ -109,15 +110,27 @@ fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long Zenoh may take to open a session without a line in the log.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// What the program waits for.
+enum Event {
+    /// Zenoh has opened a session, or failed to.
+    Opened(zenoh::Result<zenoh::Session>),
+    /// A signal asks the program to end.
+    Stop,
+}
+
 fn serve(file: File) -> anyhow::Result<()> {
+    let (sender, events) = mpsc::channel();
     // Before anything starts: a signal that comes early ends the program in order too.
-    let stop = stop_signals()?;
+    stop_signals(sender.clone())?;
     if let Some(address) = file.observe.metrics {
         let metrics = PrometheusBuilder::new().with_http_listener(address);
         metrics.install().with_context(|| format!("serving metrics at {address}"))?;
         tracing::info!(%address, "serves metrics");
     }
-    let zenoh = zenoh::open(file.network.zenoh()?).wait().map_err(xshm_bridge::Error::Zenoh)?;
+    let Some(zenoh) = open_zenoh(&file.network, sender, &events)? else { return Ok(()) };
     let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for options in file.export {
         exports.push(Export::start(&zenoh, options)?);
@@ -125,8 +138,8 @@ fn serve(file: File) -> anyhow::Result<()> {
     for options in file.import {
         imports.push(Import::start(&zenoh, options)?);
     }
-    let signal = stop.recv()?;
-    tracing::info!(signal, "stops");
+    // Zenoh's session is open, so this is a signal.
+    events.recv()?;
     // All at once, so that the grace time counts once.
     thread::scope(|scope| {
         for export in &mut exports {
@@ -141,10 +154,34 @@ fn serve(file: File) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits in a thread for the signals by which a user or the system ends a program. The first one goes to the receiver; the second
+/// Opens a session of Zenoh. With the mode `client` in its configuration file, this waits until Zenoh is connected. `None`: a signal
+/// has come before.
+fn open_zenoh(
+    network: &NetworkOptions, sender: mpsc::Sender<Event>, events: &mpsc::Receiver<Event>,
+) -> anyhow::Result<Option<zenoh::Session>> {
+    let config = network.zenoh()?;
+    let open = move || {
+        let _ = sender.send(Event::Opened(zenoh::open(config).wait()));
+    };
+    thread::Builder::new().name("open".into()).spawn(open)?;
+    let event = match events.recv_timeout(SILENCE) {
+        Err(RecvTimeoutError::Timeout) => {
+            tracing::warn!(
+                "Zenoh is not connected yet: does the endpoint accept connections, and is it right?"
+            );
+            events.recv()?
+        }
+        event => event?,
+    };
+    match event {
+        Event::Opened(opened) => Ok(Some(opened.map_err(xshm_bridge::Error::Zenoh)?)),
+        Event::Stop => Ok(None),
+    }
+}
+
+/// Waits in a thread for the signals by which a user or the system ends a program. The first one is sent as an event; the second
 /// one ends the program at once.
-fn stop_signals() -> anyhow::Result<mpsc::Receiver<&'static str>> {
-    let (sender, receiver) = mpsc::channel();
+fn stop_signals(sender: mpsc::Sender<Event>) -> anyhow::Result<()> {
     let (ready, is_ready) = mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("signals".into()).spawn(move || {
@@ -157,14 +194,15 @@ fn stop_signals() -> anyhow::Result<mpsc::Receiver<&'static str>> {
                 }
             };
             let _ = ready.send(Ok(()));
-            let _ = sender.send(signals.next().await);
+            let signal = signals.next().await;
+            tracing::info!(signal, "stops");
+            let _ = sender.send(Event::Stop);
             let signal = signals.next().await;
             tracing::warn!(signal, "ends at once");
             std::process::exit(130);
         });
     })?;
-    is_ready.recv()??;
-    Ok(receiver)
+    Ok(is_ready.recv()??)
 }
 
 /// The signals that end the program.

@@ -575,6 +575,44 @@ fn a_client_that_takes_nothing_holds_up_no_other() {
     drop(server);
 }
 
+/// Both bridges connect to a router only, with the configuration file of `packaging/`.
+#[test]
+fn bridges_reach_each_other_through_a_router() {
+    let (here, there, key, port) = (unique("routed"), unique("routed"), unique("routed"), free_port());
+    let endpoint = format!("tcp/127.0.0.1:{port}");
+    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join("zenoh-client.json5");
+    let text = std::fs::read_to_string(packaged).expect("the file of the package");
+    let config = std::env::temp_dir().join(format!("{}.json5", unique("client")));
+    std::fs::write(&config, text.replace("tcp/router.example:7447", &endpoint)).expect("a temporary file");
+    let options = ["--key", &key, "--zenoh-config", config.to_str().unwrap()];
+    // The import starts before the router. A bridge that still waits can be stopped.
+    let import = HERE.bridge(&[&["import", &there], &options[..]].concat());
+    let mut stopped = HERE.bridge(&[&["import", &unique("routed")], &options[..]].concat());
+    for bridge in [&import, &stopped] {
+        bridge.wait_for("Zenoh is not connected yet");
+    }
+    stopped.stop();
+    let start_router = || {
+        let router = HERE.peer(&["zenoh-router", &endpoint]);
+        router.wait_for("ready");
+        router
+    };
+    let mut router = start_router();
+    let server = HERE.peer(&["echo-server", &here]);
+    server.wait_for("ready");
+    let _export = HERE.bridge(&[&["export", &here], &options[..]].concat());
+    HERE.peer(&["echo-client", &there, "100", "60000"]).finish();
+    let client = HERE.peer(&["hold", &there]);
+    import.wait_for(&format!("client_process={}", client.pid()));
+    router.kill();
+    client.wait_within("ended after", NOTICE);
+    let line = import.wait_for("session ended");
+    assert!(line.contains("unreachable"), "{line}");
+    let _router = start_router();
+    HERE.peer(&["echo-client", &there, "100", "60000"]).finish();
+    let _ = std::fs::remove_file(&config);
+}
+
 /// Makes a certificate authority in a folder, and certificates of it: that of the server is for `localhost`.
 fn make_certificates(folder: &Path, names: &[&str]) {
     let write = |name: &str, text: String| std::fs::write(folder.join(name), text).expect("a temporary file");
