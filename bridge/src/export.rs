@@ -1,13 +1,11 @@
 //! The side of the server: for each remote client, the bridge is a client of the local channel.
 
-use crate::hub::Hub;
-use crate::metrics::Metrics;
+use crate::hub::{random_id, Hub, Role};
 use crate::session::{run_split, Session};
 use crate::wire::{Cause, End, OpenAnswer, OpenRequest, VERSION};
 use crate::{Error, ExportOptions};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use xshm::{ClientOptions, Interrupter, OwnedReceiveHalf, OwnedSendHalf, SharedClient, Trust};
@@ -33,28 +31,54 @@ struct Shared {
     hub: Arc<Hub>,
     options: ExportOptions,
     trust: Option<Trust>,
-    /// What ends the calls on the local endpoint of each session.
-    interrupters: Mutex<HashMap<u64, Interrupter>>,
-    /// How many sessions are open or being opened.
-    places: Arc<AtomicU32>,
+    places: Arc<Places>,
 }
 
-/// One of the sessions that an export may have at a time. Dropping it makes room for another one.
-struct Place(Arc<AtomicU32>);
+/// The sessions that are open or being opened: what ends the calls on the local endpoint of each.
+#[derive(Default)]
+struct Places {
+    taken: Mutex<HashMap<u64, Interrupter>>,
+    is_empty: Condvar,
+}
 
-impl Place {
-    /// Returns `None` if there are `most` already.
-    fn take(places: &Arc<AtomicU32>, most: u32) -> Option<Self> {
-        let taken = places.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |number| {
-            (number < most).then_some(number + 1)
-        });
-        taken.ok().map(|_| Place(places.clone()))
+impl Places {
+    fn taken(&self) -> MutexGuard<'_, HashMap<u64, Interrupter>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Takes the place of one more session.
+    ///
+    /// # Errors
+    /// There are `most` already, or the system refuses an interrupter.
+    fn take(self: &Arc<Self>, most: u32) -> Result<Place, End> {
+        let mut taken = self.taken();
+        if taken.len() >= most as usize {
+            let text = format!(
+                "there are {most} sessions, the most of this export: a larger --max-sessions permits more"
+            );
+            return Err(End::refused(text));
+        }
+        let interrupter = Interrupter::new().map_err(|error| End::refused(error.to_string()))?;
+        let number = random_id();
+        taken.insert(number, interrupter.clone());
+        Ok(Place { number, interrupter, places: self.clone() })
+    }
+}
+
+/// The place of one session. Dropping it makes room for another one.
+struct Place {
+    number: u64,
+    interrupter: Interrupter,
+    places: Arc<Places>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut taken = self.places.taken();
+        taken.remove(&self.number);
+        if taken.is_empty() {
+            self.places.is_empty.notify_all();
+        }
     }
 }
 
@@ -65,6 +89,15 @@ impl OpenRequest {
     fn read(query: &Query) -> Option<Self> {
         let payload = query.payload().filter(|payload| payload.len() <= Self::LONGEST)?;
         toml::from_str(std::str::from_utf8(&payload.to_bytes()).ok()?).ok()
+    }
+
+    /// The ids of the importing bridge and of the session.
+    fn ids(&self) -> Result<[u64; 2], End> {
+        let number = |text: &String| {
+            u64::from_str_radix(text, 16)
+                .map_err(|_| End::refused(format!("{text:?} is no id of a bridge or session")))
+        };
+        Ok([number(&self.bridge)?, number(&self.session)?])
     }
 }
 
@@ -77,15 +110,8 @@ impl Export {
         options.check()?;
         let trust = options.trust()?;
         let common = &options.common;
-        let metrics = Metrics::new("export", &common.name, &common.key);
-        let hub = Hub::new(zenoh.clone(), &common.name, &common.key, common.settings(), metrics);
-        let shared = Arc::new(Shared {
-            hub: hub.clone(),
-            options,
-            trust,
-            interrupters: Mutex::default(),
-            places: Arc::default(),
-        });
+        let hub = Hub::new(zenoh.clone(), Role::Export, &common.name, &common.key, common.settings());
+        let shared = Arc::new(Shared { hub: hub.clone(), options, trust, places: Arc::default() });
         let subscriber = hub.start().map_err(Error::Zenoh)?;
         let exporter = hub.exporter_key(&format!("{:016x}", hub.id));
         let queries = shared.clone();
@@ -110,7 +136,8 @@ impl Export {
         self.shared.hub.session_count()
     }
 
-    /// Ends all sessions. What the local server has sent is delivered first, within the grace time of the options.
+    /// Ends all sessions. What the local server and the remote clients have sent is delivered first, within the grace time of the
+    /// options.
     pub fn stop(&mut self) {
         if std::mem::replace(&mut self.is_stopped, true) {
             return;
@@ -119,10 +146,15 @@ impl Export {
         // No importing bridge chooses this one any more.
         self.token = None;
         self.queryable = None;
-        for interrupter in self.shared.interrupters().values() {
+        for interrupter in self.shared.places.taken().values() {
             interrupter.interrupt();
         }
         self.shared.hub.wait_for_sessions();
+        // The sessions that were being opened are refused.
+        let places = &self.shared.places;
+        let limit = Duration::from_secs(1);
+        let waited = places.is_empty.wait_timeout_while(places.taken(), limit, |taken| !taken.is_empty());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
         tracing::info!(channel = %self.shared.hub.name, "the export has ended");
     }
 }
@@ -134,39 +166,33 @@ impl Drop for Export {
 }
 
 impl Shared {
-    fn interrupters(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Interrupter>> {
-        self.interrupters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// An importing bridge opens a session. Connecting may take long, so another thread does it.
     fn on_query(self: &Arc<Self>, query: &Query) {
-        let most = self.options.max_sessions;
-        let Some(place) = Place::take(&self.places, most) else {
-            let text = format!(
-                "the exporting bridge has {most} sessions, its most: start it with a larger --max-sessions"
-            );
-            return self.refuse(query, End::refused(text));
+        let place = match self.places.take(self.options.max_sessions) {
+            Ok(place) => place,
+            Err(end) => return self.refuse(query, end),
         };
         let (shared, queried) = (self.clone(), query.clone());
         let serve = move || shared.serve(queried, place);
         if let Err(error) = thread::Builder::new().name("session".into()).spawn(serve) {
-            self.refuse(query, End::refused(format!("the exporting bridge can start no thread: {error}")));
+            self.refuse(query, End::refused(format!("no thread can be started: {error}")));
         }
     }
 
     fn refuse(&self, query: &Query, end: End) {
-        let request = OpenRequest::read(query);
-        let (session, importer) =
-            request.map_or_else(Default::default, |request| (request.session, request.bridge));
+        // An id that is none is shown as 0.
+        let ids = OpenRequest::read(query).and_then(|request| request.ids().ok());
+        let [importer, session] = ids.unwrap_or_default().map(|id| format!("{id:016x}"));
         self.hub.metrics.ended_sessions(Cause::Refused).increment(1);
-        tracing::warn!(channel = %self.hub.name, session, importer, reason = %end.text, "a session was refused");
+        tracing::warn!(channel = %self.hub.name, %session, %importer, reason = end.text, "a session was refused");
         if let Err(error) = query.reply_err(end.text).wait() {
             tracing::debug!(%error, "the refusal was not sent");
         }
     }
 
     fn serve(self: &Arc<Self>, query: Query, place: Place) {
-        let opened = self.connect(&query).and_then(|(request, client)| self.open(&request, client));
+        let connected = self.connect(&query, &place.interrupter);
+        let opened = connected.and_then(|(request, client)| self.open(&request, client));
         let (session, window, sender, receiver) = match opened {
             Ok(opened) => opened,
             Err(end) => return self.refuse(&query, end),
@@ -184,27 +210,26 @@ impl Shared {
             }
             Err(text) => session.end(End::new(Cause::Failed, format!("the answer was not sent: {text}"))),
         }
-        self.interrupters().remove(&session.id);
         // Before the log has the session's end: a reader of the log may count on the place.
         drop(place);
         self.hub.remove(&session);
     }
 
-    fn connect(&self, query: &Query) -> Result<(OpenRequest, SharedClient), End> {
+    fn connect(&self, query: &Query, interrupter: &Interrupter) -> Result<(OpenRequest, SharedClient), End> {
         let request = OpenRequest::read(query)
             .ok_or_else(|| End::refused("the request is none of this version of the bridge"))?;
         if request.version != VERSION {
             let text = format!("the bridges have incompatible versions: {} and {VERSION}", request.version);
             return Err(End::refused(text));
         }
-        if self.hub.is_stopping() {
-            return Err(End::refused("the exporting bridge stops"));
-        }
         // The reason has to reach the other bridge while that waits for it.
         let limit = self.options.connect_timeout_ms.min(request.timeout_ms / 5 * 4);
-        let client = self
-            .connect_local(Duration::from_millis(limit.into()))
-            .map_err(|error| End::refused(error.to_string()))?;
+        let client = self.connect_local(Duration::from_millis(limit.into()), interrupter).map_err(
+            |error| match error {
+                xshm::ShmError::Interrupted => self.hub.stopped(),
+                error => End::refused(error.to_string()),
+            },
+        )?;
         let (here, there) = (client.max_message_size() as u64, request.max_message_size);
         if here != there {
             return Err(End::refused(format!(
@@ -216,12 +241,17 @@ impl Shared {
         Ok((request, client))
     }
 
-    /// Connects to the local channel. If its server is not there, or has its one client, this waits up to the time limit.
-    fn connect_local(&self, limit: Duration) -> xshm::Result<SharedClient> {
+    /// Connects to the local channel. If its server is not there, or has its one client, this waits up to the time limit, or until the
+    /// bridge stops.
+    fn connect_local(&self, limit: Duration, interrupter: &Interrupter) -> xshm::Result<SharedClient> {
         let deadline = Instant::now() + limit;
         loop {
+            // A stop interrupts the places that it finds. If it came before this place, it has found nothing.
+            if self.hub.is_stopping() {
+                return Err(xshm::ShmError::Interrupted);
+            }
             // The bridge is no faster if it spins: what it waits for comes over the network.
-            let mut options = ClientOptions::new().spin(Duration::ZERO);
+            let mut options = ClientOptions::new().spin(Duration::ZERO).interrupter(interrupter.clone());
             if let Some(trust) = &self.trust {
                 options = options.trust(trust.clone());
             }
@@ -237,22 +267,12 @@ impl Shared {
 
     /// Makes the session of a client that has connected to the local channel.
     fn open(&self, request: &OpenRequest, client: SharedClient) -> Result<Opened, End> {
-        let number = |text: &str| {
-            u64::from_str_radix(text, 16)
-                .map_err(|_| End::refused(format!("{text:?} is no id of a bridge or session")))
-        };
-        let (other, id) = (number(&request.bridge)?, number(&request.session)?);
+        let [other, id] = request.ids()?;
         let session = Session::new(&self.hub, id, other, client.max_message_size());
         let session = session.map_err(|error| End::refused(Error::Zenoh(error).to_string()))?;
         let process = client.peer().map(|peer| peer.process_id);
         let (sender, receiver) = client.into_split().map_err(|error| End::refused(error.to_string()))?;
         self.hub.add(&session)?;
-        let interrupter = receiver.interrupter();
-        self.interrupters().insert(id, interrupter.clone());
-        // A stop interrupts what it finds. If it came before the insertion, it has found nothing here.
-        if self.hub.is_stopping() {
-            interrupter.interrupt();
-        }
         tracing::info!(
             channel = %self.hub.name, session = %session.name(), importer = %request.bridge, server_process = process,
             "session opened"

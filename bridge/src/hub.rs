@@ -20,6 +20,38 @@ use zenoh::Wait;
 /// How often a bridge looks after its sessions. It reports to the other bridge every second time.
 const TICK: Duration = Duration::from_millis(125);
 
+/// Which side of a bridged channel this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Export,
+    Import,
+}
+
+impl Role {
+    /// The role's name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Export => "export",
+            Role::Import => "import",
+        }
+    }
+
+    /// The bridge of this role, in the reason of an end.
+    pub(crate) fn bridge(self) -> &'static str {
+        match self {
+            Role::Export => "the exporting bridge",
+            Role::Import => "the importing bridge",
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Role::Export => Role::Import,
+            Role::Import => Role::Export,
+        }
+    }
+}
+
 /// What every session of a channel needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -35,6 +67,7 @@ pub(crate) struct Settings {
 
 pub(crate) struct Hub {
     pub(crate) zenoh: zenoh::Session,
+    pub(crate) role: Role,
     /// The local channel.
     pub(crate) name: String,
     pub(crate) key: String,
@@ -83,15 +116,16 @@ pub(crate) fn random_id() -> u64 {
 
 impl Hub {
     pub(crate) fn new(
-        zenoh: zenoh::Session, name: &str, key: &str, settings: Settings, metrics: Metrics,
+        zenoh: zenoh::Session, role: Role, name: &str, key: &str, settings: Settings,
     ) -> Arc<Self> {
         Arc::new(Hub {
             zenoh,
+            role,
             name: name.to_owned(),
             key: key.to_owned(),
             id: random_id(),
             settings,
-            metrics,
+            metrics: Metrics::new(role, name, key),
             sessions: Mutex::new(HashMap::new()),
             is_empty: Condvar::new(),
             heard: Mutex::default(),
@@ -172,7 +206,7 @@ impl Hub {
             Some(session) if session.other == sender => session.on_control(control),
             Some(_) => {}
             None => {
-                if let (Control::Report(_) | Control::Repeat(_), Ok(key)) =
+                if let (Control::Report(_) | Control::Repeat(_) | Control::Stop, Ok(key)) =
                     (control, self.session_key(sender, id, "control"))
                 {
                     self.send_control(&key, &Control::Unknown);
@@ -188,7 +222,7 @@ impl Hub {
     pub(crate) fn add(&self, session: &Arc<Session>) -> Result<(), End> {
         let mut sessions = self.sessions();
         if self.is_stopping() {
-            return Err(End::new(Cause::Stopped, "the bridge stops"));
+            return Err(self.stopped());
         }
         // The other bridge chooses the id. A second session must not get the messages of the first.
         let Entry::Vacant(place) = sessions.entry(session.id) else {
@@ -199,10 +233,19 @@ impl Hub {
         Ok(())
     }
 
-    /// Removes a session that is over, and writes the reason into the log.
+    /// The end of a session by a stop of this bridge.
+    pub(crate) fn stopped(&self) -> End {
+        End::new(Cause::Stopped, format!("{} was stopped", self.role.bridge()))
+    }
+
+    /// Removes a session that is over, and writes the reason into the log. The second time, this does nothing.
     pub(crate) fn remove(&self, session: &Session) {
         session.end_in_order();
         let Some(end) = session.ended() else { return };
+        let mut sessions = self.sessions();
+        if sessions.remove(&session.id).is_none() {
+            return;
+        }
         self.metrics.ended_sessions(end.cause).increment(1);
         let (session_name, cause, reason) = (session.name(), end.cause.name(), &end.text);
         match end.cause {
@@ -213,8 +256,6 @@ impl Hub {
                 tracing::warn!(channel = %self.name, session = %session_name, cause, reason, "session ended")
             }
         }
-        let mut sessions = self.sessions();
-        sessions.remove(&session.id);
         self.metrics.sessions.set(sessions.len() as f64);
         if sessions.is_empty() {
             self.is_empty.notify_all();
@@ -235,22 +276,33 @@ impl Hub {
         self.is_stopping.store(true, Ordering::Release);
     }
 
+    /// The sessions of this moment.
+    pub(crate) fn all_sessions(&self) -> Vec<Arc<Session>> {
+        self.sessions().values().cloned().collect()
+    }
+
     /// Waits until all sessions are over, up to the grace time. Then it ends those that are left.
     pub(crate) fn wait_for_sessions(&self) {
         self.wait_until_empty(self.settings.grace);
-        let late: Vec<_> = self.sessions().values().cloned().collect();
-        for session in &late {
-            session.abort(End::new(Cause::Stopped, "a bridge was stopped before all was delivered"));
+        for session in self.all_sessions() {
+            let [to_other, to_peer] = session.undelivered();
+            let text = format!(
+                "{} was stopped, and within {} ms (--grace-ms) {to_other} bytes were not delivered by the other bridge, and {to_peer} \
+                 bytes not by this one",
+                self.role.bridge(),
+                self.settings.grace.as_millis()
+            );
+            session.abort(End::new(Cause::Stopped, text));
         }
         // Their threads end by themselves; they need a moment to release the local endpoints.
         self.wait_until_empty(Duration::from_secs(1));
     }
 
-    /// Waits until there are no sessions, or the time is over.
-    pub(crate) fn wait_until_empty(&self, limit: Duration) {
+    /// Waits until there are no sessions, up to a time limit. Returns whether there are none.
+    pub(crate) fn wait_until_empty(&self, limit: Duration) -> bool {
         let waited =
             self.is_empty.wait_timeout_while(self.sessions(), limit, |sessions| !sessions.is_empty());
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_empty()
     }
 }
 
@@ -259,8 +311,7 @@ fn tick(hub: &Weak<Hub>) {
     for number in 0_u32.. {
         thread::sleep(TICK);
         let Some(hub) = hub.upgrade() else { return };
-        let sessions: Vec<_> = hub.sessions().values().cloned().collect();
-        for session in sessions {
+        for session in hub.all_sessions() {
             session.tick(number % 2 == 0);
         }
     }

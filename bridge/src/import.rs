@@ -1,7 +1,6 @@
 //! The side of the clients: the bridge is a server with the channel's name, and opens a session for each client.
 
-use crate::hub::{random_id, Hub};
-use crate::metrics::Metrics;
+use crate::hub::{random_id, Hub, Role};
 use crate::session::{run_split, Session};
 use crate::wire::{one_line, Cause, End, OpenAnswer, OpenRequest, VERSION};
 use crate::{Error, ImportOptions};
@@ -18,10 +17,6 @@ use zenoh::pubsub::Subscriber;
 use zenoh::query::ConsolidationMode;
 use zenoh::sample::SampleKind;
 use zenoh::Wait;
-
-/// How much longer than the lease the import waits at most for sessions to end after the last exporting bridge has gone. They end by
-/// the lease, with this cause.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// After how long without an exporting bridge the log has a warning.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -52,7 +47,8 @@ impl Import {
     /// bridge is reachable.
     ///
     /// # Errors
-    /// An option is invalid, the name is taken by another server, or Zenoh refuses the key.
+    /// An option is invalid, the name is taken by a server that runs, or Zenoh refuses the key. If the name is taken later, while no
+    /// exporting bridge is reachable, the log has an error each second until the name is free.
     pub fn start(zenoh: &zenoh::Session, options: ImportOptions) -> Result<Self, Error> {
         options.check()?;
         let common = &options.common;
@@ -60,8 +56,7 @@ impl Import {
         // A taken name is reported now, not when the first exporting bridge comes. This server accepts no client.
         drop(options.server_options()?.start(&common.name).map_err(channel)?);
         let interrupter = Interrupter::new().map_err(channel)?;
-        let metrics = Metrics::new("import", &common.name, &common.key);
-        let hub = Hub::new(zenoh.clone(), &common.name, &common.key, common.settings(), metrics);
+        let hub = Hub::new(zenoh.clone(), Role::Import, &common.name, &common.key, common.settings());
         let subscriber = hub.start().map_err(Error::Zenoh)?;
         let shared = Arc::new(Shared {
             hub: hub.clone(),
@@ -92,11 +87,14 @@ impl Import {
         self.shared.hub.session_count()
     }
 
-    /// Ends all sessions, and removes the channel's name. What the clients have sent is delivered first, within the grace time
-    /// of the options.
+    /// Ends all sessions, and removes the channel's name. What the clients and the remote server have sent is delivered first, within
+    /// the grace time of the options.
     pub fn stop(&mut self) {
         let Some(serving) = self.serving.take() else { return };
         self.shared.hub.begin_stop();
+        for session in self.shared.hub.all_sessions() {
+            session.ask_to_stop();
+        }
         self.shared.interrupter.interrupt();
         {
             let _exporters = self.shared.exporters();
@@ -193,10 +191,16 @@ impl Shared {
     /// Waits until no exporting bridge is reachable, or the bridge stops.
     fn wait_while_reachable(&self) {
         while self.wait_for_exporters(false, None) {
-            // A connection that comes back in time ends no session. Without sessions, the next client may as well wait.
-            self.hub.wait_until_empty(self.hub.settings.lease + LINGER);
-            if !self.wait_for_exporters(true, Some(Duration::ZERO)) {
-                return;
+            // A connection that comes back in time ends no session. Without sessions, the next client may as well wait. Each session
+            // ends, in order or by the lease.
+            loop {
+                let is_empty = self.hub.wait_until_empty(self.hub.settings.lease);
+                if self.wait_for_exporters(true, Some(Duration::ZERO)) {
+                    break;
+                }
+                if is_empty || self.hub.is_stopping() {
+                    return;
+                }
             }
         }
     }
@@ -218,6 +222,8 @@ impl Shared {
         if !self.hub.is_stopping() {
             tracing::warn!(channel = %name, "no exporting bridge is reachable: the imported channel accepts no clients");
         }
+        // The sessions that a stop has found deliver what the clients get.
+        self.hub.wait_until_empty(self.hub.settings.grace);
         // The server's threads end after the messages that the clients have sent, or with the sessions.
         drop(server);
         Ok(())
@@ -278,7 +284,7 @@ impl Shared {
         let (session, window) = match self.open(process) {
             Ok(opened) => opened,
             Err(end) => {
-                tracing::warn!(channel = %self.hub.name, reason = %end.text, "a client's session was ended: it cannot be opened");
+                tracing::warn!(channel = %self.hub.name, reason = end.text, "a client's session was ended: it cannot be opened");
                 return server;
             }
         };
@@ -324,7 +330,9 @@ impl Shared {
             let limit = self.options.open_timeout_ms;
             End::refused(format!("the exporting bridge did not answer within {limit} ms (--open-timeout-ms)"))
         };
-        let reply = replies.recv().map_err(|_| late())?;
+        // Without a reply: the other bridge has ended, or the connection to it.
+        let reply =
+            replies.recv().map_err(|_| End::refused("the exporting bridge has gone before it answered"))?;
         match reply.into_result() {
             Ok(sample) => toml::from_str(&String::from_utf8_lossy(&sample.payload().to_bytes()))
                 .map(|answer: OpenAnswer| answer.window)
@@ -334,7 +342,7 @@ impl Shared {
             Err(error) => match &*error.payload().to_bytes() {
                 // Zenoh's own answer at the end of the time.
                 b"Timeout" => Err(late()),
-                reason => Err(End::refused(format!("the exporting bridge: {}", one_line(reason)))),
+                reason => Err(End::refused(format!("by the exporting bridge: {}", one_line(reason)))),
             },
         }
     }
@@ -393,14 +401,14 @@ impl MultiHandler for Clients {
         let session = match shared.begin() {
             Ok(session) => session,
             Err(end) => {
-                tracing::warn!(channel = %shared.hub.name, slot, reason = %end.text, "a client's session was ended");
+                tracing::warn!(channel = %shared.hub.name, slot, reason = end.text, "a client's session was ended");
                 let _ = peer.disconnect();
                 return;
             }
         };
         self.set_session(slot, Some(session.clone()));
         let kicked = peer.clone();
-        session.on_end(move |_| {
+        session.on_end(move || {
             // The client still receives what was delivered.
             let _ = kicked.disconnect();
         });
@@ -436,15 +444,13 @@ impl MultiHandler for Clients {
         let end = match reason {
             DisconnectReason::PeerLeft => End::new(Cause::Left, "the client left"),
             DisconnectReason::PeerDied => End::new(Cause::Died, "the client's process ended without leaving"),
-            DisconnectReason::Stopped | DisconnectReason::Kicked => {
-                End::new(Cause::Stopped, "the importing bridge was stopped")
-            }
+            DisconnectReason::Stopped | DisconnectReason::Kicked => self.shared.hub.stopped(),
             DisconnectReason::Failed(error) => {
                 End::new(Cause::Failed, format!("receiving from the client: {error}"))
             }
             reason => End::new(Cause::Failed, format!("the client's session ended: {reason:?}")),
         };
-        session.finish(&end);
+        session.finish(end);
     }
 
     fn on_overflow(&self, _: u32, direction: ChannelKind, count: u32) {

@@ -1,7 +1,7 @@
 //! The program `xshm-bridge`: see the README.
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -25,34 +25,45 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Run `export` on the machine of the channel's server, and `import` with the same key on the machines of the clients.
 #[derive(Parser)]
 #[command(version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
+enum Arguments {
+    /// Offer the channel of a local server to other machines
+    Export {
+        #[command(flatten)]
+        export: ExportOptions,
+        #[command(flatten)]
+        program: ProgramOptions,
+    },
+    /// Serve clients on this machine in place of a server on another machine
+    Import {
+        #[command(flatten)]
+        import: ImportOptions,
+        #[command(flatten)]
+        program: ProgramOptions,
+    },
+    /// Run the exports and imports of a configuration file
+    Run {
+        /// The file (TOML)
+        file: PathBuf,
+        /// Check the file and the options, and run nothing
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        program: ProgramOptions,
+    },
+}
+
+/// The options of all channels of the program together.
+#[derive(Args)]
+struct ProgramOptions {
     #[command(flatten, next_help_heading = "Network")]
     network: NetworkOptions,
     #[command(flatten, next_help_heading = "Logs and metrics")]
     observe: ObserveOptions,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Offer the channel of a local server to other machines
-    Export(ExportOptions),
-    /// Serve clients on this machine in place of a server on another machine
-    Import(ImportOptions),
-    /// Run the exports and imports of a configuration file
-    Run {
-        /// The file (TOML)
-        file: PathBuf,
-        /// Check the file, and run nothing
-        #[arg(long)]
-        check: bool,
-    },
-}
-
 fn main() -> ExitCode {
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xshm-bridge: {error:#}");
             ExitCode::FAILURE
@@ -60,36 +71,46 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let mut file = match arguments.command {
-        Command::Export(export) => File { export: vec![export], ..File::default() },
-        Command::Import(import) => File { import: vec![import], ..File::default() },
-        Command::Run { file, check } => {
-            let file = File::read(&file)?;
-            if check {
-                file.network.zenoh()?;
-                log_filter(&file.observe)?;
-                println!("{} exports and {} imports", file.export.len(), file.import.len());
-                return Ok(());
-            }
-            file
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let (mut file, only_check, program) = match arguments {
+        Arguments::Export { export, program } => {
+            (File { export: vec![export], ..File::default() }, false, program)
         }
+        Arguments::Import { import, program } => {
+            (File { import: vec![import], ..File::default() }, false, program)
+        }
+        Arguments::Run { file, check, program } => (File::read(&file)?, check, program),
     };
-    merge(&mut file.network, arguments.network);
-    let observe = &mut file.observe;
-    observe.metrics = arguments.observe.metrics.or(observe.metrics);
-    observe.log = arguments.observe.log.or(observe.log.take());
-    observe.log_format = arguments.observe.log_format.or(observe.log_format);
-    start_log(observe)?;
-    serve(file)
+    merge(&mut file, program);
+    if only_check {
+        file.network.zenoh()?;
+        log_filter(&file.observe)?;
+        println!("the options are right; exports: {}, imports: {}", file.export.len(), file.import.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    start_log(&file.observe)?;
+    let is_json = file.observe.log_format == Some(LogFormat::Json);
+    match serve(file) {
+        // A reader of the log expects each line to be JSON.
+        Err(error) if is_json => {
+            tracing::error!(error = format!("{error:#}"), "the program has failed");
+            Ok(ExitCode::FAILURE)
+        }
+        served => served.map(|()| ExitCode::SUCCESS),
+    }
 }
 
 /// Adds the options of the command line to those of the file.
-fn merge(network: &mut NetworkOptions, arguments: NetworkOptions) {
+fn merge(file: &mut File, program: ProgramOptions) {
+    let (network, arguments) = (&mut file.network, program.network);
     network.connect.extend(arguments.connect);
     network.listen.extend(arguments.listen);
     network.no_multicast |= arguments.no_multicast;
     network.zenoh_config = arguments.zenoh_config.or(network.zenoh_config.take());
+    let (observe, arguments) = (&mut file.observe, program.observe);
+    observe.metrics = arguments.metrics.or(observe.metrics);
+    observe.log = arguments.log.or(observe.log.take());
+    observe.log_format = arguments.log_format.or(observe.log_format);
 }
 
 fn log_filter(observe: &ObserveOptions) -> anyhow::Result<EnvFilter> {
@@ -98,7 +119,7 @@ fn log_filter(observe: &ObserveOptions) -> anyhow::Result<EnvFilter> {
         (None, Ok(filter)) => filter,
         (None, Err(_)) => "info,zenoh=warn".to_owned(),
     };
-    EnvFilter::try_new(&filter).with_context(|| format!("the log's filter {filter:?}"))
+    EnvFilter::try_new(&filter).map_err(|error| anyhow::anyhow!("the log's filter {filter:?}: {error}"))
 }
 
 fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
@@ -110,7 +131,7 @@ fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long Zenoh may take to open a session without a line in the log.
+/// How long Zenoh may be without a connection before the log has a warning.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What the program waits for.
@@ -130,6 +151,7 @@ fn serve(file: File) -> anyhow::Result<()> {
         metrics.install().with_context(|| format!("serving metrics at {address}"))?;
         tracing::info!(%address, "serves metrics");
     }
+    let has_endpoint = !file.network.connect.is_empty();
     let Some(zenoh) = open_zenoh(&file.network, sender, &events)? else { return Ok(()) };
     let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for options in file.export {
@@ -138,8 +160,19 @@ fn serve(file: File) -> anyhow::Result<()> {
     for options in file.import {
         imports.push(Import::start(&zenoh, options)?);
     }
-    // Zenoh's session is open, so this is a signal.
-    events.recv()?;
+    // Zenoh's session is open, so each event is a signal.
+    if events.recv_timeout(SILENCE).is_err() {
+        let info = zenoh.info();
+        if has_endpoint
+            && info.peers_zid().wait().next().is_none()
+            && info.routers_zid().wait().next().is_none()
+        {
+            tracing::warn!(
+                "Zenoh has no connection yet: do the endpoints accept connections, are they right, and do both sides admit each other?"
+            );
+        }
+        events.recv()?;
+    }
     // All at once, so that the grace time counts once.
     thread::scope(|scope| {
         for export in &mut exports {

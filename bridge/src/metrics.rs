@@ -1,5 +1,6 @@
 //! The counts of each bridged channel. They go to the recorder of the crate `metrics` that the program has installed.
 
+use crate::hub::Role;
 use crate::wire::Cause;
 use metrics::{counter, describe_counter, describe_gauge, gauge, Counter, Gauge, Label};
 
@@ -20,10 +21,10 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the counts of a channel. The role is `export` or `import`.
-    pub(crate) fn new(role: &'static str, name: &str, key: &str) -> Self {
+    /// Makes the counts of a channel.
+    pub(crate) fn new(role: Role, name: &str, key: &str) -> Self {
         let labels = vec![
-            Label::from_static_parts("role", role),
+            Label::from_static_parts("role", role.name()),
             Label::new("channel", name.to_owned()),
             Label::new("key", key.to_owned()),
         ];
@@ -73,7 +74,7 @@ impl Metrics {
             opened_sessions: count("xshm_bridge_opened_sessions_total", "Sessions that were opened."),
             ended_sessions: Cause::ALL.map(ended),
             // Only an import knows.
-            other_bridges: if role == "import" {
+            other_bridges: if role == Role::Import {
                 number("xshm_bridge_other_bridges", "Exporting bridges that are reachable.")
             } else {
                 Gauge::noop()

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use xshm::{
-    Access, ChannelEvent, MultiHandler, MultiOptions, Trust, UserId, MAX_MESSAGE_SIZE, RING_CAPACITY,
+    Access, ChannelEvent, ClientOptions, MultiHandler, MultiOptions, Trust, UserId, MAX_MESSAGE_SIZE,
+    RING_CAPACITY,
 };
 use zenoh::config::EndPoint;
 
@@ -32,8 +33,8 @@ pub struct CommonOptions {
     #[arg(long, default_value_t = default_lease())]
     #[serde(default = "default_lease")]
     pub lease_ms: u32,
-    /// How many bytes may be under way in each direction of a session, at least a chunk. The smaller window of the two bridges
-    /// counts
+    /// How many bytes may be under way in each direction of a session: from a chunk to 1073741824. The smaller window of the two
+    /// bridges counts
     #[arg(long, default_value_t = default_window())]
     #[serde(default = "default_window")]
     pub window: usize,
@@ -109,8 +110,9 @@ impl CommonOptions {
     /// [`Error::Option`] names the option and its limits.
     pub fn check(&self) -> Result<(), Error> {
         let invalid = |option, reason: String| Err(Error::Option { option, reason });
-        if self.name.is_empty() {
-            return invalid("name", "it is empty".into());
+        // A connect that is not carried on checks the name.
+        if let Err(error) = ClientOptions::new().begin_connect(&self.name) {
+            return invalid("name", error.to_string());
         }
         if let Some(option) = self.unknown.keys().next() {
             return invalid("name", format!("there is no option {option:?} here"));
@@ -165,12 +167,12 @@ pub struct ExportOptions {
     #[serde(flatten)]
     #[allow(missing_docs)]
     pub common: CommonOptions,
-    /// How many milliseconds a new session waits for the local server, before it is refused. The import's --open-timeout-ms
-    /// may be shorter
+    /// How many milliseconds a new session waits for the local server, before it is refused: at least 100. The import's
+    /// --open-timeout-ms may be shorter
     #[arg(long, default_value_t = default_connect_timeout())]
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_ms: u32,
-    /// The most sessions at a time, of all importing bridges together
+    /// The most sessions at a time, of all importing bridges together. A session needs file descriptors
     #[arg(long, default_value_t = default_max_sessions())]
     #[serde(default = "default_max_sessions")]
     pub max_sessions: u32,
@@ -203,6 +205,7 @@ impl ExportOptions {
             let reason = "an export has at least one session".to_owned();
             return Err(Error::Option { option: "max-sessions", reason });
         }
+        check_timeout("connect-timeout-ms", self.connect_timeout_ms)?;
         self.common.check()
     }
 
@@ -210,6 +213,14 @@ impl ExportOptions {
         let users = self.common.user_ids()?;
         Ok((!users.is_empty()).then_some(Trust::Users(users)))
     }
+}
+
+fn check_timeout(option: &'static str, milliseconds: u32) -> Result<(), Error> {
+    if milliseconds < 100 {
+        let reason = format!("{milliseconds} is less than 100: no session would be open within this time");
+        return Err(Error::Option { option, reason });
+    }
+    Ok(())
 }
 
 /// The options of an import.
@@ -223,7 +234,7 @@ pub struct ImportOptions {
     #[arg(long)]
     #[serde(default)]
     pub sync: bool,
-    /// The most clients at a time
+    /// The most clients at a time, without --sync. A client needs file descriptors
     #[arg(long, default_value_t = default_max_clients())]
     #[serde(default = "default_max_clients")]
     pub max_clients: u32,
@@ -244,7 +255,7 @@ pub struct ImportOptions {
     #[arg(long)]
     #[serde(default)]
     pub reject_when_full: bool,
-    /// How many milliseconds an exporting bridge may take to open a session
+    /// How many milliseconds an exporting bridge may take to open a session: at least 100
     #[arg(long, default_value_t = default_open_timeout())]
     #[serde(default = "default_open_timeout")]
     pub open_timeout_ms: u32,
@@ -290,6 +301,11 @@ impl ImportOptions {
         struct Nothing;
         impl MultiHandler for Nothing {}
         self.common.check()?;
+        check_timeout("open-timeout-ms", self.open_timeout_ms)?;
+        if self.sync && self.max_clients != default_max_clients() {
+            let reason = "an import with sync has one client at a time".to_owned();
+            return Err(Error::Option { option: "max-clients", reason });
+        }
         let options = self.server_options()?;
         // No client knows this name. It has the same reach as the channel's.
         let reach = if self.common.name.starts_with("Global\\") { "Global\\" } else { "" };
@@ -342,18 +358,18 @@ impl ImportOptions {
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkOptions {
     /// Connect to this endpoint, such as tcp/192.0.2.7:7447 or, with a configuration file, tls/server.example:7447. May be
-    /// given several times
-    #[arg(long, global = true)]
+    /// given several times, and adds to those of a file
+    #[arg(long)]
     pub connect: Vec<String>,
-    /// Accept connections at this endpoint, such as tcp/0.0.0.0:7447. May be given several times. With --connect and without this,
-    /// the bridge accepts none
-    #[arg(long, global = true)]
+    /// Accept connections at this endpoint, such as tcp/0.0.0.0:7447. May be given several times, and adds to those of a file.
+    /// With --connect and without this, the bridge accepts none
+    #[arg(long)]
     pub listen: Vec<String>,
     /// Find no other bridges by multicast, as with --connect or --listen
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub no_multicast: bool,
-    /// A configuration file of Zenoh (its name ends with .json5), for TLS, access control, routers and all else that Zenoh offers
-    #[arg(long, global = true, value_name = "FILE")]
+    /// A configuration file of Zenoh (.json5, .json or .yaml), for TLS, access control, routers and all else that Zenoh offers
+    #[arg(long, value_name = "FILE")]
     pub zenoh_config: Option<PathBuf>,
 }
 
@@ -370,12 +386,14 @@ impl NetworkOptions {
                 let mut config = zenoh::Config::default();
                 // Shorter times than Zenoh's own: a partition is noticed within 2 s, and a connection comes back soon. A longer
                 // queue: a chunk is several batches of Zenoh, and its sender waits for room less often. Shorter messages, twice as
-                // long as the longest chunk: a hostile peer can make Zenoh keep one.
+                // long as the longest chunk: a hostile peer can make Zenoh keep one. No pause until others are found: bridges may
+                // come at any time.
                 for (key, value) in [
                     ("mode", "\"peer\""),
                     ("transport/link/tx/lease", "2000"),
                     ("transport/link/tx/queue/size/data", "8"),
                     ("transport/link/rx/max_message_size", "33554432"),
+                    ("open/return_conditions/connect_scouted", "false"),
                     (
                         "connect/retry",
                         "{ period_init_ms: 200, period_max_ms: 1000, period_increase_factor: 2 }",
@@ -389,14 +407,14 @@ impl NetworkOptions {
         for (option, key, endpoints) in
             [("connect", "connect/endpoints", &self.connect), ("listen", "listen/endpoints", &self.listen)]
         {
-            let refused = |error: &dyn std::error::Error| Error::Option { option, reason: of_zenoh(error) };
-            for endpoint in endpoints {
-                endpoint.parse::<EndPoint>().map_err(|error| refused(error.as_ref()))?;
+            let refused = |reason| Error::Option { option, reason };
+            endpoints.iter().try_for_each(|endpoint| check_endpoint(endpoint).map_err(refused))?;
+            if let Some(endpoint) = repeated(endpoints.iter()) {
+                return Err(refused(format!("{endpoint:?} is given twice")));
             }
             if !endpoints.is_empty() {
-                config
-                    .insert_json5(key, &format!("{endpoints:?}"))
-                    .map_err(|error| refused(error.as_ref()))?;
+                add_endpoints(&mut config, key, endpoints)
+                    .map_err(|error| refused(of_zenoh(error.as_ref())))?;
             }
         }
         let has_endpoints = !(self.connect.is_empty() && self.listen.is_empty());
@@ -409,6 +427,39 @@ impl NetworkOptions {
         }
         Ok(config)
     }
+}
+
+/// Checks an endpoint of the protocols that this package has.
+fn check_endpoint(endpoint: &str) -> Result<(), String> {
+    let parsed: EndPoint = endpoint.parse().map_err(|error: zenoh::Error| of_zenoh(error.as_ref()))?;
+    if !matches!(parsed.protocol().as_str(), "tcp" | "tls") {
+        return Err(format!("{endpoint:?}: the protocol is tcp or tls"));
+    }
+    let address = parsed.address();
+    match address.as_str().rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
+        _ => Err(format!("{endpoint:?} has no port, as in tcp/192.0.2.7:7447")),
+    }
+}
+
+/// Adds endpoints to those that a file of Zenoh has. Without such a list, they replace Zenoh's default.
+fn add_endpoints(config: &mut zenoh::Config, key: &str, endpoints: &[String]) -> zenoh::Result<()> {
+    let json = config.get_json(key)?;
+    let mut all = serde_json::Value::Array(Vec::new());
+    if json != zenoh::Config::default().get_json(key)? {
+        all = serde_json::from_str(&json)?;
+    }
+    let list = match &mut all {
+        // One list for each mode.
+        serde_json::Value::Object(modes) => {
+            let mode: Option<String> = serde_json::from_str(&config.get_json("mode")?)?;
+            modes.entry(mode.as_deref().unwrap_or("peer")).or_insert_with(|| Vec::<String>::new().into())
+        }
+        list => list,
+    };
+    let list = list.as_array_mut().ok_or("the endpoints of the file are no list")?;
+    list.extend(endpoints.iter().cloned().map(Into::into));
+    config.insert_json5(key, &all.to_string())
 }
 
 /// The format of the log.
@@ -426,13 +477,14 @@ pub enum LogFormat {
 #[serde(default, deny_unknown_fields)]
 pub struct ObserveOptions {
     /// Serve metrics for Prometheus at this address and port, such as 127.0.0.1:9471
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS")]
     pub metrics: Option<SocketAddr>,
-    /// What goes to the log, such as info or xshm_bridge=debug,zenoh=info. The default is info, and zenoh=warn
-    #[arg(long, global = true, value_name = "FILTER")]
+    /// What goes to the log, such as xshm_bridge=debug,zenoh=info. The default is that of the variable RUST_LOG, and without
+    /// it info,zenoh=warn
+    #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
     /// The format of the log. The default is text
-    #[arg(long, global = true, value_enum)]
+    #[arg(long, value_enum)]
     pub log_format: Option<LogFormat>,
 }
 
@@ -458,11 +510,17 @@ impl File {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::File { path: path.to_owned(), reason: error.to_string() })?;
-        Self::parse(&text).map_err(|reason| Error::File { path: path.to_owned(), reason })
+        let mut file = Self::parse(&text).map_err(|reason| Error::File { path: path.to_owned(), reason })?;
+        if let (Some(config), Some(folder)) = (&mut file.network.zenoh_config, path.parent()) {
+            // An absolute path stays as it is.
+            *config = folder.join(&config);
+        }
+        Ok(file)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let file: File =
+            toml::from_str(text).map_err(|error| wrong_option(text).unwrap_or_else(|| error.to_string()))?;
         if file.export.is_empty() && file.import.is_empty() {
             return Err("the file has no [[export]] and no [[import]]".into());
         }
@@ -477,10 +535,10 @@ impl File {
             }
         }
         for export in &file.export {
-            export.check().map_err(|error| format!("channel {:?}: {error}", export.common.name))?;
+            export.check().map_err(|error| of_channel(&export.common.name, &error))?;
         }
         for import in &file.import {
-            import.check().map_err(|error| format!("channel {:?}: {error}", import.common.name))?;
+            import.check().map_err(|error| of_channel(&import.common.name, &error))?;
         }
         if let Some(key) = repeated(file.export.iter().map(|export| &export.common.key)) {
             return Err(format!(
@@ -503,6 +561,37 @@ impl File {
         }
         Ok(file)
     }
+}
+
+fn of_channel(name: &str, error: &Error) -> String {
+    match error {
+        // It has the name.
+        Error::Channel { .. } => error.to_string(),
+        error => format!("channel {name:?}: {error}"),
+    }
+}
+
+/// Finds the option of a channel whose value has a wrong type. The parser knows only the table's line.
+fn wrong_option(text: &str) -> Option<String> {
+    fn wrong<T: for<'a> Deserialize<'a>>(kind: &str, file: &toml::Table) -> Option<String> {
+        for table in file.get(kind)?.as_array()?.iter().filter_map(toml::Value::as_table) {
+            for (option, value) in table {
+                // A table that has only this option, and those without a default.
+                let mut alone = toml::Table::new();
+                alone.extend(["name", "key"].map(|option| (option.into(), "a".into())));
+                alone.insert(option.clone(), value.clone());
+                if let Err(error) = T::deserialize(alone) {
+                    return Some(format!(
+                        "a table [[{kind}]]: the option {option} = {value}: {}",
+                        error.message()
+                    ));
+                }
+            }
+        }
+        None
+    }
+    let file: toml::Table = toml::from_str(text).ok()?;
+    wrong::<ExportOptions>("export", &file).or_else(|| wrong::<ImportOptions>("import", &file))
 }
 
 /// Returns an item that comes twice.
@@ -558,6 +647,13 @@ mod tests {
             "a table [[export]] has no option \"rign_size\"",
         );
         refused("[[export]]\nname = ''\nkey = 'a'", "empty");
+        refused("[[export]]\nname = 'a\\b'\nkey = 'a'", "backslash");
+        refused(&format!("[[import]]\nname = '{}'\nkey = 'a'", "a".repeat(81)), "80 bytes");
+        refused("[[export]]\nname = 'a'\nkey = 'a'\nlease_ms = '1500'", "lease_ms = \"1500\"");
+        refused("[[import]]\nname = 'a'\nkey = 'a'\nusers = [-1]", "[[import]]: the option users = [-1]");
+        refused("[[import]]\nname = 'a'\nkey = 'a'\nsync = true\nmax_clients = 3", "max-clients");
+        refused("[[import]]\nname = 'a'\nkey = 'a'\nopen_timeout_ms = 0", "open-timeout-ms");
+        refused("[[export]]\nname = 'a'\nkey = 'a'\nconnect_timeout_ms = 0", "connect-timeout-ms");
         refused("[[export]]\nname = 'a'\nkey = 'a'\nmax_sessions = 0", "max-sessions");
         refused("[[import]]\nname = 'a'\nkey = 'a'\nring_size = 1000", "ring_size");
         refused("[[import]]\nname = 'a'\nkey = 'a'\nmax_clients = 0", "max_clients");
@@ -579,10 +675,50 @@ mod tests {
         let config = options.zenoh().expect("the options are right");
         let text = config.to_string();
         assert!(text.contains("tcp/192.0.2.7:7447"), "{text}");
-        let wrong = NetworkOptions { listen: vec!["nonsense".into()], ..NetworkOptions::default() };
-        let error = wrong.zenoh().expect_err("this is no endpoint").to_string();
-        assert!(error.contains("the option listen") && error.contains("nonsense"), "{error}");
-        assert!(!error.contains(".rs"), "{error}");
+    }
+
+    #[test]
+    fn wrong_endpoints_are_refused_with_the_option() {
+        let wrong: [&[&str]; 6] = [
+            &["nonsense"],
+            &["tcp/127.0.0.1"],
+            &["tcp/127.0.0.1:99999"],
+            &["tcp/:1"],
+            &["udp/127.0.0.1:1"],
+            &["tcp/[::1]:1", "tcp/[::1]:1"],
+        ];
+        for listen in wrong {
+            let listen = listen.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let options = NetworkOptions { listen: listen.clone(), ..NetworkOptions::default() };
+            let error = options.zenoh().expect_err("the endpoints are wrong").to_string();
+            assert!(error.contains("the option listen") && error.contains(&listen[0]), "{error}");
+            assert!(!error.contains(".rs"), "{error}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_added_to_those_of_a_file() {
+        let file = std::env::temp_dir().join(format!("xshm-bridge-{:016x}.json5", random_id()));
+        for (text, expected) in [
+            ("{ mode: 'peer' }", "[\"tcp/127.0.0.1:1\"]"),
+            ("{ listen: { endpoints: [] } }", "[\"tcp/127.0.0.1:1\"]"),
+            ("{ listen: { endpoints: ['tls/[::]:7'] } }", "[\"tls/[::]:7\",\"tcp/127.0.0.1:1\"]"),
+            (
+                "{ mode: 'peer', listen: { endpoints: { peer: ['tls/[::]:7'] } } }",
+                "{\"peer\":[\"tls/[::]:7\",\"tcp/127.0.0.1:1\"]}",
+            ),
+        ] {
+            std::fs::write(&file, text.replace('\'', "\"")).expect("a temporary file");
+            let listen = vec!["tcp/127.0.0.1:1".into()];
+            let options =
+                NetworkOptions { listen, zenoh_config: Some(file.clone()), ..NetworkOptions::default() };
+            let config = options.zenoh().expect("the options are right");
+            let found: serde_json::Value =
+                serde_json::from_str(&config.get_json("listen/endpoints").expect("the key exists"))
+                    .expect("JSON");
+            assert_eq!(found, serde_json::from_str::<serde_json::Value>(expected).unwrap(), "{text}");
+        }
+        let _ = std::fs::remove_file(&file);
     }
 
     #[test]

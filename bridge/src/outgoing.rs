@@ -284,6 +284,12 @@ impl Outgoing {
         }
     }
 
+    /// How many bytes of the stream the other bridge has not delivered yet.
+    pub(crate) fn undelivered(&self) -> u64 {
+        let state = self.state();
+        state.end() - state.delivered
+    }
+
     /// Ends the stream: calls that wait return.
     pub(crate) fn stop(&self) {
         let mut state = self.state();

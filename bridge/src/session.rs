@@ -1,6 +1,6 @@
 //! One session: a client on one machine, the server on another, and a stream in each direction between their bridges.
 
-use crate::hub::{Heard, Hub};
+use crate::hub::{Heard, Hub, Role};
 use crate::inbox::{Arrival, Inbox};
 use crate::of_zenoh;
 use crate::outgoing::{Outgoing, Over};
@@ -132,8 +132,8 @@ enum Mode {
     Wait,
 }
 
-/// Called once, when the session is over.
-type Hook = Box<dyn FnOnce(&End) + Send>;
+/// Called once, when the session is over or has to end: it ends the local peer's part.
+type Hook = Box<dyn FnOnce() + Send>;
 
 pub(crate) struct Session {
     pub(crate) id: u64,
@@ -156,8 +156,8 @@ pub(crate) struct Session {
     evicted: AtomicU64,
     evicted_by_other: AtomicU64,
     end: OnceLock<End>,
-    /// How the local peer ended the session, if it did.
-    local_end: OnceLock<End>,
+    /// Why the session ends in order: the local peer has gone, or a bridge stops. What was sent before is still delivered.
+    closing: OnceLock<End>,
     hook: Mutex<Option<Hook>>,
 }
 
@@ -188,7 +188,7 @@ impl Session {
             evicted: AtomicU64::new(0),
             evicted_by_other: AtomicU64::new(0),
             end: OnceLock::new(),
-            local_end: OnceLock::new(),
+            closing: OnceLock::new(),
             hook: Mutex::new(None),
         };
         Ok(Arc::new(session))
@@ -198,18 +198,18 @@ impl Session {
         self.hook.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets what is called when the session is over. It is called at once if it is already.
-    pub(crate) fn on_end(&self, hook: impl FnOnce(&End) + Send + 'static) {
+    /// Sets what ends the local peer's part. It is called at once if the session is over or has to end.
+    pub(crate) fn on_end(&self, hook: impl FnOnce() + Send + 'static) {
         *self.hook() = Some(Box::new(hook));
-        if let Some(end) = self.end.get() {
-            self.call_hook(end);
+        if self.end.get().is_some() || self.closing.get().is_some() {
+            self.end_peer();
         }
     }
 
-    fn call_hook(&self, end: &End) {
+    fn end_peer(&self) {
         let hook = self.hook().take();
         if let Some(hook) = hook {
-            hook(end);
+            hook();
         }
     }
 
@@ -218,9 +218,9 @@ impl Session {
         self.end.get()
     }
 
-    /// Ends the session, if it is not over, in the way in which the local peer has ended it.
+    /// Ends the session, if it is not over, with the cause that has closed it.
     pub(crate) fn end_in_order(&self) {
-        let end = self.local_end.get().cloned();
+        let end = self.closing.get().cloned();
         self.end(end.unwrap_or_else(|| End::new(Cause::Failed, "the session's thread has ended")));
     }
 
@@ -229,9 +229,7 @@ impl Session {
         if self.end.set(end).is_ok() {
             self.outgoing.stop();
             self.inbox.stop();
-            if let Some(end) = self.end.get() {
-                self.call_hook(end);
-            }
+            self.end_peer();
         }
     }
 
@@ -243,16 +241,46 @@ impl Session {
         }
     }
 
-    /// Ends the session after all messages that the local peer has sent.
-    pub(crate) fn finish(&self, end: &End) {
-        let _ = self.local_end.set(end.clone());
-        self.outgoing.finish(end);
-        self.inbox.close();
+    /// Nothing more comes from the local peer: it has gone, or a bridge stops. Ends the stream after all that the peer has sent. A peer
+    /// that is still there gets what comes until the other bridge ends its stream too.
+    pub(crate) fn finish(&self, end: End) {
+        if end.cause != Cause::Stopped {
+            self.inbox.close();
+        }
+        self.outgoing.finish(self.closing.get_or_init(|| end));
+    }
+
+    /// Begins a stop: the other bridge takes nothing more from its peer, and ends its stream. When all of it is delivered here, this
+    /// side ends in the same way. So the messages of both directions arrive.
+    pub(crate) fn ask_to_stop(&self) {
+        if self.closing.get().is_none() {
+            self.send_control(&Control::Stop);
+        }
+    }
+
+    /// How many bytes the other bridge has not delivered yet, and how many this one has not.
+    pub(crate) fn undelivered(&self) -> [u64; 2] {
+        let Progress { received, delivered, .. } = self.progress();
+        [self.outgoing.undelivered(), received - delivered]
+    }
+
+    /// Whether this bridge or the other one stops.
+    fn is_stopping(&self) -> bool {
+        self.hub.is_stopping() || self.closing.get().is_some()
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
     }
 
     /// The other bridge has opened the session too: begins to send. Of the windows of both bridges, the smaller one counts. So the
     /// other bridge cannot make this one keep more bytes than its options say.
     pub(crate) fn open(self: &Arc<Self>, window: u64) {
+        if let Some(end) = self.ended() {
+            // While the other bridge was asked. It could not know.
+            self.send_control(&Control::End(end.clone()));
+            return;
+        }
         let window = window.min(self.hub.settings.window as u64);
         self.window.store(window, Ordering::Relaxed);
         self.outgoing.set_window(window);
@@ -302,7 +330,14 @@ impl Session {
 
     /// Called at regular intervals: ends the session if the other bridge is silent, and reports to it if `reports` is set.
     pub(crate) fn tick(&self, reports: bool) {
-        if !self.is_open.load(Ordering::Acquire) || self.ended().is_some() {
+        if self.ended().is_some() {
+            return;
+        }
+        if self.hub.is_stopping() && self.hub.role == Role::Import {
+            // The request before may be lost.
+            self.ask_to_stop();
+        }
+        if !self.is_open() {
             return;
         }
         let silence = self.heard.silence();
@@ -366,9 +401,25 @@ impl Session {
                 self.outgoing.repeat_from(progress.received);
             }
             Control::End(end) => self.end(end),
+            Control::Unknown if !self.is_open() => {
+                // The exporting bridge has not opened the session when this one stops. The thread that waits for it ends later.
+                if self.hub.is_stopping() {
+                    self.end(self.hub.stopped());
+                    self.hub.remove(self);
+                }
+            }
+            // The other bridge was done before this one.
+            Control::Unknown if self.outgoing.wait_until_delivered(Some(Duration::ZERO)) => {
+                self.end_in_order()
+            }
             Control::Unknown => {
                 let text = "the other bridge does not know the session: it was restarted, or has ended it";
                 self.end(End::new(Cause::Unknown, text));
+            }
+            Control::Stop => {
+                let text = format!("{} was stopped", self.hub.role.other().bridge());
+                let _ = self.closing.set(End::new(Cause::Stopped, text));
+                self.end_peer();
             }
         }
     }
@@ -395,8 +446,8 @@ impl Session {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Delivers what arrives, until the session is over or the local peer has gone. In the second case it then waits until
-    /// the other bridge has delivered all that the local peer had sent. Returns the target.
+    /// Delivers what arrives, until the session is over, the local peer has gone, or the other bridge has ended its stream. Then it
+    /// waits until the other bridge has delivered all that the local peer had sent. Returns the target.
     pub(crate) fn run<T: Target + 'static>(&self, target: T) -> Option<T> {
         self.delivery().target = Some(Box::new(target));
         loop {
@@ -518,11 +569,18 @@ impl Session {
         self.delivered.fetch_max(delivered, Ordering::AcqRel).max(delivered)
     }
 
-    /// The other bridge has ended the session, and all that was sent before is delivered.
+    /// The other bridge has ended its stream, and all of it is delivered. If its peer has gone, the session is over. If a bridge stops,
+    /// what the local peer has sent still goes to the other one.
     fn end_by_other(&self, delivery: &Delivery, end: End) {
         self.advance(delivery);
         self.report();
-        self.end(end);
+        if end.cause == Cause::Stopped {
+            let _ = self.closing.set(end);
+            self.inbox.close();
+            self.end_peer();
+        } else {
+            self.end(end);
+        }
     }
 
     /// Returns `false` if there was no room, and the message was not delivered.
@@ -590,7 +648,7 @@ pub(crate) fn run_split<E: Split + 'static>(
 ) -> (OwnedSendHalf<E>, OwnedReceiveHalf<E>) {
     let interrupter = receiver.interrupter();
     let interrupted = interrupter.clone();
-    session.on_end(move |_| interrupted.interrupt());
+    session.on_end(move || interrupted.interrupt());
     let sender = thread::scope(|scope| {
         let pulling = || pull(session, who, &mut receiver);
         if let Err(error) = thread::Builder::new().name("pull".into()).spawn_scoped(scope, pulling) {
@@ -604,11 +662,19 @@ pub(crate) fn run_split<E: Split + 'static>(
     (sender, receiver)
 }
 
-/// Sends what the local peer sends to the other bridge, until the peer has gone or the call is interrupted.
+/// Sends what the local peer sends to the other bridge, until the peer has gone or a bridge stops. At a stop, this takes what the peer
+/// has sent until then: a peer that sends without an end holds up no stop.
 fn pull<E: Split>(session: &Session, who: &str, receiver: &mut OwnedReceiveHalf<E>) {
     let mut message = Vec::new();
     let mut lost = receiver.stats().receive_dropped;
+    let mut left = None;
     let end = loop {
+        if left.is_none() && session.is_stopping() {
+            left = Some(receiver.stats().receive_depth);
+        }
+        if left == Some(0) {
+            break session.hub.stopped();
+        }
         let received = match receiver.try_receive(&mut message) {
             Err(ShmError::QueueEmpty) => {
                 let dropped = receiver.stats().receive_dropped;
@@ -621,14 +687,16 @@ fn pull<E: Split>(session: &Session, who: &str, receiver: &mut OwnedReceiveHalf<
         };
         match received {
             Ok(_) => {
+                left = left.map(|count| count - 1);
                 if session.push(&message).is_err() {
                     return;
                 }
             }
-            // The bridge stops, or the session is over. What the peer has sent is received first.
-            Err(ShmError::Interrupted) => break End::new(Cause::Stopped, "the bridge was stopped"),
+            // A bridge stops, or the session is over.
+            Err(ShmError::Interrupted) if left.is_none() && session.is_stopping() => continue,
+            Err(ShmError::Interrupted) => break session.hub.stopped(),
             Err(error) => break local_end(who, &error),
         }
     };
-    session.finish(&end);
+    session.finish(end);
 }

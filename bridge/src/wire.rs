@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of this protocol. Two bridges work together if it is the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The bytes in front of a chunk.
 pub(crate) const CHUNK_HEADER: usize = 8;
@@ -300,6 +300,8 @@ pub(crate) enum Control {
     End(End),
     /// The bridge that sends this does not know the session.
     Unknown,
+    /// The bridge that sends this stops: the other one takes nothing more from its peer, and ends its stream.
+    Stop,
 }
 
 impl Control {
@@ -309,6 +311,7 @@ impl Control {
             Control::Repeat(_) => 1,
             Control::End(_) => 2,
             Control::Unknown => 3,
+            Control::Stop => 4,
         };
         let mut bytes = vec![kind];
         bytes.extend_from_slice(&sender.to_le_bytes());
@@ -319,7 +322,7 @@ impl Control {
                 }
             }
             Control::End(end) => end.write(&mut bytes),
-            Control::Unknown => {}
+            Control::Unknown | Control::Stop => {}
         }
         bytes
     }
@@ -337,6 +340,7 @@ impl Control {
             1 => Control::Repeat(progress()?),
             2 => Control::End(End::read(rest)),
             3 => Control::Unknown,
+            4 => Control::Stop,
             _ => return None,
         };
         Some((u64::from_le_bytes(*sender), control))
@@ -417,6 +421,7 @@ mod tests {
             Control::Repeat(progress),
             Control::End(End::new(Cause::Unreachable, "nothing was heard")),
             Control::Unknown,
+            Control::Stop,
         ];
         for message in messages {
             let bytes = message.encode(42);

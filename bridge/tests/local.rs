@@ -5,7 +5,11 @@ mod common;
 use common::{free_port, metric, metrics, number_before, unique, Place, Process, NOTICE, PATIENCE};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use std::path::Path;
+#[cfg(unix)]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+#[cfg(unix)]
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use xshm::{MultiServer, ServerOptions, SharedClient, SharedServer, ShmError};
@@ -386,6 +390,27 @@ fn a_client_over_the_imports_limit_is_refused() {
 }
 
 #[test]
+fn a_bridge_without_a_connection_says_so() {
+    let connect = format!("tcp/127.0.0.1:{}", free_port());
+    let export = HERE.bridge(&["export", &unique("alone"), "--key", "test/alone", "--connect", &connect]);
+    export.wait_for("Zenoh has no connection yet");
+    assert!(!export.log().contains("Scouting delay"), "{}", export.log());
+}
+
+/// Each line of the log is JSON, the reason of a failure too.
+#[test]
+fn a_log_in_json_has_the_failure() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let arguments = ["export", "a", "--key", "a", "--metrics", &address, "--log-format", "json"];
+    let output = std::process::Command::new(common::bridge_program()).args(arguments).output();
+    let output = output.expect("the program runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains(&address), "{text}");
+    assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{text}");
+}
+
+#[test]
 fn an_import_without_an_export_says_so() {
     let import = import(&unique("alone"), "test/alone", free_port(), &[]);
     import.wait_for("no exporting bridge is reachable yet");
@@ -452,31 +477,193 @@ fn an_import_that_starts_accepts_no_client_before_an_export_is_there() {
     assert_eq!(answer, b"hello", "{}", import.log());
 }
 
+/// The bridges that a test stops: one of the two, or both at the same time.
+#[cfg(unix)]
+struct Stopped<'a>(Vec<&'a Process>);
+
+#[cfg(unix)]
+impl Stopped<'_> {
+    fn begin(&self) {
+        self.0.iter().for_each(|bridge| bridge.signal("-TERM"));
+    }
+}
+
+/// Runs a test for each choice of the bridges that it stops. They end well, and both have a cause in order.
+#[cfg(unix)]
+fn for_each_stopped(name: &str, import_options: &[&str], test: impl Fn(&Bridge, &Stopped)) {
+    for (export_stops, import_stops) in [(true, false), (false, true), (true, true)] {
+        let grace = ["--grace-ms", "20000"];
+        let mut bridge = Bridge::start(name, &grace, &[&grace, import_options].concat());
+        let stopped = [(&bridge.export, export_stops), (&bridge.import, import_stops)];
+        let stopped = stopped.into_iter().filter_map(|(bridge, stops)| stops.then_some(bridge));
+        test(&bridge, &Stopped(stopped.collect()));
+        for (bridge, stops) in [(&mut bridge.export, export_stops), (&mut bridge.import, import_stops)] {
+            if stops {
+                bridge.finish();
+            }
+            let line = bridge.wait_for("session ended");
+            assert!(
+                ["cause=\"stopped\"", "cause=\"left\""].iter().any(|cause| line.contains(cause)),
+                "{line}"
+            );
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
-fn a_stop_delivers_what_was_sent() {
-    for stop_export in [false, true] {
-        let mut bridge = Bridge::start("stop", &[], &[]);
-        let mut server = SharedServer::start(&bridge.here).expect("a server");
-        let client = bridge.client();
-        server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
-        for number in 0..200_u32 {
-            client.send_to_server_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
-            server.send_to_client_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
-        }
-        let stopped = if stop_export { &mut bridge.export } else { &mut bridge.import };
-        stopped.stop();
-        let mut message = Vec::new();
-        // What was sent against the direction of the stop may be lost; the rest arrives.
-        for number in 0..200_u32 {
-            if stop_export {
-                client.receive_from_server_timeout(&mut message, Some(PATIENCE)).expect("the message");
-            } else {
-                server.receive_from_client_timeout(&mut message, Some(PATIENCE)).expect("the message");
+fn a_stop_delivers_what_was_sent_in_both_directions() {
+    for options in [&[][..], &["--sync"]] {
+        for_each_stopped("stop", options, |bridge, stopped| {
+            let mut server = SharedServer::start(&bridge.here).expect("a server");
+            let client = bridge.client();
+            server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+            for number in 0..200_u32 {
+                client.send_to_server_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
+                server.send_to_client_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
             }
-            assert_eq!(message, number.to_le_bytes());
-        }
-        assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+            for bridge in [&bridge.export, &bridge.import] {
+                bridge.wait_for("session opened");
+            }
+            stopped.begin();
+            let mut message = Vec::new();
+            for number in 0..200_u32 {
+                client.receive_from_server_timeout(&mut message, Some(PATIENCE)).expect("the message");
+                assert_eq!(message, number.to_le_bytes());
+                server.receive_from_client_timeout(&mut message, Some(PATIENCE)).expect("the message");
+                assert_eq!(message, number.to_le_bytes());
+            }
+            assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+            let end = server.receive_from_client_timeout(&mut message, Some(PATIENCE));
+            assert_eq!(end.expect_err("the session is over"), ShmError::NotConnected);
+        });
+    }
+}
+
+/// The messages are in the rings, in both bridges and on the way when the stop comes.
+#[cfg(unix)]
+#[test]
+fn a_stop_delivers_what_waits_for_room_to_a_slow_server() {
+    for options in [&[][..], &["--sync"]] {
+        for_each_stopped("slow", options, |bridge, stopped| {
+            let sink = HERE.peer(&["sink", &bridge.here, "2", "20"]);
+            sink.wait_for("ready");
+            HERE.peer(&["source", &bridge.there, "300", "10000"]).finish();
+            stopped.begin();
+            let line = sink.wait_for("gone");
+            assert!(line.contains("300 messages") && line.contains(" 0 missing, 0 wrong"), "{line}");
+        });
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stop_delivers_what_waits_for_room_to_a_slow_client() {
+    for options in [&[][..], &["--sync"]] {
+        for_each_stopped("slow", options, |bridge, stopped| {
+            let mut server = SharedServer::start(&bridge.here).expect("a server");
+            let client = bridge.client();
+            server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+            for number in 0..300_u32 {
+                server
+                    .send_to_client_timeout(&number.to_le_bytes().repeat(2500), Some(PATIENCE))
+                    .expect("room");
+            }
+            stopped.begin();
+            let mut message = Vec::new();
+            for number in 0..300_u32 {
+                thread::sleep(Duration::from_millis(2));
+                client.receive_from_server_timeout(&mut message, Some(PATIENCE)).expect("the message");
+                assert_eq!(message, number.to_le_bytes().repeat(2500));
+            }
+            assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+        });
+    }
+}
+
+/// Both peers send all the time, so no ring becomes empty by itself.
+#[cfg(unix)]
+#[test]
+fn a_stop_ends_peers_that_send_all_the_time() {
+    for options in [&[][..], &["--sync"]] {
+        for_each_stopped("flood", options, |bridge, stopped| {
+            let server = HERE.peer(&["duplex-server", &bridge.here]);
+            server.wait_for("ready");
+            let (mut sender, mut receiver) = bridge.client().into_split().expect("no other half");
+            let sent = Arc::new(AtomicU64::new(0));
+            let counted = sent.clone();
+            let sending = thread::spawn(move || {
+                while sender.send_timeout(&numbered(counted.load(Ordering::Relaxed)), Some(PATIENCE)).is_ok()
+                {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let (mut message, mut count, mut stopped_at) = (Vec::new(), 0_u64, None);
+            let mut sent_before = 0;
+            while receiver.receive_timeout(&mut message, Some(PATIENCE)).is_ok() {
+                assert_eq!(message[..8], count.to_le_bytes());
+                count += 1;
+                if count == 1000 {
+                    sent_before = sent.load(Ordering::Relaxed);
+                    stopped.begin();
+                    stopped_at = Some(Instant::now());
+                }
+            }
+            let time = stopped_at.expect("1000 messages came").elapsed();
+            assert!(time < Duration::from_secs(5), "{time:?}");
+            sending.join().expect("no panic");
+            let line = server.wait_for("gone");
+            // What the client sends after the stop may come too late.
+            let arrived = number_before(&line, "messages") as u64;
+            assert!(arrived >= sent_before, "{line}; {sent_before} were sent before the stop");
+            assert!(!server.log().contains("wrong"), "{}", server.log());
+        });
+    }
+}
+
+/// A message of the peers `duplex-server` and `duplex-client`.
+#[cfg(unix)]
+fn numbered(number: u64) -> Vec<u8> {
+    let mut message = vec![number as u8; 200];
+    message[..8].copy_from_slice(&number.to_le_bytes());
+    message
+}
+
+/// What the local peer never takes is given up after the grace time, and the log has the bytes.
+#[cfg(unix)]
+#[test]
+fn a_stop_gives_up_after_the_grace_time() {
+    let mut bridge = Bridge::start("grace", &["--grace-ms", "500"], &[]);
+    let mut server = SharedServer::start(&bridge.here).expect("a server");
+    let client = bridge.client();
+    server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+    for _ in 0..300 {
+        server.send_to_client_timeout(&[7; 10_000], Some(PATIENCE)).expect("room");
+    }
+    bridge.export.stop();
+    let line = bridge.import.wait_for("session ended");
+    assert!(line.contains("stopped") && line.contains("within 500 ms (--grace-ms)"), "{line}");
+    let undelivered = number_before(&line, "bytes");
+    assert!((500_000.0..3_100_000.0).contains(&undelivered), "{line}");
+    assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
+}
+
+/// No server is there, so the client's session is not open when the stop comes.
+#[cfg(unix)]
+#[test]
+fn a_stop_refuses_the_sessions_that_are_being_opened() {
+    for stops_export in [false, true] {
+        let mut bridge = Bridge::start("opening", &[], &[]);
+        let client = bridge.client();
+        let stopped = if stops_export { &mut bridge.export } else { &mut bridge.import };
+        stopped.signal("-TERM");
+        let (time, end) = time_to_end(&client);
+        assert_eq!(end, ShmError::NotConnected);
+        assert!(time < Duration::from_secs(1), "{time:?}");
+        stopped.finish();
+        let line = bridge.import.wait_for("session ended");
+        let reason = if stops_export { "the exporting bridge" } else { "the importing bridge was stopped" };
+        assert!(line.contains(reason) && !line.contains("within"), "{line}");
     }
 }
 
@@ -508,7 +695,7 @@ fn a_configuration_file_runs_several_channels() {
         .args(["run", "--check", imports.to_str().unwrap()])
         .output()
         .expect("the program runs");
-    assert_eq!(String::from_utf8_lossy(&checked.stdout), "0 exports and 2 imports\n");
+    assert_eq!(String::from_utf8_lossy(&checked.stdout), "the options are right; exports: 0, imports: 2\n");
     let servers = [HERE.peer(&["echo-server", &a]), HERE.peer(&["echo-server", &b])];
     for server in &servers {
         server.wait_for("ready");
@@ -545,6 +732,12 @@ fn wrong_arguments_are_refused_with_the_option() {
     refused(&["export", "a", "--key", "a", "--max-sessions", "0", "--no-multicast"], "max-sessions");
     refused(&["export", "a", "--key", "a", "--zenoh-config", "/no/such/file.json5"], "/no/such/file.json5");
     refused(&["run", "/no/such/file"], "/no/such/file");
+    // An option of the program stands behind the command, so that none is given in two places.
+    refused(&["--listen", "tcp/127.0.0.1:1", "export", "a", "--key", "a"], "--listen");
+    // A check has the options of the command line too.
+    let packaged = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/xshm-bridge.toml");
+    refused(&["run", "--check", packaged, "--connect", "nonsense"], "the option connect");
+    refused(&["run", "--check", packaged, "--log", "=,="], "the log's filter");
     let taken = unique("taken");
     let _server = SharedServer::start(&taken).expect("a server");
     refused(&["import", &taken, "--key", "a", "--no-multicast"], "taken by a running server");
