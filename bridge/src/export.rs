@@ -1,10 +1,11 @@
 //! The side of the server: for each remote client, the bridge is a client of the local channel.
 
-use crate::hub::{random_id, Hub, Role};
+use crate::hub::{Hub, Role};
 use crate::session::{run_split, Session};
 use crate::wire::{Cause, End, OpenAnswer, OpenRequest, VERSION};
 use crate::{Error, ExportOptions};
-use std::collections::HashMap;
+use std::collections::hash_map::{Entry, HashMap};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,9 +24,8 @@ pub struct Export {
     is_stopped: bool,
 }
 
-/// A session, how many bytes may be under way to the other bridge, and both halves of the client that the session has on this
-/// machine.
-type Opened = (Arc<Session>, u64, OwnedSendHalf<SharedClient>, OwnedReceiveHalf<SharedClient>);
+/// A session, and both halves of the client that it has on this machine.
+type Opened = (Arc<Session>, OwnedSendHalf<SharedClient>, OwnedReceiveHalf<SharedClient>);
 
 struct Shared {
     hub: Arc<Hub>,
@@ -34,70 +34,127 @@ struct Shared {
     places: Arc<Places>,
 }
 
-/// The sessions that are open or being opened: what ends the calls on the local endpoint of each.
+/// The sessions that are open or being opened, by their ids.
 #[derive(Default)]
 struct Places {
-    taken: Mutex<HashMap<u64, Interrupter>>,
+    taken: Mutex<HashMap<u64, Taken>>,
     is_empty: Condvar,
+    /// Importing bridges, and the ids of sessions that they have asked to stop and that are not known: such a request may overtake
+    /// the one that opens the session.
+    stopped_early: Mutex<VecDeque<(u64, u64)>>,
+}
+
+/// The most such sessions that are remembered.
+const STOPPED_EARLY: usize = 256;
+
+struct Taken {
+    importer: u64,
+    /// Ends the calls on the session's local endpoint.
+    interrupter: Interrupter,
+    /// The importing bridge stops.
+    is_stopped: bool,
 }
 
 impl Places {
-    fn taken(&self) -> MutexGuard<'_, HashMap<u64, Interrupter>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<u64, Taken>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the place of one more session.
     ///
     /// # Errors
-    /// There are `most` already, or the system refuses an interrupter.
-    fn take(self: &Arc<Self>, most: u32) -> Result<Place, End> {
+    /// There are `most` already, one has this id, its bridge stops, or the system refuses an interrupter.
+    fn take(self: &Arc<Self>, most: u32, request: &Request) -> Result<Place, End> {
+        let (importer, id) = (request.importer, request.id);
         let mut taken = self.taken();
+        if self.stopped_early().contains(&(importer, id)) {
+            return Err(stopped_by_other());
+        }
         if taken.len() >= most as usize {
             let text = format!(
                 "there are {most} sessions, the most of this export: a larger --max-sessions permits more"
             );
             return Err(End::refused(text));
         }
+        let Entry::Vacant(place) = taken.entry(id) else {
+            return Err(End::refused(format!("there is a session {id:016x} already")));
+        };
         let interrupter = Interrupter::new().map_err(|error| End::refused(error.to_string()))?;
-        let number = random_id();
-        taken.insert(number, interrupter.clone());
-        Ok(Place { number, interrupter, places: self.clone() })
+        place.insert(Taken { importer, interrupter: interrupter.clone(), is_stopped: false });
+        Ok(Place { id, interrupter, places: self.clone() })
+    }
+
+    /// An importing bridge asks to stop a session.
+    fn stop(&self, importer: u64, id: u64) {
+        let mut taken = self.taken();
+        if let Some(place) = taken.get_mut(&id).filter(|place| place.importer == importer) {
+            place.is_stopped = true;
+            place.interrupter.interrupt();
+            return;
+        }
+        let mut early = self.stopped_early();
+        early.push_back((importer, id));
+        if early.len() > STOPPED_EARLY {
+            early.pop_front();
+        }
+    }
+
+    fn stopped_early(&self) -> MutexGuard<'_, VecDeque<(u64, u64)>> {
+        self.stopped_early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The place of one session. Dropping it makes room for another one.
 struct Place {
-    number: u64,
+    id: u64,
     interrupter: Interrupter,
     places: Arc<Places>,
+}
+
+impl Place {
+    /// Whether the importing bridge has asked to stop the session.
+    fn is_stopped(&self) -> bool {
+        self.places.taken().get(&self.id).is_some_and(|place| place.is_stopped)
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
-        taken.remove(&self.number);
+        taken.remove(&self.id);
         if taken.is_empty() {
             self.places.is_empty.notify_all();
         }
     }
 }
 
-impl OpenRequest {
+/// What an importing bridge asks for.
+struct Request {
+    importer: u64,
+    id: u64,
+    /// The other options.
+    open: OpenRequest,
+}
+
+impl Request {
     /// The most bytes of a request. It has about 150.
     const LONGEST: usize = 1024;
 
-    fn read(query: &Query) -> Option<Self> {
-        let payload = query.payload().filter(|payload| payload.len() <= Self::LONGEST)?;
-        toml::from_str(std::str::from_utf8(&payload.to_bytes()).ok()?).ok()
-    }
-
-    /// The ids of the importing bridge and of the session.
-    fn ids(&self) -> Result<[u64; 2], End> {
+    fn read(query: &Query) -> Result<Self, End> {
+        let read = || -> Option<OpenRequest> {
+            let payload = query.payload().filter(|payload| payload.len() <= Self::LONGEST)?;
+            toml::from_str(std::str::from_utf8(&payload.to_bytes()).ok()?).ok()
+        };
+        let open = read().ok_or_else(|| End::refused("the request is none of this version of the bridge"))?;
+        if open.version != VERSION {
+            let text = format!("the bridges have incompatible versions: {} and {VERSION}", open.version);
+            return Err(End::refused(text));
+        }
         let number = |text: &String| {
             u64::from_str_radix(text, 16)
                 .map_err(|_| End::refused(format!("{text:?} is no id of a bridge or session")))
         };
-        Ok([number(&self.bridge)?, number(&self.session)?])
+        Ok(Request { importer: number(&open.bridge)?, id: number(&open.session)?, open })
     }
 }
 
@@ -112,6 +169,8 @@ impl Export {
         let common = &options.common;
         let hub = Hub::new(zenoh.clone(), Role::Export, &common.name, &common.key, common.settings());
         let shared = Arc::new(Shared { hub: hub.clone(), options, trust, places: Arc::default() });
+        let places = shared.places.clone();
+        hub.on_stop(move |importer, id| places.stop(importer, id));
         let subscriber = hub.start().map_err(Error::Zenoh)?;
         let exporter = hub.exporter_key(&format!("{:016x}", hub.id));
         let queries = shared.clone();
@@ -146,8 +205,8 @@ impl Export {
         // No importing bridge chooses this one any more.
         self.token = None;
         self.queryable = None;
-        for interrupter in self.shared.places.taken().values() {
-            interrupter.interrupt();
+        for place in self.shared.places.taken().values() {
+            place.interrupter.interrupt();
         }
         self.shared.hub.wait_for_sessions();
         // The sessions that were being opened are refused.
@@ -168,21 +227,25 @@ impl Drop for Export {
 impl Shared {
     /// An importing bridge opens a session. Connecting may take long, so another thread does it.
     fn on_query(self: &Arc<Self>, query: &Query) {
-        let place = match self.places.take(self.options.max_sessions) {
+        let request = match Request::read(query) {
+            Ok(request) => request,
+            Err(end) => return self.refuse(query, [0; 2], end),
+        };
+        let ids = [request.importer, request.id];
+        let place = match self.places.take(self.options.max_sessions, &request) {
             Ok(place) => place,
-            Err(end) => return self.refuse(query, end),
+            Err(end) => return self.refuse(query, ids, end),
         };
         let (shared, queried) = (self.clone(), query.clone());
-        let serve = move || shared.serve(queried, place);
+        let serve = move || shared.serve(queried, &request, place);
         if let Err(error) = thread::Builder::new().name("session".into()).spawn(serve) {
-            self.refuse(query, End::refused(format!("no thread can be started: {error}")));
+            self.refuse(query, ids, End::refused(format!("no thread can be started: {error}")));
         }
     }
 
-    fn refuse(&self, query: &Query, end: End) {
-        // An id that is none is shown as 0.
-        let ids = OpenRequest::read(query).and_then(|request| request.ids().ok());
-        let [importer, session] = ids.unwrap_or_default().map(|id| format!("{id:016x}"));
+    /// Refuses a session. The ids are those of the importing bridge and of the session, 0 if they are not known.
+    fn refuse(&self, query: &Query, ids: [u64; 2], end: End) {
+        let [importer, session] = ids.map(|id| format!("{id:016x}"));
         self.hub.metrics.ended_sessions(Cause::Refused).increment(1);
         tracing::warn!(channel = %self.hub.name, %session, %importer, reason = end.text, "a session was refused");
         if let Err(error) = query.reply_err(end.text).wait() {
@@ -190,12 +253,11 @@ impl Shared {
         }
     }
 
-    fn serve(self: &Arc<Self>, query: Query, place: Place) {
-        let connected = self.connect(&query, &place.interrupter);
-        let opened = connected.and_then(|(request, client)| self.open(&request, client));
-        let (session, window, sender, receiver) = match opened {
+    fn serve(self: &Arc<Self>, query: Query, request: &Request, place: Place) {
+        let opened = self.connect(request, &place).and_then(|client| self.open(request, &place, client));
+        let (session, sender, receiver) = match opened {
             Ok(opened) => opened,
-            Err(end) => return self.refuse(&query, end),
+            Err(end) => return self.refuse(&query, [request.importer, request.id], end),
         };
         let answer = OpenAnswer { window: self.hub.settings.window as u64 };
         let answered = toml::to_string(&answer).map_err(|error| error.to_string()).and_then(|answer| {
@@ -205,7 +267,7 @@ impl Shared {
         drop(query);
         match answered {
             Ok(()) => {
-                session.open(window);
+                session.open(request.open.window);
                 drop(run_split(&session, "server", sender, receiver));
             }
             Err(text) => session.end(End::new(Cause::Failed, format!("the answer was not sent: {text}"))),
@@ -215,22 +277,16 @@ impl Shared {
         self.hub.remove(&session);
     }
 
-    fn connect(&self, query: &Query, interrupter: &Interrupter) -> Result<(OpenRequest, SharedClient), End> {
-        let request = OpenRequest::read(query)
-            .ok_or_else(|| End::refused("the request is none of this version of the bridge"))?;
-        if request.version != VERSION {
-            let text = format!("the bridges have incompatible versions: {} and {VERSION}", request.version);
-            return Err(End::refused(text));
-        }
+    fn connect(&self, request: &Request, place: &Place) -> Result<SharedClient, End> {
         // The reason has to reach the other bridge while that waits for it.
-        let limit = self.options.connect_timeout_ms.min(request.timeout_ms / 5 * 4);
-        let client = self.connect_local(Duration::from_millis(limit.into()), interrupter).map_err(
-            |error| match error {
-                xshm::ShmError::Interrupted => self.hub.stopped(),
-                error => End::refused(error.to_string()),
-            },
-        )?;
-        let (here, there) = (client.max_message_size() as u64, request.max_message_size);
+        let limit = self.options.connect_timeout_ms.min(request.open.timeout_ms / 5 * 4);
+        let client = self.connect_local(Duration::from_millis(limit.into()), &place.interrupter);
+        let client = client.map_err(|error| match error {
+            xshm::ShmError::Interrupted if place.is_stopped() => stopped_by_other(),
+            xshm::ShmError::Interrupted => self.hub.stopped(),
+            error => End::refused(error.to_string()),
+        })?;
+        let (here, there) = (client.max_message_size() as u64, request.open.max_message_size);
         if here != there {
             return Err(End::refused(format!(
                 "the exported channel {:?} carries messages of up to {here} bytes, and the imported one of up to {there}: \
@@ -238,7 +294,7 @@ impl Shared {
                 self.hub.name
             )));
         }
-        Ok((request, client))
+        Ok(client)
     }
 
     /// Connects to the local channel. If its server is not there, or has its one client, this waits up to the time limit, or until the
@@ -266,17 +322,27 @@ impl Shared {
     }
 
     /// Makes the session of a client that has connected to the local channel.
-    fn open(&self, request: &OpenRequest, client: SharedClient) -> Result<Opened, End> {
-        let [other, id] = request.ids()?;
-        let session = Session::new(&self.hub, id, other, client.max_message_size());
+    fn open(&self, request: &Request, place: &Place, client: SharedClient) -> Result<Opened, End> {
+        let session = Session::new(&self.hub, request.id, request.importer, client.max_message_size());
         let session = session.map_err(|error| End::refused(Error::Zenoh(error).to_string()))?;
         let process = client.peer().map(|peer| peer.process_id);
         let (sender, receiver) = client.into_split().map_err(|error| End::refused(error.to_string()))?;
         self.hub.add(&session)?;
+        // From here on, the session itself gets the request to stop.
+        if place.is_stopped() {
+            session.end(stopped_by_other());
+            self.hub.remove(&session);
+            return Err(stopped_by_other());
+        }
         tracing::info!(
-            channel = %self.hub.name, session = %session.name(), importer = %request.bridge, server_process = process,
-            "session opened"
+            channel = %self.hub.name, session = %session.name(), importer = %format_args!("{:016x}", request.importer),
+            server_process = process, "session opened"
         );
-        Ok((session, request.window, sender, receiver))
+        Ok((session, sender, receiver))
     }
+}
+
+/// The end of a session whose importing bridge stops before it is open.
+fn stopped_by_other() -> End {
+    End::new(Cause::Stopped, format!("{} was stopped", Role::Import.bridge()))
 }

@@ -7,7 +7,7 @@ use crate::Cause;
 use std::collections::hash_map::{Entry, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 use zenoh::bytes::ZBytes;
@@ -77,10 +77,14 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     is_empty: Condvar,
+    /// Called with the sender and the id of a session that an importing bridge asks to stop, before the session is looked up.
+    on_stop: OnceLock<StopHook>,
     /// When each other bridge was heard, for all its sessions together.
     heard: Mutex<HashMap<u64, Weak<Heard>>>,
     is_stopping: AtomicBool,
 }
+
+type StopHook = Box<dyn Fn(u64, u64) + Send + Sync>;
 
 /// When another bridge was last heard.
 pub(crate) struct Heard {
@@ -128,6 +132,7 @@ impl Hub {
             metrics: Metrics::new(role, name, key),
             sessions: Mutex::new(HashMap::new()),
             is_empty: Condvar::new(),
+            on_stop: OnceLock::new(),
             heard: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         })
@@ -188,21 +193,36 @@ impl Hub {
         let mut parts = sample.key_expr().as_str().rsplit('/');
         let kind = parts.next();
         let Some(id) = parts.next().and_then(|id| u64::from_str_radix(id, 16).ok()) else { return };
-        let session = self.sessions().get(&id).cloned();
-        match (kind, session) {
-            (Some("data"), Some(session)) => session.on_data(sample.payload()),
-            (Some("control"), session) => self.on_control(id, session.as_deref(), sample.payload()),
+        match kind {
+            Some("data") => {
+                if let Some(session) = self.session(id) {
+                    session.on_data(sample.payload());
+                }
+            }
+            Some("control") => self.on_control(id, sample.payload()),
             _ => {}
         }
     }
 
-    fn on_control(&self, id: u64, session: Option<&Session>, payload: &ZBytes) {
+    fn session(&self, id: u64) -> Option<Arc<Session>> {
+        self.sessions().get(&id).cloned()
+    }
+
+    /// Sets what is called when an importing bridge asks to stop a session, open or not.
+    pub(crate) fn on_stop(&self, hook: impl Fn(u64, u64) + Send + Sync + 'static) {
+        let _ = self.on_stop.set(Box::new(hook));
+    }
+
+    fn on_control(&self, id: u64, payload: &ZBytes) {
         let Some((sender, control)) = Control::decode(&payload.to_bytes()) else {
             // Not a warning: a hostile program could fill the log.
             tracing::debug!(key = %self.key, "a control message is none of this protocol");
             return;
         };
-        match session {
+        if let (Control::Stop, Some(hook)) = (&control, self.on_stop.get()) {
+            hook(sender, id);
+        }
+        match self.session(id) {
             Some(session) if session.other == sender => session.on_control(control),
             Some(_) => {}
             None => {
@@ -285,14 +305,7 @@ impl Hub {
     pub(crate) fn wait_for_sessions(&self) {
         self.wait_until_empty(self.settings.grace);
         for session in self.all_sessions() {
-            let [to_other, to_peer] = session.undelivered();
-            let text = format!(
-                "{} was stopped, and within {} ms (--grace-ms) {to_other} bytes were not delivered by the other bridge, and {to_peer} \
-                 bytes not by this one",
-                self.role.bridge(),
-                self.settings.grace.as_millis()
-            );
-            session.abort(End::new(Cause::Stopped, text));
+            session.give_up();
         }
         // Their threads end by themselves; they need a moment to release the local endpoints.
         self.wait_until_empty(Duration::from_secs(1));

@@ -1,11 +1,12 @@
 //! The side of the clients: the bridge is a server with the channel's name, and opens a session for each client.
 
 use crate::hub::{random_id, Hub, Role};
-use crate::session::{run_split, Session};
+use crate::session::{run_split, Session, SLICE};
 use crate::wire::{one_line, Cause, End, OpenAnswer, OpenRequest, VERSION};
 use crate::{Error, ImportOptions};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Import {
     _subscriber: Subscriber<()>,
     _exporters: Subscriber<()>,
     serving: Option<JoinHandle<()>>,
+    /// Dropped when a stop has ended all sessions.
+    sessions: Option<Sender<()>>,
 }
 
 struct Shared {
@@ -75,11 +78,18 @@ impl Import {
             .wait()
             .map_err(Error::Zenoh)?;
         let server = shared.clone();
+        let (sessions, sessions_over) = mpsc::channel();
         let serving = thread::Builder::new()
             .name("import".into())
-            .spawn(move || server.serve())
+            .spawn(move || server.serve(&sessions_over))
             .map_err(|error| Error::System { what: "starting a thread".into(), error })?;
-        Ok(Import { shared, _subscriber: subscriber, _exporters: exporters, serving: Some(serving) })
+        Ok(Import {
+            shared,
+            _subscriber: subscriber,
+            _exporters: exporters,
+            serving: Some(serving),
+            sessions: Some(sessions),
+        })
     }
 
     /// Returns the number of sessions that live.
@@ -101,6 +111,7 @@ impl Import {
             self.shared.exporters_changed.notify_all();
         }
         self.shared.hub.wait_for_sessions();
+        self.sessions = None;
         if serving.join().is_err() {
             tracing::error!(channel = %self.shared.hub.name, "the thread of the import has panicked");
         }
@@ -170,8 +181,9 @@ impl Shared {
         }
     }
 
-    /// Has a server while an exporting bridge is reachable.
-    fn serve(self: &Arc<Self>) {
+    /// Has a server while an exporting bridge is reachable. At a stop, it lives until all sessions are over: the channel has no sender
+    /// then.
+    fn serve(self: &Arc<Self>, sessions_over: &Receiver<()>) {
         if !self.wait_for_exporters(true, Some(SILENCE)) && !self.hub.is_stopping() {
             tracing::warn!(
                 channel = %self.hub.name, key = %self.hub.key,
@@ -180,7 +192,7 @@ impl Shared {
             );
         }
         while self.wait_for_exporters(true, None) {
-            let served = if self.options.sync { self.serve_one() } else { self.serve_many() };
+            let served = if self.options.sync { self.serve_one() } else { self.serve_many(sessions_over) };
             if let Err(error) = served {
                 tracing::error!(channel = %self.hub.name, %error, "the imported channel cannot be served; trying again");
                 self.wait_for_exporters(false, Some(RETRY));
@@ -205,7 +217,7 @@ impl Shared {
         }
     }
 
-    fn serve_many(self: &Arc<Self>) -> Result<(), Error> {
+    fn serve_many(self: &Arc<Self>, sessions_over: &Receiver<()>) -> Result<(), Error> {
         let handler = Arc::new(Clients {
             shared: self.clone(),
             server: OnceLock::new(),
@@ -219,11 +231,12 @@ impl Shared {
             .map_err(|error| Error::Channel { name: name.clone(), error })?;
         tracing::info!(channel = %name, "the imported channel accepts clients");
         self.wait_while_reachable();
-        if !self.hub.is_stopping() {
+        if self.hub.is_stopping() {
+            // Until then, the sessions deliver what the clients get.
+            let _ = sessions_over.recv();
+        } else {
             tracing::warn!(channel = %name, "no exporting bridge is reachable: the imported channel accepts no clients");
         }
-        // The sessions that a stop has found deliver what the clients get.
-        self.hub.wait_until_empty(self.hub.settings.grace);
         // The server's threads end after the messages that the clients have sent, or with the sessions.
         drop(server);
         Ok(())
@@ -255,10 +268,12 @@ impl Shared {
         let served = loop {
             match server.wait_for_client(None) {
                 Ok(()) => {}
-                Err(ShmError::Interrupted) if is_over() => break Ok(()),
-                // The end of a session interrupts calls too.
+                // The end of a session interrupts calls too. The flags are set before an interrupt, so the reset loses none.
                 Err(ShmError::Interrupted) => {
                     self.interrupter.reset();
+                    if is_over() {
+                        break Ok(());
+                    }
                     continue;
                 }
                 Err(error) => break Err(channel(error)),
@@ -330,9 +345,18 @@ impl Shared {
             let limit = self.options.open_timeout_ms;
             End::refused(format!("the exporting bridge did not answer within {limit} ms (--open-timeout-ms)"))
         };
-        // Without a reply: the other bridge has ended, or the connection to it.
-        let reply =
-            replies.recv().map_err(|_| End::refused("the exporting bridge has gone before it answered"))?;
+        let reply = loop {
+            match replies.recv_timeout(SLICE) {
+                Ok(Some(reply)) => break reply,
+                Ok(None) => {}
+                // Without a reply: the other bridge has ended, or the connection to it.
+                Err(_) => return Err(End::refused("the exporting bridge has gone before it answered")),
+            }
+            // At a stop, or since the client has gone.
+            if let Some(end) = session.ended() {
+                return Err(end.clone());
+            }
+        };
         match reply.into_result() {
             Ok(sample) => toml::from_str(&String::from_utf8_lossy(&sample.payload().to_bytes()))
                 .map(|answer: OpenAnswer| answer.window)

@@ -134,6 +134,9 @@ fn start_log(observe: &ObserveOptions) -> anyhow::Result<()> {
 /// How long Zenoh may be without a connection before the log has a warning.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// How long Zenoh may take to close its session.
+const CLOSE: Duration = Duration::from_secs(1);
+
 /// What the program waits for.
 enum Event {
     /// Zenoh has opened a session, or failed to.
@@ -183,8 +186,21 @@ fn serve(file: File) -> anyhow::Result<()> {
         }
     });
     drop((exports, imports));
-    zenoh.close().wait().map_err(xshm_bridge::Error::Zenoh)?;
+    close(zenoh);
     Ok(())
+}
+
+/// Closes Zenoh's session. Everything is delivered already, so a connection that does not answer holds up the end for a moment only.
+fn close(zenoh: zenoh::Session) {
+    let (closed, is_closed) = mpsc::channel();
+    let closing =
+        thread::Builder::new().name("close".into()).spawn(move || closed.send(zenoh.close().wait()));
+    match is_closed.recv_timeout(CLOSE) {
+        Ok(Ok(())) => {}
+        result => {
+            tracing::debug!(?result, started = closing.is_ok(), "Zenoh's session was not closed in order")
+        }
+    }
 }
 
 /// Opens a session of Zenoh. With the mode `client` in its configuration file, this waits until Zenoh is connected. `None`: a signal

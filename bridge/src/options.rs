@@ -409,9 +409,6 @@ impl NetworkOptions {
         {
             let refused = |reason| Error::Option { option, reason };
             endpoints.iter().try_for_each(|endpoint| check_endpoint(endpoint).map_err(refused))?;
-            if let Some(endpoint) = repeated(endpoints.iter()) {
-                return Err(refused(format!("{endpoint:?} is given twice")));
-            }
             if !endpoints.is_empty() {
                 add_endpoints(&mut config, key, endpoints)
                     .map_err(|error| refused(of_zenoh(error.as_ref())))?;
@@ -436,10 +433,20 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
         return Err(format!("{endpoint:?}: the protocol is tcp or tls"));
     }
     let address = parsed.address();
-    match address.as_str().rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(()),
-        _ => Err(format!("{endpoint:?} has no port, as in tcp/192.0.2.7:7447")),
+    let is_right = address.as_str().parse::<SocketAddr>().is_ok()
+        || address.as_str().rsplit_once(':').is_some_and(|(host, port)| {
+            let is_of_name = |c: char| c.is_alphanumeric() || "-._*".contains(c);
+            !host.is_empty()
+                && host.chars().all(is_of_name)
+                && port.chars().all(|c| c.is_ascii_digit())
+                && port.parse::<u16>().is_ok()
+        });
+    if !is_right {
+        return Err(format!(
+            "{endpoint:?}: behind the protocol stand a host and a port, as in tcp/192.0.2.7:7447"
+        ));
     }
+    Ok(())
 }
 
 /// Adds endpoints to those that a file of Zenoh has. Without such a list, they replace Zenoh's default.
@@ -458,7 +465,12 @@ fn add_endpoints(config: &mut zenoh::Config, key: &str, endpoints: &[String]) ->
         list => list,
     };
     let list = list.as_array_mut().ok_or("the endpoints of the file are no list")?;
-    list.extend(endpoints.iter().cloned().map(Into::into));
+    for endpoint in endpoints {
+        if list.iter().any(|listed| listed == endpoint) {
+            return Err(format!("{endpoint:?} is given twice").into());
+        }
+        list.push(endpoint.clone().into());
+    }
     config.insert_json5(key, &all.to_string())
 }
 
@@ -679,12 +691,16 @@ mod tests {
 
     #[test]
     fn wrong_endpoints_are_refused_with_the_option() {
-        let wrong: [&[&str]; 6] = [
+        let wrong: [&[&str]; 10] = [
             &["nonsense"],
             &["tcp/127.0.0.1"],
             &["tcp/127.0.0.1:99999"],
             &["tcp/:1"],
             &["udp/127.0.0.1:1"],
+            &["tcp/[::1:7"],
+            &["tcp/127.0.0.1:+7"],
+            &["tcp/a b:7"],
+            &["tcp/127.0.0.1:7;tcp/127.0.0.1:8"],
             &["tcp/[::1]:1", "tcp/[::1]:1"],
         ];
         for listen in wrong {

@@ -19,7 +19,7 @@ use zenoh::pubsub::Publisher;
 use zenoh::Wait;
 
 /// How long a call that waits for room waits before it looks again whether the session is over.
-const SLICE: Duration = Duration::from_millis(200);
+pub(crate) const SLICE: Duration = Duration::from_millis(200);
 
 /// The most bytes of a chunk whose records are found at a time: as many as Zenoh has in one piece.
 const PIECE: usize = 1 << 16;
@@ -158,6 +158,8 @@ pub(crate) struct Session {
     end: OnceLock<End>,
     /// Why the session ends in order: the local peer has gone, or a bridge stops. What was sent before is still delivered.
     closing: OnceLock<End>,
+    /// At a stop: the other bridge has ended its stream too, and all of it is delivered.
+    is_complete: AtomicBool,
     hook: Mutex<Option<Hook>>,
 }
 
@@ -189,6 +191,7 @@ impl Session {
             evicted_by_other: AtomicU64::new(0),
             end: OnceLock::new(),
             closing: OnceLock::new(),
+            is_complete: AtomicBool::new(false),
             hook: Mutex::new(None),
         };
         Ok(Arc::new(session))
@@ -258,15 +261,35 @@ impl Session {
         }
     }
 
-    /// How many bytes the other bridge has not delivered yet, and how many this one has not.
-    pub(crate) fn undelivered(&self) -> [u64; 2] {
+    /// Gives a stop up: what is not delivered yet is lost.
+    pub(crate) fn give_up(&self) {
         let Progress { received, delivered, .. } = self.progress();
-        [self.outgoing.undelivered(), received - delivered]
+        let (to_other, to_peer) = (self.outgoing.undelivered(), received - delivered);
+        let (to_server, to_client) = match self.hub.role {
+            Role::Export => (to_peer, to_other),
+            Role::Import => (to_other, to_peer),
+        };
+        let mut end = self.hub.stopped();
+        if to_server + to_client > 0 {
+            let grace = self.hub.settings.grace.as_millis();
+            end.text += &format!(
+                ", and at least {to_client} bytes to the client and {to_server} bytes to the server were not delivered within its \
+                 {grace} ms (--grace-ms)"
+            );
+        }
+        self.abort(end);
     }
 
     /// Whether this bridge or the other one stops.
     fn is_stopping(&self) -> bool {
         self.hub.is_stopping() || self.closing.get().is_some()
+    }
+
+    /// Whether nothing is left to deliver: not by the other bridge, and not to the local peer if that is still there.
+    fn is_done(&self) -> bool {
+        let peer_has_gone = self.closing.get().is_some_and(|end| end.cause != Cause::Stopped);
+        (peer_has_gone || self.is_complete.load(Ordering::Acquire))
+            && self.outgoing.wait_until_delivered(Some(Duration::ZERO))
     }
 
     fn is_open(&self) -> bool {
@@ -409,9 +432,7 @@ impl Session {
                 }
             }
             // The other bridge was done before this one.
-            Control::Unknown if self.outgoing.wait_until_delivered(Some(Duration::ZERO)) => {
-                self.end_in_order()
-            }
+            Control::Unknown if self.is_done() => self.end_in_order(),
             Control::Unknown => {
                 let text = "the other bridge does not know the session: it was restarted, or has ended it";
                 self.end(End::new(Cause::Unknown, text));
@@ -576,6 +597,7 @@ impl Session {
         self.report();
         if end.cause == Cause::Stopped {
             let _ = self.closing.set(end);
+            self.is_complete.store(true, Ordering::Release);
             self.inbox.close();
             self.end_peer();
         } else {
@@ -668,6 +690,7 @@ fn pull<E: Split>(session: &Session, who: &str, receiver: &mut OwnedReceiveHalf<
     let mut message = Vec::new();
     let mut lost = receiver.stats().receive_dropped;
     let mut left = None;
+    let interrupter = receiver.interrupter();
     let end = loop {
         if left.is_none() && session.is_stopping() {
             left = Some(receiver.stats().receive_depth);
@@ -692,9 +715,17 @@ fn pull<E: Split>(session: &Session, who: &str, receiver: &mut OwnedReceiveHalf<
                     return;
                 }
             }
-            // A bridge stops, or the session is over.
-            Err(ShmError::Interrupted) if left.is_none() && session.is_stopping() => continue,
-            Err(ShmError::Interrupted) => break session.hub.stopped(),
+            Err(ShmError::Interrupted) => {
+                // The flags of a stop are set before an interrupt, so this reset loses none. The end of an earlier session of the same
+                // endpoint interrupts too.
+                interrupter.reset();
+                if session.ended().is_some() {
+                    return;
+                }
+                if left.is_some() {
+                    break session.hub.stopped();
+                }
+            }
             Err(error) => break local_end(who, &error),
         }
     };

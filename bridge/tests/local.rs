@@ -633,38 +633,99 @@ fn numbered(number: u64) -> Vec<u8> {
 #[cfg(unix)]
 #[test]
 fn a_stop_gives_up_after_the_grace_time() {
-    let mut bridge = Bridge::start("grace", &["--grace-ms", "500"], &[]);
-    let mut server = SharedServer::start(&bridge.here).expect("a server");
-    let client = bridge.client();
-    server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
-    for _ in 0..300 {
-        server.send_to_client_timeout(&[7; 10_000], Some(PATIENCE)).expect("room");
+    for (export_stops, import_options) in [(true, &[][..]), (false, &[]), (false, &["--sync"])] {
+        let grace = ["--grace-ms", "500"];
+        let mut bridge = Bridge::start("grace", &grace, &[&grace, import_options].concat());
+        let mut server = SharedServer::start(&bridge.here).expect("a server");
+        let client = bridge.client();
+        server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+        for _ in 0..300 {
+            server.send_to_client_timeout(&[7; 10_000], Some(PATIENCE)).expect("room");
+        }
+        for bridge in [&bridge.export, &bridge.import] {
+            bridge.wait_for("session opened");
+        }
+        let stopped = if export_stops { &mut bridge.export } else { &mut bridge.import };
+        let started = Instant::now();
+        stopped.stop();
+        let time = started.elapsed();
+        assert!((Duration::from_millis(500)..Duration::from_secs(3)).contains(&time), "{time:?}");
+        for bridge in [&bridge.export, &bridge.import] {
+            let line = bridge.wait_for("session ended");
+            assert!(line.contains("stopped") && line.contains("within its 500 ms (--grace-ms)"), "{line}");
+            let undelivered = number_before(&line, "bytes");
+            assert!((500_000.0..3_100_000.0).contains(&undelivered), "{line}");
+        }
+        assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
     }
-    bridge.export.stop();
-    let line = bridge.import.wait_for("session ended");
-    assert!(line.contains("stopped") && line.contains("within 500 ms (--grace-ms)"), "{line}");
-    let undelivered = number_before(&line, "bytes");
-    assert!((500_000.0..3_100_000.0).contains(&undelivered), "{line}");
-    assert_eq!(time_to_end(&client).1, ShmError::NotConnected);
 }
 
 /// No server is there, so the client's session is not open when the stop comes.
 #[cfg(unix)]
 #[test]
 fn a_stop_refuses_the_sessions_that_are_being_opened() {
-    for stops_export in [false, true] {
-        let mut bridge = Bridge::start("opening", &[], &[]);
+    for (export_stops, import_options) in
+        [(true, &[][..]), (false, &[]), (true, &["--sync"]), (false, &["--sync"])]
+    {
+        let page = free_port();
+        let options = ["--open-timeout-ms", "30000", "--metrics", &format!("127.0.0.1:{page}")];
+        let options = [&options, import_options].concat();
+        let mut bridge = Bridge::start("opening", &["--connect-timeout-ms", "30000"], &options);
         let client = bridge.client();
-        let stopped = if stops_export { &mut bridge.export } else { &mut bridge.import };
+        while metric(&HERE, page, "sessions") == 0 {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let stopped = if export_stops { &mut bridge.export } else { &mut bridge.import };
         stopped.signal("-TERM");
         let (time, end) = time_to_end(&client);
         assert_eq!(end, ShmError::NotConnected);
         assert!(time < Duration::from_secs(1), "{time:?}");
+        stopped.wait(Duration::from_secs(2));
         stopped.finish();
         let line = bridge.import.wait_for("session ended");
-        let reason = if stops_export { "the exporting bridge" } else { "the importing bridge was stopped" };
-        assert!(line.contains(reason) && !line.contains("within"), "{line}");
+        let bridge_in_text =
+            if export_stops { "the exporting bridge" } else { "the importing bridge was stopped" };
+        assert!(line.contains(bridge_in_text) && !line.contains("within"), "{line}");
+        // The session is not opened later.
+        let mut server = SharedServer::start(&bridge.here).expect("a server");
+        let came = server.wait_for_client(Some(Duration::from_millis(500)));
+        assert_eq!(came.expect_err("no client is there"), ShmError::Timeout);
     }
+}
+
+/// Anybody can connect to the port, and send nothing.
+#[cfg(unix)]
+#[test]
+fn a_silent_connection_holds_up_no_stop() {
+    let mut bridge = Bridge::start("silent", &[], &[]);
+    let silent = std::net::TcpStream::connect(("127.0.0.1", bridge.port)).expect("the port accepts");
+    bridge.export.signal("-TERM");
+    assert!(bridge.export.wait(Duration::from_secs(3)).success(), "{}", bridge.export.log());
+    drop(silent);
+}
+
+/// The end of one session does not touch the next one.
+#[test]
+fn clients_one_after_the_other_are_all_served() {
+    let bridge = Bridge::start("turns", &[], &["--sync"]);
+    let server = HERE.peer(&["echo-server", &bridge.here]);
+    server.wait_for("ready");
+    let there = &bridge.there;
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut answer = Vec::new();
+                for number in 0..60_u32 {
+                    let client = SharedClient::connect(there, PATIENCE).expect("the channel accepts");
+                    for _ in 0..3 {
+                        client.send_to_server_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
+                        client.receive_from_server_timeout(&mut answer, Some(PATIENCE)).expect("the answer");
+                        assert_eq!(answer, number.to_le_bytes());
+                    }
+                }
+            });
+        }
+    });
 }
 
 #[test]
