@@ -93,6 +93,9 @@ impl Places {
             return;
         }
         let mut early = self.stopped_early();
+        if early.contains(&(importer, id)) {
+            return;
+        }
         early.push_back((importer, id));
         if early.len() > STOPPED_EARLY {
             early.pop_front();
@@ -246,8 +249,12 @@ impl Shared {
     /// Refuses a session. The ids are those of the importing bridge and of the session, 0 if they are not known.
     fn refuse(&self, query: &Query, ids: [u64; 2], end: End) {
         let [importer, session] = ids.map(|id| format!("{id:016x}"));
-        self.hub.metrics.ended_sessions(Cause::Refused).increment(1);
-        tracing::warn!(channel = %self.hub.name, %session, %importer, reason = end.text, "a session was refused");
+        self.hub.metrics.ended_sessions(end.cause).increment(1);
+        if end.cause == Cause::Stopped {
+            tracing::info!(channel = %self.hub.name, %session, %importer, reason = end.text, "a session was not opened");
+        } else {
+            tracing::warn!(channel = %self.hub.name, %session, %importer, reason = end.text, "a session was refused");
+        }
         if let Err(error) = query.reply_err(end.text).wait() {
             tracing::debug!(%error, "the refusal was not sent");
         }
@@ -331,7 +338,7 @@ impl Shared {
         // From here on, the session itself gets the request to stop.
         if place.is_stopped() {
             session.end(stopped_by_other());
-            self.hub.remove(&session);
+            self.hub.withdraw(&session);
             return Err(stopped_by_other());
         }
         tracing::info!(

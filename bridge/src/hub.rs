@@ -5,6 +5,7 @@ use crate::session::{Session, WhenFull};
 use crate::wire::{Control, End};
 use crate::Cause;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -52,6 +53,9 @@ impl Role {
     }
 }
 
+/// How long a stop waits at most until the other bridges know that the sessions are over.
+const CONFIRM: Duration = Duration::from_secs(1);
+
 /// What every session of a channel needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -77,6 +81,9 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     sessions: Mutex<HashMap<u64, Arc<Session>>>,
     is_empty: Condvar,
+    /// Sessions that a stop has ended, and whose other bridge may not know it.
+    unconfirmed: Mutex<HashSet<u64>>,
+    confirmed: Condvar,
     /// Called with the sender and the id of a session that an importing bridge asks to stop, before the session is looked up.
     on_stop: OnceLock<StopHook>,
     /// When each other bridge was heard, for all its sessions together.
@@ -132,6 +139,8 @@ impl Hub {
             metrics: Metrics::new(role, name, key),
             sessions: Mutex::new(HashMap::new()),
             is_empty: Condvar::new(),
+            unconfirmed: Mutex::default(),
+            confirmed: Condvar::new(),
             on_stop: OnceLock::new(),
             heard: Mutex::default(),
             is_stopping: AtomicBool::new(false),
@@ -225,6 +234,10 @@ impl Hub {
         match self.session(id) {
             Some(session) if session.other == sender => session.on_control(control),
             Some(_) => {}
+            None if control == Control::Unknown => {
+                self.unconfirmed().remove(&id);
+                self.confirmed.notify_all();
+            }
             None => {
                 if let (Control::Report(_) | Control::Repeat(_) | Control::Stop, Ok(key)) =
                     (control, self.session_key(sender, id, "control"))
@@ -256,6 +269,15 @@ impl Hub {
     /// The end of a session by a stop of this bridge.
     pub(crate) fn stopped(&self) -> End {
         End::new(Cause::Stopped, format!("{} was stopped", self.role.bridge()))
+    }
+
+    /// Removes a session that was added and is not opened.
+    pub(crate) fn withdraw(&self, session: &Session) {
+        self.sessions().remove(&session.id);
+    }
+
+    fn unconfirmed(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a session that is over, and writes the reason into the log. The second time, this does nothing.
@@ -303,12 +325,34 @@ impl Hub {
 
     /// Waits until all sessions are over, up to the grace time. Then it ends those that are left.
     pub(crate) fn wait_for_sessions(&self) {
+        let all = self.all_sessions();
         self.wait_until_empty(self.settings.grace);
         for session in self.all_sessions() {
             session.give_up();
         }
+        self.confirm_ends(&all);
         // Their threads end by themselves; they need a moment to release the local endpoints.
         self.wait_until_empty(Duration::from_secs(1));
+    }
+
+    /// Tells the other bridges of the ends again until they know them: a message that is on its way when Zenoh's session closes is lost.
+    fn confirm_ends(&self, sessions: &[Arc<Session>]) {
+        let sessions: Vec<_> = sessions.iter().filter(|session| session.has_stopped()).collect();
+        self.unconfirmed().extend(sessions.iter().map(|session| session.id));
+        let deadline = Instant::now() + CONFIRM;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let unconfirmed = self.unconfirmed().clone();
+            if unconfirmed.is_empty() || left.is_zero() {
+                return;
+            }
+            for session in sessions.iter().filter(|session| unconfirmed.contains(&session.id)) {
+                session.repeat_end();
+            }
+            let waited =
+                self.confirmed.wait_timeout_while(self.unconfirmed(), TICK.min(left), |now| !now.is_empty());
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     /// Waits until there are no sessions, up to a time limit. Returns whether there are none.

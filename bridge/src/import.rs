@@ -299,7 +299,9 @@ impl Shared {
         let (session, window) = match self.open(process) {
             Ok(opened) => opened,
             Err(end) => {
-                tracing::warn!(channel = %self.hub.name, reason = end.text, "a client's session was ended: it cannot be opened");
+                if end.cause != Cause::Stopped {
+                    tracing::warn!(channel = %self.hub.name, reason = end.text, "a client's session was ended: it cannot be opened");
+                }
                 return server;
             }
         };
@@ -352,7 +354,7 @@ impl Shared {
                 // Without a reply: the other bridge has ended, or the connection to it.
                 Err(_) => return Err(End::refused("the exporting bridge has gone before it answered")),
             }
-            // At a stop, or since the client has gone.
+            // At a stop.
             if let Some(end) = session.ended() {
                 return Err(end.clone());
             }
@@ -366,6 +368,8 @@ impl Shared {
             Err(error) => match &*error.payload().to_bytes() {
                 // Zenoh's own answer at the end of the time.
                 b"Timeout" => Err(late()),
+                // It answers the stop.
+                _ if self.hub.is_stopping() => Err(self.hub.stopped()),
                 reason => Err(End::refused(format!("by the exporting bridge: {}", one_line(reason)))),
             },
         }

@@ -156,12 +156,21 @@ fn serve(file: File) -> anyhow::Result<()> {
     }
     let has_endpoint = !file.network.connect.is_empty();
     let Some(zenoh) = open_zenoh(&file.network, sender, &events)? else { return Ok(()) };
+    let carried = carry(file, &zenoh, has_endpoint, &events);
+    close(zenoh);
+    carried
+}
+
+/// Runs the exports and imports until a signal comes.
+fn carry(
+    file: File, zenoh: &zenoh::Session, has_endpoint: bool, events: &mpsc::Receiver<Event>,
+) -> anyhow::Result<()> {
     let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for options in file.export {
-        exports.push(Export::start(&zenoh, options)?);
+        exports.push(Export::start(zenoh, options)?);
     }
     for options in file.import {
-        imports.push(Import::start(&zenoh, options)?);
+        imports.push(Import::start(zenoh, options)?);
     }
     // Zenoh's session is open, so each event is a signal.
     if events.recv_timeout(SILENCE).is_err() {
@@ -185,12 +194,11 @@ fn serve(file: File) -> anyhow::Result<()> {
             scope.spawn(|| import.stop());
         }
     });
-    drop((exports, imports));
-    close(zenoh);
     Ok(())
 }
 
-/// Closes Zenoh's session. Everything is delivered already, so a connection that does not answer holds up the end for a moment only.
+/// Closes Zenoh's session. The other bridges know already that the sessions are over, so a connection that does not answer holds up the
+/// end for a moment only.
 fn close(zenoh: zenoh::Session) {
     let (closed, is_closed) = mpsc::channel();
     let closing =

@@ -74,8 +74,9 @@ struct State {
     repeat: Option<u64>,
     /// The pump sends an empty chunk.
     probe: bool,
-    /// The stream's length: it has its last record.
+    /// The stream's length: it has its last record. And its length without that.
     finished: Option<u64>,
+    messages: Option<u64>,
     is_over: bool,
     pump_waits: bool,
 }
@@ -165,6 +166,7 @@ impl Outgoing {
             repeat: None,
             probe: false,
             finished: None,
+            messages: None,
             is_over: false,
             pump_waits: false,
         };
@@ -258,6 +260,7 @@ impl Outgoing {
     pub(crate) fn finish(&self, end: &End) {
         let mut state = self.state();
         if state.finished.is_none() {
+            state.messages = Some(state.end());
             write_end(end, &mut state.buffer);
             state.finished = Some(state.end());
             self.wake_pump(&mut state);
@@ -284,10 +287,10 @@ impl Outgoing {
         }
     }
 
-    /// How many bytes of the stream the other bridge has not delivered yet.
+    /// How many bytes of messages, with their headers, the other bridge has not delivered yet.
     pub(crate) fn undelivered(&self) -> u64 {
         let state = self.state();
-        state.end() - state.delivered
+        state.messages.unwrap_or_else(|| state.end()).saturating_sub(state.delivered)
     }
 
     /// Ends the stream: calls that wait return.

@@ -158,6 +158,8 @@ pub(crate) struct Session {
     end: OnceLock<End>,
     /// Why the session ends in order: the local peer has gone, or a bridge stops. What was sent before is still delivered.
     closing: OnceLock<End>,
+    /// The end, if a stop has given the session up.
+    given_up: OnceLock<End>,
     /// At a stop: the other bridge has ended its stream too, and all of it is delivered.
     is_complete: AtomicBool,
     hook: Mutex<Option<Hook>>,
@@ -191,6 +193,7 @@ impl Session {
             evicted_by_other: AtomicU64::new(0),
             end: OnceLock::new(),
             closing: OnceLock::new(),
+            given_up: OnceLock::new(),
             is_complete: AtomicBool::new(false),
             hook: Mutex::new(None),
         };
@@ -261,6 +264,19 @@ impl Session {
         }
     }
 
+    /// Whether a stop has ended the session, or has to.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.is_open() && self.ended().is_none_or(|end| end.cause == Cause::Stopped)
+    }
+
+    /// Sends the end of the session again. The other bridge answers the report as soon as it does not know the session any more.
+    pub(crate) fn repeat_end(&self) {
+        if let Some(end) = self.given_up.get() {
+            self.send_control(&Control::End(end.clone()));
+        }
+        self.report();
+    }
+
     /// Gives a stop up: what is not delivered yet is lost.
     pub(crate) fn give_up(&self) {
         let Progress { received, delivered, .. } = self.progress();
@@ -273,10 +289,11 @@ impl Session {
         if to_server + to_client > 0 {
             let grace = self.hub.settings.grace.as_millis();
             end.text += &format!(
-                ", and at least {to_client} bytes to the client and {to_server} bytes to the server were not delivered within its \
-                 {grace} ms (--grace-ms)"
+                ", and about {to_client} bytes on the way to the client and {to_server} on the way to the server were not delivered \
+                 within its {grace} ms (--grace-ms)"
             );
         }
+        let _ = self.given_up.set(end.clone());
         self.abort(end);
     }
 
