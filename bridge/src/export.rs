@@ -68,7 +68,7 @@ impl Places {
         let (importer, id) = (request.importer, request.id);
         let mut taken = self.taken();
         if self.stopped_early().contains(&(importer, id)) {
-            return Err(stopped_by_other());
+            return Err(Role::Import.stopped());
         }
         if taken.len() >= most as usize {
             let text = format!(
@@ -289,7 +289,7 @@ impl Shared {
         let limit = self.options.connect_timeout_ms.min(request.open.timeout_ms / 5 * 4);
         let client = self.connect_local(Duration::from_millis(limit.into()), &place.interrupter);
         let client = client.map_err(|error| match error {
-            xshm::ShmError::Interrupted if place.is_stopped() => stopped_by_other(),
+            xshm::ShmError::Interrupted if place.is_stopped() => Role::Import.stopped(),
             xshm::ShmError::Interrupted => self.hub.stopped(),
             error => End::refused(error.to_string()),
         })?;
@@ -337,9 +337,9 @@ impl Shared {
         self.hub.add(&session)?;
         // From here on, the session itself gets the request to stop.
         if place.is_stopped() {
-            session.end(stopped_by_other());
+            session.end(Role::Import.stopped());
             self.hub.withdraw(&session);
-            return Err(stopped_by_other());
+            return Err(Role::Import.stopped());
         }
         tracing::info!(
             channel = %self.hub.name, session = %session.name(), importer = %format_args!("{:016x}", request.importer),
@@ -347,9 +347,4 @@ impl Shared {
         );
         Ok((session, sender, receiver))
     }
-}
-
-/// The end of a session whose importing bridge stops before it is open.
-fn stopped_by_other() -> End {
-    End::new(Cause::Stopped, format!("{} was stopped", Role::Import.bridge()))
 }

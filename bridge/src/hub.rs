@@ -38,11 +38,16 @@ impl Role {
     }
 
     /// The bridge of this role, in the reason of an end.
-    pub(crate) fn bridge(self) -> &'static str {
+    fn bridge(self) -> &'static str {
         match self {
             Role::Export => "the exporting bridge",
             Role::Import => "the importing bridge",
         }
+    }
+
+    /// The end of a session by a stop of the bridge of this role.
+    pub(crate) fn stopped(self) -> End {
+        End::new(Cause::Stopped, format!("{} was stopped", self.bridge()))
     }
 
     pub(crate) fn other(self) -> Self {
@@ -268,12 +273,25 @@ impl Hub {
 
     /// The end of a session by a stop of this bridge.
     pub(crate) fn stopped(&self) -> End {
-        End::new(Cause::Stopped, format!("{} was stopped", self.role.bridge()))
+        self.role.stopped()
     }
 
     /// Removes a session that was added and is not opened.
     pub(crate) fn withdraw(&self, session: &Session) {
-        self.sessions().remove(&session.id);
+        self.take_out(session, || {});
+    }
+
+    /// Takes a session out, if it is there, after it was logged: a stop that waits for the last session may end the program.
+    fn take_out(&self, session: &Session, log: impl FnOnce()) {
+        let mut sessions = self.sessions();
+        if sessions.remove(&session.id).is_none() {
+            return;
+        }
+        log();
+        self.metrics.sessions.set(sessions.len() as f64);
+        if sessions.is_empty() {
+            self.is_empty.notify_all();
+        }
     }
 
     fn unconfirmed(&self) -> MutexGuard<'_, HashSet<u64>> {
@@ -284,24 +302,18 @@ impl Hub {
     pub(crate) fn remove(&self, session: &Session) {
         session.end_in_order();
         let Some(end) = session.ended() else { return };
-        let mut sessions = self.sessions();
-        if sessions.remove(&session.id).is_none() {
-            return;
-        }
-        self.metrics.ended_sessions(end.cause).increment(1);
-        let (session_name, cause, reason) = (session.name(), end.cause.name(), &end.text);
-        match end.cause {
-            Cause::Left | Cause::Stopped | Cause::Unknown => {
-                tracing::info!(channel = %self.name, session = %session_name, cause, reason, "session ended");
+        self.take_out(session, || {
+            self.metrics.ended_sessions(end.cause).increment(1);
+            let (session_name, cause, reason) = (session.name(), end.cause.name(), &end.text);
+            match end.cause {
+                Cause::Left | Cause::Stopped | Cause::Unknown => {
+                    tracing::info!(channel = %self.name, session = %session_name, cause, reason, "session ended");
+                }
+                _ => {
+                    tracing::warn!(channel = %self.name, session = %session_name, cause, reason, "session ended")
+                }
             }
-            _ => {
-                tracing::warn!(channel = %self.name, session = %session_name, cause, reason, "session ended")
-            }
-        }
-        self.metrics.sessions.set(sessions.len() as f64);
-        if sessions.is_empty() {
-            self.is_empty.notify_all();
-        }
+        });
     }
 
     pub(crate) fn session_count(&self) -> usize {

@@ -154,17 +154,14 @@ fn serve(file: File) -> anyhow::Result<()> {
         metrics.install().with_context(|| format!("serving metrics at {address}"))?;
         tracing::info!(%address, "serves metrics");
     }
-    let has_endpoint = !file.network.connect.is_empty();
     let Some(zenoh) = open_zenoh(&file.network, sender, &events)? else { return Ok(()) };
-    let carried = carry(file, &zenoh, has_endpoint, &events);
+    let carried = carry(file, &zenoh, &events);
     close(zenoh);
     carried
 }
 
 /// Runs the exports and imports until a signal comes.
-fn carry(
-    file: File, zenoh: &zenoh::Session, has_endpoint: bool, events: &mpsc::Receiver<Event>,
-) -> anyhow::Result<()> {
+fn carry(file: File, zenoh: &zenoh::Session, events: &mpsc::Receiver<Event>) -> anyhow::Result<()> {
     let (mut exports, mut imports) = (Vec::new(), Vec::new());
     for options in file.export {
         exports.push(Export::start(zenoh, options)?);
@@ -175,7 +172,7 @@ fn carry(
     // Zenoh's session is open, so each event is a signal.
     if events.recv_timeout(SILENCE).is_err() {
         let info = zenoh.info();
-        if has_endpoint
+        if !file.network.connect.is_empty()
             && info.peers_zid().wait().next().is_none()
             && info.routers_zid().wait().next().is_none()
         {

@@ -158,8 +158,6 @@ pub(crate) struct Session {
     end: OnceLock<End>,
     /// Why the session ends in order: the local peer has gone, or a bridge stops. What was sent before is still delivered.
     closing: OnceLock<End>,
-    /// The end, if a stop has given the session up.
-    given_up: OnceLock<End>,
     /// At a stop: the other bridge has ended its stream too, and all of it is delivered.
     is_complete: AtomicBool,
     hook: Mutex<Option<Hook>>,
@@ -193,7 +191,6 @@ impl Session {
             evicted_by_other: AtomicU64::new(0),
             end: OnceLock::new(),
             closing: OnceLock::new(),
-            given_up: OnceLock::new(),
             is_complete: AtomicBool::new(false),
             hook: Mutex::new(None),
         };
@@ -271,7 +268,7 @@ impl Session {
 
     /// Sends the end of the session again. The other bridge answers the report as soon as it does not know the session any more.
     pub(crate) fn repeat_end(&self) {
-        if let Some(end) = self.given_up.get() {
+        if let Some(end) = self.ended() {
             self.send_control(&Control::End(end.clone()));
         }
         self.report();
@@ -293,7 +290,6 @@ impl Session {
                  within its {grace} ms (--grace-ms)"
             );
         }
-        let _ = self.given_up.set(end.clone());
         self.abort(end);
     }
 
@@ -455,8 +451,7 @@ impl Session {
                 self.end(End::new(Cause::Unknown, text));
             }
             Control::Stop => {
-                let text = format!("{} was stopped", self.hub.role.other().bridge());
-                let _ = self.closing.set(End::new(Cause::Stopped, text));
+                let _ = self.closing.set(self.hub.role.other().stopped());
                 self.end_peer();
             }
         }

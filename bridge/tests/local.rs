@@ -63,6 +63,18 @@ impl Bridge {
         SharedClient::connect(&self.there, PATIENCE).expect("the imported channel accepts")
     }
 
+    /// Starts a server for one client, whose session both bridges have opened.
+    #[cfg(unix)]
+    fn connected(&self) -> (SharedServer, SharedClient) {
+        let mut server = SharedServer::start(&self.here).expect("a server");
+        let client = self.client();
+        server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+        for bridge in [&self.export, &self.import] {
+            bridge.wait_for("session opened");
+        }
+        (server, client)
+    }
+
     /// A client comes, whose session the bridges do not open. Returns the line of the import's log.
     fn end_of_client(&self) -> String {
         assert_eq!(time_to_end(&self.client()).1, ShmError::NotConnected);
@@ -397,16 +409,22 @@ fn a_bridge_without_a_connection_says_so() {
     assert!(!export.log().contains("Scouting delay"), "{}", export.log());
 }
 
+/// Runs the program, which fails with a text that contains a part. Returns the text.
+fn failure(arguments: &[&str], part: &str) -> String {
+    let output = std::process::Command::new(common::bridge_program()).args(arguments).output();
+    let output = output.expect("the program runs");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && text.contains(part), "{arguments:?}: {text}");
+    text
+}
+
 /// Each line of the log is JSON, the reason of a failure too.
 #[test]
 fn a_log_in_json_has_the_failure() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("its address").to_string();
     let arguments = ["export", "a", "--key", "a", "--metrics", &address, "--log-format", "json"];
-    let output = std::process::Command::new(common::bridge_program()).args(arguments).output();
-    let output = output.expect("the program runs");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && text.contains(&address), "{text}");
+    let text = failure(&arguments, &address);
     assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{text}");
 }
 
@@ -515,15 +533,10 @@ fn for_each_stopped(name: &str, import_options: &[&str], test: impl Fn(&Bridge, 
 fn a_stop_delivers_what_was_sent_in_both_directions() {
     for options in [&[][..], &["--sync"]] {
         for_each_stopped("stop", options, |bridge, stopped| {
-            let mut server = SharedServer::start(&bridge.here).expect("a server");
-            let client = bridge.client();
-            server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+            let (server, client) = bridge.connected();
             for number in 0..200_u32 {
                 client.send_to_server_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
                 server.send_to_client_timeout(&number.to_le_bytes(), Some(PATIENCE)).expect("room");
-            }
-            for bridge in [&bridge.export, &bridge.import] {
-                bridge.wait_for("session opened");
             }
             stopped.begin();
             let mut message = Vec::new();
@@ -561,9 +574,7 @@ fn a_stop_delivers_what_waits_for_room_to_a_slow_server() {
 fn a_stop_delivers_what_waits_for_room_to_a_slow_client() {
     for options in [&[][..], &["--sync"]] {
         for_each_stopped("slow", options, |bridge, stopped| {
-            let mut server = SharedServer::start(&bridge.here).expect("a server");
-            let client = bridge.client();
-            server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+            let (server, client) = bridge.connected();
             for number in 0..300_u32 {
                 server
                     .send_to_client_timeout(&number.to_le_bytes().repeat(2500), Some(PATIENCE))
@@ -636,14 +647,9 @@ fn a_stop_gives_up_after_the_grace_time() {
     for (export_stops, import_options) in [(true, &[][..]), (false, &[]), (false, &["--sync"])] {
         let grace = ["--grace-ms", "500"];
         let mut bridge = Bridge::start("grace", &grace, &[&grace, import_options].concat());
-        let mut server = SharedServer::start(&bridge.here).expect("a server");
-        let client = bridge.client();
-        server.wait_for_client(Some(PATIENCE)).expect("the bridge connects");
+        let (server, client) = bridge.connected();
         for _ in 0..300 {
             server.send_to_client_timeout(&[7; 10_000], Some(PATIENCE)).expect("room");
-        }
-        for bridge in [&bridge.export, &bridge.import] {
-            bridge.wait_for("session opened");
         }
         let stopped = if export_stops { &mut bridge.export } else { &mut bridge.import };
         let started = Instant::now();
@@ -780,10 +786,7 @@ fn a_configuration_file_runs_several_channels() {
 #[test]
 fn wrong_arguments_are_refused_with_the_option() {
     let refused = |arguments: &[&str], part: &str| {
-        let output = std::process::Command::new(common::bridge_program()).args(arguments).output();
-        let output = output.expect("the program runs");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && text.contains(part), "{arguments:?}: {text}");
+        failure(arguments, part);
     };
     refused(&["export", "a"], "--key");
     refused(&["export", "a", "--key", "a/**", "--no-multicast"], "wildcard");
@@ -829,13 +832,18 @@ fn a_client_that_takes_nothing_holds_up_no_other() {
     drop(server);
 }
 
+/// Reads a configuration file of the package.
+fn packaged(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(file);
+    std::fs::read_to_string(path).expect("the file of the package")
+}
+
 /// Both bridges connect to a router only, with the configuration file of `packaging/`.
 #[test]
 fn bridges_reach_each_other_through_a_router() {
     let (here, there, key, port) = (unique("routed"), unique("routed"), unique("routed"), free_port());
     let endpoint = format!("tcp/127.0.0.1:{port}");
-    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join("zenoh-client.json5");
-    let text = std::fs::read_to_string(packaged).expect("the file of the package");
+    let text = packaged("zenoh-client.json5");
     let config = std::env::temp_dir().join(format!("{}.json5", unique("client")));
     std::fs::write(&config, text.replace("tcp/router.example:7447", &endpoint)).expect("a temporary file");
     let options = ["--key", &key, "--zenoh-config", config.to_str().unwrap()];
@@ -894,8 +902,7 @@ fn only_bridges_with_a_permitted_certificate_reach_an_export() {
     make_certificates(&folder, &["server", "line-1", "line-3"]);
     let (port, key) = (free_port(), "plant/press-3");
     let config = |name: &str, file: &str, change: &dyn Fn(String) -> String| {
-        let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(file);
-        let text = std::fs::read_to_string(packaged).expect("the file of the package");
+        let text = packaged(file);
         // A backslash begins an escape in JSON5.
         let here = folder.to_str().unwrap().replace('\\', "/");
         let endpoint = format!("tls/localhost:{port}");
